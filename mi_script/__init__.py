@@ -1,0 +1,1 @@
+"""The Management Interface: commands, JSON-RPC, `mi()` in its three flavours, transports. It knows no SIP."""

@@ -1,0 +1,1 @@
+"""How MI requests reach the runtime from outside: FIFO, datagram, HTTP."""

@@ -1,0 +1,1 @@
+"""The OpenSIPS routing language: grammar, tree, checks, and compilation to Python code."""

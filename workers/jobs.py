@@ -1,0 +1,123 @@
+"""What is handed to a worker, and every way in which that can end.
+
+Plain data, used by cores and shells alike. A peer is named together with its **incarnation**: the same name in
+its next life is another peer, and a word from an earlier life changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self, TypeAlias
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Peer:
+    """One life of one process.
+
+    Args:
+        name: the process's name, stable over restarts, e.g. ``sip-2`` or ``worker-1``.
+        incarnation: counts the lives of that name from 1.
+    """
+
+    name: str
+    incarnation: int
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.incarnation}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class JobId:
+    """Names a job end to end. Serials are never used twice within one incarnation of the origin."""
+
+    origin: Peer
+    serial: int
+
+    def __str__(self) -> str:
+        return f"{self.origin.name}.{self.origin.incarnation}.{self.serial}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read back what ``str()`` wrote; None where the text is no job's name."""
+        name, _, rest = text.partition(".")
+        incarnation, _, serial = rest.partition(".")
+        if not (name and incarnation.isdecimal() and serial.isdecimal()):
+            return None
+        return cls(Peer(name, int(incarnation)), int(serial))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A call of a handler in another process.
+
+    Args:
+        id: who asked, and which of its jobs this is.
+        handler: the import path of the handler, ``package.module:function``. A worker runs only the handlers
+            that it was started with.
+        label: under which name running times are learnt, e.g. an MI command's name.
+        payload: the handler's argument; bytes that only the handler and the caller understand.
+        deadline: when the caller stops waiting, in seconds of CLOCK_MONOTONIC (one clock for all processes
+            of a machine).
+        idempotent: whether it may run a second time after its worker died.
+        priority: higher goes first among the jobs that wait at one origin.
+        to: the one peer that may run it, or None for whichever worker is least loaded.
+    """
+
+    id: JobId
+    handler: str
+    label: str
+    payload: bytes
+    deadline: float
+    idempotent: bool = False
+    priority: int = 0
+    to: Peer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The handler ran and this is what it gave back."""
+
+    payload: bytes
+    worker: Peer
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler raised. ``kind`` is the exception's class name; a traceback stays in the worker's log."""
+
+    kind: str
+    message: str
+    worker: Peer
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """The worker died with the job in its hands: it may have run in part."""
+
+    worker: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """No answer by the deadline. A worker that is still running the job answers later, to nobody."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody asked for its end before it had one."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Never accepted: the queue is full, the pool drains, or the peer that it was meant for is not there."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Returned | Failed | WorkerLost | TimedOut | Cancelled | Rejected
