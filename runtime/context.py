@@ -76,6 +76,7 @@ class Context:
         reply_headers: header lines (with CRLF) that `append_to_reply` collected.
         edits: what changes in the headers when the message is relayed, in order: ``("append", line)``,
             ``("remove", name)``.
+        force_rport: whether the reply goes to the source port though the request did not ask for it (RFC 3581).
         transaction: the key of the server transaction that holds this message, once there is one.
         story: the last job's story, for `$mi(code)`, `$mi(message)`, `$mi(data)`, `$mi(worker)`, `$mi(elapsed)`.
     """
@@ -98,5 +99,6 @@ class Context:
     route_name: str = ""
     reply_headers: list[str] = field(default_factory=list)
     edits: list[tuple[str, str]] = field(default_factory=list)
+    force_rport: bool = False
     transaction: str | None = None
     story: dict[str, Value] = field(default_factory=dict)

@@ -1,0 +1,51 @@
+# `make run` and `make test` do all set-up themselves; nothing is installed outside .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN_STAMP := .venv/.ready-run
+DEV_STAMP := .venv/.ready-dev
+
+.PHONY: run test check format lock clean help
+
+run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
+	$(BIN)/layby demo
+
+test: $(DEV_STAMP) ## all tests
+	$(BIN)/pytest
+
+check: $(DEV_STAMP) ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV_STAMP) ## put imports and layout in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(DEV_STAMP) ## work out the locked versions anew (needs uv on PATH)
+	uv pip compile --upgrade -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--no-emit-index-url --extra chart pyproject.toml requirements/build.in -o requirements/run.txt
+	uv pip compile --upgrade -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--no-emit-index-url --extra chart --extra dev -c requirements/run.txt pyproject.toml requirements/build.in \
+		-o requirements/dev.txt
+
+clean: ## remove what set-up and runs made
+	rm -rf .venv out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "layby needs Python 3.11 or newer; name it: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The locked packages first, by hash; then layby itself, which fetches nothing.
+$(RUN_STAMP): requirements/run.txt pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

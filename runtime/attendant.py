@@ -1,0 +1,174 @@
+"""The attendant: opens the sockets, forks everybody and looks after them. It runs no traffic."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import mmap
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mi_script.builtin import register_builtin
+from mi_script.commands import Registry, commands_of
+from runtime import roles
+from runtime.clock import epoch_now
+from runtime.folder import RuntimeFolder
+from runtime.house import House, slots_of
+from runtime.log_levels import Levels
+from runtime.logs import Logs, configure
+from runtime.mi_process import MiProcess
+from runtime.modules.base import RuntimeModule
+from runtime.net import ListenSocket, open_sockets
+from runtime.process import Process
+from runtime.process_table import ProcessTable, Row
+from runtime.program import Program
+from runtime.script_process import ASYNC_COUNTERS
+from runtime.settings import Settings
+from runtime.sip.ownership import Claims, Fingerprints
+from runtime.sip_process import CORE_COUNTERS, SL_COUNTERS, TM_COUNTERS, SipProcess
+from runtime.statistics import Statistics
+from runtime.worker_process import WorkerProcess
+from workers.birth import Child
+from workers.jobs import Peer
+from workers.loads import LoadBoard
+from workers.pool import ProcessTree, Role
+from workers.tree_events import Died, Draining, Event, GaveUp, Ready, Restarting, Started, Stopped
+
+log = logging.getLogger("layby.attendant")
+
+
+def serve(program: Program, settings: Settings, arguments: Sequence[str]) -> int:
+    """Run a server until it is told to stop.
+
+    Args:
+        program: the script, loaded.
+        settings: what script and command line have settled.
+        arguments: the command line, for the MI command `arg`.
+
+    Returns:
+        The exit code: 0 after a shutdown that was asked for.
+
+    Raises:
+        SettingsError: an address or the runtime folder cannot be had, or a module's settings are wrong.
+    """
+    folder = RuntimeFolder.make(settings.folder)
+    try:
+        sockets = open_sockets(settings.listen)
+        try:
+            return _serve(furnish(program, settings, folder, sockets, arguments))
+        finally:
+            for one in sockets:
+                one.udp.close()
+    finally:
+        folder.close()
+
+
+def furnish(
+    program: Program, settings: Settings, folder: RuntimeFolder, sockets: list[ListenSocket], arguments: Sequence[str]
+) -> House:
+    """Make all that the processes will share, and give it to the modules."""
+    slots = slots_of(settings)
+    fingerprints = Fingerprints(mmap.mmap(-1, Fingerprints.size(settings.udp_workers)), settings.udp_workers)
+    house = House(
+        settings=settings,
+        folder=folder.path,
+        sockets=sockets,
+        program=program,
+        registry=Registry(),
+        statistics=Statistics(slots),
+        table=ProcessTable(slots),
+        board=LoadBoard(mmap.mmap(-1, LoadBoard.size(slots)), slots),
+        levels=Levels.shared(slots, settings.log_level),
+        xlog_levels=Levels.shared(slots, settings.xlog_level),
+        fingerprints=fingerprints,
+        claims=Claims(fingerprints, os.memfd_create("layby-claims")),
+        attendant_pid=os.getpid(),
+        arguments=arguments,
+    )
+    for group, names in (("core", CORE_COUNTERS), ("tm", TM_COUNTERS), ("sl", SL_COUNTERS), ("async", ASYNC_COUNTERS)):
+        house.statistics.declare(group, names)
+    register_builtin(house.registry)
+    for name, module in program.modules.items():
+        if isinstance(module, RuntimeModule):
+            module.furnish(house)
+            house.registry.extend(commands_of(module, "core" if name in ("management", "jobs") else name))
+    return house
+
+
+@dataclass(slots=True)
+class _Caretaker:
+    """Keeps the shared tables true to the tree's events. `Died` comes before the replacement is forked."""
+
+    house: House
+    logs: Logs
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(peer, slot, pid):
+                self.house.table.write(self._row(peer, slot, pid))
+            case Ready(peer):
+                log.debug("%s is up", peer)
+            case Died(peer, slot, pid, status):
+                log.log(
+                    logging.INFO if status == "exit code 0" else logging.ERROR,
+                    "%s (PID %d) ended: %s",
+                    peer,
+                    pid,
+                    status,
+                )
+                self.logs.child_died(pid)
+                self.house.table.write(self._row(peer, slot, 0))
+                self.house.board.clear_slot(slot)
+                if slot < self.house.settings.udp_workers:
+                    self.house.fingerprints.clear(slot)
+            case Restarting(peer, _, after_s):
+                log.warning("%s starts in %.1f s", peer, after_s)
+            case GaveUp(_, reason):
+                log.critical("giving up: %s", reason)
+            case Draining(within_s):
+                log.info("shutting down; up to %.1f s for what is under way", within_s)
+            case Stopped():
+                pass
+
+    def _row(self, peer: Peer, slot: int, pid: int) -> Row:
+        return Row(slot, pid, peer.incarnation, peer.incarnation - 1, epoch_now(), roles.role_of(peer.name))
+
+
+def _serve(house: House) -> int:
+    settings = house.settings
+    logs = configure(
+        settings.log_level, settings.log_stderr, settings.log_syslog, settings.log_prefix, levels=house.levels
+    )
+    try:
+        tree = ProcessTree(
+            _roles(house, logs),
+            title="layby",
+            drain_s=settings.drain_s,
+            on_event=_Caretaker(house, logs),
+            on_tell=lambda peer, topic, body: None,
+        )
+        addresses = " ".join(str(listen) for listen in settings.listen)
+        log.info("serving %s on %s (runtime folder %s)", house.program.path, addresses, house.folder)
+        # What is loaded by now lives as long as the server; out of the collector's sight it stays shared.
+        gc.collect()
+        gc.freeze()
+        return tree.run()
+    finally:
+        logs.close()
+
+
+def _roles(house: House, logs: Logs) -> list[Role]:
+    def main_of(kind: type[Process]) -> Callable[[Child], int]:
+        def main(child: Child) -> int:
+            logs.in_child(child.peer.name, child.slot)
+            return kind(child, house).run()
+
+        return main
+
+    sip, workers = house.settings.udp_workers, house.settings.mi_workers
+    found = [Role(roles.SIP, sip, main_of(SipProcess), first_slot=0, executes=workers == 0)]
+    if workers:
+        found.append(Role(roles.WORKER, workers, main_of(WorkerProcess), first_slot=sip, executes=True))
+    found.append(Role(roles.MI, 1, main_of(MiProcess), first_slot=sip + workers, executes=False))
+    return found

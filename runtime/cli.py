@@ -1,0 +1,189 @@
+"""The command line: `layby run`, `layby mi`, `layby demo`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="layby",
+    help="A multi-process SIP runtime whose routing script runs management (MI) commands without stopping traffic.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def main() -> None:
+    """Entry point of the `layby` program and of `python -m runtime`."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from runtime.modules.management import server_name
+
+        typer.echo(server_name())
+        raise typer.Exit
+
+
+@app.callback()
+def _layby(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    script: Annotated[Path, typer.Argument(metavar="FILE.cfg", help="The routing script (OpenSIPS language).")],
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-l",
+            "--listen",
+            metavar="udp:HOST:PORT",
+            help="Where to listen, instead of the script's socket= lines. May be given several times.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("-C", "--check", help="Check the script and leave: 0 when it is right, 1 when not.")
+    ] = False,
+    udp_workers: Annotated[int | None, typer.Option(help="SIP processes, instead of the script's udp_workers.")] = None,
+    mi_workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that run MI jobs, instead of the script's mi_workers. 0: the SIP processes do."),
+    ] = None,
+    log_level: Annotated[
+        int | None, typer.Option(help="-3 (alerts only) to 4 (debug), instead of the script's log_level.")
+    ] = None,
+    drain: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How long parked requests may take to end at shutdown.")
+    ] = 5.0,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "-R", "--runtime-folder", help="For sockets and shared state; made with mode 0700, removed at the end."
+        ),
+    ] = None,
+) -> None:
+    """Run a server in the foreground until SIGINT or SIGTERM.
+
+    A second signal ends it at once, without draining. Errors of the script are written as
+    `FILE:LINE:COLUMN: what is wrong`, and a script with errors never starts.
+
+    Exit codes: 0 shut down, 1 the script or a setting is wrong, 3 a process did not come up, 4 processes died
+    again and again.
+    """
+    from runtime.attendant import serve
+    from runtime.errors import NotLoaded
+    from runtime.program import Program
+    from runtime.settings import SettingsError, settle
+
+    try:
+        program = Program.load(script)
+    except NotLoaded as error:
+        for problem in error.problems:
+            typer.echo(str(problem), err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        typer.echo(f"{script}: {error.strerror}", err=True)
+        raise typer.Exit(1) from None
+    for warning in program.checked.warnings:
+        typer.echo(str(warning), err=True)
+    try:
+        settings = settle(
+            program.checked.globals,
+            program.checked.sockets,
+            listen=listen or (),
+            udp_workers=udp_workers,
+            mi_workers=mi_workers,
+            log_level=log_level,
+            drain_s=drain,
+            folder=folder,
+        )
+        if check:
+            return
+        code = serve(program, settings, [sys.argv[0], *sys.argv[1:]])
+    except SettingsError as error:
+        typer.echo(f"layby: {error}", err=True)
+        raise typer.Exit(1) from None
+    raise typer.Exit(code)
+
+
+@app.command()
+def mi(
+    command: Annotated[str, typer.Argument(help="The MI command; `which` lists them all.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ARG | NAME=VALUE]...",
+            help="Either values in order, or names with values; NAME:=JSON passes a list or an object.",
+        ),
+    ] = None,
+    fifo: Annotated[Path | None, typer.Option(metavar="PATH", help="The server's FIFO (module mi_fifo).")] = None,
+    reply_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="With --fifo: the server's reply_dir.")] = Path(
+        "/tmp"
+    ),
+    http: Annotated[str | None, typer.Option(metavar="URL", help="e.g. http://127.0.0.1:8888/mi")] = None,
+    datagram: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT|PATH", help="The server's datagram socket (module mi_datagram).")
+    ] = None,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.01, help="How long to wait.")] = 10.0,
+) -> None:
+    """Call an MI command of a running server and print its result as JSON.
+
+    Exit code 1, and the error on stderr, when the server refuses it or does not answer.
+
+    Examples:
+
+        layby mi --http http://127.0.0.1:8888/mi get_statistics statistics:='["core:"]'
+
+        layby mi --fifo /tmp/layby_fifo cache_store local key value
+    """
+    from runtime import mi_client
+
+    try:
+        target = mi_client.target_of(fifo=fifo, reply_dir=reply_dir, http=http, datagram=datagram)
+        result = mi_client.call(target, command, arguments or [], timeout)
+    except mi_client.MiClientError as error:
+        typer.echo(f"layby: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(json.dumps(result, indent=4, ensure_ascii=False))
+
+
+@app.command()
+def demo(
+    rate: Annotated[int, typer.Option(min=1, max=20_000, help="Requests offered per second.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="How long each way is driven.")] = 10.0,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests that call the command.")] = 0.05,
+    milliseconds: Annotated[int, typer.Option(min=1, max=10_000, help="How long the command takes.")] = 50,
+    udp_workers: Annotated[int, typer.Option(min=1, max=64, help="SIP processes.")] = 4,
+    mi_workers: Annotated[int, typer.Option(min=0, max=64, help="Processes that run MI jobs.")] = 4,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the chart and the figures go.")] = Path("out"),
+) -> None:
+    """Start a real server on loopback, drive SIP traffic through it in four ways, and show what MI did to it.
+
+    The ways: no MI, `mi()`, `async(mi())` and `launch(mi())`. Ends with a table and a chart; exit code 1 when a
+    request was lost or the asynchronous form did not protect the fast requests.
+    """
+    from runtime.demo import demo as the_demo
+
+    raise typer.Exit(
+        the_demo.run(
+            rate=rate,
+            seconds=seconds,
+            slow_share=share,
+            slow_ms=milliseconds,
+            sip_processes=udp_workers,
+            mi_workers=mi_workers,
+            out=out,
+            console=Console(),
+        )
+    )

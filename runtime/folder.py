@@ -1,0 +1,117 @@
+"""The runtime folder: where a server keeps its sockets and its store, and how the leftovers of a killed one go."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.settings import SettingsError, runtime_home
+
+_LOCK = "lock"
+
+
+class RuntimeFolder:
+    """A folder of mode 0700, locked for as long as this server lives.
+
+    The lock is the kernel's: it goes with the process however that ends, so an unlocked folder is a leftover,
+    and `sweep()` may remove it. No PID is ever read from a file and trusted.
+    """
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def make(cls, path: Path | None = None) -> RuntimeFolder:
+        """Make the folder (below `runtime_home()` when none is given) and remove those of killed servers.
+
+        Raises:
+            SettingsError: it cannot be made, belongs to somebody else, or another server runs in it.
+        """
+        if path is None:
+            home = runtime_home()
+            _private(home)
+            # Held while sweeping and making, or a server that starts at the same moment could take a folder
+            # that is made and not yet locked for a leftover.
+            with _locked(home):
+                sweep(home)
+                return cls._make(home / str(os.getpid()))
+        return cls._make(path)
+
+    @classmethod
+    def _make(cls, path: Path) -> RuntimeFolder:
+        _private(path)
+        lock = _try_lock(path)
+        if lock is None:
+            raise SettingsError(f"{path}: another server runs in this folder")
+        for leftover in path.iterdir():
+            if leftover.name != _LOCK:
+                _remove(leftover)
+        return cls(path, lock)
+
+    def close(self) -> None:
+        """Remove it with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def sweep(home: Path) -> list[Path]:
+    """Remove the folders below `home` that no living server holds; which they were."""
+    removed = []
+    for path in home.iterdir():
+        if path.is_symlink() or not path.is_dir():
+            continue
+        lock = _try_lock(path)
+        if lock is None:
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+        removed.append(path)
+    return removed
+
+
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    descriptor = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(path: Path) -> int | None:
+    try:
+        # Not inherited over exec, but over fork: the children hold the lock as well, and a server whose
+        # attendant was killed counts as alive until its last process is gone.
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _private(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.lstat()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    if path.is_symlink() or status.st_uid != os.getuid():
+        raise SettingsError(f"{path} belongs to somebody else; choose another runtime folder")
+    path.chmod(0o700)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

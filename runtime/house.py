@@ -1,0 +1,59 @@
+"""What every process of one server inherits: made by the attendant before the first fork, shared from then on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mi_script.commands import Registry
+from runtime.log_levels import Levels
+from runtime.net import ListenSocket
+from runtime.process_table import ProcessTable
+from runtime.settings import Settings
+from runtime.sip.ownership import Claims, Fingerprints
+from runtime.statistics import Statistics
+from workers.loads import LoadBoard
+
+if TYPE_CHECKING:
+    from runtime.program import Program
+
+
+@dataclass(slots=True)
+class House:
+    """The server, apart from any one process.
+
+    Slots number all processes: SIP processes first (their number is also their row among the fingerprints),
+    then the job workers, then the MI process. A replacement takes the slot of the process that it replaces.
+    """
+
+    settings: Settings
+    folder: Path
+    sockets: list[ListenSocket]
+    program: Program
+    registry: Registry
+    statistics: Statistics
+    table: ProcessTable
+    board: LoadBoard
+    levels: Levels
+    xlog_levels: Levels
+    fingerprints: Fingerprints
+    claims: Claims
+    attendant_pid: int
+    arguments: Sequence[str]
+    started_at: float = field(default_factory=time.time)
+
+    @property
+    def slots(self) -> int:
+        return slots_of(self.settings)
+
+    def shared_bytes(self) -> int:
+        """Bytes of anonymous shared memory."""
+        return self.statistics.size + LoadBoard.size(self.slots) + Fingerprints.size(self.settings.udp_workers)
+
+
+def slots_of(settings: Settings) -> int:
+    """How many processes there are beside the attendant."""
+    return settings.udp_workers + settings.mi_workers + 1

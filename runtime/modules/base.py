@@ -1,0 +1,42 @@
+"""What every module of the runtime builds on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtime.script.declare import Module
+
+if TYPE_CHECKING:
+    from runtime.house import House
+    from runtime.process import Process
+
+
+class RuntimeModule(Module):
+    """A script module that takes part in the runtime.
+
+    Class attributes:
+        group: the name of its group of statistics; the module's own name when empty.
+        counters: the statistics that it counts.
+
+    An instance is made in the attendant, furnished with the house there, and told in each process that it
+    now lives there.
+    """
+
+    group: str = ""
+    counters: tuple[str, ...] = ()
+    house: House
+    process: Process
+
+    def furnish(self, house: House) -> None:
+        """In the attendant, before any fork: declare statistics, check settings against the house."""
+        self.house = house
+        house.statistics.declare(self.group or self.name, self.counters)
+        self._cells = {name: house.statistics.cell(f"{self.group or self.name}:{name}") for name in self.counters}
+
+    def enter(self, process: Process) -> None:
+        """In each process, after the fork, before it is ready."""
+        self.process = process
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Count one of this module's statistics."""
+        self.house.statistics.add(self._cells[name], amount)

@@ -1,0 +1,135 @@
+"""Module cachedb_local: a key-value store that all processes share, for scripts and MI."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mi_script.commands import Json, MiError, Params, command
+from runtime.clock import epoch_now
+from runtime.context import Context
+from runtime.modules.base import RuntimeModule
+from runtime.script.declare import Kind, Param, Parameter, Ref, function
+from runtime.store import StoreError
+
+SYSTEM: Final = "local"
+DEFAULT_COLLECTION: Final = "default"
+
+
+class CachedbLocal(RuntimeModule):
+    """The module as a script loads it.
+
+    A store is named ``local`` or, for a collection of its own, ``local:NAME``.
+    """
+
+    name = "cachedb_local"
+    parameters = (
+        Parameter("cachedb_url", str, repeats=True, doc='"local:NAME://" makes `local:NAME` a store of its own'),
+        Parameter("cache_collections", str, "", doc='"one;two=9": the names of further collections'),
+        Parameter("cache_clean_period", int, 600, doc="seconds between two sweeps of values whose time is over"),
+    )
+
+    # Script functions.
+
+    @function(
+        "cache_store",
+        Param("system", Kind.STRING),
+        Param("attr", Kind.STRING),
+        Param("value", Kind.STRING),
+        Param("expire", Kind.INTEGER, optional=True),
+    )
+    def cache_store(self, c: Context, system: str, attr: str, value: str, expire: int | None) -> int:
+        """Store a value under a name, for `expire` seconds or for good."""
+        collection = collection_of(system)
+        if collection is None:
+            return -1
+        try:
+            self.process.store.put(collection, attr, value, _end_of_life(expire))
+        except StoreError:
+            return -1
+        return 1
+
+    @function("cache_fetch", Param("system", Kind.STRING), Param("attr", Kind.STRING), Param("result", Kind.OUTPUT))
+    def cache_fetch(self, c: Context, system: str, attr: str, result: Ref) -> int:
+        """Fetch a value into a variable; -2 when there is none."""
+        collection = collection_of(system)
+        if collection is None:
+            return -1
+        try:
+            value = self.process.store.get(collection, attr, epoch_now())
+        except StoreError:
+            return -1
+        if value is None:
+            return -2
+        result.set(c, value)
+        return 1
+
+    @function("cache_remove", Param("system", Kind.STRING), Param("attr", Kind.STRING))
+    def cache_remove(self, c: Context, system: str, attr: str) -> int:
+        """Forget a value; succeeds also when there was none."""
+        collection = collection_of(system)
+        if collection is None:
+            return -1
+        try:
+            self.process.store.remove(collection, attr)
+        except StoreError:
+            return -1
+        return 1
+
+    # MI commands. Their strings are real text; the store holds what scripts hold, bytes spelled as latin-1.
+
+    @command("cache_store", ("system", "attr", "value"), ("system", "attr", "value", "expire"), idempotent=True)
+    def mi_cache_store(self, params: Params) -> Json:
+        """Store a value in the cache of all processes, for `expire` seconds or for good."""
+        expire = params.integer("expire") if "expire" in params else None
+        try:
+            self.process.store.put(
+                _known(params, "store"),
+                _script(params.text("attr")),
+                _script(params.text("value")),
+                _end_of_life(expire),
+            )
+        except StoreError as error:
+            raise MiError(500, "Cache store command failed", str(error)) from error
+        return "OK"
+
+    @command("cache_fetch", ("system", "attr"), idempotent=True)
+    def mi_cache_fetch(self, params: Params) -> Json:
+        """Fetch a value from the cache of all processes."""
+        attr = params.text("attr")
+        try:
+            value = self.process.store.get(_known(params, "fetch"), _script(attr), epoch_now())
+        except StoreError as error:
+            raise MiError(500, "Cache fetch command failed", str(error)) from error
+        if value is None:
+            raise MiError(400, "Value not found")
+        return {"key": attr, "value": value.encode("latin-1").decode("utf-8", "replace")}
+
+    @command("cache_remove", ("system", "attr"), idempotent=True)
+    def mi_cache_remove(self, params: Params) -> Json:
+        """Forget a value in the cache of all processes."""
+        try:
+            self.process.store.remove(_known(params, "remove"), _script(params.text("attr")))
+        except StoreError as error:
+            raise MiError(500, "Cache remove command failed", str(error)) from error
+        return "OK"
+
+
+def collection_of(system: str) -> str | None:
+    """Which collection ``local`` or ``local:NAME`` means; None for a system that is not served."""
+    kind, _, name = system.partition(":")
+    return (name or DEFAULT_COLLECTION) if kind == SYSTEM else None
+
+
+def _known(params: Params, verb: str) -> str:
+    collection = collection_of(params.text("system"))
+    if collection is None:
+        raise MiError(500, f"Cache {verb} command failed", f"no cache system {params.text('system')!r}")
+    return collection
+
+
+def _end_of_life(expire_s: int | None) -> float:
+    return epoch_now() + expire_s if expire_s else 0.0
+
+
+def _script(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")

@@ -1,0 +1,46 @@
+"""Which modules there are: what `loadmodule` can name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runtime.modules.base import RuntimeModule
+from runtime.modules.bench import Bench
+from runtime.modules.cachedb_local import CachedbLocal
+from runtime.modules.cfgutils import Cfgutils
+from runtime.modules.jobs import Jobs
+from runtime.modules.management import Management
+from runtime.modules.mi_datagram import MiDatagram
+from runtime.modules.mi_fifo import MiFifo
+from runtime.modules.mi_http import Httpd, MiHttp
+from runtime.modules.mi_script import MiScript
+from runtime.modules.proto_udp import ProtoUdp
+from runtime.modules.signaling import Signaling
+from runtime.modules.sipmsgops import Sipmsgops
+from runtime.modules.sl import Sl
+from runtime.modules.statistics import StatisticsModule
+from runtime.modules.tm import Tm
+
+ALWAYS: Final[dict[str, type[RuntimeModule]]] = {module.name: module for module in (Management, Jobs)}
+"""What every server has, loaded or not."""
+
+CATALOG: Final[dict[str, type[RuntimeModule]]] = {
+    module.name: module
+    for module in (
+        Bench,
+        CachedbLocal,
+        Cfgutils,
+        Httpd,
+        MiDatagram,
+        MiFifo,
+        MiHttp,
+        MiScript,
+        ProtoUdp,
+        Signaling,
+        Sipmsgops,
+        Sl,
+        StatisticsModule,
+        Tm,
+    )
+}
+"""What a script may load, by OpenSIPS's module names."""

@@ -1,0 +1,23 @@
+"""Modules httpd and mi_http: MI over HTTP."""
+
+from __future__ import annotations
+
+from runtime.modules.base import RuntimeModule
+from runtime.script.declare import Parameter
+
+
+class Httpd(RuntimeModule):
+    """The HTTP listener, as a script loads it."""
+
+    name = "httpd"
+    parameters = (
+        Parameter("ip", str, "127.0.0.1", doc="the address to listen on"),
+        Parameter("port", int, 8888, doc="the port to listen on"),
+    )
+
+
+class MiHttp(RuntimeModule):
+    """MI on that listener, as a script loads it."""
+
+    name = "mi_http"
+    parameters = (Parameter("root", str, "mi", doc="the path of the URL under which MI is served"),)

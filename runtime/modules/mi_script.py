@@ -1,0 +1,123 @@
+"""Module mi_script: any MI command from the routing script, in three flavours.
+
+`mi()` runs the command here and now, `async(mi(), route)` parks the message and runs it in another process,
+`launch(mi(), route)` runs it with no message attached. All three give the same answer to the same command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from typing import Final
+
+from mi_script.calls import Call, Fault
+from mi_script.execute import HANDLER, Answered, pack_call
+from mi_script.script import Ending, ScriptFault, ending, ending_of, script_call
+from runtime.context import Context
+from runtime.modules.base import RuntimeModule
+from runtime.script.declare import Begin, JobRequest, Kind, Param, Parameter, Ref, Refused, asynchronous, function
+from workers.jobs import Outcome, TimedOut
+
+log = logging.getLogger("layby.mi_script")
+
+_PARAMS: Final = (
+    Param("command", Kind.STRING),
+    Param("result", Kind.OUTPUT, optional=True),
+    Param("names", Kind.AVP, optional=True),
+    Param("values", Kind.AVP, optional=True),
+)
+_UNWRITABLE: Final = -3
+
+
+class MiScript(RuntimeModule):
+    """The module as a script loads it."""
+
+    name = "mi_script"
+    group = "mi_script"
+    counters = ("blocking_calls", "async_calls", "failed_calls")
+    parameters = (
+        Parameter("pretty_printing", int, 0, doc="1 formats results for people, 0 leaves out all white space"),
+        Parameter("compat", str, "", doc='"3.6" gives OpenSIPS 3.6\'s parameter order, types and texts'),
+        Parameter("timeout", int, 30, doc="seconds after which a call that says no time of its own is given up"),
+    )
+
+    @function("mi", *_PARAMS)
+    def mi(self, c: Context, command: str, result: Ref | None, names: Ref | None, values: Ref | None) -> int:
+        """Run an MI command in this process, which serves nothing else until it has ended."""
+        self.count("blocking_calls")
+        call = self._call(c, command, names, values)
+        if isinstance(call, ScriptFault):
+            return self._end(c, result, Ending(call.rc, call.text, {}))
+        return self._end(c, result, self._run_here(call))
+
+    @asynchronous("mi", *_PARAMS)
+    def mi_asynchronous(
+        self, c: Context, command: str, result: Ref | None, names: Ref | None, values: Ref | None
+    ) -> Begin:
+        """Have an MI command run by the least loaded process, as a job."""
+        self.count("async_calls")
+        call = self._call(c, command, names, values)
+        if isinstance(call, ScriptFault):
+            fault = Ending(call.rc, call.text, {})
+            return Refused(lambda context: self._end(context, result, fault))
+        compat = str(self.settings["compat"])
+
+        def finish(context: Context, outcome: Outcome) -> int:
+            return self._end(context, result, ending(outcome, compat))
+
+        found = self.house.registry.find(call.method)
+        return JobRequest(
+            handler=HANDLER,
+            label=found.name if found else call.method,
+            payload=pack_call(call, pretty=self._pretty),
+            timeout_s=float(self.settings["timeout"]),
+            finish=finish,
+            idempotent=found is not None and found.idempotent,
+        )
+
+    @property
+    def _pretty(self) -> bool:
+        return bool(self.settings["pretty_printing"])
+
+    def _call(self, c: Context, command: str, names: Ref | None, values: Ref | None) -> Call | ScriptFault:
+        call = script_call(
+            command,
+            names.all(c) if names else None,
+            values.all(c) if values else None,
+            compat=str(self.settings["compat"]),
+        )
+        if isinstance(call, Call) and call.warning:
+            log.warning("%s", call.warning)
+        return call
+
+    def _run_here(self, call: Call) -> Ending:
+        started = time.monotonic()
+        timeout_s = float(self.settings["timeout"])
+        compat = str(self.settings["compat"])
+        answer = self.process.executor.perform(call, pretty=self._pretty)
+        if not isinstance(answer, Answered | Fault):
+            try:
+                answer = self.process.block_on(_waited(answer), timeout_s)
+            except TimeoutError:
+                return ending(TimedOut(timeout_s), compat)
+        return ending_of(answer, time.monotonic() - started, str(self.process.peer), compat)
+
+    def _end(self, c: Context, result: Ref | None, end: Ending) -> int:
+        """Write an ending into the context: the story, the variable, and `$rc` as the function's return code."""
+        c.story = end.story
+        if end.rc < 0:
+            self.count("failed_calls")
+        if result is not None and end.value is not None:
+            try:
+                result.set(c, end.value)
+            except Exception:
+                # A variable may refuse a value (a URI that is none); the script learns it by its code.
+                log.exception("%s could not take the result", result.name)
+                return _UNWRITABLE
+        return end.rc
+
+
+async def _waited(answer: Awaitable[Answered | Fault]) -> Answered | Fault:
+    return await asyncio.ensure_future(answer)

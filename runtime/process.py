@@ -1,0 +1,239 @@
+"""One process of the server: its loop, its place in the pool, and its word with the attendant."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar, assert_never
+
+import msgpack
+import uvloop
+
+from mi_script.execute import HANDLER, Executor
+from runtime.house import House
+from runtime.modules.base import RuntimeModule
+from runtime.roles import CANCEL, JOBS, RELOAD
+from runtime.store import Store
+from workers.birth import Child
+from workers.control import AttendantGone, Tell
+from workers.jobs import Peer
+from workers.node import Node
+from workers.stimuli import JobView
+from workers.tree_events import Drain, PeerDown, PeerUp
+
+log = logging.getLogger("layby.process")
+
+_DRAINED: Final = "drained"
+_DRAIN_CHECK_S: Final = 0.02
+
+_T = TypeVar("_T")
+
+
+class Process:
+    """A process that executes jobs and has jobs executed. The kinds of processes build on it.
+
+    Args:
+        child: what the attendant gave at the fork.
+        house: what all processes share.
+    """
+
+    executes: bool = True
+    """Whether it runs jobs that go to whichever process is least loaded."""
+
+    def __init__(self, child: Child, house: House) -> None:
+        self.child = child
+        self.house = house
+        self.peer: Peer = child.peer
+        self.slot: int = child.slot
+        self.draining = False
+        self.exit_code = 0
+        self._drained: set[Peer] = set()
+        self._said_drained = False
+
+    def run(self) -> int:
+        """Live until the attendant says otherwise; the exit code."""
+        # What was loaded before the fork is never garbage: frozen, a collection does not walk it, and the
+        # pages stay shared with the attendant.
+        gc.freeze()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self.house.statistics.enter(self.slot)
+        self.store = Store(self.house.folder / "store")
+        self.executor = Executor(self.house.registry)
+        self.node = Node(
+            self.peer,
+            self.slot,
+            self.house.folder,
+            self.house.board,
+            executes=self.executes,
+            handlers=self.handlers(),
+            on_letter=self.on_letter,
+        )
+        self.attach(self.loop)
+        for module in self.house.program.modules.values():
+            if isinstance(module, RuntimeModule):
+                module.enter(self)
+        self.open()
+        self.child.control.ready()
+        try:
+            self.loop.run_forever()
+        finally:
+            self.close()
+            self.node.close()
+            self.store.close()
+            self.loop.close()
+        return self.exit_code
+
+    # What a kind of process adds.
+
+    def handlers(self) -> Mapping[str, Any]:
+        """The table of what this process may be asked to run."""
+        return {HANDLER: self.executor.run, JOBS: self._list_jobs, CANCEL: self._cancel_job, RELOAD: self._reload}
+
+    def open(self) -> None:
+        """Start what this kind of process does."""
+
+    def close(self) -> None:
+        """Stop it; the loop does not run any more."""
+
+    def on_letter(self, topic: str, sender: Peer, body: bytes) -> None:
+        """A letter from another process."""
+        if topic == _DRAINED:
+            self._drained.add(sender)
+
+    def start_drain(self) -> None:
+        """Take nothing new from outside from now on."""
+
+    def unfinished(self) -> int:
+        """How much of what was accepted is still under way."""
+        return self.node.pending()
+
+    def give_up(self) -> None:
+        """The time for draining is over: answer what is left."""
+
+    def leave_traffic(self) -> None:
+        """Close the listening sockets that the fork brought along: this kind of process does not read them."""
+        for one in self.house.sockets:
+            one.udp.close()
+
+    # The loop.
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let `loop` serve the inbox and the attendant's link."""
+        self.node.attach(loop)
+        loop.add_reader(self.child.control.fileno(), self._on_control)
+
+    def detach(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.node.detach()
+        loop.remove_reader(self.child.control.fileno())
+
+    def block_on(self, work: Coroutine[Any, Any, _T], timeout_s: float) -> _T:
+        """Wait for a coroutine on the caller's stack, and serve no traffic meanwhile.
+
+        A loop of its own runs nested in this process's stopped one. It serves the inbox, so that other processes
+        that wait in the same way can ask this one and nobody waits in a circle; settled contexts, handed-over
+        messages and ordinary jobs are held back until the caller is done, for they must not run on its stack.
+
+        Raises:
+            TimeoutError: it took longer than `timeout_s` seconds.
+        """
+        outer = asyncio._get_running_loop()
+        # A plain selector loop: libuv's would take over the signal wake-up of the outer one.
+        nested = asyncio.SelectorEventLoop()
+        self.node.pause()
+        self.detach(self.loop)
+        self.attach(nested)
+        asyncio._set_running_loop(None)
+        try:
+            return nested.run_until_complete(asyncio.wait_for(work, timeout_s))
+        finally:
+            self.detach(nested)
+            nested.close()
+            asyncio._set_running_loop(outer)
+            self.attach(self.loop)
+            self.node.resume()
+
+    def _on_control(self) -> None:
+        for told in self.child.control.receive():
+            match told:
+                case PeerUp(peer, slot, executes):
+                    self.node.peer_up(peer, slot, executes)
+                    self.on_peer_up(peer, slot)
+                    if self._said_drained:
+                        self.node.post(peer, _DRAINED, b"")
+                case PeerDown(peer):
+                    self.node.peer_down(peer)
+                    self.on_peer_down(peer)
+                case Drain(within_s):
+                    self._drain(within_s)
+                case Tell():
+                    pass
+                case AttendantGone():
+                    log.error("the attendant is gone; leaving")
+                    self.exit_code = 1
+                    self.loop.stop()
+                case _:
+                    assert_never(told)
+
+    def on_peer_up(self, peer: Peer, slot: int) -> None:
+        """Another process is there and can be talked to."""
+
+    def on_peer_down(self, peer: Peer) -> None:
+        """Another process died."""
+
+    # Draining: everybody goes on serving the others until all have said that they want nothing any more.
+
+    def _drain(self, within_s: float) -> None:
+        if self.draining:
+            return
+        self.draining = True
+        self.start_drain()
+        self.loop.call_later(within_s, self._drain_over)
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        if not self._said_drained and not self.unfinished():
+            self._said_drained = True
+            self.node.drain("the server is shutting down")
+            for peer in self.node.peers():
+                self.node.post(peer, _DRAINED, b"")
+        if self._said_drained and not self.node.pending() and self._drained.issuperset(self.node.peers()):
+            self.loop.call_later(_DRAIN_CHECK_S, self.loop.stop)  # a turn more, for the last words to leave
+        else:
+            self.loop.call_later(_DRAIN_CHECK_S, self._check_drained)
+
+    def _drain_over(self) -> None:
+        self.give_up()
+        self.loop.call_later(_DRAIN_CHECK_S, self.loop.stop)
+
+    # What other processes ask of every process.
+
+    def _list_jobs(self, payload: bytes, running: object) -> bytes:
+        return bytes(msgpack.packb([job_row(view) for view in self.node.jobs()]))
+
+    def _cancel_job(self, payload: bytes, running: object) -> bytes:
+        serial, reason = msgpack.unpackb(payload)
+        found = [view.id for view in self.node.jobs() if view.id.serial == serial]
+        return bytes(msgpack.packb(any(self.node.cancel(job, reason) for job in found)))
+
+    def _reload(self, payload: bytes, running: object) -> bytes:
+        self.house.program.catch_up(self.house.folder)
+        return b""
+
+
+def job_row(view: JobView) -> dict[str, Any]:
+    """A job as `job_list` shows it."""
+    return {
+        "id": str(view.id),
+        "command": view.label,
+        "state": view.state,
+        "worker": str(view.worker) if view.worker else None,
+        "age_ms": round(view.age_s * 1000),
+        "remaining_ms": round(view.remaining_s * 1000),
+        "asked_by": view.id.origin.name,
+    }

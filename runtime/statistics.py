@@ -1,0 +1,124 @@
+"""Counters that all processes share: one row per process in shared memory, summed on reading.
+
+A process writes only its own row, so counting needs no lock and no atomic operation. A row outlives its process:
+the replacement takes the same slot and counts on, so nothing that was counted is lost with a crash.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+_CELL: Final = 8
+MAX_COUNTERS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A statistic's place. ``full_name`` is OpenSIPS's ``group:name``."""
+
+    group: str
+    name: str
+    index: int
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.group}:{self.name}"
+
+
+@dataclass(slots=True)
+class Statistics:
+    """The table of counters and of computed values.
+
+    Args:
+        slots: how many processes count.
+
+    Rows 0 to ``slots - 1`` belong to the processes. Row ``slots`` holds what a reset subtracts: resetting must
+    not write into the rows of others.
+    """
+
+    slots: int
+    _memory: mmap.mmap = field(init=False)
+    _cells: memoryview = field(init=False)
+    _counters: dict[str, Counter] = field(default_factory=dict)
+    _computed: dict[str, Callable[[], int]] = field(default_factory=dict)
+    _row: int = 0
+
+    def __post_init__(self) -> None:
+        self._memory = mmap.mmap(-1, (self.slots + 1) * MAX_COUNTERS * _CELL)
+        self._cells = memoryview(self._memory).cast("q")
+
+    @property
+    def size(self) -> int:
+        """Bytes of shared memory that the table takes."""
+        return len(self._memory)
+
+    def declare(self, group: str, names: Iterable[str]) -> None:
+        """Give counters a place. Only before the forks: every process must know the same places.
+
+        Raises:
+            ValueError: more than `MAX_COUNTERS` counters.
+        """
+        for name in names:
+            full = f"{group}:{name}"
+            if full in self._counters:
+                continue
+            if len(self._counters) >= MAX_COUNTERS:
+                raise ValueError(f"more than {MAX_COUNTERS} statistics; {full} has no room")
+            self._counters[full] = Counter(group, name, len(self._counters))
+
+    def compute(self, group: str, name: str, value: Callable[[], int]) -> None:
+        """Declare a statistic whose value is worked out when it is read."""
+        self._computed[f"{group}:{name}"] = value
+
+    def enter(self, slot: int) -> None:
+        """From now on this process counts in row `slot`."""
+        self._row = slot * MAX_COUNTERS
+
+    def cell(self, full_name: str) -> int:
+        """The place of a counter, for `add()`.
+
+        Raises:
+            KeyError: nobody declared it.
+        """
+        return self._counters[full_name].index
+
+    def add(self, cell: int, amount: int = 1) -> None:
+        """Count, in this process's own row."""
+        self._cells[self._row + cell] += amount
+
+    def find(self, name: str) -> list[str]:
+        """Full names that `name` stands for: ``all``, ``group:``, ``group:name``, or a bare name in any group."""
+        everything = [*self._counters, *self._computed]
+        if name == "all":
+            return everything
+        if name.endswith(":"):
+            return [full for full in everything if full.startswith(name)]
+        if ":" in name:
+            return [name] if name in self._counters or name in self._computed else []
+        return [full for full in everything if full.partition(":")[2] == name]
+
+    def value(self, full_name: str) -> int:
+        """The sum over all processes since the last reset."""
+        computed = self._computed.get(full_name)
+        if computed is not None:
+            return computed()
+        index = self._counters[full_name].index
+        return self._sum(index) - self._cells[self.slots * MAX_COUNTERS + index]
+
+    def is_incremental(self, full_name: str) -> bool:
+        """Whether it is counted (and can be reset) rather than computed."""
+        return full_name in self._counters
+
+    def reset(self, full_name: str) -> bool:
+        """Let it read zero from now on; False for one that is computed."""
+        counter = self._counters.get(full_name)
+        if counter is None:
+            return False
+        self._cells[self.slots * MAX_COUNTERS + counter.index] = self._sum(counter.index)
+        return True
+
+    def _sum(self, index: int) -> int:
+        return sum(self._cells[index : self.slots * MAX_COUNTERS : MAX_COUNTERS].tolist())

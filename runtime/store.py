@@ -1,0 +1,112 @@
+"""State that all processes share: an LMDB environment in the runtime folder.
+
+Every process opens it for itself after the fork (an LMDB environment must not cross one). Readers take no lock,
+writers are transactions, and a process killed in mid-write leaves the store whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import lmdb
+import msgpack
+
+MAX_KEY: Final = 500
+"""Bytes. LMDB's own limit is 511; the collection's name and a separator stand before the key."""
+MAX_VALUE: Final = 1 << 20
+"""Bytes of one value."""
+
+
+class StoreError(Exception):
+    """What was asked of the store cannot be done; the text says why."""
+
+
+class Store:
+    """Keys and values in named collections, each with an optional end of life.
+
+    Args:
+        folder: where the environment lies; made with mode 0700 when it is not there.
+        size: bytes that all values may take together.
+    """
+
+    def __init__(self, folder: Path, size: int = 256 << 20) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # The store lives as long as the server, on tmpfs where there is one, so nothing is gained by syncing.
+        self._environment = lmdb.open(
+            str(folder), map_size=size, max_dbs=4, sync=False, metasync=False, mode=0o600, max_readers=512
+        )
+        self._cache = self._environment.open_db(b"cachedb_local")
+
+    def put(self, collection: str, key: str, value: str, expires_at: float = 0.0) -> None:
+        """Store a value.
+
+        Args:
+            expires_at: seconds of the epoch from which on it is gone; 0 for never.
+
+        Raises:
+            StoreError: the key or the value is too long, or the store is full.
+        """
+        packed = msgpack.packb([value, expires_at])
+        if len(packed) > MAX_VALUE:
+            raise StoreError(f"a value of {len(packed)} bytes is over the limit of {MAX_VALUE}")
+        try:
+            with self._environment.begin(write=True, db=self._cache) as transaction:
+                transaction.put(_key(collection, key), packed)
+        except lmdb.MapFullError as error:
+            raise StoreError("the store is full") from error
+
+    def get(self, collection: str, key: str, now: float) -> str | None:
+        """The value, or None when there is none or its time is over at `now` (seconds of the epoch)."""
+        with self._environment.begin(db=self._cache) as transaction:
+            packed = transaction.get(_key(collection, key))
+        if packed is None:
+            return None
+        value, expires_at = msgpack.unpackb(packed)
+        return None if expires_at and expires_at <= now else str(value)
+
+    def remove(self, collection: str, key: str) -> bool:
+        """Forget a value; False when there was none."""
+        with self._environment.begin(write=True, db=self._cache) as transaction:
+            return bool(transaction.delete(_key(collection, key)))
+
+    def sweep(self, now: float, limit: int = 1000) -> int:
+        """Drop up to `limit` values whose time is over at `now`; how many they were."""
+        with self._environment.begin(db=self._cache) as transaction:
+            over = list(itertools.islice(_ended(transaction.cursor(), now), limit))
+        if over:
+            with self._environment.begin(write=True, db=self._cache) as transaction:
+                for key in over:
+                    transaction.delete(key)
+        return len(over)
+
+    def used(self) -> int:
+        """Bytes of pages in use."""
+        info, stat = self._environment.info(), self._environment.stat()
+        return int((info["last_pgno"] + 1) * stat["psize"])
+
+    def size(self) -> int:
+        """Bytes that may be used."""
+        return int(self._environment.info()["map_size"])
+
+    def free_readers(self) -> None:
+        """Free the reader slots of processes that died. To be called after a death."""
+        self._environment.reader_check()
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+def _ended(records: Iterable[tuple[bytes, bytes]], now: float) -> Iterator[bytes]:
+    for key, packed in records:
+        if (ends := msgpack.unpackb(packed)[1]) and ends <= now:
+            yield key
+
+
+def _key(collection: str, key: str) -> bytes:
+    packed = collection.encode("utf-8", "surrogateescape") + b"\0" + key.encode("utf-8", "surrogateescape")
+    if not key or len(packed) > MAX_KEY:
+        raise StoreError(f"a key must have 1 to {MAX_KEY - len(collection) - 1} bytes")
+    return packed

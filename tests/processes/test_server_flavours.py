@@ -1,0 +1,251 @@
+"""The three flavours of `mi()` over real processes: what each does to `$rc`, to the variables and to the traffic."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+pytestmark = pytest.mark.processes
+
+ONE_PROCESS = ("--udp-workers", "1", "--mi-workers", "1")
+
+FLAVOURS = """
+route {
+    $var(kept) = $rU;
+    switch ($rU) {
+    case "fast":
+        sl_send_reply(200, "OK");
+        exit;
+    case "mi":
+        mi("bench_sleep 300", $var(r));
+        break;
+    case "mi-later":
+        mi("bench_wait 100", $var(r));
+        break;
+    case "async":
+        async(mi("bench_sleep 300", $var(r)), done);
+        xlog("L_ERR", "NEVER REACHED\\n");
+        break;
+    case "async-later":
+        async(mi("bench_wait 300", $avp(r)), done_avp);
+    case "deadline":
+        async(mi("bench_wait 5000", $var(r)), done, 1);
+    case "unknown":
+        async(mi("no_such_command", $var(r)), done);
+    case "bad":
+        async(mi("bench_sleep many words here", $var(r)), done);
+    case "refused":
+        async(mi("bench_sleep -1", $var(r)), done);
+    case "chain":
+        $avp(trail) = "one";
+        async(mi("bench_wait 10", $var(r)), chain2);
+    case "launch":
+        $avp(mine) = "mine";
+        launch(mi("bench_sleep 100", $avp(r)), report, "for $rU");
+        sl_send_reply(200, "OK $rc");
+        exit;
+    case "launch-unknown":
+        launch(mi("no_such_command", $avp(r)), report, "unknown");
+        sl_send_reply(200, "OK $rc");
+        exit;
+    }
+    route(reply);
+}
+route[reply] {
+    append_to_reply("X-Rc: $rc\\r\\n");
+    append_to_reply("X-Result: $var(r)\\r\\n");
+    append_to_reply("X-Kept: $var(kept)\\r\\n");
+    append_to_reply("X-Worker: $mi(worker)\\r\\n");
+    append_to_reply("X-Pid: $pp\\r\\n");
+    send_reply(200, "OK");
+}
+route[done] { route(reply); }
+route[done_avp] { $var(r) = $avp(r); route(reply); }
+route[chain2] { $avp(trail) = "two"; async(mi("no_such_command"), chain3); }
+route[chain3] { $avp(trail) = "three"; async(mi("uptime", $var(r)), chain4); }
+route[chain4] { $var(r) = $(avp(trail)[*]); route(reply); }
+route[report] {
+    cache_store("local", "report-$param(1)", "rc=$rc mine=$avp(mine) method=$rm r=$avp(r)");
+}
+"""
+
+
+@pytest.fixture
+def server(start_server):
+    return start_server(FLAVOURS, options=ONE_PROCESS)
+
+
+def during(server, user: str) -> tuple[float, object]:
+    """Ask for `user`, then for `fast` at once: how long the fast one took, and the other's answer."""
+    client = server.client()
+    slow_id, slow = client.request(user)
+    fast_id, fast = client.request("fast")
+    client.send(slow)
+    client.send(fast)
+    started = time.monotonic()
+    took = client.final(fast_id).at - started
+    return took, client.final(slow_id)
+
+
+def test_a_blocking_call_stops_its_process(server) -> None:
+    took, answer = during(server, "mi")
+    assert took > 0.28
+    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"slept_ms":300}')
+    assert answer.header("X-Worker") == "sip-1.1"
+
+
+def test_an_asynchronous_call_parks_the_message_and_not_the_process(server) -> None:
+    took, answer = during(server, "async")
+    assert took < 0.2
+    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"slept_ms":300}')
+    assert (answer.header("X-Kept"), answer.header("X-Worker")) == ("async", "worker-1.1")
+    assert "NEVER REACHED" not in server.log()
+
+
+def test_a_command_that_answers_later_may_be_waited_for_in_either_way(server) -> None:
+    took, answer = during(server, "mi-later")
+    assert took > 0.08
+    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"waited_ms":100}')
+    took, answer = during(server, "async-later")
+    assert took < 0.2
+    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"waited_ms":300}')
+
+
+def test_launch_goes_on_at_once_and_reports_once_on_a_dummy_message(server) -> None:
+    took, answer = during(server, "launch")
+    assert took < 0.2
+    assert answer.reason == "OK 1"
+    found = wait_for_report(server, "for launch")
+    assert found == 'rc=1 mine=<null> method=DUMMY r={"slept_ms":100}'
+
+
+def test_launch_of_an_unknown_command_reports_too(server) -> None:
+    assert server.client().ask("launch-unknown").reason == "OK 1"
+    assert wait_for_report(server, "unknown").startswith("rc=-1 ")
+
+
+def wait_for_report(server, param: str) -> str:
+    client_sees = {"system": "local", "attr": f"report-{param}"}
+    ends = time.monotonic() + 5
+    while time.monotonic() < ends:
+        reply = server.rpc(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "cache_fetch", "params": client_sees}))
+        if "result" in reply:
+            return str(reply["result"]["value"])
+    pytest.fail(f"no report for {param!r}")
+
+
+@pytest.mark.parametrize(
+    ("user", "rc", "text"),
+    [
+        ("unknown", "-1", "Method not found"),
+        ("bad", "-32602", "Invalid params"),
+        ("refused", "-400", "Bad parameter value"),
+    ],
+)
+def test_what_goes_wrong_is_told_by_rc_and_the_variable(server, user: str, rc: str, text: str) -> None:
+    answer = server.client().ask(user)
+    assert (answer.header("X-Rc"), answer.header("X-Result")) == (rc, text)
+
+
+def test_a_job_that_does_not_end_resumes_at_its_deadline(server) -> None:
+    started = time.monotonic()
+    answer = server.client().ask("deadline")
+    assert answer.header("X-Rc") == "-408"
+    assert "1 s" in answer.header("X-Result")
+    assert 0.9 < answer.at - started < 1.8
+
+
+def test_avps_survive_a_chain_of_parkings_with_a_failing_one_between(server) -> None:
+    assert server.client().ask("chain").header("X-Result") == "three, two, one"
+
+
+def test_many_contexts_are_parked_at_once_and_each_gets_its_own_answer(server) -> None:
+    client = server.client()
+    calls = [client.request("async-later") for _ in range(200)]
+    for _, data in calls:
+        client.send(data)
+    answers = [client.final(call_id, resend=data) for call_id, data in calls]
+    assert {answer.header("X-Result") for answer in answers} == {'{"waited_ms":300}'}
+    assert {answer.header("X-Kept") for answer in answers} == {"async-later"}
+    assert server.statistic("async:parked") == server.statistic("async:resumed") == 200
+    assert all(len(client.answers[call_id]) == 1 for call_id, _ in calls)
+
+
+@pytest.mark.parametrize(
+    "options", [("--udp-workers", "1", "--mi-workers", "0"), ("--udp-workers", "3", "--mi-workers", "0")]
+)
+def test_without_workers_the_sip_processes_run_each_others_jobs(start_server, options) -> None:
+    server = start_server(FLAVOURS, options=options)
+    client = server.client()
+    for user in ("async", "async-later", "mi", "mi-later", "launch"):
+        assert client.ask(user).status == 200
+    assert client.ask("async").header("X-Worker").startswith("sip-")
+    assert client.ask("mi-later").header("X-Result") == '{"waited_ms":100}'
+
+
+AVPS = """
+route {
+    if ($rU == "named") {
+        $avp(n) = "system"; $avp(v) = "local";
+        $avp(n) = "attr";   $avp(v) = "two words";
+        $avp(n) = "value";  $avp(v) = 42;
+        mi("cache_store ignored tokens", $var(r), $avp(n), $avp(v));
+    } else if ($rU == "positional") {
+        $avp(p) = "local"; $avp(p) = "three"; $avp(p) = "the value";
+        mi("cache_store", $var(r), $avp(p));
+    } else if ($rU == "short") {
+        $avp(n) = "system"; $avp(n) = "attr"; $avp(v) = "local";
+        mi("cache_fetch", $var(r), $avp(n), $avp(v));
+    } else if ($rU == "array") {
+        $avp(n) = "statistics"; $avp(v) = "__array(core:rcv_replies tm:UAS_transactions)";
+        mi("get_statistics", $var(r), $avp(n), $avp(v));
+    } else if ($rU == "spaces") {
+        mi("cache_store   local  one   1 ", $var(r));
+    }
+    append_to_reply("X-Rc: $rc\\r\\n");
+    append_to_reply("X-Result: $var(r)\\r\\n");
+    sl_send_reply(200, "OK");
+}
+"""
+
+
+def test_both_input_flavours_of_the_article(start_server) -> None:
+    server = start_server(AVPS, options=ONE_PROCESS)
+    client = server.client()
+
+    def ask(user: str) -> tuple[str, str]:
+        answer = client.ask(user)
+        return answer.header("X-Rc"), answer.header("X-Result")
+
+    def cached(attr: str) -> object:
+        return server.mi("cache_fetch", {"system": "local", "attr": attr})["value"]
+
+    assert ask("spaces") == ("1", '"OK"')
+    assert cached("one") == "1"
+    assert ask("named") == ("1", '"OK"')
+    assert cached("two words") == "42"
+    assert ask("positional") == ("1", '"OK"')
+    assert cached("three") == "the value"
+    rc, text = ask("short")
+    assert rc == "-2"
+    assert "attr" in text
+    rc, text = ask("array")
+    assert rc == "1"
+    assert set(json.loads(text)) == {"core:rcv_replies", "tm:UAS_transactions"}
+
+
+def test_compat_gives_the_order_and_texts_of_opensips(start_server) -> None:
+    server = start_server(AVPS, head='modparam("mi_script", "compat", "3.6")\n', options=ONE_PROCESS)
+    client = server.client()
+    assert client.ask("positional").header("X-Rc") == "-500"  # cache_store("the value", "three", "local")
+    assert client.ask("short").header("X-Result") == "could not parse script params!"
+
+
+def test_pretty_printing(start_server) -> None:
+    routes = 'route { mi("version", $var(r)); cache_store("local", "r", "$var(r)"); sl_send_reply(200, "OK"); }'
+    server = start_server(routes, head='modparam("mi_script", "pretty_printing", 1)\n', options=ONE_PROCESS)
+    server.client().ask("x")
+    text = server.mi("cache_fetch", {"system": "local", "attr": "r"})["value"]
+    assert text.startswith('{\n\t"Server":\t"layby')

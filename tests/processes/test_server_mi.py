@@ -1,0 +1,151 @@
+"""The commands over MI, against a running server."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.processes
+
+ROUTES = """
+route {
+    if ($rU == "old") async(mi("bench_wait 600"), done);
+    append_to_reply("X-Route: one\\r\\n");
+    sl_send_reply(200, "OK");
+}
+route[done] {
+    append_to_reply("X-Route: resumed by one\\r\\n");
+    t_reply(200, "OK");
+}
+startup_route { cache_store("local", "startup", "$rt"); }
+timer_route[tick, 1] { update_stat("ticks", 1); async(mi("bench_wait 1"), ticked); }
+route[ticked] { update_stat("ticked", 1); }
+"""
+HEAD = 'modparam("statistics", "variable", "ticks")\nmodparam("statistics", "variable", "ticked")\n'
+
+
+@pytest.fixture
+def server(start_server):
+    return start_server(ROUTES, head=HEAD, options=("--udp-workers", "2", "--mi-workers", "2"))
+
+
+def test_who_and_what(server) -> None:
+    assert set(server.mi("uptime")) == {"Now", "Up since", "Up time"}
+    assert server.mi("version")["Server"].startswith("layby (")
+    assert server.mi("pwd") == {"WD": str(Path(__file__).parent.parent.parent)}
+    assert "run" in server.mi("arg")
+    types = [row["Type"] for row in server.mi("ps")["Processes"]]
+    assert types == ["attendant", *[f"SIP receiver udp:127.0.0.1:{server.sip_port}"] * 2, *["MI worker"] * 2, "MI"]
+    assert server.mi("ps")["Processes"][0]["PID"] == server.process.pid
+    assert all(Path(f"/proc/{pid}").exists() for pid in server.all_pids())
+    titles = {Path(f"/proc/{pid}/cmdline").read_bytes().strip(b"\0").decode() for pid in server.all_pids()[1:]}
+    assert titles == {f"layby: {name}" for name in ("sip-1", "sip-2", "worker-1", "worker-2", "mi-1")}
+
+
+def test_which_and_help(server) -> None:
+    names = server.mi("which")
+    wanted = """uptime version pwd arg which help ps kill log_level xlog_level get_statistics list_statistics
+        reset_statistics cache_store cache_fetch cache_remove reload_routes job_list job_cancel worker_list"""
+    assert set(wanted.split()) <= set(names)
+    assert server.mi("which", ["log_level"]) == [[], ["level"], ["level", "pid"]]
+    assert server.mi("help", ["ps"])["Exported by"] == "core"
+    assert server.mi_error("help", ["zz"]) == {"code": 404, "message": "unknown MI command"}
+
+
+def test_log_levels(server) -> None:
+    pid = server.all_pids()[1]
+    assert {row["Log level"] for row in server.mi("log_level")["Processes"]} == {3}
+    assert server.mi("log_level", [1]) == {"New global log level": 1}
+    server.mi("log_level", [4, pid])
+    levels = {row["PID"]: row["Log level"] for row in server.mi("log_level")["Processes"]}
+    assert levels.pop(pid) == 4
+    assert set(levels.values()) == {1}
+    assert server.mi_error("log_level", [3, 1])["data"] == "Bad PID"
+    assert server.mi_error("log_level", [9])["code"] == 400
+
+
+def test_statistics_count_over_all_processes(server) -> None:
+    client = server.client()
+    for _ in range(20):
+        client.ask("x")
+    assert server.statistic("core:rcv_requests") == 20
+    assert server.mi("get_statistics", [["rcv_requests", "nope"]]) == {"core:rcv_requests": 20}
+    assert server.mi("get_statistics", [["nope"]]) == {}
+    assert server.mi("reset_statistics", [["rcv_requests"]]) == "OK"
+    assert server.statistic("core:rcv_requests") == 0
+    assert server.mi_error("reset_statistics", [["nope"]]) == {"code": 404, "message": "Statistics Not Found"}
+    kinds = server.mi("list_statistics")
+    assert (kinds["core:rcv_requests"], kinds["shmem:total_size"]) == ("incremental", "non-incremental")
+    assert server.mi("get_statistics", [["shmem:"]])["shmem:used_size"] > 0
+
+
+def test_the_cache(server) -> None:
+    assert server.mi("cache_store", {"system": "local", "attr": "k", "value": "ü"}) == "OK"
+    assert server.mi("cache_fetch", ["local", "k"]) == {"key": "k", "value": "ü"}
+    assert server.mi("cache_store", ["local", "gone", "v", 1]) == "OK"
+    assert server.mi("cache_remove", ["local", "k"]) == "OK"
+    assert server.mi_error("cache_fetch", ["local", "k"]) == {"code": 400, "message": "Value not found"}
+    assert server.mi_error("cache_fetch", ["redis", "k"])["code"] == 500
+    ends = time.monotonic() + 5
+    while "value" in str(server.rpc('{"jsonrpc":"2.0","id":1,"method":"cache_fetch","params":["local","gone"]}')):
+        assert time.monotonic() < ends
+
+
+def test_workers_are_listed_with_their_work(server) -> None:
+    rows = server.mi("worker_list")["Workers"]
+    assert [row["Name"] for row in rows] == ["worker-1", "worker-2"]
+    assert set(rows[0]) == {"Name", "PID", "Load", "Jobs done", "Expected work [ms]", "Restarts"}
+    assert sum(row["Jobs done"] for row in rows) >= 1
+
+
+def test_startup_and_timer_routes_run_and_may_park(server) -> None:
+    assert server.mi("cache_fetch", ["local", "startup"])["value"] == "startup_route"
+    ends = time.monotonic() + 10
+    while server.statistic("script:ticked") < 2:
+        assert time.monotonic() < ends, "the timer route does not resume"
+    assert server.statistic("script:ticks") - server.statistic("script:ticked") in (0, 1)
+
+
+def test_a_reload_takes_new_routes_while_parked_requests_resume_on_the_old(server) -> None:
+    client = server.client()
+    parked_id, parked = client.request("old")
+    client.send(parked)
+    ends = time.monotonic() + 5
+    while server.statistic("async:parked") == 0 and time.monotonic() < ends:
+        pass
+    text = server.script.read_text()
+    server.script.write_text(text.replace(": one", ": two").replace("by one", "by two"))
+    assert server.mi("reload_routes") == "OK"
+    assert all(client.ask("x").header("X-Route") == "two" for _ in range(10))
+    assert client.final(parked_id).header("X-Route") == "resumed by one"
+    assert client.ask("old").header("X-Route") == "resumed by two"
+
+
+def test_a_reload_of_a_bad_script_changes_nothing(server) -> None:
+    text = server.script.read_text()
+    server.script.write_text(text.replace("route[done]", "route[elsewhere]"))
+    error = server.mi_error("reload_routes")
+    assert error["code"] == 500
+    assert f"{server.script}:" in error["data"]
+    assert "done" in error["data"]
+    assert server.client().ask("old").header("X-Route") == "resumed by one"
+
+
+def test_a_process_that_is_replaced_after_a_reload_has_the_new_routes(server) -> None:
+    server.script.write_text(server.script.read_text().replace(": one", ": two"))
+    assert server.mi("reload_routes") == "OK"
+    victims = server.pids("SIP")
+    for pid in victims:
+        os.kill(pid, 9)
+    ends = time.monotonic() + 10
+    while len(fresh := server.pids("SIP")) < 2 or set(fresh) & set(victims):
+        assert time.monotonic() < ends
+    assert all(server.client().ask("x").header("X-Route") == "two" for _ in range(10))
+
+
+def test_kill_shuts_the_server_down(server) -> None:
+    assert server.mi("kill") == "OK"
+    assert server.process.wait(10) == 0

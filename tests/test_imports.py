@@ -1,0 +1,109 @@
+"""The architecture, read from the imports: packages import downwards, and a core performs nothing."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "workers": {"workers"},
+    "mi_script": {"mi_script", "workers"},
+    "runtime": {"runtime", "mi_script", "workers"},
+}
+CORES = frozenset(
+    [
+        "workers.jobs",
+        "workers.dispatch",
+        "workers.policy",
+        "workers.stimuli",
+        "workers.suspensions",
+        "workers.supervision",
+        "workers.wire",
+        "workers.tree_events",
+        "mi_script.commands",
+        "mi_script.calls",
+        "mi_script.jsonrpc",
+        "mi_script.execute",
+        "mi_script.script",
+        "mi_script.builtin",
+        "runtime.context",
+        "runtime.roles",
+        "runtime.sip.*",
+        "runtime.script.*",
+        "runtime.demo.figures",
+    ]
+)
+SHELLS = {"runtime.sip.ownership"}  # stands beside the cores that it serves, and takes the kernel's locks
+PERFORMS = set(
+    [
+        "asyncio",
+        "fcntl",
+        "lmdb",
+        "mmap",
+        "multiprocessing",
+        "os",
+        "random",
+        "secrets",
+        "select",
+        "selectors",
+        "signal",
+        "socket",
+        "ssl",
+        "subprocess",
+        "threading",
+        "time",
+        "uvloop",
+        "zmq",
+    ]
+)
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in MAY_IMPORT:
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def is_core(name: str) -> bool:
+    if name in SHELLS or name not in MODULES:
+        return False
+    return any(name == core or (core.endswith(".*") and name.startswith(core[:-1])) for core in CORES)
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_named_core_exists() -> None:
+    assert [core for core in CORES if not core.endswith(".*") and core not in MODULES] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_packages_import_downwards(name: str) -> None:
+    package = name.partition(".")[0]
+    ours = {found.partition(".")[0] for found in imports(MODULES[name])} & set(MAY_IMPORT)
+    assert ours <= MAY_IMPORT[package]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if is_core(name)])
+def test_a_core_performs_nothing_and_knows_no_shell(name: str) -> None:
+    found = set(imports(MODULES[name]))
+    assert {one.partition(".")[0] for one in found} & PERFORMS == set()
+    assert {one for one in found if one in MODULES and not is_core(one) and MODULES[one].name != "__init__.py"} == set()
