@@ -6,8 +6,10 @@ import gc
 import logging
 import mmap
 import os
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 from mi_script.builtin import register_builtin
 from mi_script.commands import Registry, commands_of
@@ -52,6 +54,8 @@ def serve(program: Program, settings: Settings, arguments: Sequence[str]) -> int
     Raises:
         SettingsError: an address or the runtime folder cannot be had, or a module's settings are wrong.
     """
+    # Until the tree takes the signals over: an end during the start shall clean up too.
+    signal.signal(signal.SIGTERM, _leave)
     folder = RuntimeFolder.make(settings.folder)
     try:
         sockets = open_sockets(settings.listen)
@@ -62,6 +66,10 @@ def serve(program: Program, settings: Settings, arguments: Sequence[str]) -> int
                 one.udp.close()
     finally:
         folder.close()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def furnish(
@@ -117,7 +125,8 @@ class _Caretaker:
                     pid,
                     status,
                 )
-                self.logs.child_died(pid)
+                if pid:
+                    self.logs.child_died(pid)
                 self.house.table.write(self._row(peer, slot, 0))
                 self.house.board.clear_slot(slot)
                 if slot < self.house.settings.udp_workers:
@@ -142,11 +151,12 @@ def _serve(house: House) -> int:
     )
     try:
         tree = ProcessTree(
-            _roles(house, logs),
+            _roles(house),
             title="layby",
             drain_s=settings.drain_s,
             on_event=_Caretaker(house, logs),
             on_tell=lambda peer, topic, body: None,
+            prepare=lambda child: logs.in_child(child.peer.name, child.slot),
         )
         addresses = " ".join(str(listen) for listen in settings.listen)
         log.info("serving %s on %s (runtime folder %s)", house.program.path, addresses, house.folder)
@@ -158,13 +168,9 @@ def _serve(house: House) -> int:
         logs.close()
 
 
-def _roles(house: House, logs: Logs) -> list[Role]:
+def _roles(house: House) -> list[Role]:
     def main_of(kind: type[Process]) -> Callable[[Child], int]:
-        def main(child: Child) -> int:
-            logs.in_child(child.peer.name, child.slot)
-            return kind(child, house).run()
-
-        return main
+        return lambda child: kind(child, house).run()
 
     sip, workers = house.settings.udp_workers, house.settings.mi_workers
     found = [Role(roles.SIP, sip, main_of(SipProcess), first_slot=0, executes=workers == 0)]

@@ -87,7 +87,7 @@ def run(
     from runtime.settings import SettingsError, settle
 
     try:
-        program = Program.load(script)
+        program = Program.load(script, listen or ())
     except NotLoaded as error:
         for problem in error.problems:
             typer.echo(str(problem), err=True)
@@ -101,7 +101,6 @@ def run(
         settings = settle(
             program.checked.globals,
             program.checked.sockets,
-            listen=listen or (),
             udp_workers=udp_workers,
             mi_workers=mi_workers,
             log_level=log_level,

@@ -15,7 +15,6 @@ from mi_script.execute import HANDLER, Answer, answer_of, pack_call
 from mi_script.service import Service
 from mi_script.transports.datagram import DatagramTransport
 from mi_script.transports.fifo import FifoTransport
-from mi_script.transports.http import HttpTransport
 from runtime.clock import epoch_now
 from runtime.context import RouteType
 from runtime.script_process import ScriptProcess
@@ -86,6 +85,9 @@ class MiProcess(ScriptProcess):
         if "mi_datagram" in modules and (name := modules["mi_datagram"].settings["socket_name"]):
             self.transports.append(_datagram(str(name), self.service))
         if "mi_http" in modules:
+            # Imported here because the HTTP server takes half of all start-up time, and most scripts need none.
+            from mi_script.transports.http import HttpTransport
+
             http, root = modules["httpd"].settings, str(modules["mi_http"].settings["root"])
             self.transports.append(HttpTransport(http["ip"], http["port"], self.service, root=root))
         for transport in self.transports:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, TypeVar, assert_never
 
@@ -58,8 +57,6 @@ class Process:
         # What was loaded before the fork is never garbage: frozen, a collection does not walk it, and the
         # pages stay shared with the attendant.
         gc.freeze()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.house.statistics.enter(self.slot)

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgpack
 
+from runtime.clock import epoch_now
 from runtime.context import Context
 from runtime.errors import NotLoaded
 from runtime.modules.catalog import ALWAYS, CATALOG
-from runtime.script.compile import Hooks, Script, compile_script
+from runtime.script.check import Checked
+from runtime.script.compile import compile_script
 from runtime.script.declare import Begin, Module
-from runtime.script.load import Checked, load
+from runtime.script.functions import World
+from runtime.script.load import load
 from runtime.script.problems import Place, ScriptProblem
+from runtime.script.script import Hooks, Script
 
 _BUNDLE: Final = "script"
+
+
+WORLD: Final = World(
+    wall_clock=epoch_now,
+    random=secrets.SystemRandom().random,  # the kernel's: a seeded generator would be the same in every fork
+    process_id=os.getpid,
+    started_at=epoch_now(),
+)
 
 
 class HookSwitch:
@@ -48,6 +62,7 @@ class Program:
         checked: what the checker made of it.
         script: the routes, compiled. Whoever parks a context keeps the script that it was parked under.
         modules: the instances, by name. A reload keeps them: it takes new routes, not new settings.
+        listen: addresses from the command line, in place of the script's.
         generation: grows with each reload; nanoseconds of the epoch.
     """
 
@@ -56,22 +71,27 @@ class Program:
     script: Script
     modules: Mapping[str, Module]
     hooks: HookSwitch
+    listen: tuple[str, ...] = ()
     generation: int = 0
 
     @classmethod
-    def load(cls, path: Path) -> Program:
+    def load(cls, path: Path, listen: Sequence[str] = ()) -> Program:
         """Read, check and compile a script file.
+
+        Args:
+            path: the file.
+            listen: addresses that stand in for the script's ``socket=`` lines.
 
         Raises:
             NotLoaded: it has errors.
         """
-        checked = _checked(path)
+        checked = _checked(path, listen)
         modules: dict[str, Module] = {
             name: kind(checked.settings.get(name))
             for name, kind in [*ALWAYS.items(), *((name, CATALOG[name]) for name in checked.modules)]
         }
         hooks = HookSwitch()
-        return cls(path, checked, compile_script(checked, modules, hooks), modules, hooks)
+        return cls(path, checked, compile_script(checked, modules, hooks, WORLD), modules, hooks, tuple(listen))
 
     def publish(self, folder: Path, generation: int) -> None:
         """Check the script file as it is now and put it where `catch_up()` finds it.
@@ -108,15 +128,15 @@ class Program:
         return True
 
     def _compile(self, read: Callable[[Path], bytes]) -> tuple[Checked, Script]:
-        checked = _checked(self.path, read)
+        checked = _checked(self.path, self.listen, read)
         if set(checked.modules) != set(self.checked.modules):
             text = "loads other modules than the running script; a reload takes new routes only, so restart instead"
             raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text)])
-        return checked, compile_script(checked, self.modules, self.hooks)
+        return checked, compile_script(checked, self.modules, self.hooks, WORLD)
 
 
-def _checked(path: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Checked:
+def _checked(path: Path, listen: Sequence[str], read: Callable[[Path], bytes] = Path.read_bytes) -> Checked:
     result = load(path, catalog=CATALOG, read=read)
     if isinstance(result, list):
         raise NotLoaded(result)
-    return result
+    return dataclasses.replace(result, sockets=list(listen)) if listen else result

@@ -16,14 +16,15 @@ from runtime.context import Context, RouteType, Value
 from runtime.house import House
 from runtime.log_levels import to_python
 from runtime.process import Process
-from runtime.script.compile import Exit, Script
 from runtime.script.declare import Begin, JobRequest, Refused
 from runtime.script.problems import Place, ScriptError
+from runtime.script.script import Exit, Script
 from runtime.sip.message import dummy_request
 from workers.birth import Child
 from workers.jobs import JobId, Outcome
 
 script_log = logging.getLogger("layby.script")
+script_log.setLevel(1)  # the compiled code has compared with xlog_level, which is not log_level
 
 Route = Callable[[Context], Exit | None]
 
@@ -101,6 +102,8 @@ class ScriptProcess(Process):
                 within_s = begin.timeout_s if timeout_s is None else float(timeout_s)
                 job = self._submit(begin, within_s, self._settled)
                 self.parked[job] = parked
+                # Its bytes are enough: what was parsed of it is parsed again when somebody asks.
+                context.message.compact()
                 self.count("parked")
                 self.on_parked(context, job, within_s)
             case _:

@@ -64,6 +64,7 @@ class _Kept:
 
     Args:
         request: what replies are built from; let go once the final one is out.
+        ack: the fingerprint by which the ACK of a 2xx is found in another process; 0 for what has no ACK.
         cancelled: a CANCEL came: the script may still answer, and if it does not, 487 goes out.
         job: the job that its context is parked for.
     """
@@ -72,6 +73,7 @@ class _Kept:
     source: Address
     target: Address
     socket: ListenSocket
+    ack: int = 0
     cancelled: bool = False
     job: JobId | None = None
 
@@ -182,7 +184,10 @@ class SipProcess(ScriptProcess):
     def _owner_of(self, request: Request, key: str) -> int | None:
         owner = self.house.fingerprints.find(fingerprint(key), self.slot)
         if owner is None and request.method == "CANCEL":
-            owner = self.house.fingerprints.find(fingerprint(invite_key(request)), self.slot)
+            return self.house.fingerprints.find(fingerprint(invite_key(request)), self.slot)
+        if owner is None and request.method == "ACK":
+            # That of a 2xx has a branch of its own (RFC 3261 section 13.2.2.4).
+            return self.house.fingerprints.find(fingerprint(dialog_ack_key(request)), self.slot)
         return owner
 
     def _hand_over(self, owner: int | None, request: Request, socket: ListenSocket, source: Address) -> bool:
@@ -239,10 +244,13 @@ class SipProcess(ScriptProcess):
                 return False
             # Its owner is dead, and the attendant is about to clear its row.
             self.house.fingerprints.add(self.slot, fingerprint(key))
+        kept = self.kept[key] = _Kept(request, source, reply_target(request, source), socket)
         invite = request.method == "INVITE"
-        self.kept[key] = _Kept(request, source, reply_target(request, source), socket)
-        self._count_tm("UAS_transactions")
         ack_key = dialog_ack_key(request) if invite else None
+        if ack_key is not None:
+            kept.ack = fingerprint(ack_key)
+            self.house.fingerprints.add(self.slot, kept.ack)
+        self._count_tm("UAS_transactions")
         self._perform(self.table.create(key, invite, monotonic_now(), ack_key=ack_key))
         return True
 
@@ -263,11 +271,16 @@ class SipProcess(ScriptProcess):
                     self._reply_through(key, 408, "Request Timeout")
                 case Terminated(reason):
                     log.debug("transaction %s is over: %s", key, reason)
-                    del self.kept[key]
-                    self.house.fingerprints.remove(self.slot, fingerprint(key))
+                    self._forget(key)
                 case _:
                     assert_never(effect)
         self._arm()
+
+    def _forget(self, key: str) -> None:
+        kept = self.kept.pop(key)
+        self.house.fingerprints.remove(self.slot, fingerprint(key))
+        if kept.ack:
+            self.house.fingerprints.remove(self.slot, kept.ack)
 
     def _send_through(self, key: str, data: bytes) -> None:
         kept = self.kept[key]

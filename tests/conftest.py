@@ -185,8 +185,13 @@ class Server:
         return int(self.mi("get_statistics", [[name]])[name])
 
     def stop(self, limit_s: float = LIMIT_S) -> int:
+        """Ask it to shut down, and wait for that; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+        return self.wait(limit_s)
+
+    def wait(self, limit_s: float = LIMIT_S) -> int:
+        """Wait for its end; its exit code."""
         try:
             return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -247,7 +252,8 @@ def start_server(tmp: Path) -> Iterator[Callable[..., Server]]:
     for server in servers:
         for client in server.clients:
             client.close()
-        server.stop()
+        if server.process.poll() is None:
+            server.stop()
 
 
 def answers(server: Server) -> bool:

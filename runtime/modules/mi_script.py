@@ -49,7 +49,7 @@ class MiScript(RuntimeModule):
         self.count("blocking_calls")
         call = self._call(c, command, names, values)
         if isinstance(call, ScriptFault):
-            return self._end(c, result, Ending(call.rc, call.text, {}))
+            return self._end(c, result, _not_built(call))
         return self._end(c, result, self._run_here(call))
 
     @asynchronous("mi", *_PARAMS)
@@ -60,7 +60,7 @@ class MiScript(RuntimeModule):
         self.count("async_calls")
         call = self._call(c, command, names, values)
         if isinstance(call, ScriptFault):
-            fault = Ending(call.rc, call.text, {})
+            fault = _not_built(call)
             return Refused(lambda context: self._end(context, result, fault))
         compat = str(self.settings["compat"])
 
@@ -117,6 +117,10 @@ class MiScript(RuntimeModule):
                 log.exception("%s could not take the result", result.name)
                 return _UNWRITABLE
         return end.rc
+
+
+def _not_built(fault: ScriptFault) -> Ending:
+    return Ending(fault.rc, fault.text, {"code": fault.rc, "message": fault.text})
 
 
 async def _waited(answer: Awaitable[Answered | Fault]) -> Answered | Fault:

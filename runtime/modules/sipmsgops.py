@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtime.context import Context
 from runtime.modules.base import RuntimeModule
 from runtime.script.declare import Kind, Param, function
+from runtime.sip.build import clean_header
 
 
 class Sipmsgops(RuntimeModule):
@@ -25,9 +26,9 @@ class Sipmsgops(RuntimeModule):
 
     @function("append_to_reply", Param("header", Kind.STRING))
     def append_to_reply(self, c: Context, header: str) -> int:
-        """Add a header line to the reply that the script will send; -1 for what is no header line."""
-        line = header.rstrip("\r\n")
-        if ":" not in line or "\r" in line or "\n" in line:
+        """Add a header line to the reply that the script will send; -1 for what is no header line, or one that the reply has anyway."""
+        line = clean_header(header)
+        if line is None:
             return -1
         c.reply_headers.append(line + "\r\n")
         return 1

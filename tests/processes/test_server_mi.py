@@ -20,7 +20,7 @@ route[done] {
     append_to_reply("X-Route: resumed by one\\r\\n");
     t_reply(200, "OK");
 }
-startup_route { cache_store("local", "startup", "$rt"); }
+startup_route { cache_store("local", "startup", "$route.type"); }
 timer_route[tick, 1] { update_stat("ticks", 1); async(mi("bench_wait 1"), ticked); }
 route[ticked] { update_stat("ticked", 1); }
 """

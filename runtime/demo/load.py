@@ -1,0 +1,224 @@
+"""The load generator: a process of its own, so that its work and its garbage do not disturb what it measures.
+
+``python -m runtime.demo.load PLAN`` sends what the plan says and writes msgpack frames to its standard output;
+`offer()` starts it and reads them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgpack
+
+import runtime
+from runtime.demo.offer import Ended, Exchanges, Frame, Plan, Progress, from_wire, template, to_wire, which_are_slow
+
+ROOT = Path(runtime.__file__).parent.parent
+"""Where the packages lie: the checkout's folder, or site-packages."""
+
+_BURST = 64
+"""So many datagrams at most go out, or come in from one port, before the other direction has its turn."""
+_PROGRESS_S = 0.25
+_START_IN_S = 0.1
+_RECEIVE_BUFFER = 4 << 20
+_LONGEST_DATAGRAM = 65_535
+# Python has no name for Linux's option; SO_TIMESTAMPNS and its control message share this number on x86 and ARM.
+# Where it means something else no timestamp arrives, and the moment of reading stands in for it.
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+
+
+class LoadError(Exception):
+    """The generator could not be started, stopped in mid-run, or said something that is no frame."""
+
+
+class Generator:
+    """Sends one plan's requests by an absolute schedule and takes in the answers, all in one thread.
+
+    Args:
+        plan: what to send.
+        report: gets a frame now and then, and an `Ended` last.
+    """
+
+    def __init__(self, plan: Plan, report: Callable[[Frame], None]) -> None:
+        self._plan = plan
+        self._report = report
+        self._sources = [_open_source(plan) for _ in range(plan.sources)]
+        self._fast = [template(plan, plan.fast_user, *each.getsockname()) for each in self._sources]
+        self._slow = [template(plan, plan.slow_user, *each.getsockname()) for each in self._sources]
+        self._exchanges = Exchanges(plan, which_are_slow(plan), time.monotonic() + _START_IN_S)
+        self._lags = array("d")
+        self._send_errors = 0
+        self._progress_at = self._exchanges.start_s + _PROGRESS_S
+
+    def run(self) -> None:
+        """Offer the whole load, wait for what is outstanding, report, close the sockets."""
+        exchanges = self._exchanges
+        now = time.monotonic()
+        while not exchanges.finished(now):
+            self._send_due(now)
+            self._resend_due(now)
+            self._report_progress(now)
+            readable, _, _ = select.select(self._sources, [], [], max(0.0, self._wake_at() - time.monotonic()))
+            for source in readable:
+                _drain(source, exchanges)
+            now = time.monotonic()
+        self._report_end(now)
+        for source in self._sources:
+            source.close()
+
+    def _send_due(self, now: float) -> None:
+        exchanges = self._exchanges
+        for _ in range(_BURST):
+            number = exchanges.counts.sent
+            if number == self._plan.count or exchanges.intended_s(number) > now:
+                return
+            self._send(number)
+            now = time.monotonic()
+            self._lags.append(now - exchanges.intended_s(number))
+            exchanges.sent(number, now)
+
+    def _resend_due(self, now: float) -> None:
+        for number in self._exchanges.due(now):
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        source = number % len(self._sources)
+        request = (self._slow if self._exchanges.is_slow(number) else self._fast)[source]
+        try:
+            self._sources[source].send(request % (number, number, number))
+        except OSError:  # the server is gone, or a buffer is full: as good as lost on the way, and sent again
+            self._send_errors += 1
+
+    def _wake_at(self) -> float:
+        exchanges = self._exchanges
+        sent = exchanges.counts.sent
+        next_send = exchanges.intended_s(sent) if sent < self._plan.count else exchanges.end_s
+        return min(next_send, exchanges.next_due(), self._progress_at)
+
+    def _report_progress(self, now: float) -> None:
+        if now < self._progress_at:
+            return
+        self._progress_at = now + _PROGRESS_S
+        counts, (fast_s, slow_s) = self._exchanges.counts, self._exchanges.take_latencies()
+        elapsed_s = now - self._exchanges.start_s
+        self._report(Progress(elapsed_s, counts.sent, counts.answered, counts.retransmitted, fast_s, slow_s))
+
+    def _report_end(self, now: float) -> None:
+        self._progress_at = now
+        self._report_progress(now)
+        exchanges, lags = self._exchanges, sorted(self._lags)
+        window_s = max(exchanges.last_answer_s - exchanges.start_s, self._plan.count / self._plan.rate_per_s)
+        lag_p99_s = lags[(len(lags) * 99 - 1) // 100]
+        real_time = os.sched_getscheduler(0) == os.SCHED_FIFO
+        lost, counts = exchanges.lost, exchanges.counts
+        self._report(Ended(counts, lost, window_s, lag_p99_s, lags[-1], real_time, self._send_errors))
+
+
+def _open_source(plan: Plan) -> socket.socket:
+    source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    with contextlib.suppress(OSError):
+        source.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    source.connect((plan.host, plan.port))
+    source.setblocking(False)
+    return source
+
+
+def _drain(source: socket.socket, exchanges: Exchanges) -> None:
+    realtime_ahead_s = time.clock_gettime(time.CLOCK_REALTIME) - time.monotonic()
+    for _ in range(_BURST):
+        try:
+            data, control, _, _ = source.recvmsg(_LONGEST_DATAGRAM, 64)
+        except OSError:  # nothing more to read, or an ICMP error told on this socket
+            return
+        exchanges.received(data, _arrived_s(control, realtime_ahead_s))
+
+
+def _arrived_s(control: list[tuple[int, int, bytes]], realtime_ahead_s: float) -> float:
+    """When the kernel took the datagram in, on the monotonic clock: how late we read it does not count."""
+    for level, kind, data in control:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) == _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            return float(seconds + nanoseconds / 1e9 - realtime_ahead_s)
+    return time.monotonic()
+
+
+def offer(plan: Plan) -> Iterator[Frame]:
+    """Run a plan in a process of its own.
+
+    Args:
+        plan: what to send.
+
+    Yields:
+        `Progress` about four times a second, and one `Ended` last.
+
+    Raises:
+        LoadError: the generator failed, or did not end when it should have.
+    """
+    command = [sys.executable, "-m", "runtime.demo.load", plan.to_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment()) as process:
+        try:
+            yield from _frames(process, time.monotonic() + plan.seconds + plan.grace_s + 15)
+        finally:
+            process.kill()
+
+
+def _frames(process: subprocess.Popen[bytes], deadline: float) -> Iterator[Frame]:
+    assert process.stdout is not None
+    unpacker = msgpack.Unpacker(max_buffer_size=64 << 20, strict_map_key=False)
+    while True:
+        ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        data = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
+        if not data:
+            raise LoadError("the load generator did not end in time" if not ready else "the load generator failed")
+        unpacker.feed(data)
+        for plain in unpacker:
+            frame = from_wire(plain)
+            yield frame
+            if isinstance(frame, Ended):
+                return
+
+
+def environment() -> dict[str, str]:
+    """The environment for a Python of ours: it finds the same packages, wherever the caller stands."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
+def main(arguments: list[str]) -> int:
+    """The generator process: one plan as JSON, frames to standard output."""
+    plan = Plan.from_json(arguments[0])
+    # By default the kernel may wake a sleeper 50 microseconds late, to save power; here that would be measured.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/timerslack_ns").write_text("1000")
+    # Where it is allowed, the clock of the measurement does not queue for a CPU behind what it measures.
+    # It sleeps most of the time, and the kernel ends a real-time process's turn should it ever not. The figures say
+    # whether it was so.
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    output = sys.stdout.buffer
+
+    def report(frame: Frame) -> None:
+        output.write(msgpack.packb(to_wire(frame)))
+        output.flush()
+
+    gc.disable()  # nothing here makes cycles, and a collection in mid-run would be a spike of our own making
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+        Generator(plan, report).run()
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,280 @@
+"""What the load generator offers and what becomes of it, apart from any socket or clock.
+
+The load is **open-loop**: request n is due at ``start + n / rate`` whatever happened to those before it, and its
+latency counts from that intended moment. A generator that waits for a slow server would leave out exactly the
+requests that would have suffered.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import random
+import re
+from array import array
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+T1_S = 0.5
+T2_S = 4.0
+TIMER_F_S = 64 * T1_S
+_TOKEN = re.compile(r"[A-Za-z0-9-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run of the load generator.
+
+    Args:
+        host, port: the server's UDP address.
+        rate_per_s: requests offered per second.
+        seconds: for how long.
+        fast_user, slow_user: the user part of the Request-URI, by which the script knows what to do.
+        slow_share: which share of the requests goes to `slow_user`, 0 to 1; they are spread at random.
+        seed: makes that spread repeatable.
+        run: names this run in every branch and Call-ID, so that a late answer to an earlier run is nobody's.
+        sources: how many UDP source ports the requests come from, in turn.
+        grace_s: how long after the last request answers are still waited for.
+
+    Raises:
+        ValueError: a number is out of its range, or a name has characters that do not go into a SIP token.
+    """
+
+    host: str
+    port: int
+    rate_per_s: float
+    seconds: float
+    fast_user: str
+    slow_user: str
+    slow_share: float
+    seed: int
+    run: str
+    sources: int = 16
+    grace_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.rate_per_s <= 100_000 and 0 < self.seconds <= 3600 and 0 <= self.grace_s <= 60):
+            raise ValueError("rate: up to 100000 requests/s; seconds: up to 3600; grace: up to 60 s")
+        if not (0 <= self.slow_share <= 1 and 1 <= self.sources <= 256):
+            raise ValueError("slow share: 0 to 1; sources: 1 to 256")
+        if not all(_TOKEN.fullmatch(text) for text in (self.fast_user, self.slow_user, self.run)):
+            raise ValueError("users and the run's name: letters, digits and '-' only")
+
+    @property
+    def count(self) -> int:
+        """How many requests the whole run offers."""
+        return max(1, round(self.rate_per_s * self.seconds))
+
+    def to_json(self) -> str:
+        """The plan as one line, for the generator's command line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read back what `to_json` wrote. Raises ValueError, TypeError or KeyError for anything else."""
+        return cls(**json.loads(text))
+
+
+def which_are_slow(plan: Plan) -> bytes:
+    """One byte per request, 1 for a slow one: exactly the planned share, at places that the seed decides."""
+    count = plan.count
+    flags = bytearray(count)
+    for number in random.Random(plan.seed).sample(range(count), round(count * plan.slow_share)):
+        flags[number] = 1
+    return bytes(flags)
+
+
+def template(plan: Plan, user: str, source_host: str, source_port: int) -> bytes:
+    """An OPTIONS request from one source port, with a ``%d`` wherever its number goes (three times)."""
+    source = f"{source_host}:{source_port}"
+    return (
+        f"OPTIONS sip:{user}@{plan.host}:{plan.port} SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP {source};branch=z9hG4bK{plan.run}-%d;rport\r\n"
+        "Max-Forwards: 70\r\n"
+        f"From: <sip:demo@{source}>;tag={plan.run}-%d\r\n"
+        f"To: <sip:{user}@{plan.host}:{plan.port}>\r\n"
+        f"Call-ID: {plan.run}-%d@{source_host}\r\n"
+        "CSeq: 1 OPTIONS\r\n"
+        f"Contact: <sip:demo@{source}>\r\n"
+        "User-Agent: layby-demo\r\n"
+        "Content-Length: 0\r\n\r\n"
+    ).encode("latin-1")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened, in numbers. `statuses` counts first final answers by status code."""
+
+    sent: int = 0
+    answered: int = 0
+    retransmitted: int = 0
+    provisional: int = 0
+    duplicates: int = 0
+    strays: int = 0
+    statuses: dict[int, int] = field(default_factory=dict)
+
+
+class Exchanges:
+    """The generator's side of every request: when it is sent again, and how long its answer took.
+
+    It is the client half of a non-INVITE transaction (RFC 3261 section 17.1.2): Timer E resends after T1, doubling
+    up to T2, and at once every T2 after a provisional answer; Timer F gives up after 64*T1.
+
+    Invariant: each request sent has had its one final answer, or is outstanding (`check()`).
+
+    Args:
+        plan: the run.
+        slow: one byte per request, from `which_are_slow`.
+        start_s: when the first request is due; all times are seconds of one monotonic clock.
+    """
+
+    def __init__(self, plan: Plan, slow: bytes, start_s: float) -> None:
+        self.plan = plan
+        self.counts = Counts()
+        self.start_s = start_s
+        self.last_answer_s = start_s
+        self.end_s = start_s + plan.count / plan.rate_per_s + plan.grace_s
+        self._slow = slow
+        self._sent_s = array("d", bytes(8 * plan.count))
+        self._interval_s = array("d", bytes(8 * plan.count))
+        self._done = bytearray(plan.count)
+        self._resend: list[tuple[float, int]] = []
+        self._number = re.compile(rb"branch=z9hG4bK" + plan.run.encode("ascii") + rb"-([0-9]{1,9})(?![0-9])")
+        self._new_fast, self._new_slow = array("d"), array("d")
+
+    def intended_s(self, number: int) -> float:
+        """When request `number` is due."""
+        return self.start_s + number / self.plan.rate_per_s
+
+    def is_slow(self, number: int) -> bool:
+        """Whether request `number` calls the command."""
+        return self._slow[number] == 1
+
+    def sent(self, number: int, now: float) -> None:
+        """Request `number` has gone out for the first time; they go in order."""
+        assert number == self.counts.sent
+        self.counts.sent += 1
+        self._sent_s[number] = now
+        self._interval_s[number] = T1_S
+        heapq.heappush(self._resend, (now + T1_S, number))
+
+    def due(self, now: float) -> list[int]:
+        """Which requests must be sent again now (Timer E); each is counted and its next time set."""
+        again = []
+        while self._resend and self._resend[0][0] <= now:
+            _, number = heapq.heappop(self._resend)
+            if self._done[number] or now - self._sent_s[number] >= TIMER_F_S:
+                continue
+            interval_s = min(2 * self._interval_s[number], T2_S)
+            self._interval_s[number] = interval_s
+            heapq.heappush(self._resend, (now + interval_s, number))
+            again.append(number)
+        self.counts.retransmitted += len(again)
+        return again
+
+    def next_due(self) -> float:
+        """The earliest moment at which `due` may give something; infinity when nothing is outstanding."""
+        while self._resend and self._done[self._resend[0][1]]:
+            heapq.heappop(self._resend)
+        return self._resend[0][0] if self._resend else math.inf
+
+    def received(self, data: bytes, at_s: float) -> None:
+        """A datagram came in. What is no answer to a request of this run is counted as a stray and ignored."""
+        found = self._number.search(data)
+        status = data[8:11]
+        if found is None or not data.startswith(b"SIP/2.0 ") or not status.isdigit():
+            self.counts.strays += 1
+            return
+        number, code = int(found[1]), int(status)
+        if number >= self.counts.sent:
+            self.counts.strays += 1
+        elif self._done[number]:
+            self.counts.duplicates += 1
+        elif code < 200:
+            self.counts.provisional += 1
+            self._interval_s[number] = T2_S
+        else:
+            self._finish(number, code, at_s)
+
+    def _finish(self, number: int, code: int, at_s: float) -> None:
+        self._done[number] = 1
+        self.counts.answered += 1
+        self.counts.statuses[code] = self.counts.statuses.get(code, 0) + 1
+        self.last_answer_s = max(self.last_answer_s, at_s)
+        if code == 200:  # a quick refusal is no good latency: it is told apart as a status that is not 200
+            latency_s = max(0.0, at_s - self.intended_s(number))
+            (self._new_slow if self._slow[number] else self._new_fast).append(latency_s)
+
+    def take_latencies(self) -> tuple[array[float], array[float]]:
+        """The latencies of fast and of slow requests, in seconds, that were measured since the last time."""
+        new = self._new_fast, self._new_slow
+        self._new_fast, self._new_slow = array("d"), array("d")
+        return new
+
+    @property
+    def lost(self) -> int:
+        """Sent, and without a final answer."""
+        return self.counts.sent - self.counts.answered
+
+    def finished(self, now: float) -> bool:
+        """Whether all was sent and nothing more is waited for."""
+        return self.counts.sent == self.plan.count and (self.lost == 0 or now >= self.end_s)
+
+    def check(self) -> None:
+        """Assert the invariant and its consequences."""
+        counts = self.counts
+        assert sum(self._done) == counts.answered == sum(counts.statuses.values())
+        assert 0 <= counts.answered <= counts.sent <= self.plan.count
+        assert not any(self._done[counts.sent :])
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the run is, and the latencies (seconds) that were measured since the one before."""
+
+    elapsed_s: float
+    sent: int
+    answered: int
+    retransmitted: int
+    fast_s: array[float]
+    slow_s: array[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of a run.
+
+    Args:
+        counts, lost: what happened to the requests.
+        window_s: from the first request to the last answer, or to the end of the load if that is later.
+        lag_p99_s, lag_max_s: by how much the generator itself sent too late.
+        real_time: whether the kernel let the generator run at real-time priority.
+        send_errors: sends that failed; those requests were sent again.
+    """
+
+    counts: Counts
+    lost: int
+    window_s: float
+    lag_p99_s: float
+    lag_max_s: float
+    real_time: bool
+    send_errors: int
+
+
+Frame: TypeAlias = Progress | Ended
+
+
+def to_wire(frame: Frame) -> dict[str, Any]:
+    """A frame as plain data for msgpack."""
+    plain = asdict(frame)
+    if isinstance(frame, Progress):
+        plain["fast_s"], plain["slow_s"] = frame.fast_s.tobytes(), frame.slow_s.tobytes()
+    return plain
+
+
+def from_wire(plain: dict[str, Any]) -> Frame:
+    """Read back what `to_wire` gave."""
+    if "counts" in plain:
+        return Ended(**{**plain, "counts": Counts(**plain["counts"])})
+    return Progress(**{**plain, "fast_s": array("d", plain["fast_s"]), "slow_s": array("d", plain["slow_s"])})

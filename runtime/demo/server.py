@@ -1,0 +1,160 @@
+"""The server under test: started as any user starts it, waited for, weighed, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from runtime.demo.load import ROOT, environment
+from runtime.demo.offer import Plan, template
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_STOP_S = 10.0
+
+
+class ServerError(Exception):
+    """The server did not start, or is gone. The text ends with what it last wrote to its standard error."""
+
+
+class Server:
+    """A SIP server on a UDP port of 127.0.0.1, in processes of its own; a context manager that stops it.
+
+    Args:
+        command: how it is started.
+        port: where it listens.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, command: Sequence[str], port: int) -> None:
+        self.port = port
+        # A file, since a pipe that nobody empties would one day stop the server in mid-word.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._errors,
+            stderr=self._errors,
+            env=environment(),
+            start_new_session=True,  # an interrupt at the terminal is ours: we stop the server in order
+        )
+
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, 9)
+            self._process.wait()
+        self._errors.close()
+
+    def wait_ready(self, within_s: float = 15.0) -> None:
+        """Ask with OPTIONS until it answers 200.
+
+        Raises:
+            ServerError: it ended, or did not answer within `within_s` seconds.
+        """
+        deadline = time.monotonic() + within_s
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.connect((self.host, self.port))
+            while time.monotonic() < deadline:
+                self.check_alive()
+                if _answers(self, asking):
+                    return
+        raise ServerError(f"the server does not answer on udp:{self.host}:{self.port}{self._last_words()}")
+
+    def check_alive(self) -> None:
+        """Raises ServerError when the server has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise ServerError(f"the server ended with exit code {code}{self._last_words()}")
+
+    def cpu_s(self) -> float:
+        """CPU seconds that the server's processes have used so far, with those that have ended and were reaped."""
+        return tree_cpu_s(self.pid)
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").splitlines()[-20:]
+        return "; it wrote:\n" + "\n".join(lines) if lines else "; it wrote nothing"
+
+
+def _answers(server: Server, asking: socket.socket) -> bool:
+    plan = Plan(server.host, server.port, 1, 1, "fast", "fast", 0, 0, secrets.token_hex(8))
+    with contextlib.suppress(OSError):  # refused: nobody listens yet
+        asking.send(template(plan, "fast", *asking.getsockname()) % (0, 0, 0))
+        if select.select([asking], [], [], 0.2)[0]:
+            return asking.recv(65_535).startswith(b"SIP/2.0 200")
+    select.select([], [], [], 0.05)
+    return False
+
+
+def free_port() -> int:
+    """A UDP port of 127.0.0.1 that nobody uses at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trying:
+        trying.bind((Server.host, 0))
+        port: int = trying.getsockname()[1]
+        return port
+
+
+def command(script: Path, port: int, sip_processes: int, mi_workers: int) -> list[str]:
+    """How the real server is started with `script` on `port`."""
+    listen = f"udp:{Server.host}:{port}"
+    sizes = ["--udp-workers", str(sip_processes), "--mi-workers", str(mi_workers)]
+    return [sys.executable, "-m", "runtime", "run", str(script), "-l", listen, *sizes]
+
+
+def example(name: str) -> Path:
+    """The path of an example script.
+
+    Raises:
+        ServerError: the examples do not lie beside the packages (they come with a checkout).
+    """
+    path = ROOT / "examples" / name
+    if not path.is_file():
+        raise ServerError(f"{path} is not there: the demo runs from a checkout")
+    return path
+
+
+def tree_cpu_s(root: int) -> float:
+    """User and system CPU seconds of a process, of all its descendants, and of what each of them has reaped."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            with contextlib.suppress(OSError):  # it ended between the two looks
+                parents[int(entry)], ticks[int(entry)] = _parent_and_ticks(Path("/proc", entry, "stat").read_bytes())
+    return sum(ticks[pid] for pid in _tree(root, parents)) / _TICKS_PER_S
+
+
+def _parent_and_ticks(stat: bytes) -> tuple[int, int]:
+    # After the last ")": a process may put brackets and blanks into its own name. Fields as in proc(5).
+    fields = stat.rpartition(b")")[2].split()
+    return int(fields[1]), sum(int(field) for field in fields[11:15])
+
+
+def _tree(root: int, parents: dict[int, int]) -> set[int]:
+    found = {root} & parents.keys()
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found

@@ -1,0 +1,413 @@
+"""What `layby mi` does: ask a running server one MI command over any of its transports.
+
+The protocols are OpenSIPS's: JSON-RPC 2.0 in one datagram, in one POST, or in one line of a FIFO with the name of a
+reply FIFO before it. Every step is bounded by one deadline, and every failure is a `MiClientError` whose text says
+what to look at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import http.client
+import json
+import os
+import re
+import secrets
+import select
+import socket
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from mi_script.commands import Json
+
+DEFAULT_FIFO = Path("/tmp/layby_fifo")
+"""Where module mi_fifo makes its FIFO unless told otherwise."""
+
+_NAMED = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)(:?=)(.*)", re.DOTALL)
+_LONGEST_ANSWER = 16 << 20
+_LONGEST_DATAGRAM = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Fifo:
+    """A server's command FIFO, and the folder in which it looks for reply FIFOs."""
+
+    path: Path
+    reply_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """A server's HTTP address, e.g. ``http://127.0.0.1:8888/mi``."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A server's UDP address for MI."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnixDatagram:
+    """A server's Unix datagram socket for MI."""
+
+    path: Path
+
+
+Target: TypeAlias = Fifo | Http | Datagram | UnixDatagram
+
+
+class MiClientError(Exception):
+    """No result could be had: the arguments are no call, nobody is there, or what came back is no answer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Refused(MiClientError):
+    """The server answered with an error: unknown command, wrong parameters, or what the command itself says.
+
+    Args:
+        code, reason, data: the JSON-RPC error's ``code``, ``message`` and ``data`` (None when there is none).
+    """
+
+    def __init__(self, code: int, reason: str, data: Json = None) -> None:
+        more = "" if data is None else f" ({data if isinstance(data, str) else json.dumps(data)})"
+        super().__init__(f"{code}: {reason}{more}")
+        self.code, self.reason, self.data = code, reason, data
+
+
+Result: TypeAlias = Json
+"""What a command gives back."""
+
+
+def target_of(*, fifo: Path | None, reply_dir: Path, http: str | None, datagram: str | None) -> Target:
+    """The server that command line options name; without any, the FIFO that module mi_fifo makes by default.
+
+    Args:
+        fifo, reply_dir: a FIFO and its reply folder.
+        http: a URL.
+        datagram: ``HOST:PORT``, or a path with a ``/`` in it for a Unix socket.
+
+    Raises:
+        MiClientError: more than one is named, or `datagram` is neither form.
+    """
+    if sum(each is not None for each in (fifo, http, datagram)) > 1:
+        raise MiClientError("name one server: a FIFO, an HTTP address or a datagram address")
+    if http is not None:
+        return Http(http)
+    if datagram is None:
+        return Fifo(fifo or DEFAULT_FIFO, reply_dir)
+    if "/" in datagram:
+        return UnixDatagram(Path(datagram))
+    host, _, port = datagram.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise MiClientError(f"{datagram!r} is neither HOST:PORT nor the path of a Unix socket, which has a / in it")
+    return Datagram(host.strip("[]"), int(port))
+
+
+def call(target: Target, command: str, arguments: list[str], timeout_s: float) -> Result:
+    """Run an MI command.
+
+    Args:
+        target: the server.
+        command: its name, e.g. ``get_statistics``.
+        arguments: all ``NAME=VALUE`` (a string) or ``NAME:=JSON``, for named parameters; or all plain, for
+            parameters by position.
+        timeout_s: seconds for the whole call.
+
+    Returns:
+        The command's result.
+
+    Raises:
+        Refused: the server answered with an error.
+        MiClientError: there was no answer, or none that is one.
+    """
+    parameters = parse_arguments(arguments)
+    deadline = time.monotonic() + timeout_s
+    identity = secrets.token_hex(8)
+    asked = {"jsonrpc": "2.0", "id": identity, "method": command, "params": parameters}
+    request = json.dumps(asked, separators=(",", ":")).encode("ascii")
+    try:
+        answer = _ask(target, request, identity, deadline)
+    except TimeoutError:
+        raise MiClientError(f"{_name(target)} did not answer {command} within {timeout_s:g} s") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise MiClientError(f"{_name(target)}: {_why(error)}") from error
+    return _result(answer)
+
+
+def _ask(target: Target, request: bytes, identity: str, deadline: float) -> dict[str, Json]:
+    match target:
+        case Fifo():
+            return _only(_ask_fifo(target, request, deadline), identity)
+        case Http():
+            return _only(_ask_http(target, request, deadline), identity)
+        case Datagram():
+            return _ask_udp(target, request, identity, deadline)
+        case UnixDatagram():
+            return _ask_unix(target, request, identity, deadline)
+
+
+def parse_arguments(arguments: list[str]) -> list[Json] | dict[str, Json]:
+    """The call's `params`: an object for named arguments, an array for plain ones.
+
+    Raises:
+        MiClientError: both kinds are mixed, a name comes twice, or what follows ``:=`` is no JSON.
+    """
+    matches = [_NAMED.fullmatch(argument) for argument in arguments]
+    named = [match for match in matches if match is not None]
+    if not named:
+        return list[Json](arguments)
+    if len(named) != len(arguments):
+        plain = next(argument for argument, match in zip(arguments, matches, strict=True) if match is None)
+        raise MiClientError(f"parameters are all NAME=VALUE or all plain, not mixed: {plain!r} has no name")
+    parameters: dict[str, Json] = {}
+    for match in named:
+        if match[1] in parameters:
+            raise MiClientError(f"parameter {match[1]!r} is given twice")
+        parameters[match[1]] = match[3] if match[2] == "=" else _json_argument(match[1], match[3])
+    return parameters
+
+
+def _json_argument(name: str, text: str) -> Json:
+    try:
+        value: Json = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MiClientError(f"what follows {name}:= is no JSON: {error}") from None
+    return value
+
+
+def _name(target: Target) -> str:
+    match target:
+        case Fifo(path=path) | UnixDatagram(path=path):
+            return str(path)
+        case Http(url=url):
+            return url
+        case Datagram(host=host, port=port):
+            return f"udp:{host}:{port}"
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case OSError(errno=errno.ENXIO):
+            return "nobody reads this FIFO; is the server running?"
+        case FileNotFoundError():
+            return "no such file; is the server running, and is this its path?"
+        case ConnectionRefusedError():
+            return "nobody listens there; is the server running?"
+        case OSError() if error.strerror:
+            return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _only(text: bytes, identity: str) -> dict[str, Json]:
+    answer = _read_answer(text, identity)
+    if answer is None:
+        raise MiClientError("the answer belongs to another call")
+    return answer
+
+
+def _read_answer(text: bytes, identity: str) -> dict[str, Json] | None:
+    """The server's answer; None when it answers another call.
+
+    An error may come with ``id`` null: the server could then not tell which call it was (JSON-RPC 2.0, section 5).
+    """
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        raise MiClientError(f"the answer is no JSON: {_shown(text)}") from None
+    if not isinstance(answer, dict):
+        raise MiClientError(f"the answer is no JSON-RPC object: {_shown(text)}")
+    is_ours = answer.get("id") == identity or (answer.get("id") is None and "error" in answer)
+    return answer if is_ours else None
+
+
+def _result(answer: dict[str, Json]) -> Json:
+    error = answer.get("error")
+    if isinstance(error, dict):
+        code, reason = error.get("code"), error.get("message")
+        if isinstance(code, int) and isinstance(reason, str):
+            raise Refused(code, reason, error.get("data"))
+    if error is not None:
+        raise MiClientError(f"the error in the answer has no code or no message: {json.dumps(error)[:200]}")
+    if "result" not in answer:
+        raise MiClientError("the answer has neither a result nor an error")
+    return answer["result"]
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:200].decode("utf-8", "replace")) + ("…" if len(text) > 200 else "")
+
+
+def _remaining_s(deadline: float) -> float:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
+
+
+def _wait(descriptor: int, event: int, deadline: float) -> None:
+    """Until `descriptor` is ready for `event`, or its other end is gone. Raises TimeoutError at the deadline."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    while not poll.poll(1000 * _remaining_s(deadline)):
+        pass
+
+
+# FIFO: ":name:JSON" in one write; the answer comes through a FIFO of that name, which is made first.
+
+
+def _ask_fifo(target: Fifo, request: bytes, deadline: float) -> bytes:
+    with _open_fifo(target.path) as commands, _reply_fifo(target.reply_dir) as (name, replies):
+        _write_at_once(commands, b":%s:%s" % (name.encode("ascii"), request), deadline)
+        return _read_to_end(replies, deadline)
+
+
+@contextlib.contextmanager
+def _open_fifo(path: Path) -> Iterator[int]:
+    # Non-blocking: without a reader this is an error at once (ENXIO), where a blocking open would hang.
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise MiClientError(f"{path} is no FIFO")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _reply_fifo(folder: Path) -> Iterator[tuple[str, int]]:
+    name = f"layby_reply_{os.getpid()}_{secrets.token_hex(8)}"  # the server takes no ".", "/" or "\" in it
+    path = folder / name
+    try:
+        os.mkfifo(path, 0o600)
+    except OSError as error:
+        raise MiClientError(f"no reply FIFO can be made in {folder}: {error.strerror}") from error
+    try:
+        # Open before the server hears of it, so that it finds a reader; non-blocking, since it has no writer yet.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            yield name, descriptor
+        finally:
+            os.close(descriptor)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _write_at_once(descriptor: int, text: bytes, deadline: float) -> None:
+    # The server takes what one write brought as one command. The kernel keeps a write together up to PIPE_BUF
+    # (4096 bytes); a longer one is kept together only while the pipe has room for all of it.
+    too_long = MiClientError(f"the call is too long for the FIFO ({len(text)} bytes); use another transport")
+    if len(text) > fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ):
+        raise too_long
+    while True:
+        _wait(descriptor, select.POLLOUT, deadline)
+        try:
+            written = os.write(descriptor, text)
+        except BlockingIOError:
+            continue
+        if written < len(text):
+            raise too_long
+        return
+
+
+def _read_to_end(descriptor: int, deadline: float) -> bytes:
+    text = bytearray()
+    while True:
+        # Before the server has opened its end this waits; only after it has closed it is there an end to read.
+        _wait(descriptor, select.POLLIN, deadline)
+        try:
+            part = os.read(descriptor, 1 << 16)
+        except BlockingIOError:
+            continue
+        if not part:
+            return bytes(text)
+        text += part
+        _check_length(len(text))
+
+
+def _check_length(length: int) -> None:
+    if length > _LONGEST_ANSWER:
+        raise MiClientError(f"the answer is longer than {_LONGEST_ANSWER} bytes")
+
+
+# HTTP: one POST.
+
+
+def _ask_http(target: Http, request: bytes, deadline: float) -> bytes:
+    host, port, path = _parse_url(target.url)
+    connection = http.client.HTTPConnection(host, port, timeout=_remaining_s(deadline))
+    with contextlib.closing(connection):
+        connection.connect()
+        own_socket = connection.sock  # the connection forgets it when the server says that it will close
+        connection.request("POST", path, request, {"Content-Type": "application/json"})
+        own_socket.settimeout(_remaining_s(deadline))
+        with connection.getresponse() as response:
+            text = bytearray()
+            while part := response.read1(1 << 16):
+                text += part
+                _check_length(len(text))
+                if not response.isclosed():
+                    own_socket.settimeout(_remaining_s(deadline))
+    if not text or (response.status != 200 and "json" not in response.headers.get("Content-Type", "")):
+        raise MiClientError(f"{target.url}: HTTP {response.status} {response.reason} {_shown(bytes(text))}")
+    return bytes(text)
+
+
+def _parse_url(url: str) -> tuple[str, int, str]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as error:
+        raise MiClientError(f"{url}: {error}") from None
+    if parts.scheme != "http" or not host:
+        raise MiClientError(f"{url!r} is no address like http://127.0.0.1:8888/mi")
+    return host, port, (parts.path or "/mi") + (f"?{parts.query}" if parts.query else "")
+
+
+# Datagrams: one each way.
+
+
+def _ask_udp(target: Datagram, request: bytes, identity: str, deadline: float) -> dict[str, Json]:
+    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
+    family, kind, protocol, _, address = found[0]
+    with socket.socket(family, kind, protocol) as asking:
+        asking.connect(address)
+        return _exchange(asking, request, identity, deadline)
+
+
+def _ask_unix(target: UnixDatagram, request: bytes, identity: str, deadline: float) -> dict[str, Json]:
+    # The answer needs an address: a socket file of ours, in a folder that nobody else may enter.
+    with (
+        tempfile.TemporaryDirectory(prefix="layby-mi-") as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking,
+    ):
+        asking.bind(os.path.join(folder, "reply"))
+        asking.connect(os.fspath(target.path))
+        return _exchange(asking, request, identity, deadline)
+
+
+def _exchange(asking: socket.socket, request: bytes, identity: str, deadline: float) -> dict[str, Json]:
+    if len(request) > _LONGEST_DATAGRAM:
+        raise MiClientError(f"the call is too long for a datagram ({len(request)} bytes); use another transport")
+    asking.settimeout(_remaining_s(deadline))
+    asking.send(request)
+    while True:
+        asking.settimeout(_remaining_s(deadline))
+        answer = _read_answer(asking.recv(_LONGEST_DATAGRAM), identity)
+        if answer is not None:
+            return answer

@@ -1,0 +1,433 @@
+"""How each variable of the language reads and changes the message context, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+from runtime.context import Branch, Context, RouteType, Value
+from runtime.script.uris import UriParts, parts_of, split_uri
+from runtime.sip.message import Reply, Request
+
+
+class Unwritable(ValueError):
+    """A variable does not take this value; the message says why."""
+
+
+# $var
+
+
+def get_var(c: Context, name: str) -> Value:
+    """`$var(name)`; NULL until something is assigned."""
+    return c.variables.get(name)
+
+
+def set_var(c: Context, name: str, value: Value) -> None:
+    """Assign `$var(name)`."""
+    c.variables[name] = value
+
+
+# $avp: a stack. The context keeps the oldest value first; the index counts from the newest.
+
+
+def get_avp(c: Context, name: str) -> Value:
+    """`$avp(name)`: the newest value."""
+    values = c.avps.get(name)
+    return values[-1] if values else None
+
+
+def push_avp(c: Context, name: str, value: Value) -> None:
+    """`$avp(name) = value` adds a value; `= NULL` takes the newest away."""
+    if value is not None:
+        c.avps.setdefault(name, []).append(value)
+    else:
+        drop_avp(c, name, 0)
+
+
+def clear_avp(c: Context, name: str, value: Value) -> None:
+    """`$avp(name) := value`: nothing but this value is left."""
+    if value is None:
+        c.avps.pop(name, None)
+    else:
+        c.avps[name] = [value]
+
+
+def put_avp(c: Context, name: str, index: Value, value: Value) -> None:
+    """`$(avp(name)[index]) = value` replaces that value; NULL takes it away. An index that is not there: Unwritable."""
+    values = c.avps.get(name, [])
+    if not isinstance(index, int) or not -len(values) <= index < len(values):
+        raise Unwritable(f"$avp({name}) has no value [{index}]")
+    if value is None:
+        drop_avp(c, name, index)
+    else:
+        values[-1 - index] = value
+
+
+def drop_avp(c: Context, name: str, index: int) -> None:
+    """Take one value away; nothing happens when it is not there."""
+    values = c.avps.get(name)
+    if values and -len(values) <= index < len(values):
+        del values[-1 - index]
+        if not values:
+            del c.avps[name]
+
+
+def all_avp(c: Context, name: str) -> list[Value]:
+    """Every value, newest first: a list of its own."""
+    return c.avps.get(name, [])[::-1]
+
+
+# Lists and their indices
+
+
+def pick(values: list[Value], index: Value) -> Value:
+    """`[index]` of a list; NULL when it is not there. A negative index counts from the end."""
+    if isinstance(index, int) and -len(values) <= index < len(values):
+        return values[index]
+    return None
+
+
+def joined(values: list[Value]) -> Value:
+    """`[*]`: every value as text, with a comma and a space between; NULL when there is none."""
+    return ", ".join(str(value) for value in values) if values else None
+
+
+# Parameters and return values
+
+
+def get_param(c: Context, inner: str) -> Value:
+    """`$param(1)` is the route's first parameter, `$param(name)` an event's."""
+    if inner.isdecimal() and inner.isascii() and len(inner) < 10:
+        at = int(inner) - 1
+        if 0 <= at < len(c.params):
+            return c.params[at]
+    return c.named_params.get(inner)
+
+
+def get_return(c: Context, inner: str) -> Value:
+    """`$return(0)` is the first value behind the code of the last `return(code, value, …)`."""
+    if inner.isdecimal() and inner.isascii() and len(inner) < 10 and int(inner) < len(c.returned):
+        return c.returned[int(inner)]
+    return None
+
+
+# The Request-URI and the destination
+
+
+def get_ruri(c: Context) -> Value:
+    """`$ru`."""
+    return c.ruri or None
+
+
+def set_ruri(c: Context, value: Value) -> None:
+    """Assign `$ru`; NULL puts the URI of the received request back."""
+    if value is None:
+        c.ruri = c.message.ruri if isinstance(c.message, Request) else ""
+    elif isinstance(value, str) and split_uri(value) is not None:
+        c.ruri = value
+    else:
+        raise Unwritable("$ru takes a URI")
+
+
+def get_original_uri(c: Context) -> Value:
+    """`$ou`: the Request-URI as received."""
+    return c.message.ruri if isinstance(c.message, Request) else None
+
+
+def set_dst_uri(c: Context, value: Value) -> None:
+    """Assign `$du`; NULL unsets it."""
+    if value is None:
+        c.dst_uri = None
+    elif isinstance(value, str) and split_uri(value) is not None:
+        c.dst_uri = value
+    else:
+        raise Unwritable("$du takes a URI")
+
+
+def part_of(read: Callable[[Context], Value], part: str) -> Callable[[Context], Value]:
+    """Reads a part of the URI that `read` gives."""
+
+    def get(c: Context) -> Value:
+        text = read(c)
+        found: Value = getattr(parts_of(text if isinstance(text, str) else None), part)
+        return None if found == "" and part == "host" else found
+
+    return get
+
+
+def transport(read: Callable[[Context], Value]) -> Callable[[Context], Value]:
+    """Reads the transport of the URI that `read` gives: UDP when it names none."""
+
+    def get(c: Context) -> Value:
+        text = read(c)
+        uri = split_uri(text) if isinstance(text, str) else None
+        return None if uri is None else uri.param("transport") or "UDP"
+
+    return get
+
+
+def _ruri_parts(c: Context) -> UriParts:
+    uri = split_uri(c.ruri)
+    if uri is None:
+        raise Unwritable("there is no Request-URI to change")
+    return uri
+
+
+def set_ruri_user(c: Context, value: Value) -> None:
+    """Assign `$rU`; NULL leaves a URI without a user."""
+    user = None if value is None else _word(value, '@:;?<>" ', "$rU")
+    c.ruri = str(_ruri_parts(c)._replace(user=user))
+
+
+def set_ruri_host(c: Context, value: Value) -> None:
+    """Assign `$rd`."""
+    if value is None:
+        raise Unwritable("$rd takes a host")
+    c.ruri = str(_ruri_parts(c)._replace(host=_word(value, '@;?<>" ', "$rd")))
+
+
+def set_ruri_port(c: Context, value: Value) -> None:
+    """Assign `$rp`: an integer, digits, or NULL for none."""
+    c.ruri = str(_ruri_parts(c)._replace(port=_port_of(value, "$rp")))
+
+
+def _word(value: Value, forbidden: str, name: str) -> str:
+    text = str(value)
+    if any(char in text for char in forbidden) or any(char < " " for char in text):
+        raise Unwritable(f"{name} does not take this character")
+    return text
+
+
+def _port_of(value: Value, name: str) -> int | None:
+    if value is None or value == "":
+        return None
+    text = str(value)
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) < 65536):
+        raise Unwritable(f"{name} takes a port number")
+    return int(text)
+
+
+def _dst_parts(c: Context) -> UriParts:
+    uri = split_uri(c.dst_uri or "")
+    if uri is None:
+        raise Unwritable("there is no $du to change")
+    return uri
+
+
+def set_dst_host(c: Context, value: Value) -> None:
+    """Assign `$dd`."""
+    if value is None:
+        raise Unwritable("$dd takes a host")
+    c.dst_uri = str(_dst_parts(c)._replace(host=_word(value, '@;?<>" ', "$dd")))
+
+
+def set_dst_port(c: Context, value: Value) -> None:
+    """Assign `$dp`."""
+    c.dst_uri = str(_dst_parts(c)._replace(port=_port_of(value, "$dp")))
+
+
+# The message
+
+
+def display(text: str) -> Value:
+    """A display name; NULL when there is none."""
+    return text or None
+
+
+def get_header(c: Context, name: str) -> Value:
+    """`$hdr(name)`: the first header of that name, whole."""
+    return c.message.field(name)
+
+
+def all_headers(c: Context, name: str) -> list[Value]:
+    """Every header of that name, the first first."""
+    return list(c.message.fields(name))
+
+
+def get_header_count(c: Context, name: str) -> Value:
+    """`$hdrcnt(name)`."""
+    return len(c.message.fields(name))
+
+
+def get_contact(c: Context) -> Value:
+    """`$ct`: the first contact."""
+    return c.message.get("contact")
+
+
+def all_contacts(c: Context, _: str) -> list[Value]:
+    """Every contact, the first first."""
+    return list(c.message.all("contact"))
+
+
+def get_contact_field(c: Context, name: str) -> Value:
+    """`$ct.fields(name)`: `name`, `uri`, `q`, `expires`, `methods`, `received`, or `params` as a whole."""
+    contact = c.message.contact
+    if contact is None:
+        return None
+    if name == "uri":
+        return contact.uri
+    if name == "name":
+        return contact.display.strip('"') or None
+    if name == "params":
+        return ";".join(key if value is None else f"{key}={value}" for key, value in contact.params.items())
+    return contact.params.get(name.lower())
+
+
+def get_body(c: Context) -> Value:
+    """`$rb`: NULL when the message has no body."""
+    return c.message.body.decode("latin-1") or None
+
+
+def get_buffer(c: Context) -> Value:
+    """`$mb`: the message as it came."""
+    return c.message.raw.decode("latin-1")
+
+
+def get_length(c: Context) -> Value:
+    """`$ml`: the message's length in bytes."""
+    return len(c.message.raw)
+
+
+def get_message_id(c: Context, inner: str) -> Value:
+    """`$mi` is a number that stands for the message; `$mi(code)` and its like tell how the last job ended."""
+    return c.story.get(inner) if inner else zlib.crc32(c.message.raw)
+
+
+def get_status(c: Context) -> Value:
+    """`$rs`: a reply's status; NULL in a request."""
+    return c.message.status if isinstance(c.message, Reply) else None
+
+
+def get_reason(c: Context) -> Value:
+    """`$rr`: a reply's reason phrase; NULL in a request."""
+    return c.message.reason if isinstance(c.message, Reply) else None
+
+
+def get_refer_to(c: Context) -> Value:
+    """`$rt`: the Refer-To header."""
+    return c.message.field("refer-to")
+
+
+USERNAME: Final = re.compile(r'\busername\s*=\s*"([^"]*)"', re.IGNORECASE)
+REALM: Final = re.compile(r'\brealm\s*=\s*"([^"]*)"', re.IGNORECASE)
+
+
+def credential(pattern: re.Pattern[str]) -> Callable[[Context], Value]:
+    """Reads a field of the credentials that the request carries."""
+
+    def get(c: Context) -> Value:
+        text = c.message.field("authorization") or c.message.field("proxy-authorization") or ""
+        found = pattern.search(text)
+        return found[1] if found else None
+
+    return get
+
+
+def get_source_host(c: Context) -> Value:
+    """`$si`."""
+    return c.source.host if c.source else None
+
+
+def get_source_port(c: Context) -> Value:
+    """`$sp`."""
+    return c.source.port if c.source else None
+
+
+# Flags and branches
+
+
+def get_message_flags(c: Context) -> Value:
+    """`$mf`: the names of the flags that are set."""
+    return " ".join(sorted(c.flags))
+
+
+def get_branch_flags(c: Context) -> Value:
+    """`$bf`: the names of the branch flags that are set."""
+    return " ".join(sorted(c.branch_flags))
+
+
+def get_flag(c: Context, name: str) -> Value:
+    """`$msg.flag(NAME)`: 1 or 0."""
+    return int(name in c.flags)
+
+
+def set_flag(c: Context, name: str, value: Value) -> None:
+    """Assign `$msg.flag(NAME)`: 0, an empty string or NULL takes it off."""
+    (c.flags.add if value else c.flags.discard)(name)
+
+
+def get_branch_flag(c: Context, name: str) -> Value:
+    """`$msg.branch.flag(NAME)`: 1 or 0."""
+    return int(name in c.branch_flags)
+
+
+def set_branch_flag(c: Context, name: str, value: Value) -> None:
+    """Assign `$msg.branch.flag(NAME)`."""
+    (c.branch_flags.add if value else c.branch_flags.discard)(name)
+
+
+def all_branches(c: Context, field: str) -> list[Value]:
+    """`$(branch(field)[i])`: `uri` (also without a field), `duri`, `q`, `path` or `flags`, in order."""
+    return [_branch_field(branch, field or "uri") for branch in c.branches]
+
+
+def get_branch(c: Context, field: str) -> Value:
+    """`$branch(field)` of the first branch."""
+    return pick(all_branches(c, field), 0)
+
+
+def set_branch(c: Context, field: str, value: Value) -> None:
+    """`$branch = uri` appends a branch."""
+    if field or not isinstance(value, str) or split_uri(value) is None:
+        raise Unwritable("$branch takes a URI")
+    c.branches.append(Branch(value))
+
+
+def _branch_field(branch: Branch, field: str) -> Value:
+    match field:
+        case "uri":
+            return branch.uri
+        case "duri":
+            return branch.dst_uri
+        case "q":
+            return branch.q
+        case "path":
+            return branch.path
+        case "flags":
+            return " ".join(sorted(branch.flags))
+        case _:
+            return None
+
+
+# The route that runs
+
+ROUTE_KINDS: Final = {
+    RouteType.REQUEST: "request_route",
+    RouteType.FAILURE: "failure_route",
+    RouteType.ONREPLY: "onreply_route",
+    RouteType.BRANCH: "branch_route",
+    RouteType.LOCAL: "local_route",
+    RouteType.STARTUP: "startup_route",
+    RouteType.TIMER: "timer_route",
+    RouteType.EVENT: "event_route",
+    RouteType.ERROR: "error_route",
+}
+"""What `$route.type` says."""
+
+
+def get_route_type(c: Context) -> Value:
+    """`$route.type`."""
+    return ROUTE_KINDS.get(c.route)
+
+
+def get_route(c: Context) -> Value:
+    """`$route`: the route's type and its name."""
+    kind = ROUTE_KINDS.get(c.route, "route")
+    return f"{kind}[{c.route_name}]" if c.route_name else kind
+
+
+def get_route_name(c: Context) -> Value:
+    """`$route.name`: NULL in an unnamed route."""
+    return c.route_name or None

@@ -1,0 +1,119 @@
+"""What a transformation is: `{family.name,arguments}` behind a variable's name.
+
+Each takes the value as text (an integer in decimal) and the arguments, and gives a value. NULL stays NULL, and what
+cannot be done gives NULL.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from runtime.context import Value
+from runtime.script.patterns import cached_substitution, parse_substitution
+
+
+class Wants(enum.Enum):
+    """What an argument is."""
+
+    TEXT = enum.auto()
+    INTEGER = enum.auto()
+    SUBSTITUTION = enum.auto()
+
+
+Apply: TypeAlias = Callable[..., Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One transformation.
+
+    Args:
+        apply: ``apply(text, *arguments) -> Value``; a left-out optional argument is not passed.
+        wants: its arguments.
+        optional: how many of the last ones may be left out.
+    """
+
+    apply: Apply
+    wants: tuple[Wants, ...] = ()
+    optional: int = 0
+
+
+CHANGES: Final[dict[tuple[str, str], Change]] = {}
+"""Every transformation by family and name."""
+
+
+def integer_of(value: Value) -> int | None:
+    """An argument as an integer; None when it is none."""
+    if isinstance(value, int):
+        return value
+    text = (value or "").strip()
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else None
+
+
+def problem_with(change: Change, arguments: list[str]) -> str:
+    """What is wrong with constant arguments, in plain words; empty when nothing is."""
+    for wants, argument in zip(change.wants, arguments, strict=False):
+        if wants is Wants.INTEGER and integer_of(argument) is None:
+            return f'"{argument}" is not a number'
+        if wants is Wants.SUBSTITUTION:
+            try:
+                parse_substitution(argument)
+            except re.error as error:
+                return str(error)
+    return ""
+
+
+def bound(change: Change, arguments: Sequence[Value]) -> Callable[[Value], Value]:
+    """The transformation with constant arguments, which are converted here and now."""
+    converted = _converted(change, arguments)
+    apply = change.apply
+
+    def run(value: Value) -> Value:
+        if value is None or converted is None:
+            return None
+        return apply(value if value.__class__ is str else str(value), *converted)
+
+    return run
+
+
+def unbound(change: Change) -> Apply:
+    """The transformation as ``run(value, *arguments)``, for arguments that hold variables."""
+
+    def run(value: Value, *arguments: Value) -> Value:
+        return bound(change, arguments)(value)
+
+    return run
+
+
+def _converted(change: Change, arguments: Sequence[Value]) -> list[object] | None:
+    converted: list[object] = []
+    for wants, argument in zip(change.wants, arguments, strict=False):
+        item = _CONVERT[wants](argument)
+        if item is None:
+            return None
+        converted.append(item)
+    return converted
+
+
+_CONVERT: Final[dict[Wants, Callable[[Value], object | None]]] = {
+    Wants.TEXT: lambda value: None if value is None else str(value),
+    Wants.INTEGER: integer_of,
+    Wants.SUBSTITUTION: lambda value: cached_substitution(str(value)),
+}
+
+
+def change(names: str, *wants: Wants, optional: int = 0) -> Callable[[Apply], Apply]:
+    """Declare a transformation under one or more names, separated by blanks."""
+
+    def declare(apply: Apply) -> Apply:
+        for name in names.split():
+            family, _, rest = name.partition(".")
+            CHANGES[family, rest] = Change(apply, wants, optional)
+        return apply
+
+    return declare

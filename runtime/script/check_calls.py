@@ -1,0 +1,246 @@
+"""Checks of what stands inside statements: variables, texts, calls and their arguments."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from runtime.script import tree
+from runtime.script.changes import Wants, integer_of, problem_with
+from runtime.script.declare import Function, Kind, Param, Variable
+from runtime.script.formats import NotAVariable, parse_format, split_arguments
+from runtime.script.patterns import compile_pattern
+from runtime.script.problems import Place, ScriptProblem, Severity, suggestion
+from runtime.script.transformations import CHANGES
+from runtime.script.variables import ContextVariable, Inner
+
+if TYPE_CHECKING:
+    from runtime.script.known import Known
+
+
+class Names:
+    """Checks everything that names something, and collects the problems.
+
+    Args:
+        known: the functions and variables.
+        routes: the names of all routes, for parameters that are a route's name.
+    """
+
+    def __init__(self, known: Known, routes: set[str]) -> None:
+        self.known = known
+        self.routes = routes
+        self.problems: list[ScriptProblem] = []
+
+    def tell(self, place: Place, message: str, severity: Severity = "error") -> None:
+        """Note a problem."""
+        self.problems.append(ScriptProblem(place, message, severity))
+
+    # Variables and texts
+
+    def variable(self, node: tree.Variable) -> None:
+        """A variable that is read: known, with brackets where it wants them, its index and changes in order."""
+        found = self.known.variables.get(node.name)
+        if found is None:
+            self.tell(node.place, f"unknown variable ${node.name}{suggestion(node.name, self.known.variables)}")
+        else:
+            self._brackets(node, found)
+            if node.index is not None and not (isinstance(found, ContextVariable) and found.all):
+                self.tell(node.place, f"${node.name} has no index")
+        if node.inner is not None:
+            self._parts(node.inner)
+        if isinstance(node.index, tree.Variable):
+            self.variable(node.index)
+        for change in node.changes:
+            self._change(change, node)
+
+    def written(self, node: tree.Variable) -> None:
+        """A variable that is assigned, or that a function writes."""
+        self.variable(node)
+        found = self.known.variables.get(node.name)
+        if found is not None and found.set is None:
+            self.tell(node.place, f"${node.name} cannot be written")
+        if node.changes:
+            self.tell(node.place, f"{node.text}: a variable that is written takes no transformation")
+        if node.index is not None and node.name != "avp" and found is not None:
+            self.tell(node.place, f"{node.text}: only an AVP is written by index")
+
+    def format(self, node: tree.Text) -> None:
+        """Text whose variables count."""
+        try:
+            found = parse_format(node.value, node.place)
+        except NotAVariable as problem:
+            self.tell(node.place, str(problem))
+        else:
+            self._parts(found)
+
+    def literal(self, node: tree.Text) -> None:
+        """Text that is taken as it stands: a variable in it is most likely a mistake."""
+        if "$" not in node.value:
+            return
+        try:
+            parts = parse_format(node.value, node.place).parts
+        except NotAVariable:
+            return
+        names = [part.text for part in parts if isinstance(part, tree.Variable) and part.name in self.known.variables]
+        if names:
+            self.tell(
+                node.place,
+                f"{names[0]} is not replaced in this text: join it with +, or use pv_printf()",
+                "warning",
+            )
+
+    def _parts(self, found: tree.Format) -> None:
+        for part in found.parts:
+            if isinstance(part, tree.Variable):
+                self.variable(part)
+
+    def _brackets(self, node: tree.Variable, found: ContextVariable | Variable) -> None:
+        if not isinstance(found, ContextVariable):
+            return
+        if found.inner is Inner.MUST and (node.inner is None or not node.inner.parts):
+            self.tell(node.place, f"${node.name} needs a name in brackets: ${node.name}(name)")
+        if found.inner is Inner.NO and node.inner is not None:
+            self.tell(node.place, f"${node.name} takes nothing in brackets")
+
+    def _change(self, change: tree.Transformation, node: tree.Variable) -> None:
+        found = CHANGES.get((change.family, change.name))
+        name = f"{change.family}.{change.name}"
+        if found is None:
+            near = suggestion(name, (".".join(pair) for pair in CHANGES))
+            self.tell(node.place, f"unknown transformation {{{name}}}{near}")
+            return
+        arguments = split_arguments(change.argument, len(found.wants)) if change.argument is not None else []
+        if not len(found.wants) - found.optional <= len(arguments) <= len(found.wants):
+            self.tell(node.place, f"{{{name}}} takes {_count(len(found.wants), found.optional)}")
+            return
+        constants = []
+        for wants, argument in zip(found.wants, arguments, strict=False):
+            # A pattern's dollar sign is its end of line.
+            if wants is not Wants.SUBSTITUTION and "$" in argument:
+                self.format(tree.Text(argument, node.place))
+                return
+            constants.append(argument)
+        if problem := problem_with(found, constants):
+            self.tell(node.place, f"{{{name}}}: {problem}")
+
+    # Calls
+
+    def call(self, node: tree.Call) -> Function | None:
+        """A call: the function exists and takes these arguments. Gives the function."""
+        found = self.known.functions.get(node.name)
+        if found is None:
+            near = suggestion(node.name, self.known.functions)
+            self.tell(node.place, f"unknown function {node.name}(): is its module loaded?{near}")
+            for argument in node.arguments:
+                self.argument(argument)
+            return None
+        self._arity(node, found)
+        for param, argument in zip(found.params, node.arguments, strict=False):
+            if argument is not None:
+                self._kind(found, param, argument)
+        return found
+
+    def argument(self, node: tree.Argument | None) -> None:
+        """An argument that may be anything."""
+        match node:
+            case tree.Text():
+                self.format(node)
+            case tree.Variable():
+                self.variable(node)
+
+    def _arity(self, node: tree.Call, found: Function) -> None:
+        given = len(node.arguments)
+        if given > len(found.params):
+            needed = _count(len(found.params), sum(param.optional for param in found.params))
+            self.tell(node.place, f"{node.name}() takes {needed}, not {given}")
+            return
+        for at, param in enumerate(found.params):
+            if not param.optional and (at >= given or node.arguments[at] is None):
+                self.tell(node.place, f'{node.name}() needs its {_ordinal(at)} argument, "{param.name}"')
+
+    def _kind(self, found: Function, param: Param, argument: tree.Argument) -> None:
+        wrong = _WRONG_KIND[param.kind](self, argument)
+        if wrong:
+            self.tell(argument.place, f'{found.name}(): "{param.name}" is {wrong}')
+
+    def _string(self, argument: tree.Argument) -> str:
+        self.argument(argument)
+        return "a string, not NULL" if isinstance(argument, tree.Null) else ""
+
+    def _integer(self, argument: tree.Argument) -> str:
+        match argument:
+            case tree.Number() | tree.Variable():
+                self.argument(argument)
+                return ""
+            case tree.Text() if "$" in argument.value:
+                self.format(argument)
+                return ""
+            case tree.Text() if integer_of(argument.value) is not None:
+                return ""
+        return "an integer"
+
+    def _value(self, argument: tree.Argument) -> str:
+        self.argument(argument)
+        return ""
+
+    def _output(self, argument: tree.Argument) -> str:
+        if not isinstance(argument, tree.Variable):
+            return "a variable that the function writes"
+        self.written(argument)
+        return ""
+
+    def _avp(self, argument: tree.Argument) -> str:
+        if not isinstance(argument, tree.Variable) or argument.name != "avp":
+            return "an $avp(name)"
+        self.variable(argument)
+        return "an $avp(name) without index and transformation" if argument.index or argument.changes else ""
+
+    def _route(self, argument: tree.Argument) -> str:
+        if not isinstance(argument, tree.Text | tree.Number):
+            return "the name of a route"
+        name = str(argument.value)
+        if name not in self.routes:
+            return f'the name of a route, and there is no route "{name}"{suggestion(name, self.routes)}'
+        return ""
+
+    def _regex(self, argument: tree.Argument) -> str:
+        match argument:
+            case tree.Variable():
+                self.variable(argument)
+                return ""
+            case tree.Text():
+                return regex_problem(argument.value)
+        return "a regular expression"
+
+
+def regex_problem(text: str) -> str:
+    """What is wrong with a constant pattern; empty when nothing is."""
+    try:
+        compile_pattern(text)
+    except re.error as error:
+        return f"a regular expression, and this one is wrong: {error}"
+    return ""
+
+
+_WRONG_KIND: Final = {
+    Kind.STRING: Names._string,
+    Kind.INTEGER: Names._integer,
+    Kind.VALUE: Names._value,
+    Kind.OUTPUT: Names._output,
+    Kind.AVP: Names._avp,
+    Kind.ROUTE: Names._route,
+    Kind.REGEX: Names._regex,
+}
+
+
+def _count(most: int, optional: int) -> str:
+    if most == 0:
+        return "no argument"
+    if optional:
+        return f"{most - optional} to {most} arguments"
+    return "1 argument" if most == 1 else f"{most} arguments"
+
+
+def _ordinal(at: int) -> str:
+    words = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+    return words[at] if at < len(words) else f"{at + 1}th"

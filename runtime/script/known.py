@@ -1,0 +1,38 @@
+"""What a script may name: the functions and variables of the core and of the modules that it loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.script.declare import Function, Module, Variable, functions_of, variables_of
+from runtime.script.functions import Core
+from runtime.script.variables import CONTEXT_VARIABLES, ContextVariable
+
+STATEMENT_WORDS: Final = frozenset(
+    (
+        *("if", "else", "while", "for", "in", "switch", "case", "default", "break", "return", "exit", "drop"),
+        *("route", "async", "launch", "assert", "xlog", "log", "xdbg", "and", "or", "not", "null", "NULL"),
+    )
+)
+RESERVED: Final = STATEMENT_WORDS | {"sync"}
+"""Words that cannot be the unquoted name of a route."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Functions and variables by name. A later module's stand before an earlier one's and before the core's."""
+
+    functions: dict[str, Function]
+    variables: dict[str, ContextVariable | Variable]
+
+
+def known_of(modules: Iterable[Module | type[Module]], core: Core | type[Core] = Core) -> Known:
+    """Gather what modules give: from classes for the checker, from instances for the compiler."""
+    functions: dict[str, Function] = {}
+    variables: dict[str, ContextVariable | Variable] = dict(CONTEXT_VARIABLES)
+    for module in (core, *modules):
+        functions.update(functions_of(module))
+        variables.update(variables_of(module))
+    return Known(functions, variables)

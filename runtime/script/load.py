@@ -1,0 +1,77 @@
+"""Read a script with the files that it includes, and check it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from runtime.script import tree
+from runtime.script.check import Checked, check
+from runtime.script.declare import Module
+from runtime.script.parse import MAX_SCRIPT_BYTES, parse
+from runtime.script.problems import Place, ScriptProblem
+
+MAX_INCLUDE_DEPTH: Final = 10
+MAX_FILES: Final = 500
+
+
+def read_file(path: Path) -> bytes:
+    """The file's bytes, up to one more than a script may have. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(MAX_SCRIPT_BYTES + 1)
+
+
+def load(
+    path: Path, *, catalog: Mapping[str, type[Module]], read: Callable[[Path], bytes] = read_file
+) -> Checked | list[ScriptProblem]:
+    """Load a script: read it and what it includes, parse, check.
+
+    Args:
+        path: the script file. An included file's path is relative to the file that includes it.
+        catalog: every module that could be loaded, by name.
+        read: gives a file's bytes, or raises OSError.
+
+    Returns:
+        the checked script; or every problem that was found, at least one of which is an error.
+    """
+    loader = _Loader(read)
+    items = loader.items(path, depth=0)
+    if loader.problems:
+        return loader.problems
+    return check(path, items, catalog)
+
+
+class _Loader:
+    def __init__(self, read: Callable[[Path], bytes]) -> None:
+        self.read = read
+        self.problems: list[ScriptProblem] = []
+        self.files = 0
+
+    def items(self, path: Path, depth: int, include: tree.Include | None = None) -> list[tree.Item]:
+        place = include.place if include else Place(str(path), 1, 1)
+        self.files += 1
+        if depth > MAX_INCLUDE_DEPTH or self.files > MAX_FILES:
+            return self._tell(place, f"more than {MAX_INCLUDE_DEPTH} levels or {MAX_FILES} files are included")
+        try:
+            text = self.read(path).decode("latin-1")
+        except (OSError, ValueError) as error:
+            if include is not None and not include.required and isinstance(error, FileNotFoundError):
+                return []
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return self._tell(place, f"cannot read {path}: {reason}")
+        parsed = parse(text, str(path))
+        if isinstance(parsed, list):
+            self.problems.extend(parsed)
+            return []
+        items: list[tree.Item] = []
+        for item in parsed:
+            if isinstance(item, tree.Include):
+                items.extend(self.items(path.parent / item.path, depth + 1, item))
+            else:
+                items.append(item)
+        return items
+
+    def _tell(self, place: Place, message: str) -> list[tree.Item]:
+        self.problems.append(ScriptProblem(place, message))
+        return []

@@ -1,0 +1,178 @@
+"""Text to tree, or to a problem in plain words."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.resources
+import re
+from typing import Final
+
+from lark import Lark, Token, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+
+from runtime.script.build import Builder
+from runtime.script.problems import Place, ScriptProblem
+from runtime.script.tree import Item
+
+MAX_SCRIPT_BYTES: Final = 4 * 1024 * 1024
+MAX_DEPTH: Final = 120
+"""How deep blocks and expressions may stand in one another. Python's own compiler gives up a good deal later."""
+
+_SHOWN: Final = 6
+_WORD = re.compile(r"\$?\w+|[=!<>:]=|=~|!~|/\*|\S")
+_ENDS: Final = frozenset(('";"', '")"', '"}"', '"]"'))
+_COMPARISONS: Final = frozenset(("==", "!=", "<", ">", "<=", ">=", "=~", "!~"))
+
+
+def _quoted(words: str) -> frozenset[str]:
+    return frozenset(f'"{word}"' for word in words.split())
+
+
+_GROUPS: Final = {
+    "an operator": _quoted("and && or || + - * / % & | ^ << >> == != < > <= >= =~ !~"),
+    "an assignment": _quoted("= := += -= *= /= %= &= |= ^="),
+    "a statement": _quoted("if while for switch break exit drop return assert route async launch {")
+    | {"a $variable", "a name"},
+    "a route": _quoted(
+        "route failure_route onreply_route branch_route local_route startup_route timer_route event_route error_route"
+    ),
+    "a value": _quoted("null NULL not ! ~ ( [ + - route async launch")
+    | {"a $variable", "a name", "a number", "a string"},
+}
+_NAMED: Final = {
+    "NAME": "a name",
+    "NUMBER": "a number",
+    "STRING": "a string",
+    "VARIABLE": "a $variable",
+    "RAW": "a value",
+    "IP": "an IP address",
+    "$END": "the end of the file",
+}
+
+
+def parse(text: str, file: str) -> tuple[Item, ...] | list[ScriptProblem]:
+    """Parse one script file.
+
+    Args:
+        text: the file, decoded as latin-1.
+        file: its name in every place.
+
+    Returns:
+        the items at its top, or what is wrong: the first error of form, or every unreadable variable and number.
+    """
+    if len(text) > MAX_SCRIPT_BYTES:
+        return [ScriptProblem(Place(file, 1, 1), f"the file is larger than {MAX_SCRIPT_BYTES} bytes")]
+    try:
+        raw = _parser().parse(text)
+    except UnexpectedInput as error:
+        return [ScriptProblem(_place_of(error, file, text), _in_words(error, text))]
+    builder = Builder(file)
+    items: tuple[Item, ...] = builder.transform(raw)
+    if too_deep := _too_deep(items):
+        builder.problems.append(ScriptProblem(too_deep, f"more than {MAX_DEPTH} levels stand in one another"))
+    return builder.problems or items
+
+
+@functools.cache
+def _parser() -> Lark:
+    grammar = importlib.resources.files("runtime.script").joinpath("grammar.lark").read_text(encoding="ascii")
+    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True)
+
+
+def _place_of(error: UnexpectedInput, file: str, text: str) -> Place:
+    if isinstance(error, UnexpectedToken) and error.token.type == "$END":
+        return _end_of(file, text)
+    if not isinstance(error, UnexpectedToken | UnexpectedCharacters) or error.line < 1:
+        return _end_of(file, text)
+    return Place(file, error.line, error.column)
+
+
+def _end_of(file: str, text: str) -> Place:
+    body = text.rstrip()
+    return Place(file, body.count("\n") + 1, len(body) - body.rfind("\n"))
+
+
+def _in_words(error: UnexpectedInput, text: str) -> str:
+    match error:
+        case UnexpectedToken():
+            return _unexpected_token(error.token, error.accepts or error.expected)
+        case UnexpectedCharacters():
+            return _unexpected_character(error, text)
+        case UnexpectedEOF():
+            return f"the file ends too early: expected {_listed(set(error.expected))}"
+        case _:
+            return "this is not understood"
+
+
+def _unexpected_token(token: Token, expected: set[str]) -> str:
+    if token.type == "$END":
+        return f"the file ends too early: expected {_listed(expected)}"
+    shown = _short(token)
+    if shown == "/*":
+        return "this comment is never closed"
+    if shown in _COMPARISONS and not expected & {"EQUAL", "COMMA"}:
+        return f'unexpected "{shown}": the left side of a comparison is a variable or a call'
+    if shown == "(" and any(_word(name) == '"+="' for name in expected):
+        return 'unexpected "(": the bracket of a variable is never closed, or it is not closed in its own line'
+    return f'unexpected "{shown}": expected {_listed(expected)}'
+
+
+def _unexpected_character(error: UnexpectedCharacters, text: str) -> str:
+    at = error.pos_in_stream or 0
+    expected = set(error.allowed or ())
+    if text[at : at + 1] in ('"', "'") and "STRING" in expected:
+        return "this string is never closed"
+    if text[at : at + 1] == "$" and "VARIABLE" in expected:
+        return "this is not a variable, or one whose bracket is not closed in its own line"
+    return f'unexpected "{_short(text[at : at + 40])}": expected {_listed(expected)}'
+
+
+def _short(text: str) -> str:
+    """The word that the text starts with."""
+    found = _WORD.match(text.lstrip())
+    return found[0][:30] if found else text[:1]
+
+
+def _listed(terminals: set[str]) -> str:
+    """What could stand there, the end of the statement first: it is what is mostly missing."""
+    words = {_word(name) for name in terminals if name not in ("WHITE", "COMMENT")}
+    for kind, group in _GROUPS.items():
+        if len(words & group) > 2 and (kind != "a statement" or '"if"' in words):
+            words = (words - group) | {kind}
+    ordered = sorted(words, key=_importance)
+    if len(ordered) > _SHOWN:
+        ordered = [*ordered[: _SHOWN - 1], "…"]
+    if len(ordered) == 1:
+        return ordered[0]
+    return f"{', '.join(ordered[:-1])} or {ordered[-1]}" if ordered else "something else"
+
+
+def _importance(word: str) -> tuple[bool, bool, str]:
+    return word not in _ENDS, word.startswith('"'), word
+
+
+@functools.cache
+def _word(terminal: str) -> str:
+    if terminal in _NAMED:
+        return _NAMED[terminal]
+    found = [known.pattern.value for known in _parser().terminals if known.name == terminal]
+    return f'"{found[0]}"' if found else terminal.lower()
+
+
+def _too_deep(items: tuple[Item, ...]) -> Place | None:
+    """Where the tree is deeper than the checker and the compiler, which are recursive, want to go."""
+    waiting: list[tuple[object, int, Place | None]] = [(items, 0, None)]
+    while waiting:
+        node, depth, place = waiting.pop()
+        if depth > MAX_DEPTH:
+            return place
+        if isinstance(node, tuple):
+            waiting.extend((child, depth, place) for child in node)
+        elif dataclasses.is_dataclass(node) and not isinstance(node, Place):
+            place = getattr(node, "place", place)
+            waiting.extend(
+                (getattr(node, field.name), depth + 1, place)
+                for field in dataclasses.fields(node)
+                if field.name != "place"
+            )
+    return None

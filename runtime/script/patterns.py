@@ -1,0 +1,118 @@
+"""The script's regular expressions: POSIX extended ones, read by Python's `re`."""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+from typing import Final, NamedTuple
+
+MAX_PATTERN_CHARS: Final = 4096
+
+_CLASSES: Final = {
+    "[:alnum:]": "0-9A-Za-z",
+    "[:alpha:]": "A-Za-z",
+    "[:blank:]": r" \t",
+    "[:cntrl:]": r"\x00-\x1f\x7f",
+    "[:digit:]": "0-9",
+    "[:graph:]": r"\x21-\x7e",
+    "[:lower:]": "a-z",
+    "[:print:]": r"\x20-\x7e",
+    "[:punct:]": r"!-/:-@\[-`{-~",
+    "[:space:]": r"\s",
+    "[:upper:]": "A-Z",
+    "[:xdigit:]": "0-9A-Fa-f",
+}
+
+
+def compile_pattern(text: str, *, ignore_case: bool = True) -> re.Pattern[str]:
+    """A pattern as the script's `=~` means it: ASCII letters in either case, and `.` matches a line end too.
+
+    Raises:
+        re.error: it is no pattern, or longer than 4096 characters.
+    """
+    if len(text) > MAX_PATTERN_CHARS:
+        raise re.error(f"the pattern is longer than {MAX_PATTERN_CHARS} characters")
+    for name, chars in _CLASSES.items():
+        text = text.replace(name, chars)
+    flags = re.DOTALL | re.ASCII | (re.IGNORECASE if ignore_case else re.NOFLAG)
+    try:
+        # `re` keeps a cache and warnings of its own; a pattern such as "[[a]" is no more than odd here.
+        return _compile(text, flags)
+    except (OverflowError, RecursionError) as error:
+        raise re.error("the pattern is too large") from error
+
+
+def _compile(text: str, flags: re.RegexFlag) -> re.Pattern[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return re.compile(text, flags)
+
+
+@functools.lru_cache(maxsize=512)
+def cached_pattern(text: str) -> re.Pattern[str] | None:
+    """The pattern that a variable held; None when it is none."""
+    try:
+        return compile_pattern(text)
+    except re.error:
+        return None
+
+
+class Substitution(NamedTuple):
+    """``/pattern/replacement/flags`` of `{re.subst}`."""
+
+    pattern: re.Pattern[str]
+    replacement: str
+    every: bool
+
+    def apply(self, text: str) -> str:
+        """The text with what matches replaced: all of it with the flag ``g``, else the first."""
+        return self.pattern.sub(self.replacement, text, count=0 if self.every else 1)
+
+
+def parse_substitution(text: str) -> Substitution:
+    """Read ``/pattern/replacement/flags``; any character may stand for the slash.
+
+    Raises:
+        re.error: it has not that form, or the pattern or a back-reference is wrong.
+    """
+    text = text.strip()
+    pieces = _pieces(text[1:], text[0]) if text and not text[0].isalnum() else []
+    if len(pieces) != 3:
+        raise re.error("a substitution has the form /pattern/replacement/flags")
+    pattern_text, replacement, flags = pieces
+    if not set(flags) <= set("igs"):
+        raise re.error(f'the flags of a substitution are i, g and s, not "{flags}"')
+    pattern = compile_pattern(pattern_text, ignore_case="i" in flags)
+    replacement = re.sub(r"\\(?![0-9\\])", r"\\\\", replacement).replace("\\0", "\\g<0>")
+    try:
+        pattern.sub(replacement, "")
+        re.compile(f"{pattern.pattern}|", pattern.flags).sub(replacement, "")
+    except IndexError as error:
+        raise re.error("the replacement names a group that is not there") from error
+    return Substitution(pattern, replacement, "g" in flags)
+
+
+@functools.lru_cache(maxsize=256)
+def cached_substitution(text: str) -> Substitution | None:
+    """The substitution that a variable held; None when it is none."""
+    try:
+        return parse_substitution(text)
+    except re.error:
+        return None
+
+
+def _pieces(text: str, mark: str) -> list[str]:
+    pieces, piece, at = [], "", 0
+    while at < len(text):
+        if text[at] == "\\" and text[at + 1 : at + 2] == mark:
+            piece += mark
+            at += 1
+        elif text[at] == mark:
+            pieces.append(piece)
+            piece = ""
+        else:
+            piece += text[at]
+        at += 1
+    return [*pieces, piece]

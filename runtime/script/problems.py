@@ -1,0 +1,60 @@
+"""What can be wrong with a script: when it is loaded, and when it runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Severity: TypeAlias = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where something stands in a script file: lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ScriptProblem:
+    """One thing that is wrong with a script, found when it is loaded.
+
+    Args:
+        place: where it stands.
+        message: what is wrong, in plain words, without the place.
+        severity: a script with an ``error`` does not load; a ``warning`` is only told.
+    """
+
+    place: Place
+    message: str
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.severity}: {self.message}"
+
+
+class ScriptError(Exception):
+    """A statement of a running script raised.
+
+    Attributes:
+        place: the statement, as near as the traceback tells.
+        cause: what was raised.
+    """
+
+    def __init__(self, place: Place, cause: BaseException) -> None:
+        super().__init__(f"{place}: {type(cause).__name__}: {cause}")
+        self.place = place
+        self.cause = cause
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean "x"?)`` where a known name is near, else an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f' (did you mean "{near[0]}"?)' if near else ""

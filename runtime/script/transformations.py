@@ -1,0 +1,343 @@
+"""The transformations of texts: families s, csv, ip and re; uri, param and nameaddr are in `transformations_sip`.
+
+Source of names and meanings: OpenSIPS, "Script transformations".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import hashlib
+import hmac
+import ipaddress
+import re
+import zlib
+from typing import Final
+
+from runtime.context import Value
+from runtime.script import transformations_sip
+from runtime.script.changes import CHANGES, Change, Wants, change, integer_of
+from runtime.script.patterns import Substitution
+
+__all__ = ["CHANGES", "transformations_sip"]
+
+MAX_FILL: Final = 65_536
+"""How long `fill_left` and `width` may make a text."""
+
+
+def _latin(data: bytes) -> str:
+    return data.decode("latin-1")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1", "replace")
+
+
+# s: strings
+
+
+@change("s.len")
+def _len(text: str) -> Value:
+    return len(text)
+
+
+@change("s.int")
+def _int(text: str) -> Value:
+    """As far as digits go; 0 when the text starts with none."""
+    found = re.match(r"\s*([+-]?[0-9]{1,18})", text)
+    return int(found[1]) if found else 0
+
+
+def _hashes() -> None:
+    for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512"):
+
+        def digest(text: str, name: str = name) -> Value:
+            return hashlib.new(name, _bytes(text), usedforsecurity=False).hexdigest()
+
+        def keyed(text: str, key: str, name: str = name) -> Value:
+            return hmac.new(_bytes(key), _bytes(text), name).hexdigest()
+
+        CHANGES["s", name] = Change(digest)
+        if name != "md5":
+            CHANGES["s", f"{name}_hmac"] = Change(keyed, (Wants.TEXT,))
+
+
+_hashes()
+
+
+@change("s.crc32")
+def _crc32(text: str) -> Value:
+    return str(zlib.crc32(_bytes(text)))
+
+
+@change("s.substr", Wants.INTEGER, Wants.INTEGER)
+def _substr(text: str, start: int, length: int) -> Value:
+    """A negative start counts from the end; a length below 1 leaves that many characters off the end."""
+    if start < 0:
+        start += len(text)
+    if not 0 <= start < len(text):
+        return None
+    end = start + length if length >= 1 else len(text) + length
+    return text[start : max(start, end)]
+
+
+@change("s.select", Wants.INTEGER, Wants.TEXT)
+def _select(text: str, index: int, separator: str) -> Value:
+    pieces = text.split(separator[:1]) if separator else [text]
+    return pieces[index] if -len(pieces) <= index < len(pieces) else None
+
+
+@change("s.index", Wants.TEXT, Wants.INTEGER, optional=1)
+def _index(text: str, part: str, start: int = 0) -> Value:
+    found = text.find(part, _start(text, start)) if part else -1
+    return found if found >= 0 else None
+
+
+@change("s.rindex", Wants.TEXT, Wants.INTEGER, optional=1)
+def _rindex(text: str, part: str, start: int = -1) -> Value:
+    found = text.rfind(part, 0, _start(text, start) + len(part)) if part else -1
+    return found if found >= 0 else None
+
+
+def _start(text: str, start: int) -> int:
+    """A negative start counts from the end, round and round."""
+    return start % len(text) if start < 0 and text else start
+
+
+_UPPER: Final = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_LOWER: Final = {upper: lower for lower, upper in _UPPER.items()}
+
+
+@change("s.toupper")
+def _toupper(text: str) -> Value:
+    return text.translate(_UPPER)
+
+
+@change("s.tolower")
+def _tolower(text: str) -> Value:
+    return text.translate(_LOWER)
+
+
+_BLANK: Final = " \t\r\n"
+
+
+@change("s.trim")
+def _trim(text: str) -> Value:
+    return text.strip(_BLANK)
+
+
+@change("s.triml")
+def _triml(text: str) -> Value:
+    return text.lstrip(_BLANK)
+
+
+@change("s.trimr")
+def _trimr(text: str) -> Value:
+    return text.rstrip(_BLANK)
+
+
+@change("s.reverse")
+def _reverse(text: str) -> Value:
+    return text[::-1]
+
+
+@change("s.fill_left", Wants.TEXT, Wants.INTEGER)
+def _fill_left(text: str, pad: str, width: int) -> Value:
+    return _padding(pad, width - len(text), from_right=True) + text if pad and width <= MAX_FILL else None
+
+
+@change("s.fill_right", Wants.TEXT, Wants.INTEGER)
+def _fill_right(text: str, pad: str, width: int) -> Value:
+    return text + _padding(pad, width - len(text), from_right=False) if pad and width <= MAX_FILL else None
+
+
+@change("s.width", Wants.INTEGER)
+def _width(text: str, width: int) -> Value:
+    return text[:width].ljust(width) if 0 <= width <= MAX_FILL else None
+
+
+def _padding(pad: str, count: int, *, from_right: bool) -> str:
+    if count <= 0:
+        return ""
+    filled = pad * (count // len(pad) + 1)
+    return filled[-count:] if from_right else filled[:count]
+
+
+@change("s.encode.hexa")
+def _encode_hexa(text: str) -> Value:
+    return _bytes(text).hex()
+
+
+@change("s.decode.hexa")
+def _decode_hexa(text: str) -> Value:
+    try:
+        return _latin(bytes.fromhex(text[: len(text) // 2 * 2]))
+    except ValueError:
+        return None
+
+
+@change("s.hex2dec")
+def _hex2dec(text: str) -> Value:
+    return int(text, 16) if re.fullmatch(r"(0[xX])?[0-9A-Fa-f]{1,15}", text) else None
+
+
+@change("s.dec2hex")
+def _dec2hex(text: str) -> Value:
+    number = integer_of(text)
+    return None if number is None else f"{number & 0xFFFFFFFF:x}"
+
+
+@change("s.b64encode")
+def _b64encode(text: str) -> Value:
+    return base64.b64encode(_bytes(text)).decode("ascii")
+
+
+@change("s.b64decode")
+def _b64decode(text: str) -> Value:
+    try:
+        return _latin(base64.b64decode(_bytes(text), validate=True))
+    except binascii.Error:
+        return None
+
+
+@change("s.xor", Wants.TEXT)
+def _xor(text: str, secret: str) -> Value:
+    if not secret:
+        return None
+    key = _bytes(secret)
+    return _latin(bytes(byte ^ key[at % len(key)] for at, byte in enumerate(_bytes(text))))
+
+
+@change("s.date2unix")
+def _date2unix(text: str) -> Value:
+    """The Date header's form (RFC 3261 20.17), which is always GMT."""
+    try:
+        moment = datetime.datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT")
+    except ValueError:
+        return None
+    return str(int(moment.replace(tzinfo=datetime.UTC).timestamp()))
+
+
+_COMMON: Final = {"'": "\\'", '"': '\\"', "\\": "\\\\", "\0": "\\0"}
+_UNCOMMON: Final = {"'": "'", '"': '"', "\\": "\\", "0": "\0"}
+_USER_CHARS: Final = re.compile(r"[^A-Za-z0-9_.!~*'()&=+$,;?/-]")
+_PARAM_CHARS: Final = re.compile(r"[^A-Za-z0-9_.!~*'()\[\]/:&+$-]")
+
+
+@change("s.escape.common")
+def _escape_common(text: str) -> Value:
+    return re.sub(r"['\"\\\0]", lambda found: _COMMON[found[0]], text)
+
+
+@change("s.unescape.common")
+def _unescape_common(text: str) -> Value:
+    return re.sub(r"\\(['\"\\0])", lambda found: _UNCOMMON[found[1]], text)
+
+
+@change("s.escape.user")
+def _escape_user(text: str) -> Value:
+    return _USER_CHARS.sub(_percent, text)
+
+
+@change("s.escape.param")
+def _escape_param(text: str) -> Value:
+    return _PARAM_CHARS.sub(_percent, text)
+
+
+@change("s.unescape.user s.unescape.param")
+def _unescape(text: str) -> Value:
+    return re.sub(r"%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), text)
+
+
+def _percent(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02x}" for byte in _bytes(found[0]))
+
+
+# csv
+
+
+def _csv(text: str) -> list[str]:
+    values, at = [], 0
+    while True:
+        found = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))').match(text, at)
+        assert found is not None, "the second alternative matches anything"
+        quoted = found[1]
+        values.append(found[2].strip() if quoted is None else quoted.replace('""', '"'))
+        comma = text.find(",", found.end())
+        if comma < 0:
+            return values
+        at = comma + 1
+
+
+@change("csv.count")
+def _csv_count(text: str) -> Value:
+    return len(_csv(text))
+
+
+@change("csv.value", Wants.INTEGER)
+def _csv_value(text: str, index: int) -> Value:
+    values = _csv(text)
+    return values[index] if -len(values) <= index < len(values) else None
+
+
+# ip
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text.strip().removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+
+
+@change("ip.isip")
+def _ip_isip(text: str) -> Value:
+    return int(_address(text) is not None)
+
+
+@change("ip.isip4")
+def _ip_isip4(text: str) -> Value:
+    return int(isinstance(_address(text), ipaddress.IPv4Address))
+
+
+@change("ip.isip6")
+def _ip_isip6(text: str) -> Value:
+    return int(isinstance(_address(text), ipaddress.IPv6Address))
+
+
+@change("ip.pton")
+def _ip_pton(text: str) -> Value:
+    found = _address(text)
+    return None if found is None else _latin(found.packed)
+
+
+@change("ip.ntop")
+def _ip_ntop(text: str) -> Value:
+    packed = _bytes(text)
+    return str(ipaddress.ip_address(packed)) if len(packed) in (4, 16) else None
+
+
+@change("ip.family")
+def _ip_family(text: str) -> Value:
+    packed = _address(text)
+    length = len(text) if packed is None else len(packed.packed)
+    return {4: "INET", 16: "INET6"}.get(length)
+
+
+@change("ip.matches", Wants.TEXT)
+def _ip_matches(text: str, network: str) -> Value:
+    address = _address(text)
+    try:
+        known = ipaddress.ip_network(network.strip(), strict=False)
+    except ValueError:
+        return None
+    return None if address is None else int(address.version == known.version and address in known)
+
+
+# re
+
+
+@change("re.subst", Wants.SUBSTITUTION)
+def _re_subst(text: str, substitution: Substitution) -> Value:
+    return substitution.apply(text)

@@ -1,0 +1,148 @@
+"""The transformations of URIs, parameter lists and name-addrs."""
+
+from __future__ import annotations
+
+from runtime.context import Value
+from runtime.script.changes import CHANGES, Change, Wants, change
+from runtime.script.uris import split_uri
+from runtime.sip.fields import parse_name_addr, split_outside
+
+# uri
+
+
+@change("uri.user uri.username")
+def _uri_user(text: str) -> Value:
+    uri = split_uri(text)
+    return None if uri is None else uri.user or ""
+
+
+@change("uri.passwd uri.password")
+def _uri_password(text: str) -> Value:
+    uri = split_uri(text)
+    return None if uri is None else uri.password or ""
+
+
+@change("uri.host uri.domain")
+def _uri_host(text: str) -> Value:
+    uri = split_uri(text)
+    return None if uri is None else uri.host
+
+
+@change("uri.port")
+def _uri_port(text: str) -> Value:
+    uri = split_uri(text)
+    if uri is None:
+        return None
+    return "" if uri.port is None else uri.port
+
+
+@change("uri.params")
+def _uri_params(text: str) -> Value:
+    uri = split_uri(text)
+    return None if uri is None else uri.params
+
+
+@change("uri.headers")
+def _uri_headers(text: str) -> Value:
+    uri = split_uri(text)
+    return None if uri is None else uri.headers
+
+
+@change("uri.schema uri.scheme")
+def _uri_scheme(text: str) -> Value:
+    uri = split_uri(text)
+    return None if uri is None else uri.scheme
+
+
+@change("uri.param", Wants.TEXT)
+def _uri_param(text: str, name: str) -> Value:
+    uri = split_uri(text)
+    return None if uri is None else uri.param(name) or ""
+
+
+def _uri_known_params() -> None:
+    for name, key in {
+        "transport": "transport",
+        "ttl": "ttl",
+        "uparam": "user",
+        "maddr": "maddr",
+        "method": "method",
+        "lr": "lr",
+        "r2": "r2",
+    }.items():
+
+        def read(text: str, key: str = key) -> Value:
+            return _uri_param(text, key)
+
+        CHANGES["uri", name] = Change(read)
+
+
+_uri_known_params()
+
+# param: lists such as a=b;c=d
+
+
+def _params(text: str) -> list[tuple[str, str]]:
+    pairs = []
+    for piece in split_outside(text, ";"):
+        name, _, value = piece.partition("=")
+        value = value.strip()
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            value = value[1:-1]
+        pairs.append((name.strip(), value))
+    return pairs
+
+
+@change("param.value", Wants.TEXT)
+def _param_value(text: str, name: str) -> Value:
+    wanted = name.strip().lower()
+    return next((value for found, value in _params(text) if found.lower() == wanted), "")
+
+
+@change("param.exist param.exists", Wants.TEXT)
+def _param_exist(text: str, name: str) -> Value:
+    wanted = name.strip().lower()
+    return int(any(found.lower() == wanted for found, _ in _params(text)))
+
+
+@change("param.valueat", Wants.INTEGER)
+def _param_valueat(text: str, index: int) -> Value:
+    pairs = _params(text)
+    return pairs[index][1] if -len(pairs) <= index < len(pairs) else ""
+
+
+@change("param.name", Wants.INTEGER)
+def _param_name(text: str, index: int) -> Value:
+    pairs = _params(text)
+    return pairs[index][0] if -len(pairs) <= index < len(pairs) else ""
+
+
+@change("param.count")
+def _param_count(text: str) -> Value:
+    return len(_params(text))
+
+
+# nameaddr
+
+
+@change("nameaddr.name")
+def _nameaddr_name(text: str) -> Value:
+    found = parse_name_addr(text)
+    return None if found is None else found.display.strip('"')
+
+
+@change("nameaddr.uri")
+def _nameaddr_uri(text: str) -> Value:
+    found = parse_name_addr(text)
+    return None if found is None else found.uri
+
+
+@change("nameaddr.len")
+def _nameaddr_len(text: str) -> Value:
+    return None if parse_name_addr(text) is None else len(text)
+
+
+@change("nameaddr.param", Wants.TEXT)
+def _nameaddr_param(text: str, name: str) -> Value:
+    found = parse_name_addr(text)
+    return None if found is None else found.params.get(name.strip().lower()) or ""

@@ -1,0 +1,195 @@
+"""What a server transaction hears and says: base timer values, stimuli, effects. The machine is transaction.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """The base values, in seconds (RFC 3261 17.1.1.1, table 4).
+
+    Args:
+        t1_s: estimate of the round trip.
+        t2_s: longest interval between copies of a reply.
+        t4_s: how long a message may stay in the network.
+        trying_s: how long an INVITE may stay without any reply before 100 goes out (17.2.1).
+        unanswered_s: how long without a reply a transaction lasts.
+    """
+
+    t1_s: float = 0.5
+    t2_s: float = 4.0
+    t4_s: float = 5.0
+    trying_s: float = 0.2
+    unanswered_s: float = 180.0
+
+    @property
+    def patience_s(self) -> float:
+        """64*T1: timers H, J and L."""
+        return 64 * self.t1_s
+
+
+# IntEnum, not Enum: the hash of an Enum member is computed in Python, and every table look-up below needs two.
+class State(IntEnum):
+    """Where a transaction is. TRYING is of non-INVITE only, CONFIRMED and ACCEPTED are of INVITE only."""
+
+    TRYING = 0
+    PROCEEDING = 1
+    COMPLETED = 2
+    CONFIRMED = 3
+    ACCEPTED = 4
+    TERMINATED = 5
+
+
+class Event(IntEnum):
+    """The columns of the tables, apart from timers."""
+
+    REQUEST = 0
+    ACK = 1
+    CANCEL = 2
+    REPLY_1XX = 3
+    REPLY_2XX = 4
+    REPLY_REST = 5
+    SEND_FAILED = 6
+
+
+class Timer(IntEnum):
+    """Named as RFC 3261 table 4 names them. The numbers go on after `Event`, for both are columns of one table."""
+
+    TRYING = 10
+    UNANSWERED = 11
+    G = 12
+    H = 13
+    I = 14  # noqa: E741  (the RFC's name)
+    J = 15
+    L = 16
+    RESEND = 17
+
+
+class Kind(IntEnum):
+    """What arrived for a transaction that exists."""
+
+    COPY = Event.REQUEST
+    ACK = Event.ACK
+    CANCEL = Event.CANCEL
+
+
+# --- stimuli
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message from the network belongs to this transaction."""
+
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """The script, or who relays for it, replies.
+
+    Args:
+        status: 100 to 699.
+        data: the whole reply.
+        relayed: it came from further on, so its sender repeats it when it is a 2xx.
+    """
+
+    status: int
+    data: bytes
+    relayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer that `Start` asked for."""
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class TransportFailed:
+    """The last `Send` could not be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryingWanted:
+    """The script will take its time (it parks): the 100 goes out now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody vouches that a reply comes within this time, however long it is."""
+
+    for_s: float
+
+
+Stimulus: TypeAlias = Received | Replied | TimerFired | TransportFailed | TryingWanted | Held
+
+
+# --- effects
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send these bytes to where replies to this request go."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendTrying:
+    """Build a 100 and hand it in as `Replied`: only the shell has the request to build it from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a timer that does not run."""
+
+    timer: Timer
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop a timer that runs."""
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class PassAck:
+    """The ACK of a 2xx: the script's to see."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassCancel:
+    """The INVITE shall end; told once. The script's side replies 487 (RFC 3261 9.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassFailure:
+    """A reply could not be sent (RFC 3261 17.2.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """No reply for `unanswered_s`: reply now, or the transaction ends without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """The transaction is over; forget it. `reason` says why, for the log and for counting."""
+
+    reason: str
+
+
+Told: TypeAlias = Send | SendTrying | PassAck | PassCancel | PassFailure | Unanswered | Terminated
+"""What concerns the world."""
+Effect: TypeAlias = Told | Start | Stop
+
+DONE: Final = "done"
+NO_ACK: Final = "no ACK"
+NO_REPLY: Final = "no final reply"
+SEND_FAILED: Final = "reply could not be sent"

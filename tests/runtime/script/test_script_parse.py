@@ -1,0 +1,129 @@
+"""What is not a script, and how the parser says so."""
+
+import pytest
+
+from runtime.script import tree
+from runtime.script.parse import parse
+
+
+def first(text):
+    found = parse(text, "opensips.cfg")
+    assert isinstance(found, list), "it parses"
+    return str(found[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("route {\n  $var(x) = 5\n}", 'opensips.cfg:3:1: error: unexpected "}": expected ";" or an operator'),
+        ('route { xlog("abc); }', "opensips.cfg:1:14: error: this string is never closed"),
+        (
+            "route { if (5 == $var(x)) exit; }",
+            'opensips.cfg:1:15: error: unexpected "==": the left side of a comparison is a variable or a call',
+        ),
+        ("route { setflag(ACC); }", 'opensips.cfg:1:17: error: unexpected "ACC": expected ")", a value or ","'),
+        ("route {", 'opensips.cfg:1:8: error: the file ends too early: expected ";", "}" or a statement'),
+        ("loadmodule tm", 'opensips.cfg:1:12: error: unexpected "tm": expected a string'),
+        ("route { /* comment }", "opensips.cfg:1:9: error: this comment is never closed"),
+        ("route { exit }", 'opensips.cfg:1:14: error: unexpected "}": expected ";" or "("'),
+        (
+            "route { $var(x; }",
+            'opensips.cfg:1:13: error: unexpected "(": the bracket of a variable is never closed, '
+            "or it is not closed in its own line",
+        ),
+        ("route { $var(x) = 99999999999999999999; }", "the number 99999999999999999999 is too large"),
+        ("route { $(var(x){len}) = 1; }", '"{len}" is not a transformation such as {s.len}'),
+        ("route { $(var(x)[a]) = 1; }", '"[a]" is not an index: a number, a variable or * is'),
+    ],
+)
+def test_a_wrong_form_is_told_with_its_place_and_what_was_expected(text, said):
+    assert said in first(text)
+
+
+def test_what_stands_too_deep_is_refused_before_anything_recursive_sees_it():
+    assert "more than 120 levels" in first("route { if (" + "!" * 5000 + "$var(x)) exit; }")
+    assert "more than 120 levels" in first("route { $var(x) = 1" + " + 1" * 5000 + "; }")
+    assert "more than 120 levels" in first("route { " + "if (1) { " * 500 + "}" * 500 + " }")
+
+
+def test_brackets_alone_are_no_level():
+    found = parse("route { if (" + "(" * 500 + "$var(x)" + ")" * 500 + ") exit; }", "f")
+    assert isinstance(found, tuple)
+
+
+def test_comments_are_no_part_of_strings_and_strings_no_part_of_comments():
+    items = parse('#### first "\nlog_prefix="a#b" # "\n/* route { " */\nlog_level=3\n', "f")
+    assert [(item.name, item.value) for item in items] == [("log_prefix", "a#b"), ("log_level", 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("log_level=3", 3),
+        ("log_level = -1", -1),
+        ("stderror_enabled=yes", 1),
+        ("stderror_enabled=no", 0),
+        ('mpath="/usr/lib/"', "/usr/lib/"),
+        ("socket=udp:127.0.0.1:5060", "udp:127.0.0.1:5060"),
+        ("socket=udp:127.0.0.1:5060 as 192.0.2.9:5060  # why", "udp:127.0.0.1:5060 as 192.0.2.9:5060"),
+    ],
+)
+def test_globals(text, value):
+    (item,) = parse(text, "f")
+    assert item.value == value
+
+
+def test_a_scaling_profile_takes_several_lines():
+    items = parse(
+        "auto_scaling_profile = P\n  scale up to 6 on 70% for 4 cycles\n  scale down to 2 on 18%\nlog_level=2\n",
+        "f",
+    )
+    assert [item.name for item in items] == ["auto_scaling_profile", "scale", "scale", "log_level"]
+
+
+def test_route_heads():
+    items = parse(
+        """
+        route {} route[a] {} route[1] {} route["b c"] {} failure_route[f] {} onreply_route {} onreply_route[o] {}
+        branch_route[b] {} local_route {} startup_route {} timer_route[t, 5] {} event_route[E_X] {}
+        event_route[E_Y, sync] {} error_route {}
+        """,
+        "f",
+    )
+    assert [(item.kind, item.name, item.parameter) for item in items] == [
+        ("route", "", None),
+        ("route", "a", None),
+        ("route", "1", None),
+        ("route", "b c", None),
+        ("failure_route", "f", None),
+        ("onreply_route", "", None),
+        ("onreply_route", "o", None),
+        ("branch_route", "b", None),
+        ("local_route", "", None),
+        ("startup_route", "", None),
+        ("timer_route", "t", 5),
+        ("event_route", "E_X", None),
+        ("event_route", "E_Y", "sync"),
+        ("error_route", "", None),
+    ]
+
+
+def test_places_count_lines_and_columns_from_one():
+    (route,) = parse("route {\n  $var(a) = 1;\n    exit;\n}", "f.cfg")
+    assert [str(statement.place) for statement in route.body] == ["f.cfg:2:3", "f.cfg:3:5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'"a\nb\t\"\\"', 'a\nb\t"\\'),
+        (r'"^\d+\.$"', r"^\d+\.$"),
+        (r'"\x41\101"', "AA"),
+        (r"'a\n$x'", r"a\n$x"),
+        ('"one" "two"', "onetwo"),
+        ('"two\nlines"', "two\nlines"),
+    ],
+)
+def test_strings(text, value):
+    (route,) = parse(f"route {{ $var(x) = {text}; }}", "f")
+    assert route.body[0].value == tree.Text(value, route.body[0].value.place)

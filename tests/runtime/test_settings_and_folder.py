@@ -1,0 +1,104 @@
+"""What is settled before anything starts: addresses, numbers, and the runtime folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from runtime.folder import RuntimeFolder, sweep
+from runtime.process_table import ProcessTable, Row
+from runtime.settings import Listen, SettingsError, parse_listen, settle
+
+
+@pytest.mark.parametrize(
+    ("text", "listen"),
+    [
+        ("udp:127.0.0.1:5070", Listen("udp", "127.0.0.1", 5070)),
+        ("udp:127.0.0.1", Listen("udp", "127.0.0.1", 5060)),
+        ("udp:localhost:1", Listen("udp", "127.0.0.1", 1)),
+        ("udp:[::1]:5070", Listen("udp", "::1", 5070)),
+    ],
+)
+def test_an_address_is_read(text: str, listen: Listen) -> None:
+    assert parse_listen(text) == listen
+    assert parse_listen(str(listen)) == listen
+
+
+@pytest.mark.parametrize(
+    "text", ["", "127.0.0.1:5060", "tcp:127.0.0.1", "udp:example.org:1", "udp:1.2.3.4:0", "udp:1.2.3.4:99999"]
+)
+def test_what_is_no_address_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse_listen(text)
+    assert repr(text) in str(refused.value)
+
+
+def test_the_command_line_wins_over_the_script() -> None:
+    globals_ = {"udp_workers": 2, "mi_workers": "3", "log_level": 1, "server_header": "Server: mine", "log_stderror": 0}
+    plain = settle(globals_, ["udp:127.0.0.1:7"])
+    assert (plain.udp_workers, plain.mi_workers, plain.log_level, plain.xlog_level) == (2, 3, 1, 1)
+    assert (plain.server_header, plain.listen, plain.log_stderr) == ("mine", (Listen("udp", "127.0.0.1", 7),), False)
+    told = settle(globals_, ["udp:127.0.0.1:7"], listen=["udp:127.0.0.1:8"], udp_workers=9, mi_workers=0, log_level=4)
+    assert (told.udp_workers, told.mi_workers, told.log_level, told.listen[0].port) == (9, 0, 4, 8)
+    assert settle({"server_signature": "no"}, []).server_header is None
+
+
+@pytest.mark.parametrize("wrong", [{"udp_workers": 0}, {"udp_workers": 65}, {"mi_workers": -1}, {"log_level": "many"}])
+def test_a_number_out_of_range_is_refused_by_name(wrong: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        settle(wrong, [])
+
+
+def test_the_same_address_twice_is_refused() -> None:
+    with pytest.raises(SettingsError, match="twice"):
+        settle({}, [], listen=["udp:127.0.0.1:7", "udp:127.0.0.1:7"])
+
+
+def test_a_folder_is_private_locked_and_goes_with_its_server(tmp_path) -> None:
+    path = tmp_path / "one"
+    folder = RuntimeFolder.make(path)
+    assert path.stat().st_mode & 0o777 == 0o700
+    (path / "socket").touch()
+    with pytest.raises(SettingsError, match="another server"):
+        RuntimeFolder.make(path)
+    folder.close()
+    assert not path.exists()
+
+
+def test_only_folders_of_the_dead_are_swept(tmp_path) -> None:
+    living = RuntimeFolder.make(tmp_path / "living")
+    make_and_die = (
+        "import sys, os; from pathlib import Path; from runtime.folder import RuntimeFolder;"
+        "RuntimeFolder.make(Path(sys.argv[1])); (Path(sys.argv[1]) / 'x').touch(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", make_and_die, str(tmp_path / "dead")], check=True)
+    assert (tmp_path / "dead" / "x").exists()
+    assert sweep(tmp_path) == [tmp_path / "dead"]
+    assert (tmp_path / "living").exists()
+    assert not (tmp_path / "dead").exists()
+    living.close()
+
+
+def test_a_folder_that_is_left_over_is_emptied_and_used(tmp_path) -> None:
+    (tmp_path / "one" / "deep").mkdir(parents=True)
+    (tmp_path / "one" / "file").touch()
+    folder = RuntimeFolder.make(tmp_path / "one")
+    assert os.listdir(tmp_path / "one") == ["lock"]
+    folder.close()
+
+
+def test_a_symlink_is_no_runtime_folder(tmp_path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(SettingsError):
+        RuntimeFolder.make(tmp_path / "link")
+
+
+def test_a_row_of_the_process_table_is_read_as_it_was_written() -> None:
+    table = ProcessTable(2)
+    row = Row(1, 4711, 3, 2, 123.5, "worker")
+    table.write(row)
+    assert list(table) == [Row(0, 0, 0, 0, 0.0, ""), row]

@@ -1,0 +1,67 @@
+"""Counters over processes: a row each, summed on reading."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from runtime.statistics import MAX_COUNTERS, Statistics
+
+
+@pytest.fixture
+def statistics():
+    table = Statistics(slots=3)
+    table.declare("core", ["rcv_requests", "drop"])
+    table.declare("script", ["drop"])
+    table.compute("core", "timestamp", lambda: 7)
+    table.enter(0)
+    return table
+
+
+def test_a_value_is_the_sum_over_the_processes(statistics) -> None:
+    assert statistics.value("core:rcv_requests") == 0
+    for slot in (1, 2):
+        if (pid := os.fork()) == 0:
+            statistics.enter(slot)
+            statistics.add(statistics.cell("core:rcv_requests"), slot * 10)
+            os._exit(0)
+        os.waitpid(pid, 0)
+    statistics.add(statistics.cell("core:rcv_requests"))
+    assert statistics.value("core:rcv_requests") == 31
+    assert statistics.value("core:drop") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("core:drop", ["core:drop"]),
+        ("drop", ["core:drop", "script:drop"]),
+        ("core:", ["core:rcv_requests", "core:drop", "core:timestamp"]),
+        ("all", ["core:rcv_requests", "core:drop", "script:drop", "core:timestamp"]),
+        ("nope", []),
+        ("nope:", []),
+        ("core:nope", []),
+    ],
+)
+def test_names(statistics, name: str, found: list[str]) -> None:
+    assert statistics.find(name) == found
+
+
+def test_a_reset_reads_zero_and_counts_on(statistics) -> None:
+    cell = statistics.cell("core:drop")
+    statistics.add(cell, 5)
+    assert statistics.reset("core:drop")
+    assert statistics.value("core:drop") == 0
+    statistics.add(cell, 2)
+    assert statistics.value("core:drop") == 2
+    assert not statistics.reset("core:timestamp")
+    assert statistics.value("core:timestamp") == 7
+
+
+def test_declaring_again_keeps_the_place_and_too_many_are_refused(statistics) -> None:
+    before = statistics.cell("core:drop")
+    statistics.declare("core", ["drop"])
+    assert statistics.cell("core:drop") == before
+    with pytest.raises(ValueError, match="no room"):
+        statistics.declare("many", [f"n{i}" for i in range(MAX_COUNTERS)])

@@ -1,0 +1,88 @@
+"""Something that works in turns, living in an asyncio loop: one reader, one ``call_soon``, one timer.
+
+ZeroMQ's descriptor is edge-triggered and is signalled only when an empty inbox gets something, so a turn that leaves
+work behind asks for another one itself. (``zmq.asyncio`` does the same with a Future per message, and reaches an
+eighth of the rate.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+AT_ONCE = 0.0
+"""What ``next_deadline`` answers when there is more to do now."""
+
+
+class Attachment:
+    """The bond between a node and the loop that it lives in.
+
+    Args:
+        fd: the descriptor that is readable when there is something to do.
+        turn: called with the time (CLOCK_MONOTONIC seconds) to do it.
+        next_deadline: when to call ``turn`` without the descriptor; `AT_ONCE` when there is more to do, else None.
+    """
+
+    def __init__(self, fd: int, turn: Callable[[float], None], next_deadline: Callable[[], float | None]) -> None:
+        self._fd = fd
+        self._turn = turn
+        self._next_deadline = next_deadline
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._soon: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Leave the loop that we live in, if any, and live in this one."""
+        self.detach()
+        self._loop = loop
+        loop.add_reader(self._fd, self._take_turn)
+        # The descriptor's edge may have been used up elsewhere.
+        self.wake()
+
+    def detach(self) -> None:
+        """Leave the loop."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        if not loop.is_closed():
+            loop.remove_reader(self._fd)
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._soon, self._timer, self._timer_at = None, None, math.inf
+
+    def wake(self) -> None:
+        """Ask for a turn soon; many wishes make one turn. Without a loop, ``next_deadline`` has to say so."""
+        if self._loop is not None and self._soon is None:
+            self._soon = self._loop.call_soon(self._on_soon)
+
+    def _on_soon(self) -> None:
+        self._soon = None
+        self._take_turn()
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        try:
+            self._turn(time.monotonic())
+        finally:
+            self._rearm()
+
+    def _rearm(self) -> None:
+        if self._loop is None:
+            return
+        deadline = self._next_deadline()
+        if deadline == AT_ONCE:
+            self.wake()
+        elif deadline is not None and deadline < self._timer_at:
+            # A timer that comes too early only looks again, so a later deadline needs no new one.
+            if self._timer is not None:
+                self._timer.cancel()
+            # Up to the next millisecond, which is what uvloop counts in: no turning on the spot before the deadline.
+            delay_s = math.ceil(max(0.0, deadline - time.monotonic()) * 1000) / 1000
+            self._timer, self._timer_at = self._loop.call_later(delay_s, self._on_timer), deadline

@@ -1,0 +1,147 @@
+"""The load board: what every origin has put on every worker, in memory that all processes share.
+
+Every cell is written by one process only, so nothing is locked: an origin writes its own column of each worker's row,
+a worker its own state. A cell is one aligned native double, stored and fetched by a single machine word; a reader can
+see one cell newer than another but never half a number. (``struct.pack_into`` with an explicit byte order would write
+byte by byte.) Two origins that look at the same moment can still choose the same worker: the board makes that rare.
+
+Layout, in doubles, for ``n`` slots: ``n`` rows of ``n`` outstanding, ``n`` expected seconds, progressed_at, jobs_done,
+running, paused, draining; then ``n`` times waiting.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterable
+
+from workers.policy import Load
+
+_OWN = 5
+_PROGRESSED_AT, _JOBS_DONE, _RUNNING, _PAUSED, _DRAINING = 0, 1, 2, 3, 4
+_DOUBLE = struct.calcsize("@d")
+
+
+class LoadBoard:
+    """The board over one buffer, e.g. an anonymous ``mmap.mmap(-1, LoadBoard.size(slots))`` made before the forks.
+
+    Args:
+        buffer: at least `size` bytes, zero at first.
+        slots: how many processes there can be at once.
+
+    Raises:
+        ValueError: the buffer is too small.
+    """
+
+    def __init__(self, buffer: memoryview | mmap.mmap, slots: int) -> None:
+        whole = memoryview(buffer)
+        if len(whole) < self.size(slots):
+            raise ValueError(f"{slots} slots need {self.size(slots)} bytes, not {len(whole)}")
+        self.slots = slots
+        self._bytes = whole[: self.size(slots)].cast("B")
+        self._cells = self._bytes.cast("d")
+        self._row_cells = 2 * slots + _OWN
+        self._row = struct.Struct(f"@{self._row_cells}d")
+        self._waiting_at = slots * self._row_cells
+
+    @staticmethod
+    def size(slots: int) -> int:
+        """How many bytes a board of so many slots takes."""
+        return _DOUBLE * (slots * (2 * slots + _OWN) + slots)
+
+    # -- an origin's cells ----------------------------------------------------------------------------------------
+
+    def occupy(self, origin: int, worker: int, outstanding: int, expected_s: float) -> None:
+        """Origin: tell how many jobs it has on a worker, and how many seconds they are expected to take."""
+        at = self._at(worker) + origin
+        self._cells[at] = outstanding
+        self._cells[at + self.slots] = expected_s
+
+    def wait(self, origin: int, jobs: int) -> None:
+        """Origin: tell how many of its jobs wait for room."""
+        self._cells[self._waiting_at + origin] = jobs
+
+    # -- a worker's cells -----------------------------------------------------------------------------------------
+
+    def progress(self, worker: int, now: float, running: bool = False) -> None:
+        """Worker: tell that it goes on, and whether it runs a job now. Never goes back in time."""
+        at = self._own_at(worker)
+        self._cells[at + _PROGRESSED_AT] = now
+        self._cells[at + _RUNNING] = running
+
+    def done(self, worker: int, now: float) -> None:
+        """Worker: tell that it ended a job."""
+        at = self._own_at(worker)
+        self._cells[at + _PROGRESSED_AT] = now
+        self._cells[at + _RUNNING] = False
+        self._cells[at + _JOBS_DONE] += 1
+
+    def pause(self, worker: int, paused: bool) -> None:
+        """Worker: tell whether it holds ordinary jobs back."""
+        self._cells[self._own_at(worker) + _PAUSED] = paused
+
+    def drain(self, worker: int) -> None:
+        """Worker: tell that it is about to end."""
+        self._cells[self._own_at(worker) + _DRAINING] = True
+
+    # -- readers --------------------------------------------------------------------------------------------------
+
+    def load(self, worker: int, besides: int | None = None) -> Load:
+        """One worker's load, summed over the origins; without the origin ``besides``, if given."""
+        slots = self.slots
+        row = self._row.unpack_from(self._bytes, self._at(worker) * _DOUBLE)
+        outstanding, expected_s = sum(row[:slots]), sum(row[slots : 2 * slots])
+        if besides is not None:
+            outstanding -= row[besides]
+            # The same numbers in another order need not sum to the same.
+            expected_s = max(0.0, expected_s - row[slots + besides]) if outstanding else 0.0
+        own = 2 * slots
+        progressed_at, _, _, paused, draining = row[own:]
+        return Load(worker, int(outstanding), expected_s, progressed_at, paused != 0.0, draining != 0.0)
+
+    def loads(self) -> list[Load]:
+        """Every slot's load, summed over the origins."""
+        return [self.load(slot) for slot in range(self.slots)]
+
+    def loads_of(self, workers: Iterable[int], besides: int) -> dict[int, Load]:
+        """The loads that all origins but ``besides`` put on these workers, by slot."""
+        return {worker: self.load(worker, besides) for worker in workers}
+
+    def waiting(self) -> list[int]:
+        """How many jobs wait at each origin, by slot."""
+        return [int(cell) for cell in self._cells[self._waiting_at : self._waiting_at + self.slots]]
+
+    def done_by(self, worker: int) -> int:
+        """How many jobs a worker has ended in its present life."""
+        return int(self._cells[self._own_at(worker) + _JOBS_DONE])
+
+    def running(self, worker: int) -> bool:
+        """Whether a worker says that it runs a job now."""
+        return self._cells[self._own_at(worker) + _RUNNING] != 0.0
+
+    # -- the attendant --------------------------------------------------------------------------------------------
+
+    def clear_slot(self, slot: int) -> None:
+        """After a death and before the slot is used again: forget all that the dead process wrote.
+
+        What living origins have on the dead worker they take back themselves when they hear of the death.
+        """
+        for worker in range(self.slots):
+            self.occupy(slot, worker, 0, 0.0)
+        self.wait(slot, 0)
+        own = self._own_at(slot)
+        for cell in range(own, own + _OWN):
+            self._cells[cell] = 0.0
+
+    def close(self) -> None:
+        """Let the buffer go, so that its owner can close it."""
+        self._cells.release()
+        self._bytes.release()
+
+    def _own_at(self, worker: int) -> int:
+        return self._at(worker) + 2 * self.slots
+
+    def _at(self, worker: int) -> int:
+        if not 0 <= worker < self.slots:
+            raise IndexError(f"no slot {worker} among {self.slots}")
+        return worker * self._row_cells

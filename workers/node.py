@@ -1,0 +1,477 @@
+"""One process's place in the pool: it submits jobs, executes them, and carries letters for the floors above.
+
+A node works in turns of whatever loop it lives in. With asyncio or uvloop, `Node.attach` is all; any other loop waits
+for `fileno` to be readable or for `next_deadline`, and calls `on_readable` or `on_deadline`. Everything that a turn
+leaves undone makes `next_deadline` a moment in the past, so no message stays behind the edge-triggered descriptor.
+
+Callbacks may come back into the node: submit, pause, run a nested loop with the node attached to it, and resume. So a
+turn keeps nothing that matters in a local variable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from workers.attachment import AT_ONCE, Attachment
+from workers.client import Client, Settled
+from workers.endpoint import Endpoint
+from workers.jobs import JobId, Outcome, Peer
+from workers.loads import LoadBoard
+from workers.policy import DEFAULT_LIMITS, Limits
+from workers.stimuli import JobView
+from workers.wire import (
+    MAX_TEXT,
+    OVERHEAD_BYTES,
+    Answer,
+    Dispatch,
+    Idle,
+    Later,
+    Letter,
+    Malformed,
+    Withdraw,
+    Word,
+    clean,
+    decode,
+    size_of,
+)
+from workers.worker import Handler, Worker
+
+log = logging.getLogger("layby.workers")
+
+_COUNTERS = (
+    "submitted",
+    "returned",
+    "failed",
+    "worker_lost",
+    "timed_out",
+    "cancelled",
+    "rejected",
+    "late_answers",
+    "lost_jobs",
+    "callback_errors",
+    "executed",
+    "handler_failures",
+    "bad_frames",
+    "from_the_dead",
+    "letters_sent",
+    "letters_received",
+    "nudges",
+)
+
+
+class Node:
+    """A process in the pool. To be made after the fork, and used from one thread.
+
+    Args:
+        me: this process.
+        slot: its slot, unique among the processes that live at one time.
+        folder: where the inboxes are (mode 0700).
+        board: the load board of the pool.
+        executes: whether it takes ordinary jobs. Jobs directed at it, and its own directed at itself, it always runs.
+        handlers: what it may be asked to run, by name.
+        limits: the bounds.
+        on_letter: told of each letter: topic, sender, body.
+
+    Attributes:
+        me: this process.
+        counters: what happened so far, by name; outcomes are counted where the job came from.
+
+    Raises:
+        zmq.ZMQError: the inbox cannot be bound.
+    """
+
+    def __init__(
+        self,
+        me: Peer,
+        slot: int,
+        folder: Path,
+        board: LoadBoard,
+        *,
+        executes: bool,
+        handlers: Mapping[str, Handler],
+        limits: Limits = DEFAULT_LIMITS,
+        on_letter: Callable[[str, Peer, bytes], None] | None = None,
+    ) -> None:
+        self.me = me
+        self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
+        self._slot = slot
+        self._board = board
+        self._executes = executes
+        self._limits = limits
+        self._on_letter = on_letter
+        self._endpoint = Endpoint(me, folder, limits.max_frame_bytes)
+        self._client = Client(me, slot, board, limits=limits, send=self._endpoint.send, counters=self.counters)
+        self._worker = Worker(
+            me,
+            slot,
+            board,
+            executes=executes,
+            handlers=handlers,
+            limits=limits,
+            send=self._endpoint.send,
+            flush=self._endpoint.flush,
+            wake=self._wake,
+            counters=self.counters,
+        )
+        self._peers: dict[Peer, tuple[int, bool]] = {}
+        self._known: dict[tuple[str, int], Peer] = {(me.name, me.incarnation): me}
+        self._by_slot: dict[int, Peer] = {slot: me}
+        # name -> its newest dead incarnation. Dispatcher and worker keep to themselves; letters are stopped here.
+        self._dead: dict[str, int] = {}
+        self._letters: deque[tuple[str, Peer, bytes]] = deque()
+        self._paused = 0
+        self._closing = False
+        self._closed = False
+        self._fd = self._endpoint.fileno()
+        self._attachment = Attachment(self._fd, self._turn, self.next_deadline)
+        now = time.monotonic()
+        board.progress(slot, now)
+        self._client.worker_up(me, slot, executes, now)
+
+    # -- who is there ---------------------------------------------------------------------------------------------
+
+    def peer_up(self, peer: Peer, slot: int, executes: bool) -> None:
+        """A process has bound its inbox. An older incarnation of that name is dead thereby."""
+        if peer in self._peers or peer == self.me or self._is_dead(peer):
+            return
+        for other in [other for other in self._peers if other.name == peer.name or self._peers[other][0] == slot]:
+            if other.name == peer.name and other.incarnation > peer.incarnation:
+                return
+            self.peer_down(other)
+        self._endpoint.connect(peer)
+        self._peers[peer] = (slot, executes)
+        self._known[peer.name, peer.incarnation] = peer
+        self._by_slot[slot] = peer
+        self._client.worker_up(peer, slot, executes, time.monotonic())
+        self._wake()
+
+    def peer_down(self, peer: Peer) -> None:
+        """A process is dead: its jobs are WorkerLost, or run elsewhere where they are idempotent."""
+        if peer == self.me or self._closed:
+            return
+        self._dead[peer.name] = max(peer.incarnation, self._dead.get(peer.name, 0))
+        slot, _ = self._peers.pop(peer, (None, False))
+        self._known.pop((peer.name, peer.incarnation), None)
+        if slot is not None and self._by_slot.get(slot) == peer:
+            del self._by_slot[slot]
+        self._client.worker_down(peer, time.monotonic())
+        self._worker.origin_down(peer)
+        self._endpoint.disconnect(peer)
+        self._wake()
+
+    def peers(self) -> dict[Peer, tuple[int, bool]]:
+        """The other processes that were announced: slot, and whether they take ordinary jobs."""
+        return dict(self._peers)
+
+    def _is_dead(self, peer: Peer) -> bool:
+        return peer.incarnation <= self._dead.get(peer.name, 0)
+
+    # -- jobs -----------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        handler: str,
+        payload: bytes,
+        *,
+        label: str,
+        timeout_s: float,
+        settled: Settled,
+        idempotent: bool = False,
+        priority: int = 0,
+        to: Peer | None = None,
+        through_pause: bool = False,
+    ) -> JobId:
+        """Hand in a job.
+
+        Args:
+            handler: which of the worker's handlers is to run.
+            payload: its argument.
+            label: under which name its running time is learnt.
+            timeout_s: after how many seconds it is TimedOut, whatever the worker does; 0 is the next turn.
+            settled: told the outcome exactly once, from a later turn of the loop and never from within this call.
+            idempotent: it may run again after its worker died.
+            priority: higher goes first among the jobs that wait here.
+            to: the one peer to run it (this process too), or None for the least loaded.
+            through_pause: tell its outcome even while paused.
+
+        Returns:
+            The job's name, for `cancel`.
+
+        Raises:
+            ValueError: the time limit is not finite, or the priority does not fit 32 bits.
+            RuntimeError: the node is closed.
+        """
+        if self._closed:
+            raise RuntimeError(f"{self.me} is closed")
+        job = self._client.submit(
+            handler,
+            payload,
+            label=label,
+            timeout_s=timeout_s,
+            settled=settled,
+            now=time.monotonic(),
+            idempotent=idempotent,
+            priority=priority,
+            to=to,
+            through_pause=through_pause,
+        )
+        self._wake()
+        return job
+
+    async def call(
+        self, handler: str, payload: bytes, *, label: str, timeout_s: float, to: Peer | None = None
+    ) -> Outcome:
+        """Submit a job and wait for its outcome on the running loop, paused or not.
+
+        A caller that is cancelled cancels its job.
+
+        Raises:
+            ValueError, RuntimeError: as `submit`.
+        """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def settled(_: JobId, outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        job = self.submit(
+            handler, payload, label=label, timeout_s=timeout_s, settled=settled, to=to, through_pause=True
+        )
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.cancel(job, "the caller was cancelled")
+            raise
+
+    def cancel(self, job: JobId, reason: str) -> bool:
+        """Settle a job as Cancelled. One that waits never runs; an awaiting handler is cancelled; a blocking one is
+        left to end, for nobody.
+
+        Returns:
+            False when the job is settled already or is not of this process.
+        """
+        if self._closed:
+            return False
+        cancelled = self._client.cancel(job, clean(reason), time.monotonic())
+        self._wake()
+        return cancelled
+
+    def jobs(self) -> list[JobView]:
+        """The unsettled jobs of this process, oldest first."""
+        return self._client.jobs(time.monotonic())
+
+    def pending(self) -> int:
+        """Jobs of ours whose callers have not been told, and jobs that we execute."""
+        return self._client.pending() + len(self._worker)
+
+    # -- letters --------------------------------------------------------------------------------------------------
+
+    def post(self, peer: Peer, topic: str, body: bytes) -> bool:
+        """Send a letter; letters to one peer arrive in their order, or not at all when it dies.
+
+        Returns:
+            False when the peer is unknown or dead, or the letter is too large.
+        """
+        letter = Letter(topic, body)
+        fits = len(topic) <= MAX_TEXT and size_of(letter) <= self._limits.max_frame_bytes - OVERHEAD_BYTES
+        if self._closed or not fits or not (peer in self._peers or peer == self.me):
+            return False
+        if not topic.isascii():
+            letter = Letter(clean(topic), body)
+        self._endpoint.send(peer, letter)
+        self.counters["letters_sent"] += 1
+        self._wake()
+        return True
+
+    def _read_letters(self) -> None:
+        for _ in range(len(self._letters)):
+            if self._paused or not self._letters:
+                return
+            topic, sender, body = self._letters.popleft()
+            self.counters["letters_received"] += 1
+            try:
+                if self._on_letter is not None:
+                    self._on_letter(topic, sender, body)
+            except Exception:
+                log.exception("a letter (%s) from %s raised", topic, sender)
+                self.counters["callback_errors"] += 1
+
+    # -- pausing --------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Hold back ordinary jobs, letters, and settlements without ``through_pause``. Pauses nest."""
+        self._paused += 1
+        self._board.pause(self._slot, True)
+
+    def resume(self) -> None:
+        """End a pause; with the last one what was held back goes on, in its order.
+
+        Raises:
+            RuntimeError: the node is not paused.
+        """
+        if not self._paused:
+            raise RuntimeError("resume without pause")
+        self._paused -= 1
+        if self._paused or self._closed:
+            return
+        self._board.pause(self._slot, False)
+        self._client.resume()
+        self._nudge()
+        self._wake()
+
+    # -- turns ----------------------------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """The descriptor to wait on. It is edge-triggered: heed `next_deadline` as well, after every call."""
+        return self._fd
+
+    def on_readable(self, now: float) -> None:
+        """Take a turn, because `fileno` was readable. ``now`` in CLOCK_MONOTONIC seconds."""
+        self._turn(now)
+
+    def on_deadline(self, now: float) -> None:
+        """Take a turn, because `next_deadline` has come. ``now`` in CLOCK_MONOTONIC seconds."""
+        self._turn(now)
+
+    def next_deadline(self) -> float | None:
+        """When to call `on_deadline` (CLOCK_MONOTONIC seconds); in the past when there is more to do now."""
+        if self._closed:
+            return None
+        if self._has_more():
+            return AT_ONCE
+        deadlines = (self._client.next_deadline(), self._worker.next_deadline())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def _has_more(self) -> bool:
+        endpoint = self._endpoint
+        return (
+            endpoint.unsent
+            or bool(endpoint.to_myself)
+            or self._client.deliverable()
+            or bool(self._letters and not self._paused)
+            or self._worker.runnable(bool(self._paused))
+            or endpoint.readable()
+        )
+
+    def _turn(self, now: float) -> None:
+        if self._closed:
+            return
+        self._receive(now)
+        self._hear_myself(now)
+        self._client.tick(now)
+        self._worker.beat(now)
+        self._client.deliver(self._is_paused)
+        self._read_letters()
+        if self._closed:
+            return
+        if self._worker.run(bool(self._paused)) and not self._closed:
+            self._nudge()
+        if not self._closed:
+            self._endpoint.flush()
+
+    def _is_paused(self) -> bool:
+        return self._paused > 0
+
+    def _receive(self, now: float) -> None:
+        for _ in range(self._limits.turn_frames):
+            data = self._endpoint.receive()
+            if data is None:
+                return
+            frame = decode(data, self.me, self._known, self._limits.max_frame_bytes)
+            if isinstance(frame, Malformed):
+                self.counters["bad_frames"] += 1
+                log.warning("a frame of %d bytes was refused: %s", len(data), frame.reason)
+            elif frame.sender == self.me:
+                self.counters["bad_frames"] += 1  # nobody else may speak in our name
+            elif self._is_dead(frame.sender):
+                self.counters["from_the_dead"] += len(frame.words)
+            else:
+                for word in frame.words:
+                    self._hear(frame.sender, word, now)
+
+    def _hear_myself(self, now: float) -> None:
+        words = self._endpoint.to_myself
+        for _ in range(len(words)):
+            if words:
+                self._hear(self.me, words.popleft(), now)
+
+    def _hear(self, sender: Peer, word: Word, now: float) -> None:
+        match word:
+            case Answer():
+                self._client.answered(sender, word, now)
+            case Dispatch():
+                self._accept(sender, word)
+            case Later(serial):
+                self._client.answers_later(sender, serial, now)
+            case Withdraw(serial):
+                self._worker.withdraw(JobId(sender, serial))
+            case Idle():
+                self._client.room_made(now)
+            case Letter(topic, body):
+                self._letters.append((topic, sender, body))
+
+    def _accept(self, sender: Peer, dispatch: Dispatch) -> None:
+        if sender == self.me or self._endpoint.connect(sender, announced=sender in self._peers):
+            self._worker.accept(dispatch)
+        else:
+            self.counters["bad_frames"] += 1
+
+    def _nudge(self) -> None:
+        """Being idle, tell the origins whose jobs wait for room; those that get an answer now hear it from that."""
+        if not self._executes or self._paused or self._worker.runnable(False):
+            return
+        for slot, jobs in enumerate(self._board.waiting()):
+            peer = self._by_slot.get(slot) if jobs else None
+            if peer is not None and not self._endpoint.is_unsent_to(peer):
+                self._endpoint.send(peer, Idle())
+                self.counters["nudges"] += 1
+
+    # -- asyncio --------------------------------------------------------------------------------------------------
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Live in this loop from now on. A nested loop may borrow the node; attach it back afterwards.
+
+        Handlers that answer later are awaited in the loop that was attached while not paused: a nested one ends too
+        soon for them.
+        """
+        if self._worker.loop is None or not self._paused:
+            self._worker.loop = loop
+        self._attachment.attach(loop)
+
+    def detach(self) -> None:
+        """Leave the loop."""
+        self._attachment.detach()
+
+    def _wake(self) -> None:
+        self._attachment.wake()
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def drain(self, reason: str) -> None:
+        """From now on every `submit` is Rejected; what was accepted may end. Others stop sending ordinary jobs here,
+        unless every worker drains.
+        """
+        self._client.drain(clean(reason))
+        self._board.drain(self._slot)
+
+    def close(self) -> None:
+        """Settle what is left as Cancelled("shutdown"), give back what has not begun, and remove the inbox.
+
+        There is no later turn: callers are told from within. What they submit meanwhile is Rejected, and what those
+        submit raises. Closing twice is the same as once.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self._client.close("shutdown", time.monotonic())
+        self._closed = True
+        self._client.deliver_all()
+        self._worker.close()
+        self.detach()
+        self._endpoint.close()
+        self._board.clear_slot(self._slot)
