@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import ROOT
+
 pytestmark = pytest.mark.processes
 
-ROOT = Path(__file__).parent.parent.parent
 
 SNIPPETS = """
 route {

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import ROOT, free_port
+
 pytestmark = pytest.mark.processes
 
 BIN = Path(sys.executable).parent
@@ -34,11 +36,7 @@ def transport_head(transport: str, tmp: Path, port: int) -> str:
 @pytest.fixture(params=TRANSPORTS)
 def clients(request, start_server, tmp):
     """How to call opensips-cli and opensips-mi for one transport, and `layby mi` beside them."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     head = transport_head(request.param, tmp, port)
     server = start_server('route { sl_send_reply(200, "OK"); }', head=head, options=("--udp-workers", "1"))
     http = f"http://127.0.0.1:{server.http_port}/mi"
@@ -79,9 +77,8 @@ class Clients:
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "HOME": str(self.home)}
-        root = Path(__file__).parent.parent.parent
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=30, cwd=root, stdin=subprocess.DEVNULL
+            command, env=environment, capture_output=True, text=True, timeout=30, cwd=ROOT, stdin=subprocess.DEVNULL
         )
 
 

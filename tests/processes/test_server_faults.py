@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.harness import ROOT, free_port, wait_until
+
 pytestmark = pytest.mark.processes
 
 ROUTES = """
@@ -40,12 +42,6 @@ def server(start_server):
     return start_server(ROUTES, head=HEAD, options=("--udp-workers", "2", "--mi-workers", "2"))
 
 
-def until(condition, limit_s: float = 10.0) -> None:
-    ends = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < ends, "not in time"
-
-
 def alive(pid: int) -> bool:
     try:
         return b"\nState:\tZ" not in Path(f"/proc/{pid}/status").read_bytes()
@@ -58,7 +54,7 @@ def test_a_killed_worker_fails_its_own_job_only_and_is_replaced(server) -> None:
     doomed_id, doomed = client.request("sleep")
     client.send(doomed)
     jobs: list[dict[str, Any]] = []
-    until(lambda: jobs.extend(server.mi("job_list")["Jobs"]) or any(job["worker"] for job in jobs))
+    wait_until(lambda: jobs.extend(server.mi("job_list")["Jobs"]) or any(job["worker"] for job in jobs))
     (busy,) = {job["worker"] for job in jobs if job["worker"]}
     other_id, other = client.request("short")
     client.send(other)
@@ -76,7 +72,7 @@ def test_a_killed_worker_fails_its_own_job_only_and_is_replaced(server) -> None:
         now = rows.get(row["Name"])
         return now is not None and now["PID"] not in (0, row["PID"]) and now["Restarts"] == 1
 
-    until(replaced)
+    wait_until(replaced)
     assert client.ask("short").header("X-Rc") == "1"
 
 
@@ -85,14 +81,14 @@ def test_a_killed_sip_process_is_replaced_and_a_retransmission_is_answered(serve
     victims = server.pids("SIP")
     call_id, data = client.request("count")
     client.send(data)
-    until(lambda: server.statistic("async:parked") == 1)
+    wait_until(lambda: server.statistic("async:parked") == 1)
     owner = next(job["asked_by"] for job in server.mi("job_list")["Jobs"])
     pid = victims[int(owner.split("-")[1]) - 1]
     os.kill(pid, signal.SIGKILL)
     # The other process serves on, and the UAC's retransmission starts the request anew.
     assert client.ask("fast", limit_s=2).status == 200
     assert client.final(call_id, resend=data).header("X-Rc") == "1"
-    until(lambda: len(server.pids("SIP")) == 2 and pid not in server.pids("SIP"))
+    wait_until(lambda: len(server.pids("SIP")) == 2 and pid not in server.pids("SIP"))
     assert server.statistic("script:seen") == 2
 
 
@@ -105,7 +101,7 @@ def test_a_parked_request_is_never_run_twice_by_its_retransmissions(server) -> N
     for call_id, data in calls:
         assert client.final(call_id).status == 200
         client.send(data)  # and afterwards it gets the same answer again
-    until(lambda: client.collect(0.01) or all(len(client.answers[call_id]) == 2 for call_id, _ in calls))
+    wait_until(lambda: client.collect(0.01) or all(len(client.answers[call_id]) == 2 for call_id, _ in calls))
     assert all(len({answer.text for answer in client.answers[call_id]}) == 1 for call_id, _ in calls)
     assert server.statistic("script:seen") == server.statistic("async:resumed") == 40
     assert server.statistic("core:handed_over") > 0
@@ -115,7 +111,7 @@ def test_cancelling_a_job_resumes_its_context(server) -> None:
     client = server.client()
     call_id, data = client.request("wait")
     client.send(data)
-    until(lambda: server.mi("job_list")["Jobs"])
+    wait_until(lambda: server.mi("job_list")["Jobs"])
     (job,) = server.mi("job_list")["Jobs"]
     assert (job["command"], job["state"]) == ("bench_wait", "sent")
     assert server.mi("job_cancel", [job["id"], "enough"]) == "OK"
@@ -131,12 +127,12 @@ def test_a_cancelled_invite_resumes_at_once_and_is_answered_487(server) -> None:
     branch = "z9hG4bKcancelled"
     call_id, invite = client.request("invite", "INVITE", branch=branch)
     client.send(invite)
-    until(lambda: server.mi("job_list")["Jobs"])
+    wait_until(lambda: server.mi("job_list")["Jobs"])
     client.collect(0.1)
     assert [answer.status for answer in client.answers[call_id]] == [100]
     _, cancel = client.request("invite", "CANCEL", branch=branch, call_id=call_id)
     client.send(cancel)
-    until(lambda: client.collect(0.05) or len(client.answers[call_id]) >= 3)
+    wait_until(lambda: client.collect(0.05) or len(client.answers[call_id]) >= 3)
     by_method = {answer.header("CSeq").split()[1]: answer for answer in client.answers[call_id] if answer.status != 100}
     assert (by_method["CANCEL"].status, by_method["INVITE"].status) == (200, 487)
     _, ack = client.request(
@@ -151,7 +147,7 @@ def test_shutdown_lets_parked_requests_end(server) -> None:
     client = server.client()
     call_id, data = client.request("short")
     client.send(data)
-    until(lambda: server.statistic("async:parked") == 1)
+    wait_until(lambda: server.statistic("async:parked") == 1)
     server.process.send_signal(signal.SIGTERM)
     assert client.final(call_id).header("X-Rc") == "1"
     assert server.wait() == 0
@@ -162,7 +158,7 @@ def test_shutdown_answers_503_to_what_does_not_end_in_time(start_server) -> None
     client = server.client()
     call_id, data = client.request("wait")
     client.send(data)
-    until(lambda: server.statistic("async:parked") == 1)
+    wait_until(lambda: server.statistic("async:parked") == 1)
     started = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     assert client.final(call_id).status == 503
@@ -185,12 +181,12 @@ def test_nothing_is_left_behind_by_a_killed_attendant_and_a_new_start(tmp, start
     pids = server.all_pids()
     server.process.kill()
     server.process.wait()
-    until(lambda: not any(alive(pid) for pid in pids), 5)
+    wait_until(lambda: not any(alive(pid) for pid in pids), 5)
     # Started on the same port and in the same folder, at once.
     again = subprocess.Popen(
         [sys.executable, "-m", "runtime", "run", str(server.script), "-l", f"udp:127.0.0.1:{server.sip_port}"]
         + ["-R", str(tmp / "layby-home" / "one")],
-        cwd=Path(__file__).parent.parent.parent,
+        cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -206,30 +202,24 @@ def test_nothing_is_left_behind_by_a_killed_attendant_and_a_new_start(tmp, start
 def test_the_next_start_sweeps_the_folders_of_killed_servers(tmp, start_server, monkeypatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp))
     home = tmp / f"layby-{os.getuid()}"
-    port = _free_port()
+    port = free_port()
     script = tmp / "one.cfg"
     script.write_text('loadmodule "sl.so"\nroute { sl_send_reply(200, "OK"); }\n')
     command = [sys.executable, "-m", "runtime", "run", str(script), "-l", f"udp:127.0.0.1:{port}"]
-    first = subprocess.Popen(command, cwd=Path(__file__).parent.parent.parent, stderr=subprocess.DEVNULL)
-    until(lambda: home.exists() and any(path.is_dir() and (path / "store").exists() for path in home.iterdir()))
+    first = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    wait_until(lambda: home.exists() and any(path.is_dir() and (path / "store").exists() for path in home.iterdir()))
     first.kill()
     first.wait()
     left = [path for path in home.iterdir() if path.is_dir()]
     assert len(left) == 1
-    second = subprocess.Popen(command, cwd=Path(__file__).parent.parent.parent, stderr=subprocess.DEVNULL)
+    second = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: not left[0].exists())
-        until(lambda: any((path / "mi-1.1").exists() for path in home.iterdir()))
+        wait_until(lambda: not left[0].exists())
+        wait_until(lambda: any((path / "mi-1.1").exists() for path in home.iterdir()))
     finally:
         second.send_signal(signal.SIGTERM)
         assert second.wait(10) == 0
     assert [path for path in home.iterdir() if path.is_dir()] == []
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 GARBAGE = [
@@ -246,7 +236,7 @@ def test_what_is_no_sip_is_dropped_and_counted_and_ends_nothing(server) -> None:
     pids = server.all_pids()
     for data in GARBAGE:
         client.send(data)
-    until(lambda: server.statistic("core:bad_messages") == len(GARBAGE))
+    wait_until(lambda: server.statistic("core:bad_messages") == len(GARBAGE))
     client.collect(0.1)
     assert client.answers == {}
     assert client.ask("fast").status == 200
@@ -289,8 +279,8 @@ def test_a_bad_script_never_starts(tmp) -> None:
     script.write_text('loadmodule "sl.so"\nloadmodule "mi_script.so"\nroute {\n  async(mi("uptime"), nosuch);\n}\n')
     for options in ([], ["-C"]):
         done = subprocess.run(
-            [sys.executable, "-m", "runtime", "run", *options, str(script), "-l", f"udp:127.0.0.1:{_free_port()}"],
-            cwd=Path(__file__).parent.parent.parent,
+            [sys.executable, "-m", "runtime", "run", *options, str(script), "-l", f"udp:127.0.0.1:{free_port()}"],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=20,
@@ -308,7 +298,7 @@ def test_an_address_in_use_is_a_clear_error(tmp) -> None:
         listen = f"udp:127.0.0.1:{taken.getsockname()[1]}"
         done = subprocess.run(
             [sys.executable, "-m", "runtime", "run", str(script), "-l", listen],
-            cwd=Path(__file__).parent.parent.parent,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=20,

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from tests.harness import wait_until
+
 pytestmark = pytest.mark.processes
 
 ONE_PROCESS = ("--udp-workers", "1", "--mi-workers", "1")
@@ -127,13 +129,9 @@ def test_launch_of_an_unknown_command_reports_too(server) -> None:
 
 
 def wait_for_report(server, param: str) -> str:
-    client_sees = {"system": "local", "attr": f"report-{param}"}
-    ends = time.monotonic() + 5
-    while time.monotonic() < ends:
-        reply = server.rpc(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "cache_fetch", "params": client_sees}))
-        if "result" in reply:
-            return str(reply["result"]["value"])
-    pytest.fail(f"no report for {param!r}")
+    fetch = {"jsonrpc": "2.0", "id": 1, "method": "cache_fetch", "params": ["local", f"report-{param}"]}
+    found = wait_until(lambda: server.rpc(json.dumps(fetch)).get("result"), what=f"a report for {param!r}")
+    return str(found["value"])
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ class Origin:
     given_back: Counter[JobId] = field(default_factory=Counter)
     held: dict[JobId, tuple[Peer, float]] = field(default_factory=dict)
     may_send: Counter[JobId] = field(default_factory=Counter)
+    looked: dict[int, Load] = field(default_factory=dict)
     serial: int = 0
     waiting: int = 0
 
@@ -88,8 +89,8 @@ class Pool(RuleBasedStateMachine):
     in_flight = Bundle("in_flight")
     jobs = Bundle("jobs")
 
-    @initialize(target=in_flight, workers=st.integers(1, 3), origins=st.integers(1, 3))
-    def begin(self, workers: int, origins: int) -> object:
+    @initialize(target=in_flight, workers=st.integers(1, 3), origins=st.integers(1, 3), taught=st.booleans())
+    def begin(self, workers: int, origins: int, taught: bool) -> object:
         self.now = 100.0
         self.lines: dict[Line, deque[Message]] = defaultdict(deque)
         self.board: dict[tuple[int, int], tuple[int, float]] = {}
@@ -101,7 +102,18 @@ class Pool(RuleBasedStateMachine):
             self.origins[peer] = Origin(peer, slot, Dispatcher(peer, LIMITS, turn=slot), Suspensions(peer))
         for number in range(1, workers + 1):
             self.start(Peer(f"worker-{number}", 1), number)
+        if taught:
+            self.teach()
         return self.new_handles()
+
+    def teach(self) -> None:
+        """Let every origin see every label once, so that what follows is placed by what is known."""
+        for one in self.origins.values():
+            for label in COSTS_S:
+                self.come_to_rest()
+                self.hand_in(one, label, timeout_s=1.0)
+        self.come_to_rest()
+        self.handles.clear()
 
     # -- what people do -------------------------------------------------------------------------------------------
 
@@ -128,19 +140,27 @@ class Pool(RuleBasedStateMachine):
         one = list(self.origins.values())[origin % len(self.origins)]
         names = list(self.workers)
         to = None if directed is None or not names else names[directed % len(names)]
-        ids = []
-        for _ in range(count):
-            one.serial += 1
-            job_id = JobId(one.peer, one.serial)
-            payload = f"{job_id} {label}".encode()
-            job = Job(job_id, "echo", label, payload, self.now + timeout_s, idempotent, priority, to)
-            one.accepted[job_id], one.submitted_at[job_id], one.may_send[job_id] = job, self.now, 1
-            one.waiters.suspend(job_id, job, job.deadline)
-            self.perform(one, one.dispatcher.handle(Submitted(job, self.now, self.loads(one))))
-            if to is None:
-                self.waits_only_without_room(one)
-            ids.append(job_id)
-        return multiple(*ids)
+        return multiple(*[self.hand_in(one, label, timeout_s, idempotent, priority, to) for _ in range(count)])
+
+    def hand_in(
+        self,
+        one: Origin,
+        label: str,
+        timeout_s: float,
+        idempotent: bool = False,
+        priority: int = 0,
+        to: Peer | None = None,
+    ) -> JobId:
+        one.serial += 1
+        job_id = JobId(one.peer, one.serial)
+        payload = f"{job_id} {label}".encode()
+        job = Job(job_id, "echo", label, payload, self.now + timeout_s, idempotent, priority, to)
+        one.accepted[job_id], one.submitted_at[job_id], one.may_send[job_id] = job, self.now, 1
+        one.waiters.suspend(job_id, job, job.deadline)
+        self.perform(one, one.dispatcher.handle(Submitted(job, self.now, self.loads(one))))
+        if to is None:
+            self.waits_only_without_room(one)
+        return job_id
 
     @rule(job=jobs)
     def cancel(self, job: JobId) -> None:
@@ -200,15 +220,21 @@ class Pool(RuleBasedStateMachine):
             self.answer(model, list(model.in_hand.values())[which % len(model.in_hand)], how)
         return self.new_handles()
 
-    @rule(worker=st.integers(0, 2), paused=st.booleans())
+    @rule(worker=st.integers(0, 2), paused=st.sampled_from([False, False, True]))
     def pause(self, worker: int, paused: bool) -> None:
         if self.workers:
             list(self.workers.values())[worker % len(self.workers)].paused = paused
 
-    @rule(target=in_flight, worker=st.integers(0, 2), restart=st.booleans(), politely=st.booleans())
-    def kill(self, worker: int, restart: bool, politely: bool) -> object:
+    @rule(
+        target=in_flight,
+        worker=st.integers(0, 2),
+        restart=st.booleans(),
+        politely=st.booleans(),
+        luck=st.integers(0, 2),
+    )
+    def kill(self, worker: int, restart: bool, politely: bool, luck: int) -> object:
         """The process ends, its inbox with it; what it said before is still under way."""
-        if not self.workers:
+        if luck or not self.workers:
             return multiple()
         model = list(self.workers.values())[worker % len(self.workers)]
         if politely:
@@ -231,6 +257,16 @@ class Pool(RuleBasedStateMachine):
             lives = [line[1].incarnation for line in self.lines if line[1].name == name]
             self.start(Peer(name, max(lives, default=0) + 1), slot)
 
+    @rule(target=in_flight, worker=st.integers(1, 3), incarnation=st.integers(1, 2))
+    def announce_the_dead(self, worker: int, incarnation: int) -> object:
+        """An announcement that comes again, after the death was told."""
+        peer = Peer(f"worker-{worker}", incarnation)
+        for one in self.origins.values():
+            if peer in one.dead:
+                self.send((ATTENDANT, one.peer), ("up", peer, worker))
+                event("announced the dead")
+        return self.new_handles()
+
     # -- the model ------------------------------------------------------------------------------------------------
 
     def start(self, peer: Peer, slot: int) -> None:
@@ -238,6 +274,17 @@ class Pool(RuleBasedStateMachine):
         for one in self.origins.values():
             _ = self.lines[one.peer, peer]
             self.send((ATTENDANT, one.peer), ("up", peer, slot))
+
+    def come_to_rest(self) -> None:
+        for _ in range(2000):
+            for line in [line for line, messages in self.lines.items() if messages]:
+                self.arrive(line, self.lines[line].popleft())
+            for model in self.workers.values():
+                for dispatch in list(model.in_hand.values()):
+                    self.answer(model, dispatch, "return")
+            if not any(self.lines.values()):
+                return
+        raise AssertionError("it never comes to rest")
 
     def send(self, line: Line, message: Message) -> None:
         self.lines[line].append(message)
@@ -253,7 +300,10 @@ class Pool(RuleBasedStateMachine):
             cells = [cell for (origin, slot), cell in self.board.items() if slot == model.slot and origin != one.slot]
             outstanding, expected_s = sum(cell[0] for cell in cells), sum(cell[1] for cell in cells)
             found[model.slot] = Load(model.slot, outstanding, expected_s, model.progressed_at, model.paused)
-        return found
+        # A look that shows the same is the same look, as it is for a while in a process.
+        if found != one.looked:
+            one.looked = found
+        return one.looked
 
     def arrive(self, line: Line, message: Message) -> None:
         sender, receiver = line
@@ -371,6 +421,7 @@ class Pool(RuleBasedStateMachine):
         return self._sends
 
     def perform(self, one: Origin, effects: list[Effect]) -> None:
+        self.sound = False
         for effect in effects:
             match effect:
                 case Occupy(slot, outstanding, expected_s):
@@ -386,6 +437,7 @@ class Pool(RuleBasedStateMachine):
                     assert job_id in one.settled
                     self.send((one.peer, worker), encode(one.peer, [Withdraw(job_id.serial)]))
         self.told_the_truth(one)
+        self.sound = True
 
     def settle(self, one: Origin, job_id: JobId, outcome: Outcome) -> None:
         job = one.waiters.settle(job_id)
@@ -420,12 +472,16 @@ class Pool(RuleBasedStateMachine):
         if job.to is not None:
             assert worker == job.to, "sent to another peer than it was meant for"
         else:
-            self.went_to_the_least_loaded(one, worker, expected_s)
+            patient = self.now - one.submitted_at[job.id] < LIMITS.patience_s
+            self.went_to_the_least_loaded(one, worker, slow=patient and expected_s > 2 * LIMITS.budget_s)
         one.held[job.id] = (worker, expected_s)
         self.send((one.peer, worker), encode(one.peer, [Dispatch(job, weighed)]))
 
-    def totals(self, one: Origin) -> dict[Peer, tuple[float, int, bool]]:
-        """Everybody's load on each worker that the origin may use: seconds, jobs, and whether one more may go there."""
+    def totals(self, one: Origin, slack_s: float) -> dict[Peer, tuple[float, int, bool, bool]]:
+        """What all have on each worker: seconds, jobs, whether one more may go there, whether quick ones get on there.
+
+        ``slack_s`` is for sums of the same numbers in another order.
+        """
         loads, found = self.loads(one), {}
         for peer, slot in one.alive.items():
             load = loads.get(slot, Load(slot, 0, 0.0, self.now))
@@ -434,22 +490,25 @@ class Pool(RuleBasedStateMachine):
             still_s = self.now - load.progressed_at
             moving = still_s <= (LIMITS.stall_s if seconds > TINY else LIMITS.later_stall_s)
             usable = peer not in one.closing and not load.paused and jobs < LIMITS.max_outstanding
-            found[peer] = (seconds, jobs, usable and (jobs == 0 or (moving and seconds <= LIMITS.budget_s + TINY)))
+            has_room = usable and (jobs == 0 or (moving and seconds <= LIMITS.budget_s + slack_s))
+            free = usable and (jobs == 0 or (moving and seconds <= 2 * LIMITS.budget_s + slack_s))
+            found[peer] = (seconds, jobs, has_room, free)
         return found
 
-    def went_to_the_least_loaded(self, one: Origin, worker: Peer, expected_s: float) -> None:
-        totals = self.totals(one)
-        seconds, jobs, has_room = totals[worker]
+    def went_to_the_least_loaded(self, one: Origin, worker: Peer, slow: bool) -> None:
+        totals = self.totals(one, TINY)
+        seconds, jobs, has_room, _ = totals.pop(worker)
         assert has_room, "sent to a worker without room"
-        for other, (other_s, other_jobs, other_has_room) in totals.items():
-            if other_has_room and other != worker:
+        assert not (slow and totals) or any(free for _, _, _, free in totals.values()), "none is left to quick jobs"
+        for other, (other_s, other_jobs, other_has_room, _) in totals.items():
+            if other_has_room:
                 assert seconds <= other_s + TINY, f"{other} had less to do"
                 assert seconds < other_s - TINY or jobs <= other_jobs, f"{other} had fewer jobs"
 
     def waits_only_without_room(self, one: Origin) -> None:
         queued = [view for view in one.dispatcher.jobs(self.now) if view.state == "queued"]
         assert all(self.sends[view.id] < one.may_send[view.id] for view in queued)
-        rooms = [has_room for _, _, has_room in self.totals(one).values()]
+        rooms = [has_room for _, _, has_room, _ in self.totals(one, -TINY).values()]
         slow = []
         for view in queued:
             if one.dispatcher.expected_s(view.label) > 2 * LIMITS.budget_s:
@@ -489,21 +548,11 @@ class Pool(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """At rest nothing is held: every message arrives, every worker answers, every deadline passes."""
-        if not hasattr(self, "origins"):
-            return
+        if not getattr(self, "sound", True):
+            return  # it failed already, and what follows would hide where
         for model in self.workers.values():
             model.paused = False
-        for _ in range(2000):
-            busy = [line for line, messages in self.lines.items() if messages]
-            for line in busy:
-                self.arrive(line, self.lines[line].popleft())
-            for model in self.workers.values():
-                for dispatch in list(model.in_hand.values()):
-                    self.answer(model, dispatch, "return")
-            if not any(self.lines.values()):
-                break
-        else:
-            raise AssertionError("it never comes to rest")
+        self.come_to_rest()
         self.let_time_pass(3.0)
         self.conserved()
         self.prompt()

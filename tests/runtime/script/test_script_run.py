@@ -172,7 +172,7 @@ def test_exit_drop_and_the_end_of_a_route(run):
     + [("if (!$var(none)) { give(5); }", 5), ("while ($var(none)) give(5);", 1)],
 )
 def test_what_a_route_returns(bench, body, rc):
-    made = bench('loadmodule "tools.so"\nroute { give(9); route(a); xlog("$rc"); }\nroute[a] { %s }' % body)
+    made = bench('loadmodule "tools.so"\nroute { give(9); route(a); xlog("$rc"); }\nroute[a] {' + body + "}")
     made.run()
     assert made.texts == [str(rc)]
 
@@ -182,8 +182,8 @@ def test_what_a_route_returns(bench, body, rc):
 )
 def test_zero_ends_the_whole_script_through_nested_routes(bench, body):
     made = bench(
-        'loadmodule "tools.so"\nroute { route(a); say("never"); }\nroute[a] { if (route(b)) say("never"); say("never"); }'
-        "\nroute[b] { %s }" % body
+        'loadmodule "tools.so"\nroute { route(a); say("never"); }\n'
+        'route[a] { if (route(b)) say("never"); say("never"); }\nroute[b] {' + body + "}"
     )
     assert made.run() is EXIT
     assert "never" not in made.tools.calls
@@ -207,7 +207,10 @@ def test_route_parameters_are_the_route_s_own(bench):
     made = bench(
         """
         route { route(a, 1, "two $rU", $var(none)); xlog("outside $param(1)"); }
-        route[a] { xlog("$param(1) $param(2) $param(3) $param(4) $route.name"); route(b); route(c, "x"); xlog("again $param(1)"); }
+        route[a] {
+          xlog("$param(1) $param(2) $param(3) $param(4) $route.name");
+          route(b); route(c, "x"); xlog("again $param(1)");
+        }
         route[b] { xlog("b $param(1)"); }
         route[c] { xlog("c $param(1) $route.name $route"); }
         """
@@ -307,7 +310,10 @@ def test_switch_whose_cases_all_leave(run):
 
 def test_break_in_a_switch_leaves_the_switch_and_not_the_loop_around_it(run):
     made = run(
-        '$var(n) = 0; while ($var(n) < 3) { switch ($var(n)) { case 1: say(1); break; default: say("d"); } $var(n) += 1; }'
+        """
+        $var(n) = 0;
+        while ($var(n) < 3) { switch ($var(n)) { case 1: say(1); break; default: say("d"); } $var(n) += 1; }
+        """
     )
     assert made.tools.calls == ["d", "1", "d"]
 
@@ -395,7 +401,7 @@ def test_the_request_uri_and_the_destination(run):
         ("$fu $fU $fd $ft $fn", 'sip:bob@biloxi.org bob biloxi.org ft "Bob"'),
         ("$tu $tU $td $tt $tn", "sip:alice@example.com alice example.com <null> <null>"),
         ("$si $sp $socket_in $socket_in(port) $Ri", "192.0.2.1 5060 udp:127.0.0.1:5060 5060 127.0.0.1"),
-        ("$hdr(call-id) $hdr(Nope) $hdrcnt(via) $(hdr(Via)[1]{s.len})", "call-1 <null> 2 38"),
+        ("$hdr(call-id) $hdr(Nope) $hdrcnt(via) $(hdr(Via)[1]{s.len})", "call-1 <null> 2 39"),
         ("$ct $ct.fields(uri) $rb $rs $rr", "<sip:bob@192.0.2.1:5060> sip:bob@192.0.2.1:5060 body <null> <null>"),
         ("$Ts $Tsm $TS $RANDOM $pp $log_level", "1790000000 250000 7 1073741824 42 4"),
         ("$cfg_line $cfg_file $route.type", "4 opensips.cfg request_route"),
@@ -523,7 +529,8 @@ def test_async_with_an_argument_of_the_wrong_kind_still_resumes(run):
 
 def test_launch_goes_on(run):
     made = run(
-        'launch(both("a")); launch(both("b"), r); if (launch(both("c"), r, "p $rU") == 1) say("on"); }\nroute[r] { exit; '
+        'launch(both("a")); launch(both("b"), r); if (launch(both("c"), r, "p $rU") == 1) say("on");'
+        "}\nroute[r] { exit; "
     )
     assert [(begin.payload, report, param) for begin, report, param, _ in made.process.launched] == [
         (b"a", None, None),
