@@ -329,6 +329,9 @@ class SipProcess(ScriptProcess):
         """Reply through the context's transaction (`t_reply`); -1 without one, or when it has its final reply."""
         if context.transaction is None or not 100 <= code <= 699:
             return -1
+        kept = self.kept.get(context.transaction)
+        if kept is not None and context.force_rport:
+            kept.target = kept.source
         return self._reply_through(context.transaction, code, reason, context.reply_headers)
 
     def send_reply(self, context: Context, code: int, reason: str) -> int:
@@ -341,7 +344,8 @@ class SipProcess(ScriptProcess):
         if not 100 <= code <= 699:
             return -1
         socket = self.house.sockets[context.socket]
-        self._reply_stateless(request, socket, context.source, code, reason, context.reply_headers)
+        target = context.source if context.force_rport else None
+        self._reply_stateless(request, socket, context.source, code, reason, context.reply_headers, target)
         return 1
 
     def to_tag(self, request: Request) -> str:
@@ -360,6 +364,7 @@ class SipProcess(ScriptProcess):
         code: int,
         reason: str,
         headers: Iterable[str] = (),
+        target: Address | None = None,
     ) -> None:
         if request.method == "ACK":
             return
@@ -373,7 +378,7 @@ class SipProcess(ScriptProcess):
             server=self.house.settings.server_header,
         )
         self._count_sl("sent_replies")
-        if not socket.send(data, reply_target(request, source)):
+        if not socket.send(data, target or reply_target(request, source)):
             self._count("lost_sends")
 
     # Parking.

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lark import Token, Transformer_NonRecursive
 from lark.tree import Meta
-from lark.visitors import Discard, v_args
+from lark.visitors import v_args
 
 from runtime.script import tree
 from runtime.script.formats import NotAVariable, parse_variable
@@ -37,11 +37,12 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         self.file = file
         self.problems: list[ScriptProblem] = []
 
-    def start(self, meta: Meta, items: list[tree.Item]) -> tuple[tree.Item, ...]:
-        return tuple(items)
+    def start(self, meta: Meta, items: list[tree.Item | None]) -> tuple[tree.Item, ...]:
+        return tuple(item for item in items if item is not None)
 
-    def nothing(self, meta: Meta, _: list[object]) -> object:
-        return Discard
+    def nothing(self, meta: Meta, _: list[object]) -> None:
+        # Not lark's Discard: the transformer that does not recurse counts a discarded child all the same.
+        return None
 
     # Globals and modules
 

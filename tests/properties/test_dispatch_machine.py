@@ -477,38 +477,35 @@ class Pool(RuleBasedStateMachine):
         one.held[job.id] = (worker, expected_s)
         self.send((one.peer, worker), encode(one.peer, [Dispatch(job, weighed)]))
 
-    def totals(self, one: Origin, slack_s: float) -> dict[Peer, tuple[float, int, bool, bool]]:
-        """What all have on each worker: seconds, jobs, whether one more may go there, whether quick ones get on there.
-
-        ``slack_s`` is for sums of the same numbers in another order.
-        """
+    def totals(self, one: Origin) -> dict[Peer, tuple[float, int, bool, bool]]:
+        """What all have on each worker: seconds, jobs, whether one more may go there, whether quick ones get on there."""
         loads, found = self.loads(one), {}
         for peer, slot in one.alive.items():
             load = loads.get(slot, Load(slot, 0, 0.0, self.now))
             jobs, seconds = one.own(peer)
             jobs, seconds = jobs + load.outstanding, seconds + load.expected_s
             still_s = self.now - load.progressed_at
-            moving = still_s <= (LIMITS.stall_s if seconds > TINY else LIMITS.later_stall_s)
+            moving = still_s <= (LIMITS.stall_s if seconds > 0.0 else LIMITS.later_stall_s)
             usable = peer not in one.closing and not load.paused and jobs < LIMITS.max_outstanding
-            has_room = usable and (jobs == 0 or (moving and seconds <= LIMITS.budget_s + slack_s))
-            free = usable and (jobs == 0 or (moving and seconds <= 2 * LIMITS.budget_s + slack_s))
+            has_room = usable and (jobs == 0 or (moving and seconds <= LIMITS.budget_s))
+            free = usable and (jobs == 0 or (moving and seconds <= 2 * LIMITS.budget_s))
             found[peer] = (seconds, jobs, has_room, free)
         return found
 
     def went_to_the_least_loaded(self, one: Origin, worker: Peer, slow: bool) -> None:
-        totals = self.totals(one, TINY)
+        totals = self.totals(one)
         seconds, jobs, has_room, _ = totals.pop(worker)
         assert has_room, "sent to a worker without room"
         assert not (slow and totals) or any(free for _, _, _, free in totals.values()), "none is left to quick jobs"
         for other, (other_s, other_jobs, other_has_room, _) in totals.items():
             if other_has_room:
-                assert seconds <= other_s + TINY, f"{other} had less to do"
-                assert seconds < other_s - TINY or jobs <= other_jobs, f"{other} had fewer jobs"
+                assert seconds <= other_s, f"{other} had less to do"
+                assert seconds < other_s or jobs <= other_jobs, f"{other} had fewer jobs"
 
     def waits_only_without_room(self, one: Origin) -> None:
         queued = [view for view in one.dispatcher.jobs(self.now) if view.state == "queued"]
         assert all(self.sends[view.id] < one.may_send[view.id] for view in queued)
-        rooms = [has_room for _, _, has_room, _ in self.totals(one, -TINY).values()]
+        rooms = [has_room for _, _, has_room, _ in self.totals(one).values()]
         slow = []
         for view in queued:
             if one.dispatcher.expected_s(view.label) > 2 * LIMITS.budget_s:
@@ -526,7 +523,7 @@ class Pool(RuleBasedStateMachine):
             outstanding, expected_s = self.board.get((one.slot, slot), (0, 0.0))
             jobs, seconds = one.own(peer)
             assert outstanding == jobs, "the board shows another number of jobs"
-            assert abs(expected_s - seconds) < TINY, "the board shows another load"
+            assert expected_s == seconds, "the board shows another load"
 
     @invariant()
     def conserved(self) -> None:

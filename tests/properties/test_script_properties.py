@@ -344,6 +344,7 @@ def damaged(draw):
 @example(SAMPLE)
 def test_a_damaged_script_is_refused_or_compiles(text):
     found = loaded(text, {"jobs": Jobs})
+    event("it compiles" if isinstance(found, Checked) else "it is refused")
     if isinstance(found, Checked):
         compile_script(found, {name: Jobs() for name in found.modules}, Deaf(), WORLD)
     else:

@@ -127,3 +127,11 @@ def test_places_count_lines_and_columns_from_one():
 def test_strings(text, value):
     (route,) = parse(f"route {{ $var(x) = {text}; }}", "f")
     assert route.body[0].value == tree.Text(value, route.body[0].value.place)
+
+
+def test_semicolons_that_stand_alone_are_nothing():
+    items = parse(";route[a] { ; exit;; if ($var(x)) ; else { ; } ; } ; route[b] { drop;; }", "f")
+    assert [(item.name, [type(statement) for statement in item.body]) for item in items] == [
+        ("a", [tree.Exit, tree.If]),
+        ("b", [tree.Drop]),
+    ]
