@@ -394,19 +394,19 @@ class Dispatcher:
         rooms: list[Room] = []
         draining: list[Room] = []
         for hands in self._workers.values():
-            if hands.executes:
+            if hands.executes and not hands.closing:
                 load = loads.get(hands.slot)
                 (draining if load is not None and load.draining else rooms).append(self._room(hands, load, now))
         # When all of them drain, so do we, and what waits here may still run.
         return rooms or draining
 
     def _room(self, hands: _Hands, load: Load | None, now: float) -> Room:
-        outstanding, expected_s, still_s, usable = len(hands.jobs), hands.expected_s, 0.0, not hands.closing
+        outstanding, expected_s, still_s, usable = len(hands.jobs), hands.expected_s, 0.0, True
         if load is not None:
             outstanding += load.outstanding
             expected_s += load.expected_s
             still_s = now - load.progressed_at
-            usable = usable and not load.paused
+            usable = not load.paused
         usable = usable and outstanding < self._limits.max_outstanding
         return Room(hands.peer, outstanding, expected_s, still_s, usable, hands.myself)
 

@@ -93,8 +93,7 @@ class LoadBoard:
         outstanding, expected_s = sum(row[:slots]), sum(row[slots : 2 * slots])
         if besides is not None:
             outstanding -= row[besides]
-            # The same numbers in another order need not sum to the same.
-            expected_s = max(0.0, expected_s - row[slots + besides]) if outstanding else 0.0
+            expected_s -= row[slots + besides]  # exact: expected seconds come in whole grains
         own = 2 * slots
         progressed_at, _, _, paused, draining = row[own:]
         return Load(worker, int(outstanding), expected_s, progressed_at, paused != 0.0, draining != 0.0)

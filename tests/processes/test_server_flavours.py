@@ -247,3 +247,51 @@ def test_pretty_printing(start_server) -> None:
     server.client().ask("x")
     text = server.mi("cache_fetch", {"system": "local", "attr": "r"})["value"]
     assert text.startswith('{\n\t"Server":\t"layby')
+
+
+SURVIVAL = """
+route {
+    $var(text) = "mine " + $rU;
+    $ru = "sip:changed@192.0.2.1:5070";
+    $du = "sip:192.0.2.2:5072";
+    setflag("seen");
+    setbflag("branchy");
+    append_msg_branch("sip:other@192.0.2.3");
+    $avp(list) = "first";
+    $avp(list) = 2;
+    append_hf("X-Added: yes\\r\\n");
+    async(mi("bench_wait 200"), resumed);
+}
+route[resumed] {
+    $var(flags) = "none";
+    if (isflagset("seen") && isbflagset("branchy")) $var(flags) = "both";
+    append_to_reply("X-Ru: $ru\\r\\n");
+    append_to_reply("X-Du: $du\\r\\n");
+    append_to_reply("X-Flags: $var(flags)\\r\\n");
+    append_to_reply("X-Branch: $(branch(uri)[0])\\r\\n");
+    append_to_reply("X-Avp: $(avp(list)[*])\\r\\n");
+    append_to_reply("X-Var: $var(text)\\r\\n");
+    append_to_reply("X-Original: $ou\\r\\n");
+    append_to_reply("X-Param: $param(1)\\r\\n");
+    t_reply(200, "OK");
+}
+"""
+
+
+def test_everything_about_a_message_survives_the_parking(start_server) -> None:
+    server = start_server(SURVIVAL, options=ONE_PROCESS)
+    client = server.client()
+    # Several at once, in one process: what one of them sets must not be seen by another when it resumes.
+    calls = {f"user{number}": client.request(f"user{number}") for number in range(20)}
+    for _, data in calls.values():
+        client.send(data)
+    for user, (call_id, data) in calls.items():
+        answer = client.final(call_id, resend=data)
+        assert answer.header("X-Ru") == "sip:changed@192.0.2.1:5070"
+        assert answer.header("X-Du") == "sip:192.0.2.2:5072"
+        assert answer.header("X-Flags") == "both"
+        assert answer.header("X-Branch") == "sip:other@192.0.2.3"
+        assert answer.header("X-Avp") == "2, first"
+        assert answer.header("X-Original") == f"sip:{user}@127.0.0.1:{server.sip_port}"
+        assert answer.header("X-Param") == "<null>"
+        assert answer.header("X-Var") == f"mine {user}"

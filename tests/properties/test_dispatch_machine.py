@@ -478,15 +478,17 @@ class Pool(RuleBasedStateMachine):
         self.send((one.peer, worker), encode(one.peer, [Dispatch(job, weighed)]))
 
     def totals(self, one: Origin) -> dict[Peer, tuple[float, int, bool, bool]]:
-        """What all have on each worker: seconds, jobs, whether one more may go there, whether quick ones get on there."""
+        """What all have on each worker: seconds, jobs, whether one more may go there, whether quick ones pass."""
         loads, found = self.loads(one), {}
         for peer, slot in one.alive.items():
+            if peer in one.closing:
+                continue
             load = loads.get(slot, Load(slot, 0, 0.0, self.now))
             jobs, seconds = one.own(peer)
             jobs, seconds = jobs + load.outstanding, seconds + load.expected_s
             still_s = self.now - load.progressed_at
             moving = still_s <= (LIMITS.stall_s if seconds > 0.0 else LIMITS.later_stall_s)
-            usable = peer not in one.closing and not load.paused and jobs < LIMITS.max_outstanding
+            usable = not load.paused and jobs < LIMITS.max_outstanding
             has_room = usable and (jobs == 0 or (moving and seconds <= LIMITS.budget_s))
             free = usable and (jobs == 0 or (moving and seconds <= 2 * LIMITS.budget_s))
             found[peer] = (seconds, jobs, has_room, free)

@@ -1,0 +1,76 @@
+"""The load board."""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+import pytest
+
+from workers.loads import LoadBoard
+from workers.policy import Load
+
+
+@pytest.fixture
+def board():
+    memory = mmap.mmap(-1, LoadBoard.size(4))
+    board = LoadBoard(memory, 4)
+    yield board
+    board.close()
+    memory.close()
+
+
+def test_a_new_board_is_empty(board: LoadBoard) -> None:
+    assert board.loads() == [Load(slot, 0, 0.0, 0.0) for slot in range(4)]
+    assert board.waiting() == [0, 0, 0, 0]
+
+
+def test_a_load_is_the_sum_over_the_origins(board: LoadBoard) -> None:
+    board.occupy(0, 2, 3, 0.5)
+    board.occupy(1, 2, 4, 0.25)
+    assert board.load(2) == Load(2, 7, 0.75, 0.0)
+    assert board.load(2, besides=1) == Load(2, 3, 0.5, 0.0)
+    assert board.loads_of([2, 3], besides=0) == {2: Load(2, 4, 0.25, 0.0), 3: Load(3, 0, 0.0, 0.0)}
+    assert board.load(0) == Load(0, 0, 0.0, 0.0)
+
+
+def test_what_a_worker_tells(board: LoadBoard) -> None:
+    board.progress(3, 10.0, running=True)
+    assert (board.load(3), board.running(3), board.done_by(3)) == (Load(3, 0, 0.0, 10.0), True, 0)
+    board.done(3, 11.0)
+    board.pause(3, True)
+    assert (board.load(3), board.running(3), board.done_by(3)) == (Load(3, 0, 0.0, 11.0, paused=True), False, 1)
+    board.pause(3, False)
+    board.drain(3)
+    assert board.load(3) == Load(3, 0, 0.0, 11.0, draining=True)
+
+
+def test_clearing_a_dead_slot_leaves_what_the_living_wrote(board: LoadBoard) -> None:
+    board.occupy(1, 2, 5, 0.5)
+    board.occupy(2, 1, 6, 0.6)
+    board.occupy(0, 2, 7, 0.7)
+    board.wait(1, 9)
+    board.wait(0, 8)
+    for slot in (1, 2):
+        board.progress(slot, 10.0)
+    board.clear_slot(1)
+    assert board.load(2) == Load(2, 7, 0.7, 10.0)
+    assert board.load(1) == Load(1, 6, 0.6, 0.0)
+    assert board.waiting() == [8, 0, 0, 0]
+
+
+def test_slots_have_bounds(board: LoadBoard) -> None:
+    for slot in (-1, 4):
+        with pytest.raises(IndexError):
+            board.occupy(0, slot, 1, 1.0)
+    with pytest.raises(ValueError, match="bytes"):
+        LoadBoard(memoryview(bytearray(LoadBoard.size(3))), 4)
+
+
+def test_another_process_sees_it(board: LoadBoard) -> None:
+    pid = os.fork()
+    if pid == 0:
+        board.occupy(1, 0, 12, 1.5)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert board.load(0) == Load(0, 12, 1.5, 0.0)

@@ -1,0 +1,70 @@
+"""Who waits, and until when."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.jobs import JobId, Peer
+from workers.suspensions import Suspensions
+
+ME = Peer("sip-1", 2)
+ONE, TWO = JobId(ME, 1), JobId(ME, 2)
+
+
+@pytest.fixture
+def table() -> Suspensions[str]:
+    return Suspensions(ME)
+
+
+def test_a_waiter_is_given_out_once(table: Suspensions[str]) -> None:
+    table.suspend(ONE, "waiter", 10.0)
+    assert ONE in table
+    assert table.settle(ONE) == "waiter"
+    assert ONE not in table
+    assert table.settle(ONE) is None
+
+
+def test_another_life_of_this_process_has_no_waiter_here(table: Suspensions[str]) -> None:
+    table.suspend(ONE, "waiter", 10.0)
+    assert table.settle(JobId(Peer("sip-1", 1), 1)) is None
+    assert table.settle(JobId(Peer("sip-2", 2), 1)) is None
+    assert JobId(Peer("sip-1", 1), 1) not in table
+    assert table.settle(JobId(Peer("sip-1", 2), 1)) == "waiter"
+
+
+def test_the_expired_are_named_once_and_stay_until_settled(table: Suspensions[str]) -> None:
+    table.suspend(ONE, "one", 11.0)
+    table.suspend(TWO, "two", 10.0)
+    assert table.next_deadline() == 10.0
+    assert table.expired(9.999) == []
+    assert table.expired(11.0) == [TWO, ONE]
+    assert table.expired(11.0) == []
+    assert (table.settle(ONE), table.settle(TWO)) == ("one", "two")
+    assert table.next_deadline() is None
+
+
+def test_the_settled_do_not_expire(table: Suspensions[str]) -> None:
+    table.suspend(ONE, "one", 10.0)
+    table.suspend(TWO, "two", 12.0)
+    table.settle(ONE)
+    assert table.next_deadline() == 12.0
+    assert table.expired(11.0) == []
+
+
+def test_a_job_cannot_be_waited_for_twice_or_elsewhere(table: Suspensions[str]) -> None:
+    table.suspend(ONE, "waiter", 10.0)
+    with pytest.raises(ValueError, match="already"):
+        table.suspend(ONE, "second", 10.0)
+    with pytest.raises(ValueError, match="not a job of"):
+        table.suspend(JobId(Peer("sip-1", 1), 7), "stranger", 10.0)
+    assert table.settle(ONE) == "waiter"
+    assert len(table) == 0
+
+
+def test_settled_jobs_do_not_pile_up(table: Suspensions[str]) -> None:
+    table.suspend(ONE, "stays", 1e9)
+    for serial in range(2, 10_000):
+        table.suspend(JobId(ME, serial), "goes", 1e6)
+        table.settle(JobId(ME, serial))
+        table.check()
+    assert table.jobs() == [ONE]
