@@ -79,7 +79,7 @@ def run(
     `FILE:LINE:COLUMN: what is wrong`, and a script with errors never starts.
 
     Exit codes: 0 shut down, 1 the script or a setting is wrong, 3 a process did not come up, 4 processes died
-    again and again.
+    again and again, 5 ended by a second signal.
     """
     from runtime.attendant import serve
     from runtime.errors import NotLoaded

@@ -8,10 +8,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from runtime.settings import SettingsError, runtime_home
 
-_LOCK = "lock"
+_LOCK: Final = "lock"
+MAX_PATH: Final = 80
+"""Bytes. A Unix socket's whole path has at most 107, and the name of a process takes some."""
 
 
 class RuntimeFolder:
@@ -44,6 +47,8 @@ class RuntimeFolder:
 
     @classmethod
     def _make(cls, path: Path) -> RuntimeFolder:
+        if len(os.fsencode(path)) > MAX_PATH:
+            raise SettingsError(f"{path} is too long for Unix sockets in it; at most {MAX_PATH} bytes")
         _private(path)
         lock = _try_lock(path)
         if lock is None:

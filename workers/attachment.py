@@ -21,12 +21,20 @@ class Attachment:
 
     Args:
         fd: the descriptor that is readable when there is something to do.
-        turn: called with the time (CLOCK_MONOTONIC seconds) to do it.
+        on_readable: called with the time (CLOCK_MONOTONIC seconds) when the descriptor is.
+        turn: called with the time when it was asked for by `wake` or by ``next_deadline``.
         next_deadline: when to call ``turn`` without the descriptor; `AT_ONCE` when there is more to do, else None.
     """
 
-    def __init__(self, fd: int, turn: Callable[[float], None], next_deadline: Callable[[], float | None]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        on_readable: Callable[[float], None],
+        turn: Callable[[float], None],
+        next_deadline: Callable[[], float | None],
+    ) -> None:
         self._fd = fd
+        self._on_readable = on_readable
         self._turn = turn
         self._next_deadline = next_deadline
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -38,8 +46,7 @@ class Attachment:
         """Leave the loop that we live in, if any, and live in this one."""
         self.detach()
         self._loop = loop
-        loop.add_reader(self._fd, self._take_turn)
-        # The descriptor's edge may have been used up elsewhere.
+        loop.add_reader(self._fd, self._take_turn, self._on_readable)
         self.wake()
 
     def detach(self) -> None:
@@ -61,15 +68,15 @@ class Attachment:
 
     def _on_soon(self) -> None:
         self._soon = None
-        self._take_turn()
+        self._take_turn(self._turn)
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, math.inf
-        self._take_turn()
+        self._take_turn(self._turn)
 
-    def _take_turn(self) -> None:
+    def _take_turn(self, turn: Callable[[float], None]) -> None:
         try:
-            self._turn(time.monotonic())
+            turn(time.monotonic())
         finally:
             self._rearm()
 

@@ -125,10 +125,12 @@ class Node:
         self._dead: dict[str, int] = {}
         self._letters: deque[tuple[str, Peer, bytes]] = deque()
         self._paused = 0
+        # True until the inbox was found empty; then the descriptor tells of the next frame.
+        self._may_have_frames = True
         self._closing = False
         self._closed = False
         self._fd = self._endpoint.fileno()
-        self._attachment = Attachment(self._fd, self._turn, self.next_deadline)
+        self._attachment = Attachment(self._fd, self.on_readable, self._turn, self.next_deadline)
         now = time.monotonic()
         board.progress(slot, now)
         self._client.worker_up(me, slot, executes, now)
@@ -137,7 +139,7 @@ class Node:
 
     def peer_up(self, peer: Peer, slot: int, executes: bool) -> None:
         """A process has bound its inbox. An older incarnation of that name is dead thereby."""
-        if peer in self._peers or peer == self.me or self._is_dead(peer):
+        if self._closed or peer in self._peers or peer == self.me or self._is_dead(peer):
             return
         for other in [other for other in self._peers if other.name == peer.name or self._peers[other][0] == slot]:
             if other.name == peer.name and other.incarnation > peer.incarnation:
@@ -306,7 +308,8 @@ class Node:
     def pause(self) -> None:
         """Hold back ordinary jobs, letters, and settlements without ``through_pause``. Pauses nest."""
         self._paused += 1
-        self._board.pause(self._slot, True)
+        if not self._closed:
+            self._board.pause(self._slot, True)
 
     def resume(self) -> None:
         """End a pause; with the last one what was held back goes on, in its order.
@@ -332,6 +335,7 @@ class Node:
 
     def on_readable(self, now: float) -> None:
         """Take a turn, because `fileno` was readable. ``now`` in CLOCK_MONOTONIC seconds."""
+        self._may_have_frames = True
         self._turn(now)
 
     def on_deadline(self, now: float) -> None:
@@ -355,13 +359,14 @@ class Node:
             or self._client.deliverable()
             or bool(self._letters and not self._paused)
             or self._worker.runnable(bool(self._paused))
-            or endpoint.readable()
+            or self._may_have_frames
         )
 
     def _turn(self, now: float) -> None:
         if self._closed:
             return
-        self._receive(now)
+        if self._may_have_frames:
+            self._receive(now)
         self._hear_myself(now)
         self._client.tick(now)
         self._worker.beat(now)
@@ -381,6 +386,7 @@ class Node:
         for _ in range(self._limits.turn_frames):
             data = self._endpoint.receive()
             if data is None:
+                self._may_have_frames = False
                 return
             frame = decode(data, self.me, self._known, self._limits.max_frame_bytes)
             if isinstance(frame, Malformed):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from workers.jobs import Cancelled, Failed, Job, JobId, Peer, Returned, TimedOut
 

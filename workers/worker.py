@@ -138,9 +138,12 @@ class Worker:
             self._answer(running, Cancelled("withdrawn"), 0.0)
 
     def origin_down(self, origin: Peer) -> None:
-        """A process died: what it asked for is for nobody."""
+        """A process died: what it asked for is for nobody, and nobody is answered."""
         for job in [job for job in self._held if job.origin == origin]:
-            self.withdraw(job)
+            running = self._held.pop(job)
+            running._withdrawn = running._ended = True
+            if running._task is not None:
+                running._task.cancel()
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -283,7 +286,7 @@ class Worker:
         self, running: Running, outcome: Returned | Failed | TimedOut | Cancelled | None, occupied_s: float
     ) -> None:
         if running._ended:
-            return  # the process was closed from within the handler
+            return  # its origin died, or the process was closed from within the handler
         job = running.job
         answer = Answer(job.id.serial, outcome, occupied_s)
         if type(outcome) is Returned and size_of(answer) > self._limits.max_frame_bytes - OVERHEAD_BYTES:

@@ -90,6 +90,11 @@ def test_a_folder_that_is_left_over_is_emptied_and_used(tmp_path) -> None:
     folder.close()
 
 
+def test_a_path_that_leaves_no_room_for_sockets_is_refused(tmp_path) -> None:
+    with pytest.raises(SettingsError, match="too long"):
+        RuntimeFolder.make(tmp_path / ("x" * 80))
+
+
 def test_a_symlink_is_no_runtime_folder(tmp_path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

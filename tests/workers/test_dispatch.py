@@ -383,7 +383,7 @@ def test_a_closing_worker_gives_back_what_it_has_not_begun(two: Dispatcher) -> N
     first = job(1)
     two.handle(submitted(first))
     assert two.handle(Answered(W1, first.id, None, 0.0, NOW)) == [Occupy(1, 0, 0.0)]
-    assert two.handle(RoomMade(NOW, NONE)) == [Occupy(2, 1, UNKNOWN_S), Waiting(0), Send(W2, first, True)]
+    assert two.handle(RoomMade(NOW, NONE)) == [Occupy(2, 1, UNKNOWN_S), Send(W2, first, True)]
     # It runs elsewhere although it is not idempotent, for it never ran; and W1 is given nothing more.
     assert two.handle(submitted(job(2))) == [Waiting(1)]
     directed = job(3, to=W1)
@@ -396,8 +396,8 @@ def test_giving_back_is_not_a_run(two: Dispatcher) -> None:
     first = job(1, idempotent=True)
     assert two.handle(submitted(first))[-1] == Send(W1, first, True)
     two.handle(Answered(W1, first.id, None, 0.0, NOW))
-    assert two.handle(RoomMade(NOW, NONE))[-1] == Send(W2, first, True)
-    assert two.handle(WorkerDown(W2, NOW, NONE))[-1] == Send(third, first, True)
+    assert two.handle(RoomMade(NOW, NONE))[-1] == Send(third, first, True)
+    assert two.handle(WorkerDown(third, NOW, NONE))[-1] == Send(W2, first, True)
 
 
 @pytest.mark.parametrize(
