@@ -198,7 +198,8 @@ class Dispatcher:
             # The common case, kept off the heap: nobody waits, so nobody is overtaken.
             expected_s = self._expected(job.label)
             rooms = self._rooms(now, stimulus.loads)
-            index = self._policy(expected_s, rooms, self._limits, True, self._turn)
+            reserve = self._reserves(expected_s, now, stimulus.loads)
+            index = self._policy(expected_s, rooms, self._limits, reserve, self._turn)
             if index is not None:
                 self._entries[job.id.serial] = entry
                 hands = self._workers[rooms[index].worker]
@@ -351,7 +352,7 @@ class Dispatcher:
         rooms = self._rooms(now, loads)
         sends: list[Effect] = []
         touched: dict[Peer, _Hands] = {}
-        while self._waiting and (found := self._next_with_room(rooms, now)) is not None:
+        while self._waiting and (found := self._next_with_room(rooms, now, loads)) is not None:
             entry, expected_s, room = found
             heapq.heappop(self._queues[entry.job.label])
             self._waiting -= 1
@@ -363,15 +364,23 @@ class Dispatcher:
         self._full_for = loads if self._waiting else None
         return [*[hands.occupy() for hands in touched.values()], *self._tell_waiting(), *sends]
 
-    def _next_with_room(self, rooms: list[Room], now: float) -> tuple[_Entry, float, Room] | None:
+    def _next_with_room(self, rooms: list[Room], now: float, loads: Loads) -> tuple[_Entry, float, Room] | None:
         for _, serial in self._heads():
             entry = self._entries[serial]
             expected_s = self._expected(entry.job.label)
-            reserve = now - entry.submitted_at < self._limits.patience_s
+            impatient = now - entry.submitted_at >= self._limits.patience_s
+            reserve = not impatient and self._reserves(expected_s, now, loads)
             index = self._policy(expected_s, rooms, self._limits, reserve, self._turn)
             if index is not None:
                 return entry, expected_s, rooms[index]
         return None
+
+    def _reserves(self, expected_s: float, now: float, loads: Loads) -> bool:
+        """Whether such a job must leave a worker free: it is slow, and there are quick jobs these days."""
+        if not is_slow(expected_s, self._limits):
+            return False
+        since = now - self._limits.quick_memory_s
+        return any(load.quick_at > since for load in loads.values())
 
     def _heads(self) -> list[tuple[int, int]]:
         """The first of the quick jobs that wait and the first of the slow ones, in the order of their claims."""

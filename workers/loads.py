@@ -6,7 +6,7 @@ see one cell newer than another but never half a number. (``struct.pack_into`` w
 byte by byte.) Two origins that look at the same moment can still choose the same worker: the board makes that rare.
 
 Layout, in doubles, for ``n`` slots: ``n`` rows of ``n`` outstanding, ``n`` expected seconds, progressed_at, jobs_done,
-running, paused, draining; then ``n`` times waiting.
+running, paused, draining, quick_at; then ``n`` times waiting.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterable
 
 from workers.policy import Load
 
-_OWN = 5
-_PROGRESSED_AT, _JOBS_DONE, _RUNNING, _PAUSED, _DRAINING = 0, 1, 2, 3, 4
+_OWN = 6
+_PROGRESSED_AT, _JOBS_DONE, _RUNNING, _PAUSED, _DRAINING, _QUICK_AT = 0, 1, 2, 3, 4, 5
 _DOUBLE = struct.calcsize("@d")
 
 
@@ -76,6 +76,10 @@ class LoadBoard:
         self._cells[at + _RUNNING] = False
         self._cells[at + _JOBS_DONE] += 1
 
+    def ran_quick(self, worker: int, now: float) -> None:
+        """Worker: tell that it just ran a quick job."""
+        self._cells[self._own_at(worker) + _QUICK_AT] = now
+
     def pause(self, worker: int, paused: bool) -> None:
         """Worker: tell whether it holds ordinary jobs back."""
         self._cells[self._own_at(worker) + _PAUSED] = paused
@@ -95,8 +99,8 @@ class LoadBoard:
             outstanding -= row[besides]
             expected_s -= row[slots + besides]  # exact: expected seconds come in whole grains
         own = 2 * slots
-        progressed_at, _, _, paused, draining = row[own:]
-        return Load(worker, int(outstanding), expected_s, progressed_at, paused != 0.0, draining != 0.0)
+        progressed_at, _, _, paused, draining, quick_at = row[own:]
+        return Load(worker, int(outstanding), expected_s, progressed_at, paused != 0.0, draining != 0.0, quick_at)
 
     def loads(self) -> list[Load]:
         """Every slot's load, summed over the origins."""

@@ -26,6 +26,7 @@ class Limits:
         stall_s: a worker with expected work that has not progressed for so long gets nothing more.
         later_stall_s: the same for a worker whose jobs all answer later; it must exceed ``heartbeat_s``.
         heartbeat_s: how often a worker whose jobs all answer later says that it lives.
+        quick_memory_s: one worker is left free of slow jobs while a quick job was run so lately, by anybody.
         patience_s: a slow job that waited so long may take the last worker that is free of slow jobs.
         retry_s: how often waiting jobs look for room when nobody tells of any.
         max_frame_bytes: the largest frame that is sent or accepted.
@@ -41,6 +42,7 @@ class Limits:
     stall_s: float = 0.005
     later_stall_s: float = 0.5
     heartbeat_s: float = 0.1
+    quick_memory_s: float = 1.0
     patience_s: float = 0.25
     retry_s: float = 0.005
     max_frame_bytes: int = 16 * 1024 * 1024
@@ -62,6 +64,7 @@ class Load(NamedTuple):
         progressed_at: when it last began or ended something (CLOCK_MONOTONIC seconds).
         paused: whether it holds ordinary jobs back.
         draining: whether it is about to end. It gets jobs only while every worker is.
+        quick_at: when it last ran a quick job (CLOCK_MONOTONIC seconds).
     """
 
     slot: int
@@ -70,6 +73,7 @@ class Load(NamedTuple):
     progressed_at: float
     paused: bool = False
     draining: bool = False
+    quick_at: float = 0.0
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from workers.jobs import Cancelled, Failed, Job, JobId, Peer, Returned, TimedOut
 from workers.loads import LoadBoard
-from workers.policy import Limits
+from workers.policy import Limits, is_slow
 from workers.wire import MAX_MESSAGE, OVERHEAD_BYTES, Answer, Dispatch, Later, Word, clean, size_of
 
 log = logging.getLogger("layby.workers")
@@ -192,16 +192,16 @@ class Worker:
         try:
             result = handler(job.payload, running)
         except Exception as problem:
-            ended_at = self._ended(job)
+            ended_at = self._ended(job, began_at)
             self._fail(running, problem, ended_at - began_at, ended_at - began_at)
             return ended_at
         except BaseException as problem:
             # The process is about to end; whoever waits should not have to wait for its death to be noticed.
-            ended_at = self._ended(job)
+            ended_at = self._ended(job, began_at)
             self._fail(running, problem, ended_at - began_at, ended_at - began_at)
             self._flush()
             raise
-        ended_at = self._ended(job)
+        ended_at = self._ended(job, began_at)
         if type(result) is bytes:
             elapsed_s = ended_at - began_at
             self._usually(job.label, elapsed_s)
@@ -210,9 +210,11 @@ class Worker:
             self._continue_later(running, result, began_at)
         return ended_at
 
-    def _ended(self, job: Job) -> float:
+    def _ended(self, job: Job, began_at: float) -> float:
         ended_at = time.monotonic()
         self._board.done(self._slot, ended_at)
+        if job.to is None and not is_slow(ended_at - began_at, self._limits):
+            self._board.ran_quick(self._slot, ended_at)
         self._beat_at = ended_at + self._limits.heartbeat_s
         return ended_at
 

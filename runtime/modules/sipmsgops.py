@@ -26,7 +26,7 @@ class Sipmsgops(RuntimeModule):
 
     @function("append_to_reply", Param("header", Kind.STRING))
     def append_to_reply(self, c: Context, header: str) -> int:
-        """Add a header line to the reply that the script will send; -1 for what is no header line, or one that the reply has anyway."""
+        """Add a header line to the reply that will be sent; -1 for what is no header line or stands there anyway."""
         line = clean_header(header)
         if line is None:
             return -1

@@ -53,6 +53,7 @@ class ModelWorker:
     peer: Peer
     slot: int
     progressed_at: float
+    quick_at: float = 0.0
     in_hand: dict[JobId, Dispatch] = field(default_factory=dict)
     said_later: set[JobId] = field(default_factory=set)
     runs: Counter[JobId] = field(default_factory=Counter)
@@ -299,7 +300,8 @@ class Pool(RuleBasedStateMachine):
         for model in self.workers.values():
             cells = [cell for (origin, slot), cell in self.board.items() if slot == model.slot and origin != one.slot]
             outstanding, expected_s = sum(cell[0] for cell in cells), sum(cell[1] for cell in cells)
-            found[model.slot] = Load(model.slot, outstanding, expected_s, model.progressed_at, model.paused)
+            own = model.progressed_at, model.paused, False, model.quick_at
+            found[model.slot] = Load(model.slot, outstanding, expected_s, *own)
         # A look that shows the same is the same look, as it is for a while in a process.
         if found != one.looked:
             one.looked = found
@@ -331,6 +333,8 @@ class Pool(RuleBasedStateMachine):
     def answer(self, model: ModelWorker, dispatch: Dispatch, how: str) -> None:
         job, cost_s = dispatch.job, COSTS_S[dispatch.job.label]
         model.progressed_at = self.now
+        if job.to is None and cost_s <= 2 * LIMITS.budget_s:
+            model.quick_at = self.now
         line = model.peer, job.id.origin
         word: Word
         match how:
@@ -472,10 +476,16 @@ class Pool(RuleBasedStateMachine):
         if job.to is not None:
             assert worker == job.to, "sent to another peer than it was meant for"
         else:
-            patient = self.now - one.submitted_at[job.id] < LIMITS.patience_s
+            patient = self.leaves_one_free(one, job.id)
             self.went_to_the_least_loaded(one, worker, slow=patient and expected_s > 2 * LIMITS.budget_s)
         one.held[job.id] = (worker, expected_s)
         self.send((one.peer, worker), encode(one.peer, [Dispatch(job, weighed)]))
+
+    def leaves_one_free(self, one: Origin, slow: JobId) -> bool:
+        """Whether a slow job must: it has not waited long, and some worker ran a quick job lately."""
+        quick_at = max((load.quick_at for load in self.loads(one).values()), default=0.0)
+        event("a slow job met quick ones" if quick_at > self.now - LIMITS.quick_memory_s else "slow jobs alone")
+        return self.now - one.submitted_at[slow] < LIMITS.patience_s and quick_at > self.now - LIMITS.quick_memory_s
 
     def totals(self, one: Origin) -> dict[Peer, tuple[float, int, bool, bool]]:
         """What all have on each worker: seconds, jobs, whether one more may go there, whether quick ones pass."""
@@ -515,7 +525,7 @@ class Pool(RuleBasedStateMachine):
             else:
                 assert not any(rooms), "a quick job waits though there is room"
         if slow:
-            patient = self.now - one.submitted_at[min(slow)[2]] < LIMITS.patience_s
+            patient = self.leaves_one_free(one, min(slow)[2])
             # A slow job leaves one worker to the quick ones, until it has waited long.
             room = all(rooms) if patient and len(rooms) > 1 else any(rooms)
             assert not (room and rooms), "the first of the slow jobs waits though there is room"

@@ -222,16 +222,26 @@ def test_a_worker_takes_only_so_many_however_little_they_cost(one: Dispatcher) -
 def test_a_slow_job_that_waits_holds_no_quick_one_up(two: Dispatcher) -> None:
     learn(two, "quick", QUICK_S)
     slow, slower, quick = job(1, "slow"), job(2, "slow"), job(3, "quick")
-    assert two.handle(submitted(slow)) == [Occupy(2, 1, UNKNOWN_S), Send(W2, slow, True)]
-    assert two.handle(submitted(slower)) == [Waiting(1)]
-    assert two.handle(submitted(quick)) == [Occupy(1, 1, QUICK_S), Send(W1, quick, True)]
+    loads = {1: Load(1, 0, 0.0, NOW, quick_at=NOW - 0.9), 2: Load(2, 0, 0.0, NOW)}
+    assert two.handle(submitted(slow, loads=loads)) == [Occupy(2, 1, UNKNOWN_S), Send(W2, slow, True)]
+    assert two.handle(submitted(slower, loads=loads)) == [Waiting(1)]
+    assert two.handle(submitted(quick, loads=loads)) == [Occupy(1, 1, QUICK_S), Send(W1, quick, True)]
     assert states(two) == {1: "sent", 2: "queued", 3: "sent"}
     # It has waited long enough to take the last worker that is free of slow jobs.
-    assert two.handle(RoomMade(NOW + 0.3, NONE)) == [
+    later = {1: Load(1, 0, 0.0, NOW + 0.3, quick_at=NOW), 2: Load(2, 0, 0.0, NOW + 0.3)}
+    assert two.handle(RoomMade(NOW + 0.2, later)) == []
+    assert two.handle(RoomMade(NOW + 0.3, later)) == [
         Occupy(1, 2, QUICK_S + UNKNOWN_S),
         Waiting(0),
         Send(W1, slower, True),
     ]
+
+
+def test_slow_jobs_take_every_worker_while_there_are_no_quick_ones(two: Dispatcher) -> None:
+    slow, slower = job(1, "slow"), job(2, "slow")
+    long_ago = {1: Load(1, 0, 0.0, NOW, quick_at=NOW - 1.1), 2: Load(2, 0, 0.0, NOW)}
+    assert two.handle(submitted(slow, loads=long_ago))[-1] == Send(W1, slow, True)
+    assert two.handle(submitted(slower, loads=long_ago))[-1] == Send(W2, slower, True)
 
 
 def test_the_load_of_others_counts(two: Dispatcher) -> None:

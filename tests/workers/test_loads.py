@@ -41,8 +41,9 @@ def test_what_a_worker_tells(board: LoadBoard) -> None:
     board.pause(3, True)
     assert (board.load(3), board.running(3), board.done_by(3)) == (Load(3, 0, 0.0, 11.0, paused=True), False, 1)
     board.pause(3, False)
+    board.ran_quick(3, 12.0)
     board.drain(3)
-    assert board.load(3) == Load(3, 0, 0.0, 11.0, draining=True)
+    assert board.load(3) == Load(3, 0, 0.0, 11.0, draining=True, quick_at=12.0)
 
 
 def test_clearing_a_dead_slot_leaves_what_the_living_wrote(board: LoadBoard) -> None:

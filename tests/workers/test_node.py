@@ -772,3 +772,13 @@ def test_what_is_said_to_a_closed_node_does_no_harm(house: House, pair: tuple[No
     sip.resume()
     sip.on_readable(time.monotonic())
     assert sip.cancel(JobId(sip.me, 1), "asked") is False
+
+
+def test_a_path_that_is_too_long_for_a_socket_leaves_nothing_open(house: House) -> None:
+    before = open_files()
+    folder = house.folder / ("x" * 120)
+    folder.mkdir()
+    with pytest.raises(zmq.ZMQError):
+        Node(Peer("sip-1", 1), 0, folder, house.board, executes=False, handlers={})
+    folder.rmdir()
+    assert open_files() == before
