@@ -26,9 +26,10 @@ from runtime.process import Process
 from runtime.process_table import ProcessTable, Row
 from runtime.program import Program
 from runtime.script_process import ASYNC_COUNTERS
-from runtime.settings import Settings
+from runtime.server_transactions import TM_COUNTERS
+from runtime.settings import Settings, SettingsError
 from runtime.sip.ownership import Claims, Fingerprints
-from runtime.sip_process import CORE_COUNTERS, SL_COUNTERS, TM_COUNTERS, SipProcess
+from runtime.sip_process import CORE_COUNTERS, SL_COUNTERS, SipProcess
 from runtime.statistics import Statistics
 from runtime.worker_process import WorkerProcess
 from workers.birth import Child
@@ -99,7 +100,10 @@ def furnish(
     register_builtin(house.registry)
     for name, module in program.modules.items():
         if isinstance(module, RuntimeModule):
-            module.furnish(house)
+            try:
+                module.furnish(house)
+            except ValueError as error:
+                raise SettingsError(f"module {name}: {error}") from error
             house.registry.extend(commands_of(module, "core" if name in ("management", "jobs") else name))
     return house
 

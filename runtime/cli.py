@@ -95,7 +95,10 @@ def run(
     except OSError as error:
         typer.echo(f"{script}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
-    for warning in program.checked.warnings:
+    except SettingsError as error:
+        typer.echo(f"{script}:1:1: error: {error}", err=True)
+        raise typer.Exit(1) from None
+    for warning in program.warnings():
         typer.echo(str(warning), err=True)
     try:
         settings = settle(
@@ -107,8 +110,12 @@ def run(
             drain_s=drain,
             folder=folder,
         )
-        if check:
-            return
+    except SettingsError as error:
+        typer.echo(f"{program.place_of(error.word)}: error: {error}", err=True)
+        raise typer.Exit(1) from None
+    if check:
+        return
+    try:
         code = serve(program, settings, [sys.argv[0], *sys.argv[1:]])
     except SettingsError as error:
         typer.echo(f"layby: {error}", err=True)
@@ -116,7 +123,7 @@ def run(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})
 def mi(
     command: Annotated[str, typer.Argument(help="The MI command; `which` lists them all.")],
     arguments: Annotated[

@@ -12,7 +12,8 @@ from typing import Final
 
 from runtime.settings import SettingsError, runtime_home
 
-_LOCK: Final = "lock"
+_LOCK: Final = ".layby-lock"
+"""Its presence also tells a runtime folder from any other: only that is ever emptied or removed."""
 MAX_PATH: Final = 80
 """Bytes. A Unix socket's whole path has at most 107, and the name of a process takes some."""
 
@@ -24,31 +25,34 @@ class RuntimeFolder:
     and `sweep()` may remove it. No PID is ever read from a file and trusted.
     """
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int, home: Path | None = None) -> None:
         self.path = path
         self._lock = lock
+        self._home = home
 
     @classmethod
     def make(cls, path: Path | None = None) -> RuntimeFolder:
         """Make the folder (below `runtime_home()` when none is given) and remove those of killed servers.
 
         Raises:
-            SettingsError: it cannot be made, belongs to somebody else, or another server runs in it.
+            SettingsError: it cannot be made, belongs to somebody else, holds other people's files, or another
+                server runs in it.
         """
-        if path is None:
-            home = runtime_home()
-            _private(home)
-            # Held while sweeping and making, or a server that starts at the same moment could take a folder
-            # that is made and not yet locked for a leftover.
-            with _locked(home):
-                sweep(home)
-                return cls._make(home / str(os.getpid()))
-        return cls._make(path)
+        if path is not None:
+            return cls._make(path)
+        home = runtime_home()
+        # Held while sweeping and making, or a server that starts at the same moment could take a folder that is made
+        # and not yet locked for a leftover.
+        with _locked(home):
+            sweep(home)
+            return cls._make(home / str(os.getpid()), home)
 
     @classmethod
-    def _make(cls, path: Path) -> RuntimeFolder:
+    def _make(cls, path: Path, home: Path | None = None) -> RuntimeFolder:
         if len(os.fsencode(path)) > MAX_PATH:
             raise SettingsError(f"{path} is too long for Unix sockets in it; at most {MAX_PATH} bytes")
+        if path.is_dir() and any(path.iterdir()) and not (path / _LOCK).exists():
+            raise SettingsError(f"{path} has files in it and is no runtime folder; choose another")
         _private(path)
         lock = _try_lock(path)
         if lock is None:
@@ -56,11 +60,17 @@ class RuntimeFolder:
         for leftover in path.iterdir():
             if leftover.name != _LOCK:
                 _remove(leftover)
-        return cls(path, lock)
+        return cls(path, lock, home)
 
     def close(self) -> None:
-        """Remove it with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove it with all that is in it, and the folder above when this was the last server of its user."""
+        if self._home is None:
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            with _locked(self._home):
+                shutil.rmtree(self.path, ignore_errors=True)
+                if [entry.name for entry in self._home.iterdir()] == [_LOCK]:
+                    shutil.rmtree(self._home, ignore_errors=True)
         os.close(self._lock)
 
 
@@ -68,7 +78,7 @@ def sweep(home: Path) -> list[Path]:
     """Remove the folders below `home` that no living server holds; which they were."""
     removed = []
     for path in home.iterdir():
-        if path.is_symlink() or not path.is_dir():
+        if path.is_symlink() or not (path / _LOCK).exists():
             continue
         lock = _try_lock(path)
         if lock is None:
@@ -81,12 +91,29 @@ def sweep(home: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    descriptor = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    while True:
+        _private(home)
+        try:
+            descriptor = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # the last server of this user has just removed it
+        except OSError as error:
+            raise SettingsError(f"{home / _LOCK}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_there(descriptor, home / _LOCK):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_there(descriptor: int, path: Path) -> bool:
+    """Whether the open file still is the one of that name: it may have been removed while we waited for its lock."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(path: Path) -> int | None:

@@ -1,11 +1,12 @@
 """The MI process: what outside programs talk to, and where the script's own clock runs.
 
-It is never the one that blocks: every command is a job for the workers, so a slow one holds up nobody's next
-request but its own answer.
+It is never the one that blocks: a command that says of itself that it is slow is a job for the workers, and all others
+run here, so that one can always ask what goes on, and end it, whatever the workers are busy with.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Final, Protocol
@@ -19,10 +20,13 @@ from runtime.clock import epoch_now
 from runtime.context import RouteType
 from runtime.script_process import ScriptProcess
 from runtime.settings import SettingsError, parse_listen
+from runtime.store import StoreError
+from workers.jobs import Peer, TimedOut
 from workers.pool import BootFailure
 
 log = logging.getLogger("layby.mi")
 
+SWEEP_AT_ONCE: Final = 1000
 MI_TIMEOUT_S: Final = 60.0
 """How long an outside program's command may take."""
 
@@ -68,12 +72,19 @@ class MiProcess(ScriptProcess):
         found = self.house.registry.find(call.method)
         self.under_way += 1
         try:
-            outcome = await self.node.call(
-                HANDLER, pack_call(call), label=found.name if found else call.method, timeout_s=MI_TIMEOUT_S
+            if found is None or found.cost != "slow":
+                # Here and now: who asks for the jobs, or to cancel one, must not have to wait for a worker.
+                async with asyncio.timeout(MI_TIMEOUT_S):
+                    return await self.executor.answer(call)
+            return answer_of(
+                await self.node.call(
+                    HANDLER, pack_call(call), label=found.name, timeout_s=MI_TIMEOUT_S, idempotent=found.idempotent
+                )
             )
+        except TimeoutError:
+            return answer_of(TimedOut(MI_TIMEOUT_S))
         finally:
             self.under_way -= 1
-        return answer_of(outcome)
 
     async def _open_transports(self) -> None:
         modules = self.house.program.modules
@@ -101,39 +112,60 @@ class MiProcess(ScriptProcess):
     # The script's own clock.
 
     def _start_clock(self) -> None:
-        routes = self.house.program.script.routes
-        if routes.startup is not None:
+        self._timers: dict[str, tuple[int, asyncio.TimerHandle]] = {}
+        # Once in the life of a server, not of a process.
+        if self.house.program.script.routes.startup is not None and self.peer.incarnation == 1:
             self.loop.call_soon(self._run_startup)
-        for index, (_, interval_s, _) in enumerate(routes.timers):
-            self.loop.call_later(interval_s, self._run_timer, index, self.loop.time() + interval_s)
+        self._set_timers()
         if "cachedb_local" in self.house.program.modules:
             self.loop.call_later(self._sweep_period_s, self._sweep)
 
     def _run_startup(self) -> None:
         startup = self.house.program.script.routes.startup
-        # Once in the life of a server, not of a process.
-        if startup is not None and self.peer.incarnation == 1:
+        if startup is not None:
             self.run_route(self.dummy_context(RouteType.STARTUP), startup)
 
-    def _run_timer(self, index: int, due: float) -> None:
-        timers = self.house.program.script.routes.timers
-        if self.draining or index >= len(timers):
+    def on_reloaded(self) -> None:
+        self._set_timers()
+
+    def _set_timers(self) -> None:
+        """Have one timer run for each timer route of the script; one whose interval is as before runs on."""
+        wanted = {timer.name: timer.interval_s for timer in self.house.program.script.routes.timers}
+        for name, (interval_s, handle) in list(self._timers.items()):
+            if wanted.get(name) != interval_s:
+                handle.cancel()
+                del self._timers[name]
+        for name, interval_s in wanted.items():
+            if name not in self._timers:
+                self._set_timer(name, interval_s, self.loop.time() + interval_s)
+
+    def _set_timer(self, name: str, interval_s: int, due: float) -> None:
+        self._timers[name] = interval_s, self.loop.call_at(due, self._run_timer, name, interval_s, due)
+
+    def _run_timer(self, name: str, interval_s: int, due: float) -> None:
+        if self.draining:
             return
-        name, interval_s, route = timers[index]
-        context = self.dummy_context(RouteType.TIMER)
-        context.route_name = name
-        self.run_route(context, route)
         # By the schedule, not from the end of the run; what was missed meanwhile is left out.
-        due = max(due + interval_s, self.loop.time())
-        self.loop.call_at(due, self._run_timer, index, due)
+        self._set_timer(name, interval_s, max(due + interval_s, self.loop.time()))
+        for timer in self.house.program.script.routes.timers:
+            if timer.name == name:
+                self.run_route(self.dummy_context(RouteType.TIMER), timer.code)
+
+    def on_peer_down(self, peer: Peer) -> None:
+        self.store.free_readers()
 
     @property
     def _sweep_period_s(self) -> float:
         return float(max(1, self.house.program.modules["cachedb_local"].settings["cache_clean_period"]))
 
     def _sweep(self) -> None:
-        more = self.store.sweep(epoch_now()) > 0
-        self.loop.call_later(0.1 if more else self._sweep_period_s, self._sweep)
+        again_s = self._sweep_period_s
+        try:
+            if self.store.sweep(epoch_now(), SWEEP_AT_ONCE) == SWEEP_AT_ONCE:
+                again_s = 0.1
+        except StoreError as error:
+            log.error("values whose time is over cannot be removed: %s", error)
+        self.loop.call_later(again_s, self._sweep)
 
 
 def _datagram(name: str, service: Service) -> DatagramTransport:

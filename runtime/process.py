@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine, Mapping
+import os
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, Final, TypeVar, assert_never
 
 import msgpack
@@ -22,8 +23,12 @@ from workers.jobs import Peer
 from workers.node import Node
 from workers.stimuli import JobView
 from workers.tree_events import Drain, PeerDown, PeerUp
+from workers.worker import Running
 
 log = logging.getLogger("layby.process")
+
+MAX_LISTED: Final = 20_000
+"""Jobs of one process in one answer, the oldest first: what fits one message of the pool."""
 
 _DRAINED: Final = "drained"
 _DRAIN_CHECK_S: Final = 0.02
@@ -51,6 +56,8 @@ class Process:
         self.exit_code = 0
         self._drained: set[Peer] = set()
         self._said_drained = False
+        self._blocked = 0
+        """How many routes of this process are stopped in `block_on` now."""
 
     def run(self) -> int:
         """Live until the attendant says otherwise; the exit code."""
@@ -86,11 +93,15 @@ class Process:
             self.loop.close()
         return self.exit_code
 
+    def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
+        """Run an MI command as a job."""
+        return self.executor.run(payload, running)
+
     # What a kind of process adds.
 
     def handlers(self) -> Mapping[str, Any]:
         """The table of what this process may be asked to run."""
-        return {HANDLER: self.executor.run, JOBS: self._list_jobs, CANCEL: self._cancel_job, RELOAD: self._reload}
+        return {HANDLER: self.execute, JOBS: self._list_jobs, CANCEL: self._cancel_job, RELOAD: self._reload}
 
     def open(self) -> None:
         """Start what this kind of process does."""
@@ -103,12 +114,15 @@ class Process:
         if topic == _DRAINED:
             self._drained.add(sender)
 
+    def on_reloaded(self) -> None:
+        """The script has been replaced by a newer text."""
+
     def start_drain(self) -> None:
         """Take nothing new from outside from now on."""
 
     def unfinished(self) -> int:
         """How much of what was accepted is still under way."""
-        return self.node.pending()
+        return self.node.pending() + self._blocked
 
     def give_up(self) -> None:
         """The time for draining is over: answer what is left."""
@@ -141,12 +155,17 @@ class Process:
         """
         outer = asyncio._get_running_loop()
         # A plain selector loop: libuv's would take over the signal wake-up of the outer one.
-        nested = asyncio.SelectorEventLoop()
+        try:
+            nested = asyncio.SelectorEventLoop()
+        except OSError:
+            work.close()  # no descriptors left; nothing has changed
+            raise
+        self._blocked += 1
         self.node.pause()
-        self.detach(self.loop)
-        self.attach(nested)
         asyncio._set_running_loop(None)
         try:
+            self.detach(self.loop)
+            self.attach(nested)
             return nested.run_until_complete(asyncio.wait_for(work, timeout_s))
         finally:
             self.detach(nested)
@@ -154,6 +173,7 @@ class Process:
             asyncio._set_running_loop(outer)
             self.attach(self.loop)
             self.node.resume()
+            self._blocked -= 1
 
     def _on_control(self) -> None:
         for told in self.child.control.receive():
@@ -171,9 +191,8 @@ class Process:
                 case Tell():
                     pass
                 case AttendantGone():
-                    log.error("the attendant is gone; leaving")
-                    self.exit_code = 1
-                    self.loop.stop()
+                    # The kernel ends its children with it; where it does not, nothing can be served without it.
+                    os._exit(1)
                 case _:
                     assert_never(told)
 
@@ -189,6 +208,7 @@ class Process:
         if self.draining:
             return
         self.draining = True
+        self.drain_ends = self.loop.time() + within_s
         self.start_drain()
         self.loop.call_later(within_s, self._drain_over)
         self._check_drained()
@@ -205,13 +225,13 @@ class Process:
             self.loop.call_later(_DRAIN_CHECK_S, self._check_drained)
 
     def _drain_over(self) -> None:
-        self.give_up()
         self.loop.call_later(_DRAIN_CHECK_S, self.loop.stop)
+        self.give_up()
 
     # What other processes ask of every process.
 
     def _list_jobs(self, payload: bytes, running: object) -> bytes:
-        return bytes(msgpack.packb([job_row(view) for view in self.node.jobs()]))
+        return bytes(msgpack.packb([job_row(view) for view in self.node.jobs()[:MAX_LISTED]]))
 
     def _cancel_job(self, payload: bytes, running: object) -> bytes:
         serial, reason = msgpack.unpackb(payload)
@@ -219,8 +239,9 @@ class Process:
         return bytes(msgpack.packb(any(self.node.cancel(job, reason) for job in found)))
 
     def _reload(self, payload: bytes, running: object) -> bytes:
-        self.house.program.catch_up(self.house.folder)
-        return b""
+        if self.house.program.catch_up(self.house.folder):
+            self.on_reloaded()
+        return bytes(msgpack.packb(self.house.program.generation))
 
 
 def job_row(view: JobView) -> dict[str, Any]:

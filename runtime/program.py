@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgpack
 
@@ -22,7 +24,7 @@ from runtime.script.declare import Begin, Module
 from runtime.script.functions import World
 from runtime.script.load import load
 from runtime.script.problems import Place, ScriptProblem
-from runtime.script.script import Hooks, Script
+from runtime.script.script import Script
 
 _BUNDLE: Final = "script"
 
@@ -35,22 +37,47 @@ WORLD: Final = World(
 )
 
 
-class HookSwitch:
-    """What compiled code calls back. It is compiled before any process exists and pointed at one after the fork."""
+class RunsScripts(Protocol):
+    """The process that compiled routes call back."""
 
-    target: Hooks
+    def park(
+        self, script: Script, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place
+    ) -> None: ...
+
+    def launch(
+        self, script: Script, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place
+    ) -> int: ...
+
+    def log(self, level: int, text: str, context: Context, place: Place) -> None: ...
+
+    def log_level(self) -> int: ...
+
+
+class Target:
+    """Where compiled routes find the process that they run in: compiled before the fork, pointed at one after it."""
+
+    process: RunsScripts
+
+
+class Switch:
+    """The hooks of one script. It adds which script calls, so that what is parked resumes on that very one."""
+
+    script: Script
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
 
     def park(self, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place) -> None:
-        self.target.park(context, begin, resume_route, timeout_s, place)
+        self._target.process.park(self.script, context, begin, resume_route, timeout_s, place)
 
     def launch(self, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place) -> int:
-        return self.target.launch(context, begin, report_route, param, place)
+        return self._target.process.launch(self.script, context, begin, report_route, param, place)
 
     def log(self, level: int, text: str, context: Context, place: Place) -> None:
-        self.target.log(level, text, context, place)
+        self._target.process.log(level, text, context, place)
 
     def log_level(self) -> int:
-        return self.target.log_level()
+        return self._target.process.log_level()
 
 
 @dataclass(slots=True)
@@ -63,14 +90,14 @@ class Program:
         script: the routes, compiled. Whoever parks a context keeps the script that it was parked under.
         modules: the instances, by name. A reload keeps them: it takes new routes, not new settings.
         listen: addresses from the command line, in place of the script's.
-        generation: grows with each reload; nanoseconds of the epoch.
+        generation: grows by one with each reload.
     """
 
     path: Path
     checked: Checked
     script: Script
     modules: Mapping[str, Module]
-    hooks: HookSwitch
+    target: Target
     listen: tuple[str, ...] = ()
     generation: int = 0
 
@@ -90,14 +117,34 @@ class Program:
             name: kind(checked.settings.get(name))
             for name, kind in [*ALWAYS.items(), *((name, CATALOG[name]) for name in checked.modules)]
         }
-        hooks = HookSwitch()
-        return cls(path, checked, compile_script(checked, modules, hooks, WORLD), modules, hooks, tuple(listen))
+        target = Target()
+        return cls(path, checked, _compiled(checked, modules, target), modules, target, tuple(listen))
 
-    def publish(self, folder: Path, generation: int) -> None:
+    def warnings(self) -> list[ScriptProblem]:
+        """What is odd about the script and does not keep it from running."""
+        found = list(self.checked.warnings)
+        if self.script.routes.request is None:
+            text = "there is no route { }: no SIP request will be answered"
+            found.append(ScriptProblem(Place(str(self.path), 1, 1), text, "warning"))
+        return found
+
+    def place_of(self, word: str) -> Place:
+        """Where a word stands in the script file, for errors that are found after it was read."""
+        lines = self.path.read_text("latin-1").splitlines()
+        for number, line in enumerate(lines, 1):
+            if word and (column := line.partition("#")[0].find(word)) >= 0:
+                return Place(str(self.path), number, column + 1)
+        return Place(str(self.path), 1, 1)
+
+    def publish(self, folder: Path) -> int:
         """Check the script file as it is now and put it where `catch_up()` finds it.
+
+        Returns:
+            Its generation.
 
         Raises:
             NotLoaded: it has errors, or loads other modules than the running one.
+            OSError: it cannot be read.
         """
         sources: dict[str, bytes] = {}
 
@@ -105,10 +152,16 @@ class Program:
             sources[str(path)] = path.read_bytes()
             return sources[str(path)]
 
-        self._compile(read)
-        scratch = folder / f"{_BUNDLE}.{os.getpid()}"
-        scratch.write_bytes(msgpack.packb([generation, sources]))
-        scratch.replace(folder / _BUNDLE)
+        # One after the other, or the later text could get the earlier number.
+        with (folder / f"{_BUNDLE}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._compile(read)
+            self._compile(_reader(sources))  # what will be caught up with is what has been checked
+            generation = _published(folder)[0] + 1
+            scratch = folder / f"{_BUNDLE}.new"
+            scratch.write_bytes(msgpack.packb([generation, sources]))
+            scratch.replace(folder / _BUNDLE)
+            return generation
 
     def catch_up(self, folder: Path) -> bool:
         """Take over what was published last, unless it runs already; whether something changed.
@@ -116,14 +169,11 @@ class Program:
         Every process does so for itself from the same text, so that all compile the same, and a process that is
         started later does so before its first message.
         """
-        try:
-            generation, sources = msgpack.unpackb((folder / _BUNDLE).read_bytes())
-        except FileNotFoundError:
-            return False
+        generation, sources = _published(folder)
         # The order in which two reloads reach a process says nothing; the later text wins everywhere.
         if generation <= self.generation:
             return False
-        self.checked, self.script = self._compile(lambda path: bytes(sources[str(path)]))
+        self.checked, self.script = self._compile(_reader(sources))
         self.generation = generation
         return True
 
@@ -132,7 +182,31 @@ class Program:
         if set(checked.modules) != set(self.checked.modules):
             text = "loads other modules than the running script; a reload takes new routes only, so restart instead"
             raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text)])
-        return checked, compile_script(checked, self.modules, self.hooks, WORLD)
+        return checked, _compiled(checked, self.modules, self.target)
+
+
+def _compiled(checked: Checked, modules: Mapping[str, Module], target: Target) -> Script:
+    switch = Switch(target)
+    switch.script = compile_script(checked, modules, switch, WORLD)
+    return switch.script
+
+
+def _published(folder: Path) -> tuple[int, dict[str, bytes]]:
+    try:
+        generation, sources = msgpack.unpackb((folder / _BUNDLE).read_bytes())
+    except FileNotFoundError:
+        return 0, {}
+    return int(generation), dict(sources)
+
+
+def _reader(sources: Mapping[str, bytes]) -> Callable[[Path], bytes]:
+    def read(path: Path) -> bytes:
+        found = sources.get(str(path))
+        if found is None:  # as on the disk when it was published: an optional include that was not there
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return found
+
+    return read
 
 
 def _checked(path: Path, listen: Sequence[str], read: Callable[[Path], bytes] = Path.read_bytes) -> Checked:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, assert_never
 
 from runtime.context import Context, RouteType, Value
@@ -23,11 +24,14 @@ from runtime.sip.message import dummy_request
 from workers.birth import Child
 from workers.jobs import JobId, Outcome
 
+log = logging.getLogger("layby.process")
 script_log = logging.getLogger("layby.script")
 script_log.setLevel(1)  # the compiled code has compared with xlog_level, which is not log_level
 
 Route = Callable[[Context], Exit | None]
 
+UNWRITABLE: Final = -3
+"""`$rc` where an outcome could not be written."""
 ASYNC_COUNTERS: Final = ("parked", "resumed", "resume_lost", "launched", "reported", "script_errors")
 
 
@@ -42,10 +46,19 @@ class Parked:
 
     context: Context
     route: str
-    finish: Callable[[Context, Outcome], int]
     script: Script
     place: Place
     variables: dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What is left of a `launch()` until its report."""
+
+    route: str | None
+    param: str | None
+    script: Script
+    place: Place
 
 
 class ScriptProcess(Process):
@@ -55,14 +68,20 @@ class ScriptProcess(Process):
         super().__init__(child, house)
         self.variables: dict[str, Value] = {}
         self.parked: dict[JobId, Parked] = {}
+        self._due = 0
+        """Resumptions and reports that wait for the next turn of the loop."""
         self._cells = {name: house.statistics.cell(f"async:{name}") for name in ASYNC_COUNTERS}
 
     def open(self) -> None:
-        self.house.program.hooks.target = self
-        self.house.program.catch_up(self.house.folder)
+        self.house.program.target.process = self
+        try:
+            self.house.program.catch_up(self.house.folder)
+        except Exception:
+            # A reload that went wrong must not keep a replacement from serving with the script it was forked with.
+            log.exception("the reloaded script cannot be taken; serving the one from the start")
 
     def unfinished(self) -> int:
-        return super().unfinished() + len(self.parked)
+        return super().unfinished() + self._due
 
     def count(self, name: str) -> None:
         self.house.statistics.add(self._cells[name])
@@ -87,41 +106,40 @@ class ScriptProcess(Process):
 
     # The hooks that compiled routes call.
 
-    def park(self, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place) -> None:
-        """`async(f(), resume_route, timeout_s)`: put the context aside until the job has an outcome."""
-        script = self.house.program.script
+    def park(
+        self, script: Script, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place
+    ) -> None:
+        """`async(f(), resume_route, timeout_s)`: put the context aside until the job has an outcome.
+
+        Never resumes before it returns: what could not even be asked for is resumed in the next turn of the loop.
+        """
+        if not self.hold(context):
+            return
+        parked = Parked(context, resume_route, script, place, dict(self.variables))
+        # Its bytes are enough: what was parsed of it is parsed again when somebody asks.
+        context.message.compact()
+        self.count("parked")
         match begin:
-            case Refused():
-                # As in OpenSIPS: what could not be asked for resumes at once, on the same message.
-                context.rc = begin.finish(context)
-                self._resume_in(context, script, resume_route, place)
+            case Refused(finish):
+                self._soon(partial(self._resume, parked, finish))
             case JobRequest():
-                if not self.hold(context):
-                    return
-                parked = Parked(context, resume_route, begin.finish, script, place, dict(self.variables))
-                within_s = begin.timeout_s if timeout_s is None else float(timeout_s)
-                job = self._submit(begin, within_s, self._settled)
+                within_s = float(timeout_s or begin.timeout_s)  # 0 seconds: no time of its own
+                job = self._submit(begin, within_s, partial(self._settled, begin.finish))
                 self.parked[job] = parked
-                # Its bytes are enough: what was parsed of it is parsed again when somebody asks.
-                context.message.compact()
-                self.count("parked")
                 self.on_parked(context, job, within_s)
             case _:
                 assert_never(begin)
 
-    def launch(self, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place) -> int:
+    def launch(
+        self, script: Script, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place
+    ) -> int:
         """`launch(f(), report_route, param)`: the script goes on at once; a report follows, exactly once."""
-        script = self.house.program.script
-
-        def report(write: Callable[[Context], int]) -> None:
-            self._report(script, report_route, param, place, write)
-
+        report = partial(self._report, Launched(report_route, param, script, place))
         self.count("launched")
         match begin:
-            case Refused():
-                self.loop.call_soon(report, begin.finish)
-            case JobRequest():
-                finish = begin.finish
+            case Refused(finish):
+                self._soon(partial(report, finish))
+            case JobRequest(finish=finish):
                 self._submit(begin, begin.timeout_s, lambda _, outcome: report(lambda fresh: finish(fresh, outcome)))
             case _:
                 assert_never(begin)
@@ -162,49 +180,64 @@ class ScriptProcess(Process):
             idempotent=begin.idempotent,
         )
 
-    def _settled(self, job: JobId, outcome: Outcome) -> None:
+    def _soon(self, work: Callable[[], None]) -> None:
+        """Do something in the next turn of the loop, and count it as unfinished until then."""
+        self._due += 1
+
+        def run() -> None:
+            self._due -= 1
+            work()
+
+        self.loop.call_soon(run)
+
+    def _settled(self, finish: Callable[[Context, Outcome], int], job: JobId, outcome: Outcome) -> None:
         parked = self.parked.pop(job, None)
         if parked is None:
             # Given up at the end of a drain: its transaction was answered there.
             self.count("resume_lost")
             return
+        self._resume(parked, lambda context: finish(context, outcome))
+
+    def _resume(self, parked: Parked, write: Callable[[Context], int]) -> None:
         self.count("resumed")
         self.variables.update(parked.variables)
         context = parked.context
         context.variables = self.variables
         context.params = ()
         self.on_resuming(context)
-        context.rc = parked.finish(context, outcome)
-        self._resume_in(context, parked.script, parked.route, parked.place)
+        succeeded = self._written(context, write, parked.place)
+        if succeeded:
+            succeeded = self._run_named(context, parked.script, parked.route, parked.place)
+        try:
+            self.on_resumed(context, succeeded)
+        except Exception:
+            log.exception("%s: what follows a resumed route failed", parked.place)
 
-    def _resume_in(self, context: Context, script: Script, name: str, place: Place) -> None:
-        route = script.routes.named.get(name)
-        if route is None:
-            script_log.error("%s: route %r is not there any more; the request is answered 500", place, name)
-            self.on_resumed(context, succeeded=False)
-            return
-        context.route_name = name
-        self.on_resumed(context, self.run_route(context, route))
-
-    def _report(
-        self,
-        script: Script,
-        name: str | None,
-        param: str | None,
-        place: Place,
-        write: Callable[[Context], int],
-    ) -> None:
+    def _report(self, launched: Launched, write: Callable[[Context], int]) -> None:
         context = self.dummy_context()
-        context.rc = write(context)
         self.count("reported")
-        if name is None:
+        if not self._written(context, write, launched.place):
+            context.rc = UNWRITABLE
+        if launched.route is None:
             if context.rc < 0:
-                script_log.info("%s: launched, and it ended with %d", place, context.rc)
+                script_log.info("%s: launched, and it ended with %d", launched.place, context.rc)
             return
+        context.params = () if launched.param is None else (launched.param,)
+        self._run_named(context, launched.script, launched.route, launched.place)
+
+    def _written(self, context: Context, write: Callable[[Context], int], place: Place) -> bool:
+        """Put an outcome into a context; False when that raised, which is a fault of the module that gave `write`."""
+        try:
+            context.rc = write(context)
+        except Exception:
+            self.count("script_errors")
+            log.exception("%s: the outcome could not be written", place)
+            return False
+        return True
+
+    def _run_named(self, context: Context, script: Script, name: str, place: Place) -> bool:
         route = script.routes.named.get(name)
         if route is None:
-            script_log.error("%s: report route %r is not there any more", place, name)
-            return
-        context.params = () if param is None else (param,)
-        context.route_name = name
-        self.run_route(context, route)
+            script_log.error("%s: there is no route %r", place, name)
+            return False
+        return self.run_route(context, route)

@@ -18,7 +18,16 @@ _SOCKET: Final = re.compile(r"(?P<protocol>[a-z]+):(?P<host>\[[0-9a-fA-F:.]+\]|[
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the text says which, why, and what is accepted."""
+    """A setting is wrong; the text says which, why, and what is accepted.
+
+    Args:
+        text: that.
+        word: what stands in the script for it, to find the place by: a global parameter's name or an address.
+    """
+
+    def __init__(self, text: str, word: str = "") -> None:
+        super().__init__(text)
+        self.word = word
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +79,18 @@ def parse_listen(text: str) -> Listen:
     """
     match = _SOCKET.fullmatch(text.strip())
     if match is None:
-        raise SettingsError(f"{text!r} is no listening address; write udp:HOST:PORT, e.g. udp:127.0.0.1:5060")
+        raise SettingsError(f"{text!r} is no listening address; write udp:HOST:PORT, e.g. udp:127.0.0.1:5060", text)
     if match["protocol"] != "udp":
-        raise SettingsError(f"{text!r}: protocol {match['protocol']} is not served; only udp is")
+        raise SettingsError(f"{text!r}: protocol {match['protocol']} is not served; only udp is", text)
     port = int(match["port"] or 5060)
     if not 0 < port < 65536:
-        raise SettingsError(f"{text!r}: a port is between 1 and 65535")
+        raise SettingsError(f"{text!r}: a port is between 1 and 65535", text)
     host = match["host"].strip("[]")
     try:
         ipaddress.ip_address(host)
     except ValueError:
         if host != "localhost":
-            raise SettingsError(f"{text!r}: give an IP address to listen on, not a name") from None
+            raise SettingsError(f"{text!r}: give an IP address to listen on, not a name", text) from None
         host = "127.0.0.1"
     return Listen("udp", host, port)
 
@@ -90,7 +99,6 @@ def settle(
     globals_: Mapping[str, int | str],
     sockets: Sequence[str],
     *,
-    listen: Sequence[str] = (),
     udp_workers: int | None = None,
     mi_workers: int | None = None,
     log_level: int | None = None,
@@ -102,16 +110,16 @@ def settle(
     Raises:
         SettingsError: a value is out of its range.
     """
-    addresses = tuple(parse_listen(text) for text in (listen or sockets or ("udp:127.0.0.1:5060",)))
+    addresses = tuple(parse_listen(text) for text in (sockets or ("udp:127.0.0.1:5060",)))
     if len(set(addresses)) != len(addresses):
-        raise SettingsError("the same listening address is given twice")
+        raise SettingsError("the same listening address is given twice", str(addresses[-1]))
 
     def number(name: str, override: int | None, default: int, low: int, high: int) -> int:
         value = override if override is not None else globals_.get(name, default)
         if isinstance(value, str) and value.lstrip("-").isdecimal():
             value = int(value)
         if not isinstance(value, int) or not low <= value <= high:
-            raise SettingsError(f"{name} is {value!r}; it must be a number from {low} to {high}")
+            raise SettingsError(f"{name} is {value!r}; it must be a number from {low} to {high}", name)
         return value
 
     level = number("log_level", log_level, 3, -3, 4)

@@ -1,4 +1,4 @@
-"""A SIP process: receives, runs the request route, parks and resumes, and keeps its transactions.
+"""A SIP process: receives, runs the request route, parks and resumes.
 
 All SIP processes read the same socket. A request that belongs to a transaction of another process (a
 retransmission, a CANCEL, an ACK) is found there by its fingerprint in shared memory and handed over.
@@ -6,37 +6,27 @@ retransmission, a CANCEL, an ACK) is found there by its fingerprint in shared me
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable
 from functools import partial
-from typing import Final, assert_never
+from typing import Final
 
 import msgpack
 
-from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType
 from runtime.house import House
 from runtime.net import ListenSocket
 from runtime.roles import SIP, role_of
 from runtime.script_process import ScriptProcess
+from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_target
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
 from runtime.sip.message import Bad, KeepAlive, Reply, Request, parse
 from runtime.sip.ownership import fingerprint
-from runtime.sip.table import Tagged, TransactionTable
-from runtime.sip.transaction import (
-    PassAck,
-    PassCancel,
-    PassFailure,
-    Send,
-    SendTrying,
-    Terminated,
-    Unanswered,
-)
+from runtime.sip.uri import parse_uri
 from workers.birth import Child
 from workers.jobs import JobId, Peer
+from workers.worker import Running
 
 log = logging.getLogger("layby.sip")
 
@@ -52,30 +42,20 @@ CORE_COUNTERS: Final = (
     "retransmissions",
     "lost_sends",
 )
-TM_COUNTERS: Final = ("UAS_transactions", *(f"{status}xx_transactions" for status in range(2, 7)))
 SL_COUNTERS: Final = ("sent_replies", "received_ACKs")
 _HANDOVER: Final = "sip"
-_PLAIN_TURNS_S: Final = 0.001
+_GRACE_S: Final = 1.0
+"""How much longer than its job's deadline a parked transaction is kept."""
 
 
-@dataclass(slots=True)
-class _Kept:
-    """What this process keeps for a transaction beside its state machine.
-
-    Args:
-        request: what replies are built from; let go once the final one is out.
-        ack: the fingerprint by which the ACK of a 2xx is found in another process; 0 for what has no ACK.
-        cancelled: a CANCEL came: the script may still answer, and if it does not, 487 goes out.
-        job: the job that its context is parked for.
-    """
-
-    request: Request | None
-    source: Address
-    target: Address
-    socket: ListenSocket
-    ack: int = 0
-    cancelled: bool = False
-    job: JobId | None = None
+def unfit_target(ruri: str) -> tuple[int, str] | None:
+    """What is wrong with a Request-URI (RFC 3261 section 8.2.2.1): status and reason of the refusal, or None."""
+    if parse_uri(ruri) is not None:
+        return None
+    scheme, colon, _ = ruri.partition(":")
+    if colon and scheme.isalnum() and scheme.lower() not in ("sip", "sips", "tel"):
+        return 416, "Unsupported URI Scheme"
+    return 400, "Malformed Request-URI"
 
 
 class SipProcess(ScriptProcess):
@@ -84,12 +64,12 @@ class SipProcess(ScriptProcess):
     def __init__(self, child: Child, house: House) -> None:
         super().__init__(child, house)
         self.executes = house.settings.mi_workers == 0
-        self.table = TransactionTable()
-        self.kept: dict[str, _Kept] = {}
         self._owners: dict[int, Peer] = {}
         """The other SIP processes by their row among the fingerprints."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._jobs: dict[str, JobId] = {}
+        """What each parked transaction waits for, by the transaction's key."""
+        self._handed = False
+        """Whether the request at hand was handed over. It goes no further, so that none goes round in a circle."""
 
     # Life.
 
@@ -97,8 +77,15 @@ class SipProcess(ScriptProcess):
         super().open()
         statistics = self.house.statistics
         self._core = {name: statistics.cell(f"core:{name}") for name in CORE_COUNTERS}
-        self._tm = {name: statistics.cell(f"tm:{name}") for name in TM_COUNTERS}
         self._sl = {name: statistics.cell(f"sl:{name}") for name in SL_COUNTERS}
+        self.transactions = ServerTransactions(
+            self.house,
+            self.slot,
+            self.loop,
+            on_cancel=self._on_cancelled,
+            on_unanswered=self._on_unanswered,
+            on_lost_send=partial(self._count, "lost_sends"),
+        )
         for one in self.house.sockets:
             self.loop.add_reader(one.udp.fileno(), partial(self._receive, one))
 
@@ -112,6 +99,12 @@ class SipProcess(ScriptProcess):
 
     def on_peer_down(self, peer: Peer) -> None:
         self._owners = {slot: owner for slot, owner in self._owners.items() if owner != peer}
+
+    def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
+        # A job that this process runs for another may stop it until after the end of the drain: answer before.
+        if self.draining and self.loop.time() + self.node.expected_s(running.job.label) >= self.drain_ends:
+            self.give_up()
+        return super().execute(payload, running)
 
     def give_up(self) -> None:
         for parked in self.parked.values():
@@ -131,92 +124,126 @@ class SipProcess(ScriptProcess):
         if topic != _HANDOVER:
             return super().on_letter(topic, sender, body)
         index, host, port, data = msgpack.unpackb(body)
-        self._take(self.house.sockets[index], data, Address(host, port), handed=True)
-        return None
+        return self._take(self.house.sockets[index], data, Address(host, port), handed=True)
 
     def _take(self, socket: ListenSocket, data: bytes, source: Address, handed: bool = False) -> None:
+        self._handed = handed
         match parse(data):
-            case Request() as message:
+            case Request() as request:
                 if not handed:
                     self._count("rcv_requests")
-                self._on_request(message, socket, source, handed)
+                origin = Origin(request, socket, source)
+                wrong = unfit_target(request.ruri)
+                if wrong is None:
+                    self._on_request(origin)
+                else:
+                    self._refuse(origin, source, *wrong)
             case Reply():
                 # No transaction of this server sends requests yet, so a reply belongs to nobody here.
                 self._count("rcv_replies")
                 self._count("drop_replies")
             case Bad(reason, answerable, status):
-                self._count("bad_messages")
-                log.info("from %s:%d: %s", source.host, source.port, reason)
-                if answerable is not None:
-                    self._reply_stateless(answerable, socket, source, status, reason)
+                refused = None if answerable is None else Origin(answerable, socket, source)
+                self._refuse(refused, source, status, reason)
             case KeepAlive():
                 pass
 
-    def _on_request(self, request: Request, socket: ListenSocket, source: Address, handed: bool) -> None:
-        now = monotonic_now()
+    def _refuse(self, origin: Origin | None, source: Address, status: int, reason: str) -> None:
+        """Count what is no proper message, and say so to its sender where the RFC allows an answer."""
+        self._count("bad_messages")
+        log.info("from %s:%d: %s", source.host, source.port, reason)
+        if origin is not None:
+            self._reply_stateless(origin, status, reason)
+
+    def _on_request(self, origin: Origin) -> None:
+        request = origin.request
         key = server_key(request)
-        told = self.table.receive(request, key, now)
-        if told is not None:
-            self._count("retransmissions")
-            self._perform(told)
-            if not any(isinstance(one, PassAck) for _, one in told):
-                return
-        elif request.method == "CANCEL" and invite_key(request) in self.table:
-            return self._on_cancel(request, socket, source, key)
-        elif not handed and self._hand_over(self._owner_of(request, key), request, socket, source):
+        known = self.transactions.receive(request, key)
+        if known is not None:
+            if request.method != "ACK":
+                self._count("retransmissions")
+            if not known:
+                return None
+        elif request.method == "CANCEL" and invite_key(request) in self.transactions:
+            return self._on_cancel(origin, key)
+        elif self._hand_over(self._owner_of(request, key), origin):
             return None
-        if request.method == "ACK" and request.to.tag == self.to_tag(request):
+        elif request.method == "ACK" and request.to.tag == to_tag(request):
             self._count_sl("received_ACKs")  # of a reply that was sent without a transaction
             return None
         if self.draining:
-            return self._reply_stateless(request, socket, source, 503, "Service Unavailable")
-        return self._run_request(request, socket, source)
+            return self._reply_stateless(origin, 503, "Service Unavailable")
+        return self._run_request(origin)
 
-    def _run_request(self, request: Request, socket: ListenSocket, source: Address) -> None:
+    def _run_request(self, origin: Origin) -> None:
         route = self.house.program.script.routes.request
         if route is None:
             return
-        context = Context(request, source=source, socket=socket.index, ruri=request.ruri, variables=self.variables)
+        request = origin.request
+        context = Context(
+            request, source=origin.source, socket=origin.socket.index, ruri=request.ruri, variables=self.variables
+        )
         if not self.run_route(context, route):
             self._count("err_requests")
             self._end(context, succeeded=False)
 
+    # Owners.
+
     def _owner_of(self, request: Request, key: str) -> int | None:
-        owner = self.house.fingerprints.find(fingerprint(key), self.slot)
+        """The process that has the request's transaction, by its row; None when no other has it."""
+        find = self.house.fingerprints.find
+        owner = find(fingerprint(key), self.slot)
         if owner is None and request.method == "CANCEL":
-            return self.house.fingerprints.find(fingerprint(invite_key(request)), self.slot)
+            return find(fingerprint(invite_key(request)), self.slot)
         if owner is None and request.method == "ACK":
             # That of a 2xx has a branch of its own (RFC 3261 section 13.2.2.4).
-            return self.house.fingerprints.find(fingerprint(dialog_ack_key(request)), self.slot)
+            return find(fingerprint(dialog_ack_key(request)), self.slot)
         return owner
 
-    def _hand_over(self, owner: int | None, request: Request, socket: ListenSocket, source: Address) -> bool:
+    def _hand_over(self, owner: int | None, origin: Origin) -> bool:
         """Give a request to the process that has its transaction; False when that is not there (any more)."""
         peer = self._owners.get(owner) if owner is not None else None
-        if peer is None:
+        if peer is None or self._handed:
             return False
-        body = msgpack.packb([socket.index, source.host, source.port, request.raw])
+        source = origin.source
+        body = msgpack.packb([origin.socket.index, source.host, source.port, origin.request.raw])
         if not self.node.post(peer, _HANDOVER, body):
             return False
         self._count("handed_over")
         return True
 
+    def _create(self, origin: Origin, key: str) -> bool:
+        """Make a transaction; False when the request is a copy of one that is known, here or elsewhere."""
+        if key in self.transactions:
+            return False
+        owner = self.transactions.create(origin, key)
+        if owner is None:
+            return True
+        if self._hand_over(owner, origin):
+            return False
+        # The owner is dead and its row about to be cleared, or it has just let go of the request and sent it here.
+        self.transactions.create_anyway(origin, key)
+        return True
+
     # CANCEL (RFC 3261 section 9.2).
 
-    def _on_cancel(self, cancel: Request, socket: ListenSocket, source: Address, key: str) -> None:
-        if not self._create(cancel, socket, source, key):
-            return
-        self._reply_through(key, 200, "canceling")
-        self._perform(self.table.cancel(invite_key(cancel), monotonic_now()) or [])
+    def _on_cancel(self, origin: Origin, key: str) -> None:
+        if self._create(origin, key):
+            self.transactions.reply(key, 200, "canceling")
+            self.transactions.cancel(invite_key(origin.request))
 
-    def _cancelled(self, key: str) -> None:
-        kept = self.kept[key]
-        kept.cancelled = True
+    def _on_cancelled(self, key: str) -> None:
+        job = self._jobs.get(key)
         # A parked context is resumed at once and may say what it thinks fit; else there is nobody to ask.
-        if kept.job is None or not self.node.cancel(kept.job, "CANCEL"):
-            self._reply_through(key, 487, "Request Terminated")
+        if job is None or not self.node.cancel(job, "CANCEL"):
+            self.transactions.reply(key, 487, "Request Terminated")
 
-    # Transactions.
+    def _on_unanswered(self, key: str) -> None:
+        # While a job is under way its deadline decides; its answer may lie in the inbox already.
+        if key not in self._jobs:
+            self.transactions.reply(key, 408, "Request Timeout")
+
+    # What scripts do.
 
     def new_transaction(self, context: Context) -> bool:
         """Make a transaction of the context's request (`t_newtran`).
@@ -226,146 +253,43 @@ class SipProcess(ScriptProcess):
         """
         if context.transaction is not None:
             return True
-        request = context.message
-        if not isinstance(request, Request) or context.source is None or request.method == "ACK":
+        origin = self._origin(context)
+        if origin is None:
             return False
-        key = server_key(request)
-        if not self._create(request, self.house.sockets[context.socket], context.source, key):
+        key = server_key(origin.request)
+        if not self._create(origin, key):
             return False
         context.transaction = key
         return True
-
-    def _create(self, request: Request, socket: ListenSocket, source: Address, key: str) -> bool:
-        if key in self.table:
-            return False
-        owner = self.house.claims.claim(self.slot, fingerprint(key))
-        if owner is not None:
-            if self._hand_over(owner, request, socket, source):
-                return False
-            # Its owner is dead, and the attendant is about to clear its row.
-            self.house.fingerprints.add(self.slot, fingerprint(key))
-        kept = self.kept[key] = _Kept(request, source, reply_target(request, source), socket)
-        invite = request.method == "INVITE"
-        ack_key = dialog_ack_key(request) if invite else None
-        if ack_key is not None:
-            kept.ack = fingerprint(ack_key)
-            self.house.fingerprints.add(self.slot, kept.ack)
-        self._count_tm("UAS_transactions")
-        self._perform(self.table.create(key, invite, monotonic_now(), ack_key=ack_key))
-        return True
-
-    def _perform(self, told: Iterable[Tagged]) -> None:
-        for key, effect in told:
-            match effect:
-                case Send(data):
-                    self._send_through(key, data)
-                case SendTrying():
-                    self._reply_through(key, 100, "Giving it a try")
-                case PassAck():
-                    pass
-                case PassCancel():
-                    self._cancelled(key)
-                case PassFailure():
-                    log.info("a reply of transaction %s could not be sent", key)
-                case Unanswered():
-                    self._reply_through(key, 408, "Request Timeout")
-                case Terminated(reason):
-                    log.debug("transaction %s is over: %s", key, reason)
-                    self._forget(key)
-                case _:
-                    assert_never(effect)
-        self._arm()
-
-    def _forget(self, key: str) -> None:
-        kept = self.kept.pop(key)
-        self.house.fingerprints.remove(self.slot, fingerprint(key))
-        if kept.ack:
-            self.house.fingerprints.remove(self.slot, kept.ack)
-
-    def _send_through(self, key: str, data: bytes) -> None:
-        kept = self.kept[key]
-        if not kept.socket.send(data, kept.target):
-            self._count("lost_sends")
-            self._perform(self.table.transport_failed(key, monotonic_now()) or [])
-
-    def _reply_through(self, key: str, code: int, reason: str, headers: Iterable[str] = ()) -> int:
-        kept = self.kept.get(key)
-        transaction = self.table.find(key)
-        if kept is None or kept.request is None or transaction is None or transaction.answered:
-            return -1
-        data = build_reply(
-            kept.request,
-            code,
-            reason,
-            source=kept.source,
-            to_tag=self.to_tag(kept.request),
-            headers=tuple(headers),
-            server=self.house.settings.server_header,
-        )
-        if code >= 200:
-            kept.request = None
-            self._count_tm(f"{code // 100}xx_transactions")
-        self._perform(self.table.reply(key, code, data, monotonic_now()) or [])
-        return 1
-
-    def _arm(self) -> None:
-        """Have the table's timers looked at when the next one is due."""
-        deadline = self.table.next_deadline()
-        if deadline is None or deadline >= self._timer_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = deadline
-        # A millisecond later, which is what libuv counts in: no turning on the spot before the deadline.
-        self._timer = self.loop.call_later(max(0.0, deadline - monotonic_now()) + _PLAIN_TURNS_S, self._tick)
-
-    def _tick(self) -> None:
-        self._timer, self._timer_at = None, float("inf")
-        self._perform(self.table.tick(monotonic_now()))
-
-    # What scripts do.
 
     def reply(self, context: Context, code: int, reason: str) -> int:
         """Reply through the context's transaction (`t_reply`); -1 without one, or when it has its final reply."""
         if context.transaction is None or not 100 <= code <= 699:
             return -1
-        kept = self.kept.get(context.transaction)
-        if kept is not None and context.force_rport:
-            kept.target = kept.source
-        return self._reply_through(context.transaction, code, reason, context.reply_headers)
+        headers, to_source = context.reply_headers, context.force_rport
+        return self.transactions.reply(context.transaction, code, reason, headers, to_source=to_source)
 
     def send_reply(self, context: Context, code: int, reason: str) -> int:
         """Reply in the way that fits the message's state (`send_reply`, `sl_send_reply`)."""
         if context.transaction is not None:
             return self.reply(context, code, reason)
-        request = context.message
-        if not isinstance(request, Request) or context.source is None or request.method == "ACK":
+        origin = self._origin(context)
+        if origin is None or not 100 <= code <= 699:
             return -1
-        if not 100 <= code <= 699:
-            return -1
-        socket = self.house.sockets[context.socket]
-        target = context.source if context.force_rport else None
-        self._reply_stateless(request, socket, context.source, code, reason, context.reply_headers, target)
+        self._reply_stateless(origin, code, reason, context.reply_headers, to_source=context.force_rport)
         return 1
 
-    def to_tag(self, request: Request) -> str:
-        """Our tag for this request's To: the same for each of its copies, in every process of this server.
-
-        It is Python's keyed hash, whose key all processes share by the fork and nobody else knows, so an ACK for
-        a reply without transaction is told by it (RFC 3261 section 16.11 asks for a tag that needs no state).
-        """
-        return f"{hash((request.call_id, request.from_.tag, request.cseq_number)) & 0xFFFFFFFFFFFFFFFF:016x}"
+    def _origin(self, context: Context) -> Origin | None:
+        """What a reply would answer; None for an ACK, a reply, and messages of our own."""
+        request = context.message
+        if not isinstance(request, Request) or context.source is None or request.method == "ACK":
+            return None
+        return Origin(request, self.house.sockets[context.socket], context.source)
 
     def _reply_stateless(
-        self,
-        request: Request,
-        socket: ListenSocket,
-        source: Address,
-        code: int,
-        reason: str,
-        headers: Iterable[str] = (),
-        target: Address | None = None,
+        self, origin: Origin, code: int, reason: str, headers: Iterable[str] = (), *, to_source: bool = False
     ) -> None:
+        request, source = origin.request, origin.source
         if request.method == "ACK":
             return
         data = build_reply(
@@ -373,40 +297,32 @@ class SipProcess(ScriptProcess):
             code,
             reason,
             source=source,
-            to_tag=self.to_tag(request),
+            to_tag=to_tag(request),
             headers=tuple(headers),
             server=self.house.settings.server_header,
         )
         self._count_sl("sent_replies")
-        if not socket.send(data, target or reply_target(request, source)):
+        if not origin.socket.send(data, source if to_source else reply_target(request, source)):
             self._count("lost_sends")
 
     # Parking.
 
     def hold(self, context: Context) -> bool:
-        message = context.message
-        if context.source is None or not isinstance(message, Request) or message.method == "ACK":
-            return True
-        if not self.new_transaction(context):
-            return False
-        assert context.transaction is not None
-        self._perform(self.table.trying(context.transaction, monotonic_now()) or [])
-        return True
+        return self._origin(context) is None or self.new_transaction(context)
 
     def on_parked(self, context: Context, job: JobId, timeout_s: float) -> None:
         key = context.transaction
-        kept = self.kept.get(key) if key is not None else None
-        if key is None or kept is None:
+        if key is None:
             return
-        kept.job = job
-        self._perform(self.table.hold(key, timeout_s + 1, monotonic_now()) or [])
-        if kept.cancelled:
-            self.node.cancel(job, "CANCEL")  # it came while the route before this parking ran
+        self._jobs[key] = job
+        self.transactions.hold(key, timeout_s + _GRACE_S)
+        if self.transactions.is_cancelled(key):
+            # It came before this parking, and the script goes on all the same: the caller waits for it no longer.
+            self.transactions.reply(key, 487, "Request Terminated")
 
     def on_resuming(self, context: Context) -> None:
-        kept = self.kept.get(context.transaction) if context.transaction is not None else None
-        if kept is not None:
-            kept.job = None
+        if context.transaction is not None:
+            self._jobs.pop(context.transaction, None)
 
     def on_resumed(self, context: Context, succeeded: bool) -> None:
         self._end(context, succeeded)
@@ -415,19 +331,14 @@ class SipProcess(ScriptProcess):
         """A route is through. What failed is answered 500; what was cancelled and not answered, 487."""
         if context.route is not RouteType.REQUEST:
             return
-        kept = self.kept.get(context.transaction) if context.transaction is not None else None
+        key = context.transaction
         if not succeeded:
             self.send_reply(context, 500, "Server Internal Error")
-        elif kept is not None and kept.cancelled and kept.job is None:
-            assert context.transaction is not None
-            self._reply_through(context.transaction, 487, "Request Terminated")
+        elif key is not None and key not in self._jobs and self.transactions.is_cancelled(key):
+            self.transactions.reply(key, 487, "Request Terminated")
 
     def _count(self, name: str) -> None:
         self.house.statistics.add(self._core[name])
-
-    def _count_tm(self, name: str) -> None:
-        if name in self._tm:
-            self.house.statistics.add(self._tm[name])
 
     def _count_sl(self, name: str) -> None:
         self.house.statistics.add(self._sl[name])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _CELL: Final = 8
+_HALF: Final = 1 << 63
 MAX_COUNTERS: Final = 512
 
 
@@ -87,7 +88,8 @@ class Statistics:
 
     def add(self, cell: int, amount: int = 1) -> None:
         """Count, in this process's own row."""
-        self._cells[self._row + cell] += amount
+        # Like a 64-bit counter everywhere: it wraps around, and never refuses.
+        self._cells[self._row + cell] = _wrapped(self._cells[self._row + cell] + amount)
 
     def find(self, name: str) -> list[str]:
         """Full names that `name` stands for: ``all``, ``group:``, ``group:name``, or a bare name in any group."""
@@ -106,7 +108,7 @@ class Statistics:
         if computed is not None:
             return computed()
         index = self._counters[full_name].index
-        return self._sum(index) - self._cells[self.slots * MAX_COUNTERS + index]
+        return _wrapped(self._sum(index) - self._cells[self.slots * MAX_COUNTERS + index])
 
     def is_incremental(self, full_name: str) -> bool:
         """Whether it is counted (and can be reset) rather than computed."""
@@ -117,8 +119,14 @@ class Statistics:
         counter = self._counters.get(full_name)
         if counter is None:
             return False
-        self._cells[self.slots * MAX_COUNTERS + counter.index] = self._sum(counter.index)
+        self._cells[self.slots * MAX_COUNTERS + counter.index] = _wrapped(self._sum(counter.index))
         return True
 
     def _sum(self, index: int) -> int:
         return sum(self._cells[index : self.slots * MAX_COUNTERS : MAX_COUNTERS].tolist())
+
+
+def _wrapped(value: int) -> int:
+    if -_HALF <= value < _HALF:
+        return value
+    return (value + _HALF) % (2 * _HALF) - _HALF

@@ -6,6 +6,7 @@ writers are transactions, and a process killed in mid-write leaves the store who
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -52,11 +53,8 @@ class Store:
         packed = msgpack.packb([value, expires_at])
         if len(packed) > MAX_VALUE:
             raise StoreError(f"a value of {len(packed)} bytes is over the limit of {MAX_VALUE}")
-        try:
-            with self._environment.begin(write=True, db=self._cache) as transaction:
-                transaction.put(_key(collection, key), packed)
-        except lmdb.MapFullError as error:
-            raise StoreError("the store is full") from error
+        with self._write() as transaction:
+            transaction.put(_key(collection, key), packed)
 
     def get(self, collection: str, key: str, now: float) -> str | None:
         """The value, or None when there is none or its time is over at `now` (seconds of the epoch)."""
@@ -68,19 +66,46 @@ class Store:
         return None if expires_at and expires_at <= now else str(value)
 
     def remove(self, collection: str, key: str) -> bool:
-        """Forget a value; False when there was none."""
-        with self._environment.begin(write=True, db=self._cache) as transaction:
+        """Forget a value; False when there was none.
+
+        Raises:
+            StoreError: the key is too long, or the store is so full that there is no room to note the removal.
+        """
+        with self._write() as transaction:
             return bool(transaction.delete(_key(collection, key)))
 
     def sweep(self, now: float, limit: int = 1000) -> int:
-        """Drop up to `limit` values whose time is over at `now`; how many they were."""
+        """Drop up to `limit` values whose time is over at `now`; how many they were.
+
+        Raises:
+            StoreError: the store is so full that there is no room to note even a single removal.
+        """
         with self._environment.begin(db=self._cache) as transaction:
             over = list(itertools.islice(_ended(transaction.cursor(), now), limit))
-        if over:
-            with self._environment.begin(write=True, db=self._cache) as transaction:
-                for key in over:
-                    transaction.delete(key)
+        at_once = len(over)
+        done = 0
+        while done < len(over):
+            try:
+                with self._write() as transaction:
+                    for key in over[done : done + at_once]:
+                        transaction.delete(key)
+                done += at_once
+            except StoreError:
+                # Removing needs pages too; a few at a time need fewer, and free some for the next.
+                if at_once == 1:
+                    raise
+                at_once = max(1, at_once // 10)
         return len(over)
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[lmdb.Transaction]:
+        try:
+            with self._environment.begin(write=True, db=self._cache) as transaction:
+                yield transaction
+        except lmdb.MapFullError as error:
+            raise StoreError("the store is full") from error
+        except lmdb.Error as error:
+            raise StoreError(str(error)) from error
 
     def used(self) -> int:
         """Bytes of pages in use."""

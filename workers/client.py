@@ -44,7 +44,8 @@ _FRESH_S = 100e-6
 placed on older news than it would find on arrival anyway."""
 
 _SOON_S = 0.0005
-"""After a worker said that it is idle: its last origin may not have cleared its cell of the board yet."""
+"""The first retry after a worker said that it is idle, later ones at twice the distance up to ``Limits.retry_s``: its
+last origin may not have cleared its cell of the board yet."""
 
 
 _COUNTER: dict[type[Outcome], str] = {
@@ -100,6 +101,7 @@ class Client:
         self._loads: dict[int, Load] = {}
         self._loads_at = -math.inf
         self._retry_at: float | None = None
+        self._retry_s = limits.retry_s
         self._freed = False
 
     # -- what is asked of us --------------------------------------------------------------------------------------
@@ -168,8 +170,8 @@ class Client:
             return
         self._loads_at = -math.inf
         self._perform(self._dispatcher.handle(RoomMade(now, self._look(now))), now)
-        if self._dispatcher.waiting:
-            self._retry_at = now + min(_SOON_S, self._limits.retry_s)
+        self._retry_s = min(_SOON_S, self._limits.retry_s)
+        self._retry_at = now + self._retry_s if self._dispatcher.waiting else None
 
     def worker_up(self, peer: Peer, slot: int, executes: bool, now: float) -> None:
         """A process can be sent jobs."""
@@ -210,7 +212,8 @@ class Client:
             self._retry_at = None
             if self._dispatcher.waiting:
                 self._perform(self._dispatcher.handle(RoomMade(now, self._look(now))), now)
-                self._retry_at = now + self._limits.retry_s if self._dispatcher.waiting else None
+                self._retry_s = min(2 * self._retry_s, self._limits.retry_s)
+                self._retry_at = now + self._retry_s if self._dispatcher.waiting else None
 
     def _look(self, now: float) -> dict[int, Load]:
         if not 0.0 <= now - self._loads_at < _FRESH_S:
@@ -283,6 +286,10 @@ class Client:
     def jobs(self, now: float) -> list[JobView]:
         """The unsettled jobs, oldest first."""
         return self._dispatcher.jobs(now)
+
+    def expected_s(self, label: str) -> float:
+        """How long a job of that label is expected to occupy its worker, in seconds."""
+        return self._dispatcher.expected_s(label)
 
     def pending(self) -> int:
         """How many callers have not been told."""

@@ -226,7 +226,14 @@ class Node:
         return job
 
     async def call(
-        self, handler: str, payload: bytes, *, label: str, timeout_s: float, to: Peer | None = None
+        self,
+        handler: str,
+        payload: bytes,
+        *,
+        label: str,
+        timeout_s: float,
+        to: Peer | None = None,
+        idempotent: bool = False,
     ) -> Outcome:
         """Submit a job and wait for its outcome on the running loop, paused or not.
 
@@ -242,7 +249,14 @@ class Node:
                 future.set_result(outcome)
 
         job = self.submit(
-            handler, payload, label=label, timeout_s=timeout_s, settled=settled, to=to, through_pause=True
+            handler,
+            payload,
+            label=label,
+            timeout_s=timeout_s,
+            settled=settled,
+            idempotent=idempotent,
+            to=to,
+            through_pause=True,
         )
         try:
             return await future
@@ -262,6 +276,10 @@ class Node:
         cancelled = self._client.cancel(job, clean(reason), time.monotonic())
         self._wake()
         return cancelled
+
+    def expected_s(self, label: str) -> float:
+        """How long a job of that label is expected to occupy its worker, in seconds, by what was seen of it here."""
+        return self._client.expected_s(label)
 
     def jobs(self) -> list[JobView]:
         """The unsettled jobs of this process, oldest first."""

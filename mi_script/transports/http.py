@@ -13,7 +13,7 @@ from mi_script.transports.paths import CannotListen
 
 NAME: Final = "http"
 
-_KEEPALIVE_S: Final = 75.0
+_KEEPALIVE_S: Final = 15.0
 _READ_S: Final = 10.0
 
 

@@ -13,6 +13,7 @@ from runtime.store import StoreError
 
 SYSTEM: Final = "local"
 DEFAULT_COLLECTION: Final = "default"
+MAX_EXPIRE_S: Final = 1 << 31
 
 
 class CachedbLocal(RuntimeModule):
@@ -117,7 +118,7 @@ class CachedbLocal(RuntimeModule):
 def collection_of(system: str) -> str | None:
     """Which collection ``local`` or ``local:NAME`` means; None for a system that is not served."""
     kind, _, name = system.partition(":")
-    return (name or DEFAULT_COLLECTION) if kind == SYSTEM else None
+    return (name or DEFAULT_COLLECTION) if kind == SYSTEM and "\0" not in name else None
 
 
 def _known(params: Params, verb: str) -> str:
@@ -128,6 +129,8 @@ def _known(params: Params, verb: str) -> str:
 
 
 def _end_of_life(expire_s: int | None) -> float:
+    if expire_s is not None and not 0 <= expire_s <= MAX_EXPIRE_S:
+        raise StoreError(f"expire must be from 0 (never) to {MAX_EXPIRE_S} seconds")
     return epoch_now() + expire_s if expire_s else 0.0
 
 

@@ -9,10 +9,15 @@ import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
 from runtime.modules.base import RuntimeModule
-from runtime.roles import CANCEL, JOBS
+from runtime.roles import CANCEL, JOBS, RELOAD, SIP, WORKER, role_of
 from workers.jobs import JobId, Outcome, Peer, Returned
 
-ASK_TIMEOUT_S: Final = 2.0
+ASK_TIMEOUT_S: Final = 0.5
+"""How long a process may take to say which jobs it has. One that is blocked in a command does not say."""
+
+
+_OUR_OWN: Final = frozenset((JOBS, CANCEL, RELOAD, "job_list"))
+"""Jobs that exist only because somebody asks."""
 
 
 class Jobs(RuntimeModule):
@@ -24,16 +29,17 @@ class Jobs(RuntimeModule):
     async def job_list(self, params: Params) -> Json:
         """All jobs of all processes that have no outcome yet: waiting (`queued`) or with a worker (`sent`).
 
-        A process that is blocked and does not say within two seconds is named under `Silent`.
+        A process that is blocked in a command and does not say within half a second is named under `Silent`.
         """
         node = self.process.node
-        peers = [*node.peers(), node.me]
+        # The workers are not asked: they run jobs, and who asked for them knows them.
+        peers = [peer for peer in (*node.peers(), node.me) if role_of(peer.name) != WORKER]
         outcomes = await asyncio.gather(*(self._ask(peer, JOBS, b"") for peer in peers))
         jobs: list[Json] = []
         silent: list[Json] = []
         for peer, outcome in zip(peers, outcomes, strict=True):
             if isinstance(outcome, Returned):
-                jobs.extend(job for job in msgpack.unpackb(outcome.payload) if job["command"] not in (JOBS, "job_list"))
+                jobs.extend(job for job in msgpack.unpackb(outcome.payload) if job["command"] not in _OUR_OWN)
             else:
                 silent.append(str(peer))
         return {"Jobs": jobs, "Silent": silent}
@@ -57,21 +63,19 @@ class Jobs(RuntimeModule):
 
     @command("worker_list", (), idempotent=True)
     def worker_list(self, params: Params) -> Json:
-        """The processes that run jobs: PID, jobs in hand and done, expected work, restarts."""
-        node = self.process.node
-        known = {slot: peer for peer, (slot, executes) in node.peers().items() if executes}
-        if self.process.executes:
-            known[self.process.slot] = node.me
-        loads = {load.slot: load for load in self.house.board.loads()}
+        """The processes that run jobs: PID (0 while it is being replaced), jobs in hand and done, work, restarts."""
+        house = self.house
+        role, first = (WORKER, house.settings.udp_workers) if house.settings.mi_workers else (SIP, 0)
+        loads = {load.slot: load for load in house.board.loads()}
         rows: list[Json] = []
-        for slot, peer in sorted(known.items()):
-            row, load = self.house.table.read(slot), loads[slot]
+        for number in range(house.settings.mi_workers or house.settings.udp_workers):
+            row, load = house.table.read(first + number), loads[first + number]
             rows.append(
                 {
-                    "Name": peer.name,
+                    "Name": f"{role}-{number + 1}",
                     "PID": row.pid,
                     "Load": load.outstanding,
-                    "Jobs done": self.house.board.done_by(slot),
+                    "Jobs done": house.board.done_by(row.slot),
                     "Expected work [ms]": round(load.expected_s * 1000, 3),
                     "Restarts": row.restarts,
                 }

@@ -8,7 +8,9 @@ import platform
 import signal
 import time
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
+
+import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now
@@ -16,7 +18,7 @@ from runtime.errors import NotLoaded
 from runtime.modules.base import RuntimeModule
 from runtime.process_table import Row
 from runtime.roles import MI, RELOAD, SIP, TITLES, role_of
-from workers.jobs import Peer, Returned
+from workers.jobs import Cancelled, Failed, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 
 if TYPE_CHECKING:
     from runtime.house import House
@@ -127,12 +129,11 @@ class Management(RuntimeModule):
             self.house.statistics.reset(full)
         return "OK"
 
-    @command("reload_routes", ())
+    @command("reload_routes", (), cost="quick")
     async def reload_routes(self, params: Params) -> Json:
         """Read the script file again: new messages take the new routes, parked ones resume on the old ones."""
-        generation = time.time_ns()
         try:
-            self.house.program.publish(self.house.folder, generation)
+            generation = self.house.program.publish(self.house.folder)
         except NotLoaded as error:
             raise MiError(500, "Script is not loaded", "\n".join(str(one) for one in error.problems)) from error
         except OSError as error:
@@ -141,9 +142,13 @@ class Management(RuntimeModule):
         outcomes = await asyncio.gather(
             *(self.process.node.call(RELOAD, b"", label=RELOAD, timeout_s=RELOAD_TIMEOUT_S, to=p) for p in runners)
         )
-        late = [str(peer) for peer, end in zip(runners, outcomes, strict=True) if not isinstance(end, Returned)]
-        if late:
-            raise MiError(500, "Reload is not complete", f"no word in time from {', '.join(late)}")
+        missing = [
+            f"{peer}: {why}"
+            for peer, outcome in zip(runners, outcomes, strict=True)
+            if (why := _not_reloaded(outcome, generation)) is not None
+        ]
+        if missing:
+            raise MiError(500, "Reload is not complete", "\n".join(missing))
         return "OK"
 
     def _peers(self) -> list[Peer]:
@@ -154,12 +159,25 @@ class Management(RuntimeModule):
 
     def _title(self, row: Row) -> str:
         title = TITLES[row.role]
-        return f"{title} {self.house.settings.listen[0]}" if row.role == SIP else title
+        return " ".join([title, *map(str, self.house.settings.listen)]) if row.role == SIP else title
 
 
 def server_name() -> str:
     """As `version` and the `--version` of the command line show it."""
     return f"layby ({package_version('layby')} ({platform.machine()}/{platform.system().lower()}))"
+
+
+def _not_reloaded(outcome: Outcome, generation: int) -> str | None:
+    """Why a process does not run that generation of the script, or a later one; None when it does."""
+    match outcome:
+        case Returned(payload):
+            return None if msgpack.unpackb(payload) >= generation else "still has the script of before"
+        case Failed(kind, message):
+            return f"{kind}: {message}"
+        case TimedOut() | WorkerLost() | Cancelled() | Rejected():
+            return "no word in time; it takes the script when it is replaced or reloaded again"
+        case _:
+            assert_never(outcome)
 
 
 def _level(params: Params) -> int:

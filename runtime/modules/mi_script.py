@@ -10,14 +10,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
-from typing import Final
+from typing import Any, Final
 
 from mi_script.calls import Call, Fault
 from mi_script.execute import HANDLER, Answered, pack_call
-from mi_script.script import Ending, ScriptFault, ending, ending_of, script_call
+from mi_script.script import COMPAT_36, Ending, ScriptFault, ending, ending_of, script_call
 from runtime.context import Context
 from runtime.modules.base import RuntimeModule
 from runtime.script.declare import Begin, JobRequest, Kind, Param, Parameter, Ref, Refused, asynchronous, function
+from runtime.settings import SettingsError
 from workers.jobs import Outcome, TimedOut
 
 log = logging.getLogger("layby.mi_script")
@@ -42,6 +43,15 @@ class MiScript(RuntimeModule):
         Parameter("compat", str, "", doc='"3.6" gives OpenSIPS 3.6\'s parameter order, types and texts'),
         Parameter("timeout", int, 30, doc="seconds after which a call that says no time of its own is given up"),
     )
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        super().__init__(settings)
+        if self.settings["compat"] not in ("", COMPAT_36):
+            raise SettingsError(
+                f'modparam("mi_script", "compat", "{self.settings["compat"]}"): there is only "{COMPAT_36}"'
+            )
+        if int(self.settings["timeout"]) < 1:
+            raise SettingsError('modparam("mi_script", "timeout", …) must be at least 1 second')
 
     @function("mi", *_PARAMS)
     def mi(self, c: Context, command: str, result: Ref | None, names: Ref | None, values: Ref | None) -> int:
@@ -112,9 +122,11 @@ class MiScript(RuntimeModule):
         if result is not None and end.value is not None:
             try:
                 result.set(c, end.value)
-            except Exception:
+            except Exception as error:
                 # A variable may refuse a value (a URI that is none); the script learns it by its code.
-                log.exception("%s could not take the result", result.name)
+                why = f"{result.name} could not take the result: {error}"
+                log.warning("%s", why)
+                c.story = {**end.story, "code": _UNWRITABLE, "message": why}
                 return _UNWRITABLE
         return end.rc
 

@@ -307,8 +307,8 @@ def _fill(message: Message, data: bytes, body_at: int, lines: list[str]) -> str 
     message._body_at = message._body_end = len(data)
     try:
         # The usual message: every line's name is a usual spelling of a known name, and nothing is folded.
-        names = [KNOWN_NAMES[line.partition(":")[0]] for line in lines]
-    except KeyError:
+        names = [KNOWN_NAMES[line[: line.index(":")]] for line in lines]
+    except (KeyError, ValueError):  # ValueError: a line without a colon
         lines, names = _unusual_lines(lines)
     message.lines = lines
     message.names = names

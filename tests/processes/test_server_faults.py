@@ -219,7 +219,7 @@ def test_the_next_start_sweeps_the_folders_of_killed_servers(tmp, start_server, 
     finally:
         second.send_signal(signal.SIGTERM)
         assert second.wait(10) == 0
-    assert [path for path in home.iterdir() if path.is_dir()] == []
+    assert not home.exists()
 
 
 GARBAGE = [
@@ -251,6 +251,22 @@ def test_a_bad_request_is_answered_400(server) -> None:
     _, good = client.request("fast", call_id="bad-version")
     client.send(good.replace(b" SIP/2.0\r\nVia", b" SIP/7.0\r\nVia"))
     assert client.final("bad-version").status == 505
+
+
+def test_a_request_uri_that_is_none_is_refused(server) -> None:
+    client = server.client()
+    for number, (uri, status) in enumerate([("foo", 400), ("sip:", 400), ("sip:a@[::1", 400), ("http://x/", 416)]):
+        call_id, good = client.request("fast", call_id=f"ruri-{number}")
+        client.send(good.replace(good.split(b" ")[1], uri.encode(), 1))
+        assert client.final(call_id).status == status, uri
+    assert server.statistic("core:bad_messages") == 4
+
+
+def test_a_header_line_without_a_colon_costs_nobody_an_answer(server) -> None:
+    client = server.client()
+    call_id, good = client.request("short")
+    client.send(good.replace(b"Max-Forwards: 70", b"Contact", 1))
+    assert client.final(call_id).status == 400
 
 
 def test_a_script_that_fails_at_run_time_answers_500_and_serves_on(start_server) -> None:

@@ -295,3 +295,97 @@ def test_everything_about_a_message_survives_the_parking(start_server) -> None:
         assert answer.header("X-Original") == f"sip:{user}@127.0.0.1:{server.sip_port}"
         assert answer.header("X-Param") == "<null>"
         assert answer.header("X-Var") == f"mine {user}"
+
+
+EDGES = """
+route {
+    switch ($rU) {
+    case "zero":
+        async(mi("bench_wait 100", $var(r)), edge_done, 0);
+    case "again":
+        $avp(round) = 0;
+        async(mi("no_such_command"), again);
+    case "blocked":
+        mi("bench_wait 1500", $var(r));
+        async(mi("uptime", $var(r)), edge_done);
+    case "unwritable":
+        mi("pwd", $ru);
+        sl_send_reply(200, "$rc $mi(code)");
+        exit;
+    case "big":
+        update_stat("big", 9000000000000000000);
+        sl_send_reply(200, "OK");
+        exit;
+    }
+}
+route[edge_done] { t_reply(200, "$rc"); }
+route[again] {
+    $avp(round) := $avp(round) + 1;
+    if ($avp(round) < 500) async(mi("no_such_command"), again);
+    t_reply(200, "$avp(round)");
+}
+"""
+EDGE_HEAD = 'modparam("statistics", "variable", "big")\n'
+
+
+def test_edges_of_the_flavours(start_server) -> None:
+    server = start_server(EDGES, head=EDGE_HEAD, options=ONE_PROCESS)
+    client = server.client()
+    assert client.ask("zero").reason == "1"  # 0 seconds is no time of its own, not no time at all
+    assert client.ask("again").reason == "500"  # each resumes in a fresh turn, so no stack grows
+    assert client.ask("unwritable").reason == "-3 -3"
+    assert [client.ask("big").status for _ in range(3)] == [200, 200, 200]
+
+
+def test_what_a_blocked_route_still_asks_for_is_done_before_the_server_ends(start_server) -> None:
+    server = start_server(EDGES, head=EDGE_HEAD, options=ONE_PROCESS)
+    client = server.client()
+    call_id, data = client.request("blocked")
+    client.send(data)
+    wait_until(lambda: server.statistic("mi_script:blocking_calls"))
+    server.process.terminate()
+    assert client.final(call_id, resend=data).reason == "1"
+    assert server.wait() == 0
+
+
+def test_without_workers_a_drain_answers_in_time_though_slow_jobs_wait(start_server) -> None:
+    routes = """
+    route {
+        if ($rU == "slow") { launch(mi("bench_sleep 1500")); sl_send_reply(200, "OK"); exit; }
+        async(mi("bench_wait 20000"), edge_done);
+    }
+    route[edge_done] { t_reply(200, "OK"); }
+    """
+    server = start_server(routes, options=("--udp-workers", "1", "--mi-workers", "0", "--drain", "2"))
+    client = server.client()
+    parked_id, parked = client.request("parked")
+    client.send(parked)
+    wait_until(lambda: server.statistic("async:parked"))
+    assert client.ask("slow").status == 200
+    for _ in range(4):
+        client.send(client.request("slow")[1])
+    server.process.terminate()
+    assert client.final(parked_id).status == 503
+    server.wait()
+
+
+def test_the_ack_of_a_2xx_of_ours_reaches_the_script_once_and_may_park(start_server) -> None:
+    routes = """
+    route {
+        if (is_method("ACK")) { update_stat("acks", 1); async(mi("bench_wait 10"), acked); }
+        async(mi("bench_wait 10"), answer);
+    }
+    route[answer] { t_reply(200, "OK"); }
+    route[acked] { update_stat("acked", 1); }
+    """
+    head = 'modparam("statistics", "variable", "acks")\nmodparam("statistics", "variable", "acked")\n'
+    server = start_server(routes, head=head, options=("--udp-workers", "3", "--mi-workers", "1"))
+    client = server.client()
+    for number in range(10):
+        call_id, invite = client.request("x", "INVITE", branch=f"z9hG4bKi{number}")
+        client.send(invite)
+        tag = client.final(call_id).header("To").split("tag=")[1]
+        client.send(client.request("x", "ACK", branch=f"z9hG4bKa{number}", call_id=call_id, to_tag=tag)[1])
+    wait_until(lambda: server.statistic("script:acked") == 10)
+    assert server.statistic("script:acks") == 10
+    assert server.statistic("core:retransmissions") == 0

@@ -95,10 +95,12 @@ def test_the_cache(server) -> None:
 
 
 def test_workers_are_listed_with_their_work(server) -> None:
+    assert server.mi("bench_sleep", [1]) == {"slept_ms": 1}
     rows = server.mi("worker_list")["Workers"]
     assert [row["Name"] for row in rows] == ["worker-1", "worker-2"]
     assert set(rows[0]) == {"Name", "PID", "Load", "Jobs done", "Expected work [ms]", "Restarts"}
-    assert sum(row["Jobs done"] for row in rows) >= 1
+    assert sum(row["Jobs done"] for row in rows) == 1
+    assert [row["Load"] for row in rows] == [0, 0]
 
 
 def test_startup_and_timer_routes_run_and_may_park(server) -> None:
@@ -143,3 +145,69 @@ def test_a_process_that_is_replaced_after_a_reload_has_the_new_routes(server) ->
 def test_kill_shuts_the_server_down(server) -> None:
     assert server.mi("kill") == "OK"
     assert server.process.wait(10) == 0
+
+
+def test_one_can_always_ask_and_end_whatever_the_workers_are_busy_with(start_server) -> None:
+    routes = """
+    route {
+        if ($rU == "slow") { launch(mi("bench_sleep 8000")); sl_send_reply(200, "OK"); exit; }
+        async(mi("bench_sleep 8000", $var(r)), done);
+    }
+    route[done] { t_reply(200, "$rc"); }
+    """
+    server = start_server(routes, options=("--udp-workers", "1", "--mi-workers", "1", "--drain", "0"))
+    client = server.client()
+    client.ask("slow")
+    wait_until(lambda: server.mi("worker_list", timeout_s=1)["Workers"][0]["Load"] == 1)
+    call_id, data = client.request("waits")
+    client.send(data)
+    (waiting,) = wait_until(lambda: [job for job in server.mi("job_list", timeout_s=1)["Jobs"] if job["state"] == "queued"])
+    (running,) = [job for job in server.mi("job_list", timeout_s=1)["Jobs"] if job["state"] == "sent"]
+    assert set(server.mi("uptime", timeout_s=1)) == {"Now", "Up since", "Up time"}
+    assert server.mi("job_cancel", [waiting["id"]], timeout_s=1) == "OK"
+    assert client.final(call_id).reason == "-487"
+    assert server.mi("job_cancel", [running["id"]], timeout_s=1) == "OK"
+    assert server.mi("job_list", timeout_s=1) == {"Jobs": [], "Silent": []}
+
+
+TIMERS = """
+timer_route[a, 1] { update_stat("ticks", 1); }
+timer_route[b, 1] { update_stat("ticked", 1); }
+route { sl_send_reply(200, "OK"); }
+"""
+
+
+def test_timers_follow_a_reload_by_name(start_server) -> None:
+    server = start_server(TIMERS, head=HEAD, options=("--udp-workers", "1", "--mi-workers", "1"))
+    text = server.script.read_text()
+    wait_until(lambda: server.statistic("script:ticked"))
+    server.script.write_text(text.replace("timer_route[a, 1]", "timer_route[new, 3600] { }\ntimer_route[a, 1]"))
+    assert server.mi("reload_routes") == "OK"
+    before = server.statistic("script:ticks"), server.statistic("script:ticked")
+    wait_until(lambda: server.statistic("script:ticks") > before[0] and server.statistic("script:ticked") > before[1])
+    server.script.write_text(text.replace("timer_route[a, 1]", "timer_route[a, 3600]"))
+    assert server.mi("reload_routes") == "OK"
+    before = server.statistic("script:ticks"), server.statistic("script:ticked")
+    wait_until(lambda: server.statistic("script:ticked") >= before[1] + 2)
+    assert server.statistic("script:ticks") == before[0]
+
+
+def test_a_reload_with_an_optional_file_that_is_not_there(start_server) -> None:
+    server = start_server('import_file "not_there.cfg"\nroute { sl_send_reply(200, "one"); }')
+    server.script.write_text(server.script.read_text().replace('"one"', '"two"'))
+    assert server.mi("reload_routes") == "OK"
+    for pid in server.pids("SIP"):
+        os.kill(pid, 9)
+    wait_until(lambda: len(server.pids("SIP")) == 4)
+    assert server.client().ask("x").reason == "two"
+
+
+def test_a_route_that_reloads_the_script_under_itself_goes_on_with_its_own(start_server) -> None:
+    routes = """
+    route { mi("reload_routes", $var(r)); async(mi("uptime"), old); }
+    route[old] { t_reply(200, "$var(r)"); }
+    """
+    server = start_server(routes, options=("--udp-workers", "1",))
+    server.script.write_text(server.script.read_text().replace("old", "renamed"))
+    assert server.client().ask("x").reason == '"OK"'
+    assert server.client().ask("x").reason == '"OK"'

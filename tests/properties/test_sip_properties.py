@@ -229,3 +229,16 @@ def test_a_uri_made_of_good_parts_is_read_as_made(params, user: str, port: int |
         first = next(other for known, other in params if known.lower() == name.lower())
         assert uri.params[name.lower()] == first
         assert value is None or isinstance(value, str)
+
+
+@given(messages_and_noise())
+def test_a_message_reads_the_same_after_it_was_compacted(data: bytes) -> None:
+    first, second = parse(data), parse(data)
+    if isinstance(first, Request | Reply) and isinstance(second, Request | Reply):
+        second.compact()
+        assert (second.names, second.lines, second.via, second.call_id) == (
+            first.names,
+            first.lines,
+            first.via,
+            first.call_id,
+        )

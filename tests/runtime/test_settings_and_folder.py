@@ -41,7 +41,7 @@ def test_the_command_line_wins_over_the_script() -> None:
     plain = settle(globals_, ["udp:127.0.0.1:7"])
     assert (plain.udp_workers, plain.mi_workers, plain.log_level, plain.xlog_level) == (2, 3, 1, 1)
     assert (plain.server_header, plain.listen, plain.log_stderr) == ("mine", (Listen("udp", "127.0.0.1", 7),), False)
-    told = settle(globals_, ["udp:127.0.0.1:7"], listen=["udp:127.0.0.1:8"], udp_workers=9, mi_workers=0, log_level=4)
+    told = settle(globals_, ["udp:127.0.0.1:8"], udp_workers=9, mi_workers=0, log_level=4)
     assert (told.udp_workers, told.mi_workers, told.log_level, told.listen[0].port) == (9, 0, 4, 8)
     assert settle({"server_signature": "no"}, []).server_header is None
 
@@ -54,7 +54,7 @@ def test_a_number_out_of_range_is_refused_by_name(wrong: dict[str, object]) -> N
 
 def test_the_same_address_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="twice"):
-        settle({}, [], listen=["udp:127.0.0.1:7", "udp:127.0.0.1:7"])
+        settle({}, ["udp:127.0.0.1:7", "udp:127.0.0.1:7"])
 
 
 def test_a_folder_is_private_locked_and_goes_with_its_server(tmp_path) -> None:
@@ -85,14 +85,31 @@ def test_only_folders_of_the_dead_are_swept(tmp_path) -> None:
 def test_a_folder_that_is_left_over_is_emptied_and_used(tmp_path) -> None:
     (tmp_path / "one" / "deep").mkdir(parents=True)
     (tmp_path / "one" / "file").touch()
+    (tmp_path / "one" / ".layby-lock").touch()
     folder = RuntimeFolder.make(tmp_path / "one")
-    assert os.listdir(tmp_path / "one") == ["lock"]
+    assert os.listdir(tmp_path / "one") == [".layby-lock"]
     folder.close()
 
 
 def test_a_path_that_leaves_no_room_for_sockets_is_refused(tmp_path) -> None:
     with pytest.raises(SettingsError, match="too long"):
         RuntimeFolder.make(tmp_path / ("x" * 80))
+
+
+def test_a_folder_with_other_peoples_files_is_left_alone(tmp_path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(SettingsError, match="has files in it"):
+        RuntimeFolder.make(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["thesis.txt"]
+
+
+def test_the_folder_of_all_servers_goes_with_the_last_one(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = RuntimeFolder.make()
+    assert [path.name for path in tmp_path.iterdir()] == [f"layby-{os.getuid()}"]
+    folder.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_symlink_is_no_runtime_folder(tmp_path) -> None:

@@ -331,6 +331,15 @@ def test_words_of_strangers_change_nothing(one: Dispatcher) -> None:
     assert one.late == 3
 
 
+def test_a_living_workers_word_on_anothers_job_changes_nothing(two: Dispatcher) -> None:
+    first = job(1)
+    assert two.handle(submitted(first))[-1] == Send(W1, first, True)
+    assert two.handle(answered(first, worker=W2)) == []
+    assert two.handle(AnswersLater(W2, first.id)) == []
+    assert states(two) == {1: "sent"}
+    assert two.handle(answered(first)) == [Occupy(1, 0, 0.0), Settle(first.id, result())]
+
+
 # -- loss -------------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,262 @@
+"""The server transactions of a SIP process, as a shell around their table: it sends, keeps time, and publishes them.
+
+A transaction is published by its fingerprint in shared memory, under a lock of the kernel, so that a copy of its
+request that another process receives finds its way here (RFC 3261 section 17.2; `runtime.sip.ownership`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from runtime.clock import monotonic_now
+from runtime.context import Address
+from runtime.house import House
+from runtime.net import ListenSocket
+from runtime.sip.build import build_reply, reply_target
+from runtime.sip.keys import dialog_ack_key
+from runtime.sip.message import Request
+from runtime.sip.ownership import fingerprint
+from runtime.sip.table import Tagged, TransactionTable
+from runtime.sip.transaction import PassAck, PassCancel, PassFailure, Send, SendTrying, Terminated, Told, Unanswered
+
+log = logging.getLogger("layby.sip")
+
+TM_COUNTERS: Final = ("UAS_transactions", *(f"{status}xx_transactions" for status in range(2, 7)))
+_GRAIN_S: Final = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A request as it came in: what was received where, and from whom."""
+
+    request: Request
+    socket: ListenSocket
+    source: Address
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is kept for a transaction beside its state machine.
+
+    Args:
+        request: what replies are built from; let go once the final one is out.
+        ack: the fingerprint by which the ACK of a 2xx is found in another process; 0 for what has no ACK.
+        cancelled: a CANCEL came.
+    """
+
+    request: Request | None
+    source: Address
+    target: Address
+    socket: ListenSocket
+    ack: int = 0
+    cancelled: bool = False
+
+
+class ServerTransactions:
+    """All server transactions of this process.
+
+    Args:
+        house: where they are published and counted.
+        slot: this process's row there.
+        loop: for their timers.
+        on_cancel: told the key of an INVITE transaction when its CANCEL has come.
+        on_unanswered: told the key of an INVITE transaction that had no reply for long.
+        on_lost_send: told of each reply that the kernel would not take.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        slot: int,
+        loop: asyncio.AbstractEventLoop,
+        on_cancel: Callable[[str], None],
+        on_unanswered: Callable[[str], None],
+        on_lost_send: Callable[[], None],
+    ) -> None:
+        self._house = house
+        self._slot = slot
+        self._loop = loop
+        self._on_cancel = on_cancel
+        self._on_unanswered = on_unanswered
+        self._on_lost_send = on_lost_send
+        self._cells = {name: house.statistics.cell(f"tm:{name}") for name in TM_COUNTERS}
+        self._table = TransactionTable()
+        self._kept: dict[str, _Kept] = {}
+        """One for each transaction in the table, by the same key."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def create(self, origin: Origin, key: str) -> int | None:
+        """Make the transaction of a request, unless another process has it.
+
+        Args:
+            origin: the request.
+            key: its `server_key`, unknown here.
+
+        Returns:
+            None when it is made; else the slot of the process that has it.
+        """
+        owner = self._house.claims.claim(self._slot, fingerprint(key))
+        if owner is None:
+            self._begin(origin, key)
+        return owner
+
+    def create_anyway(self, origin: Origin, key: str) -> None:
+        """Make the transaction although another process's row shows it: that process is dead."""
+        self._house.fingerprints.add(self._slot, fingerprint(key))
+        self._begin(origin, key)
+
+    def receive(self, request: Request, key: str) -> bool | None:
+        """A request arrived.
+
+        Returns:
+            None when no transaction of this process knows it; else whether it is an ACK for the script to see.
+        """
+        told = self._table.receive(request, key, monotonic_now())
+        if told is None:
+            return None
+        self._perform(told)
+        return any(isinstance(effect, PassAck) for _, effect in told)
+
+    def cancel(self, key: str) -> None:
+        """The CANCEL of an INVITE transaction has come."""
+        self._perform(self._table.cancel(key, monotonic_now()) or [])
+
+    def reply(self, key: str, code: int, reason: str, headers: Iterable[str] = (), *, to_source: bool = False) -> int:
+        """Reply through a transaction.
+
+        Args:
+            key: the transaction's.
+            code: 100 to 699.
+            reason: the reason phrase.
+            headers: header lines to add.
+            to_source: send it where the request came from, whatever its Via says (`force_rport`).
+
+        Returns:
+            1; -1 when there is no such transaction, or it has its final reply.
+        """
+        kept, transaction = self._kept.get(key), self._table.find(key)
+        if kept is None or kept.request is None or transaction is None or transaction.answered:
+            return -1
+        if to_source:
+            kept.target = kept.source
+        data = build_reply(
+            kept.request,
+            code,
+            reason,
+            source=kept.source,
+            to_tag=to_tag(kept.request),
+            headers=tuple(headers),
+            server=self._house.settings.server_header,
+        )
+        if code >= 200:
+            kept.request = None
+            self._count(f"{code // 100}xx_transactions")
+        self._perform(self._table.reply(key, code, data, monotonic_now()) or [])
+        return 1
+
+    def hold(self, key: str, for_s: float) -> None:
+        """A reply will come within `for_s` seconds: keep it until then, and say 100 to an INVITE now."""
+        self._perform(self._table.trying(key, monotonic_now()) or [])
+        self._perform(self._table.hold(key, for_s, monotonic_now()) or [])
+
+    def is_cancelled(self, key: str) -> bool:
+        """Whether its CANCEL has come."""
+        kept = self._kept.get(key)
+        return kept is not None and kept.cancelled
+
+    # Effects.
+
+    def _begin(self, origin: Origin, key: str) -> None:
+        request = origin.request
+        kept = _Kept(request, origin.source, reply_target(request, origin.source), origin.socket)
+        self._kept[key] = kept
+        invite = request.method == "INVITE"
+        ack_key = dialog_ack_key(request) if invite else None
+        if ack_key is not None:
+            kept.ack = fingerprint(ack_key)
+            self._house.fingerprints.add(self._slot, kept.ack)
+        self._count("UAS_transactions")
+        self._perform(self._table.create(key, invite, monotonic_now(), ack_key=ack_key))
+
+    def _perform(self, told: Iterable[Tagged]) -> None:
+        for key, effect in told:
+            try:
+                self._perform_one(key, effect)
+            except Exception:
+                # One transaction's trouble must not cost the others their timers, nor this one its end.
+                log.exception("transaction %s: %s", key, type(effect).__name__)
+        self._arm()
+
+    def _perform_one(self, key: str, effect: Told) -> None:
+        match effect:
+            case Send(data):
+                self._send(key, data)
+            case SendTrying():
+                self.reply(key, 100, "Giving it a try")
+            case PassAck():
+                pass  # `receive` gives it to its caller
+            case PassCancel():
+                self._kept[key].cancelled = True
+                self._on_cancel(key)
+            case PassFailure():
+                log.info("a reply of transaction %s could not be sent", key)
+            case Unanswered():
+                self._on_unanswered(key)
+            case Terminated(reason):
+                log.debug("transaction %s is over: %s", key, reason)
+                self._forget(key)
+            case _:
+                assert_never(effect)
+
+    def _send(self, key: str, data: bytes) -> None:
+        kept = self._kept[key]
+        if not kept.socket.send(data, kept.target):
+            self._on_lost_send()
+            self._perform(self._table.transport_failed(key, monotonic_now()) or [])
+
+    def _forget(self, key: str) -> None:
+        kept = self._kept.pop(key)
+        self._house.fingerprints.remove(self._slot, fingerprint(key))
+        if kept.ack:
+            self._house.fingerprints.remove(self._slot, kept.ack)
+
+    # Time.
+
+    def _arm(self) -> None:
+        """Have the table's timers looked at when the next one is due."""
+        deadline = self._table.next_deadline()
+        if deadline is None or deadline >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        # A millisecond later, which is what libuv counts in: no turning on the spot before the deadline.
+        self._timer = self._loop.call_later(max(0.0, deadline - monotonic_now()) + _GRAIN_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        self._perform(self._table.tick(monotonic_now()))
+
+    def _count(self, name: str) -> None:
+        if name in self._cells:
+            self._house.statistics.add(self._cells[name])
+
+
+def to_tag(request: Request) -> str:
+    """Our tag for a request's To: the same for each of its copies, in every process of this server.
+
+    It is Python's keyed hash, whose key all processes share by the fork and nobody else knows, so an ACK for a reply
+    without transaction is told by it (RFC 3261 section 16.11 asks for a tag that needs no state).
+    """
+    return f"{hash((request.call_id, request.from_.tag, request.cseq_number)) & 0xFFFFFFFFFFFFFFFF:016x}"
