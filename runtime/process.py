@@ -13,6 +13,7 @@ import msgpack
 import uvloop
 
 from mi_script.execute import HANDLER, Executor
+from runtime.clock import monotonic_now
 from runtime.house import House
 from runtime.modules.base import RuntimeModule
 from runtime.roles import CANCEL, JOBS, RELOAD
@@ -56,6 +57,7 @@ class Process:
         self.exit_code = 0
         self._drained: set[Peer] = set()
         self._said_drained = False
+        self.drain_ends = float("inf")
         self._blocked = 0
         """How many routes of this process are stopped in `block_on` now."""
 
@@ -186,8 +188,8 @@ class Process:
                 case PeerDown(peer):
                     self.node.peer_down(peer)
                     self.on_peer_down(peer)
-                case Drain(within_s):
-                    self._drain(within_s)
+                case Drain(ends_at):
+                    self._drain(ends_at)
                 case Tell():
                     pass
                 case AttendantGone():
@@ -204,13 +206,13 @@ class Process:
 
     # Draining: everybody goes on serving the others until all have said that they want nothing any more.
 
-    def _drain(self, within_s: float) -> None:
+    def _drain(self, ends_at: float) -> None:
         if self.draining:
             return
         self.draining = True
-        self.drain_ends = self.loop.time() + within_s
+        self.drain_ends = ends_at
         self.start_drain()
-        self.loop.call_later(within_s, self._drain_over)
+        self.loop.call_later(max(0.0, ends_at - monotonic_now()), self._drain_over)
         self._check_drained()
 
     def _check_drained(self) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgpack
 
+from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType
 from runtime.house import House
 from runtime.net import ListenSocket
@@ -102,7 +103,7 @@ class SipProcess(ScriptProcess):
 
     def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
         # A job that this process runs for another may stop it until after the end of the drain: answer before.
-        if self.draining and self.loop.time() + self.node.expected_s(running.job.label) >= self.drain_ends:
+        if self.draining and monotonic_now() + self.node.expected_s(running.job.label) >= self.drain_ends:
             self.give_up()
         return super().execute(payload, running)
 

@@ -86,8 +86,8 @@ def _plain(word: PeerUp | PeerDown | Drain | Tell | ReadySaid) -> list[object]:
             return ["up", peer.name, peer.incarnation, slot, executes]
         case PeerDown(peer):
             return ["down", peer.name, peer.incarnation]
-        case Drain(within_s):
-            return ["drain", float(within_s)]
+        case Drain(ends_at):
+            return ["drain", float(ends_at)]
         case Tell(topic, body):
             return ["tell", topic, body]
         case ReadySaid():
@@ -105,8 +105,8 @@ def decode(frame: bytes) -> PeerUp | PeerDown | Drain | Tell | ReadySaid | None:
             return PeerUp(Peer(name, incarnation), slot, executes)
         case ["down", str(name), int(incarnation)]:
             return PeerDown(Peer(name, incarnation))
-        case ["drain", float(within_s)]:
-            return Drain(within_s)
+        case ["drain", float(ends_at)]:
+            return Drain(ends_at)
         case ["tell", str(topic), bytes(body)]:
             return Tell(topic, body)
         case ["ready"]:

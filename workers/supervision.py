@@ -351,7 +351,7 @@ class Supervisor:
             if place.life is Life.WAITING:
                 place.life, place.due = Life.VACANT, inf
         effects: list[Effect] = [Report(Draining(self._drain_s))]
-        effects += [Announce(place.peer, Drain(self._drain_s)) for place in self._living()]
+        effects += [Announce(place.peer, Drain(self._drain_ends)) for place in self._living()]
         return effects + self._finish_if_empty()
 
     def _tick(self, now: float) -> list[Effect]:

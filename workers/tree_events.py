@@ -140,9 +140,12 @@ class PeerDown:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Take nothing new, finish what was accepted, and leave within this many seconds."""
+    """Take nothing new, finish what was accepted, and leave by then (CLOCK_MONOTONIC seconds).
 
-    within_s: float
+    A moment and not a span: a process that is blocked hears it late, and has only the rest.
+    """
+
+    ends_at: float
 
 
 # What the owner is told.

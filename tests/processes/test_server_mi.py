@@ -161,7 +161,9 @@ def test_one_can_always_ask_and_end_whatever_the_workers_are_busy_with(start_ser
     wait_until(lambda: server.mi("worker_list", timeout_s=1)["Workers"][0]["Load"] == 1)
     call_id, data = client.request("waits")
     client.send(data)
-    (waiting,) = wait_until(lambda: [job for job in server.mi("job_list", timeout_s=1)["Jobs"] if job["state"] == "queued"])
+    (waiting,) = wait_until(
+        lambda: [job for job in server.mi("job_list", timeout_s=1)["Jobs"] if job["state"] == "queued"]
+    )
     (running,) = [job for job in server.mi("job_list", timeout_s=1)["Jobs"] if job["state"] == "sent"]
     assert set(server.mi("uptime", timeout_s=1)) == {"Now", "Up since", "Up time"}
     assert server.mi("job_cancel", [waiting["id"]], timeout_s=1) == "OK"
@@ -207,7 +209,13 @@ def test_a_route_that_reloads_the_script_under_itself_goes_on_with_its_own(start
     route { mi("reload_routes", $var(r)); async(mi("uptime"), old); }
     route[old] { t_reply(200, "$var(r)"); }
     """
-    server = start_server(routes, options=("--udp-workers", "1",))
+    server = start_server(
+        routes,
+        options=(
+            "--udp-workers",
+            "1",
+        ),
+    )
     server.script.write_text(server.script.read_text().replace("old", "renamed"))
     assert server.client().ask("x").reason == '"OK"'
     assert server.client().ask("x").reason == '"OK"'

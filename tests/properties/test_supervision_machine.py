@@ -97,8 +97,8 @@ class World(RuleBasedStateMachine):
             case Announce(to, PeerDown(peer)):
                 assert peer in self.cleared, "PeerDown before the rows were cleared"
                 self.knows[to].remove(peer)
-            case Announce(to, Drain(within_s)):
-                assert within_s == DRAIN_S
+            case Announce(to, Drain(ends_at)):
+                assert ends_at == self.now + DRAIN_S
                 assert to not in self.told_to_drain
                 self.told_to_drain.add(to)
             case Kill(peer):

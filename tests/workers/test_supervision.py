@@ -183,7 +183,7 @@ def test_a_death_before_ready_in_the_first_life_ends_the_tree(status):
         Report(Died(peer("worker-1"), 2, 103, str(status))),
         Report(GaveUp(ExitCode.BOOT_FAILED, f"worker-1.1 could not start: {status}")),
         Report(Draining(5.0)),
-        Announce(peer("sip-1"), Drain(5.0)),
+        Announce(peer("sip-1"), Drain(5.5)),
     ]
     supervisor.check()
     assert supervisor.handle(Ended(peer("sip-1"), Exited(0), 0.6))[-1] == Report(Stopped(ExitCode.BOOT_FAILED))
@@ -238,8 +238,8 @@ def test_a_stop_drains_everybody_and_starts_nobody():
     assert lives(supervisor)["sip-2"] == (2, Life.WAITING)
     assert supervisor.handle(StopAsked(1.0)) == [
         Report(Draining(5.0)),
-        Announce(peer("sip-1"), Drain(5.0)),
-        Announce(peer("worker-1"), Drain(5.0)),
+        Announce(peer("sip-1"), Drain(6.0)),
+        Announce(peer("worker-1"), Drain(6.0)),
     ]
     supervisor.check()
     assert lives(supervisor)["sip-2"] == (2, Life.VACANT)
