@@ -19,9 +19,6 @@ from workers.jobs import Cancelled, Failed, Outcome, Rejected, Returned, TimedOu
 
 log = logging.getLogger("layby.mi")
 
-HANDLER: Final = "mi_script.execute:run"
-"""The name of `Executor.run` in a process's handler table."""
-
 MAX_ANSWER_BYTES: Final = 15 << 20
 """The longest result, in bytes of JSON text: what still fits one message of the pool."""
 
@@ -44,7 +41,7 @@ Answer: TypeAlias = Answered | Fault
 
 
 def pack_call(call: Call, pretty: bool = False) -> bytes:
-    """A call as the payload of a job for `HANDLER`; `pretty` asks for a result that is laid out for people."""
+    """A call as the payload of a job for `Executor.run`; `pretty` asks for a result that is laid out for people."""
     return (_PRETTY_CALL if pretty else _CALL) + _ENCODER.encode([call.method, call.params]).encode("ascii")
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from mi_script.calls import Call
-from mi_script.execute import HANDLER, Answer, answer_of, pack_call
+from mi_script.execute import Answer, answer_of, pack_call
 from mi_script.service import Service
 from mi_script.transports.datagram import DatagramTransport
 from mi_script.transports.fifo import FifoTransport
 from runtime.clock import epoch_now
 from runtime.context import RouteType
+from runtime.roles import COMMAND
 from runtime.script_process import ScriptProcess
 from runtime.settings import SettingsError, parse_listen
 from runtime.store import StoreError
@@ -78,7 +79,7 @@ class MiProcess(ScriptProcess):
                     return await self.executor.answer(call)
             return answer_of(
                 await self.node.call(
-                    HANDLER, pack_call(call), label=found.name, timeout_s=MI_TIMEOUT_S, idempotent=found.idempotent
+                    COMMAND, pack_call(call), label=found.name, timeout_s=MI_TIMEOUT_S, idempotent=found.idempotent
                 )
             )
         except TimeoutError:

@@ -6,30 +6,27 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, TypeVar, assert_never
 
-import msgpack
 import uvloop
 
-from mi_script.execute import HANDLER, Executor
+from mi_script.execute import Executor
+from runtime import handlers
 from runtime.clock import monotonic_now
 from runtime.house import House
 from runtime.modules.base import RuntimeModule
-from runtime.roles import CANCEL, JOBS, RELOAD
+from runtime.roles import HANDLERS
 from runtime.store import Store
 from workers.birth import Child
 from workers.control import AttendantGone, Tell
+from workers.handlers import load_handlers
 from workers.jobs import Peer
 from workers.node import Node
-from workers.stimuli import JobView
 from workers.tree_events import Drain, PeerDown, PeerUp
 from workers.worker import Running
 
 log = logging.getLogger("layby.process")
-
-MAX_LISTED: Final = 20_000
-"""Jobs of one process in one answer, the oldest first: what fits one message of the pool."""
 
 _DRAINED: Final = "drained"
 _DRAIN_CHECK_S: Final = 0.02
@@ -77,9 +74,10 @@ class Process:
             self.house.folder,
             self.house.board,
             executes=self.executes,
-            handlers=self.handlers(),
+            handlers=load_handlers(HANDLERS),
             on_letter=self.on_letter,
         )
+        handlers.enter(self)
         self.attach(self.loop)
         for module in self.house.program.modules.values():
             if isinstance(module, RuntimeModule):
@@ -100,10 +98,6 @@ class Process:
         return self.executor.run(payload, running)
 
     # What a kind of process adds.
-
-    def handlers(self) -> Mapping[str, Any]:
-        """The table of what this process may be asked to run."""
-        return {HANDLER: self.execute, JOBS: self._list_jobs, CANCEL: self._cancel_job, RELOAD: self._reload}
 
     def open(self) -> None:
         """Start what this kind of process does."""
@@ -229,31 +223,3 @@ class Process:
     def _drain_over(self) -> None:
         self.loop.call_later(_DRAIN_CHECK_S, self.loop.stop)
         self.give_up()
-
-    # What other processes ask of every process.
-
-    def _list_jobs(self, payload: bytes, running: object) -> bytes:
-        return bytes(msgpack.packb([job_row(view) for view in self.node.jobs()[:MAX_LISTED]]))
-
-    def _cancel_job(self, payload: bytes, running: object) -> bytes:
-        serial, reason = msgpack.unpackb(payload)
-        found = [view.id for view in self.node.jobs() if view.id.serial == serial]
-        return bytes(msgpack.packb(any(self.node.cancel(job, reason) for job in found)))
-
-    def _reload(self, payload: bytes, running: object) -> bytes:
-        if self.house.program.catch_up(self.house.folder):
-            self.on_reloaded()
-        return bytes(msgpack.packb(self.house.program.generation))
-
-
-def job_row(view: JobView) -> dict[str, Any]:
-    """A job as `job_list` shows it."""
-    return {
-        "id": str(view.id),
-        "command": view.label,
-        "state": view.state,
-        "worker": str(view.worker) if view.worker else None,
-        "age_ms": round(view.age_s * 1000),
-        "remaining_ms": round(view.remaining_s * 1000),
-        "asked_by": view.id.origin.name,
-    }

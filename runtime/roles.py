@@ -11,10 +11,13 @@ MI: Final = "mi"
 TITLES: Final = {SIP: "SIP receiver", WORKER: "MI worker", MI: "MI"}
 """What `ps` calls each kind of process."""
 
-JOBS: Final = "runtime:jobs"
-CANCEL: Final = "runtime:cancel"
-RELOAD: Final = "runtime:reload"
-"""Calls that one process directs at another, beside the jobs that go to whichever is least loaded."""
+COMMAND: Final = "runtime.handlers:run_command"
+"""The job that an MI command is; it goes to whichever process is least loaded."""
+JOBS: Final = "runtime.handlers:list_jobs"
+CANCEL: Final = "runtime.handlers:cancel_job"
+RELOAD: Final = "runtime.handlers:reload"
+"""What one process asks directly of another."""
+HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD)
 
 
 def role_of(name: str) -> str:

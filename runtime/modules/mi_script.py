@@ -13,10 +13,11 @@ from collections.abc import Awaitable
 from typing import Any, Final
 
 from mi_script.calls import Call, Fault
-from mi_script.execute import HANDLER, Answered, pack_call
+from mi_script.execute import Answered, pack_call
 from mi_script.script import COMPAT_36, Ending, ScriptFault, ending, ending_of, script_call
 from runtime.context import Context
 from runtime.modules.base import RuntimeModule
+from runtime.roles import COMMAND
 from runtime.script.declare import Begin, JobRequest, Kind, Param, Parameter, Ref, Refused, asynchronous, function
 from runtime.settings import SettingsError
 from workers.jobs import Outcome, TimedOut
@@ -79,7 +80,7 @@ class MiScript(RuntimeModule):
 
         found = self.house.registry.find(call.method)
         return JobRequest(
-            handler=HANDLER,
+            handler=COMMAND,
             label=found.name if found else call.method,
             payload=pack_call(call, pretty=self._pretty),
             timeout_s=float(self.settings["timeout"]),

@@ -21,17 +21,17 @@ route {
         sl_send_reply(200, "OK");
         exit;
     case "mi":
-        mi("bench_sleep 300", $var(r));
+        mi("bench_sleep 1000", $var(r));
         break;
     case "mi-later":
         mi("bench_wait 100", $var(r));
         break;
     case "async":
-        async(mi("bench_sleep 300", $var(r)), done);
+        async(mi("bench_sleep 1000", $var(r)), done);
         xlog("L_ERR", "NEVER REACHED\\n");
         break;
     case "async-later":
-        async(mi("bench_wait 300", $avp(r)), done_avp);
+        async(mi("bench_wait 1000", $avp(r)), done_avp);
     case "deadline":
         async(mi("bench_wait 5000", $var(r)), done, 1);
     case "unknown":
@@ -45,7 +45,7 @@ route {
         async(mi("bench_wait 10", $var(r)), chain2);
     case "launch":
         $avp(mine) = "mine";
-        launch(mi("bench_sleep 100", $avp(r)), report, "for $rU");
+        launch(mi("bench_sleep 1000", $avp(r)), report, "for $rU");
         sl_send_reply(200, "OK $rc");
         exit;
     case "launch-unknown":
@@ -93,15 +93,15 @@ def during(server, user: str) -> tuple[float, object]:
 
 def test_a_blocking_call_stops_its_process(server) -> None:
     took, answer = during(server, "mi")
-    assert took > 0.28
-    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"slept_ms":300}')
+    assert took > 0.95
+    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"slept_ms":1000}')
     assert answer.header("X-Worker") == "sip-1.1"
 
 
 def test_an_asynchronous_call_parks_the_message_and_not_the_process(server) -> None:
     took, answer = during(server, "async")
-    assert took < 0.2
-    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"slept_ms":300}')
+    assert took < 0.7
+    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"slept_ms":1000}')
     assert (answer.header("X-Kept"), answer.header("X-Worker")) == ("async", "worker-1.1")
     assert "NEVER REACHED" not in server.log()
 
@@ -111,16 +111,16 @@ def test_a_command_that_answers_later_may_be_waited_for_in_either_way(server) ->
     assert took > 0.08
     assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"waited_ms":100}')
     took, answer = during(server, "async-later")
-    assert took < 0.2
-    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"waited_ms":300}')
+    assert took < 0.7
+    assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"waited_ms":1000}')
 
 
 def test_launch_goes_on_at_once_and_reports_once_on_a_dummy_message(server) -> None:
     took, answer = during(server, "launch")
-    assert took < 0.2
+    assert took < 0.7
     assert answer.reason == "OK 1"
     found = wait_for_report(server, "for launch")
-    assert found == 'rc=1 mine=<null> method=DUMMY r={"slept_ms":100}'
+    assert found == 'rc=1 mine=<null> method=DUMMY r={"slept_ms":1000}'
 
 
 def test_launch_of_an_unknown_command_reports_too(server) -> None:
@@ -165,7 +165,7 @@ def test_many_contexts_are_parked_at_once_and_each_gets_its_own_answer(server) -
     for _, data in calls:
         client.send(data)
     answers = [client.final(call_id, resend=data) for call_id, data in calls]
-    assert {answer.header("X-Result") for answer in answers} == {'{"waited_ms":300}'}
+    assert {answer.header("X-Result") for answer in answers} == {'{"waited_ms":1000}'}
     assert {answer.header("X-Kept") for answer in answers} == {"async-later"}
     assert server.statistic("async:parked") == server.statistic("async:resumed") == 200
     assert all(len(client.answers[call_id]) == 1 for call_id, _ in calls)
