@@ -35,9 +35,6 @@ def invite_key(request: Request) -> str:
     return _key(request, "INVITE")
 
 
-invite_key_of = invite_key
-
-
 def dialog_ack_key(request: Request) -> str:
     """What the INVITE and the ACK of its 2xx have in common: Call-ID, From tag, CSeq number.
 
