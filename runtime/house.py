@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mi_script.commands import Registry
+from runtime.clock import epoch_now
 from runtime.log_levels import Levels
 from runtime.net import ListenSocket
 from runtime.process_table import ProcessTable
@@ -43,7 +43,7 @@ class House:
     claims: Claims
     attendant_pid: int
     arguments: Sequence[str]
-    started_at: float = field(default_factory=time.time)
+    started_at: float = field(default_factory=epoch_now)
 
     @property
     def slots(self) -> int:

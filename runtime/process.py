@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 from collections.abc import Awaitable, Coroutine
@@ -51,7 +50,6 @@ class Process:
         self.peer: Peer = child.peer
         self.slot: int = child.slot
         self.draining = False
-        self.exit_code = 0
         self._drained: set[Peer] = set()
         self._said_drained = False
         self.drain_ends = float("inf")
@@ -60,9 +58,6 @@ class Process:
 
     def run(self) -> int:
         """Live until the attendant says otherwise; the exit code."""
-        # What was loaded before the fork is never garbage: frozen, a collection does not walk it, and the
-        # pages stay shared with the attendant.
-        gc.freeze()
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.house.statistics.enter(self.slot)
@@ -91,7 +86,7 @@ class Process:
             self.node.close()
             self.store.close()
             self.loop.close()
-        return self.exit_code
+        return 0
 
     def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
         """Run an MI command as a job."""

@@ -70,7 +70,6 @@ class ScriptProcess(Process):
         self.parked: dict[JobId, Parked] = {}
         self._due = 0
         """Resumptions and reports that wait for the next turn of the loop."""
-        self._cells = {name: house.statistics.cell(f"async:{name}") for name in ASYNC_COUNTERS}
 
     def open(self) -> None:
         self.house.program.target.process = self
@@ -83,8 +82,8 @@ class ScriptProcess(Process):
     def unfinished(self) -> int:
         return super().unfinished() + self._due
 
-    def count(self, name: str) -> None:
-        self.house.statistics.add(self._cells[name])
+    def count(self, full_name: str) -> None:
+        self.house.statistics.count(full_name)
 
     # Running.
 
@@ -93,7 +92,7 @@ class ScriptProcess(Process):
         try:
             route(context)
         except ScriptError as error:
-            self.count("script_errors")
+            self.count("async:script_errors")
             message = context.message
             script_log.error("%s [%s %s]", error, getattr(message, "method", "reply"), message.call_id)
             return False
@@ -118,7 +117,7 @@ class ScriptProcess(Process):
         parked = Parked(context, resume_route, script, place, dict(self.variables))
         # Its bytes are enough: what was parsed of it is parsed again when somebody asks.
         context.message.compact()
-        self.count("parked")
+        self.count("async:parked")
         match begin:
             case Refused(finish):
                 self._soon(partial(self._resume, parked, finish))
@@ -135,7 +134,7 @@ class ScriptProcess(Process):
     ) -> int:
         """`launch(f(), report_route, param)`: the script goes on at once; a report follows, exactly once."""
         report = partial(self._report, Launched(report_route, param, script, place))
-        self.count("launched")
+        self.count("async:launched")
         match begin:
             case Refused(finish):
                 self._soon(partial(report, finish))
@@ -194,12 +193,12 @@ class ScriptProcess(Process):
         parked = self.parked.pop(job, None)
         if parked is None:
             # Given up at the end of a drain: its transaction was answered there.
-            self.count("resume_lost")
+            self.count("async:resume_lost")
             return
         self._resume(parked, lambda context: finish(context, outcome))
 
     def _resume(self, parked: Parked, write: Callable[[Context], int]) -> None:
-        self.count("resumed")
+        self.count("async:resumed")
         self.variables.update(parked.variables)
         context = parked.context
         context.variables = self.variables
@@ -215,7 +214,7 @@ class ScriptProcess(Process):
 
     def _report(self, launched: Launched, write: Callable[[Context], int]) -> None:
         context = self.dummy_context()
-        self.count("reported")
+        self.count("async:reported")
         if not self._written(context, write, launched.place):
             context.rc = UNWRITABLE
         if launched.route is None:
@@ -230,7 +229,7 @@ class ScriptProcess(Process):
         try:
             context.rc = write(context)
         except Exception:
-            self.count("script_errors")
+            self.count("async:script_errors")
             log.exception("%s: the outcome could not be written", place)
             return False
         return True

@@ -83,7 +83,6 @@ class ServerTransactions:
         self._on_cancel = on_cancel
         self._on_unanswered = on_unanswered
         self._on_lost_send = on_lost_send
-        self._cells = {name: house.statistics.cell(f"tm:{name}") for name in TM_COUNTERS}
         self._table = TransactionTable()
         self._kept: dict[str, _Kept] = {}
         """One for each transaction in the table, by the same key."""
@@ -161,7 +160,7 @@ class ServerTransactions:
         )
         if code >= 200:
             kept.request = None
-            self._count(f"{code // 100}xx_transactions")
+            self._house.statistics.count(f"tm:{code // 100}xx_transactions")
         self._perform(self._table.reply(key, code, data, monotonic_now()) or [])
         return 1
 
@@ -186,7 +185,7 @@ class ServerTransactions:
         if ack_key is not None:
             kept.ack = fingerprint(ack_key)
             self._house.fingerprints.add(self._slot, kept.ack)
-        self._count("UAS_transactions")
+        self._house.statistics.count("tm:UAS_transactions")
         self._perform(self._table.create(key, invite, monotonic_now(), ack_key=ack_key))
 
     def _perform(self, told: Iterable[Tagged]) -> None:
@@ -247,10 +246,6 @@ class ServerTransactions:
     def _tick(self) -> None:
         self._timer, self._timer_at = None, float("inf")
         self._perform(self._table.tick(monotonic_now()))
-
-    def _count(self, name: str) -> None:
-        if name in self._cells:
-            self._house.statistics.add(self._cells[name])
 
 
 def to_tag(request: Request) -> str:

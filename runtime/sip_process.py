@@ -76,16 +76,13 @@ class SipProcess(ScriptProcess):
 
     def open(self) -> None:
         super().open()
-        statistics = self.house.statistics
-        self._core = {name: statistics.cell(f"core:{name}") for name in CORE_COUNTERS}
-        self._sl = {name: statistics.cell(f"sl:{name}") for name in SL_COUNTERS}
         self.transactions = ServerTransactions(
             self.house,
             self.slot,
             self.loop,
             on_cancel=self._on_cancelled,
             on_unanswered=self._on_unanswered,
-            on_lost_send=partial(self._count, "lost_sends"),
+            on_lost_send=partial(self.count, "core:lost_sends"),
         )
         for one in self.house.sockets:
             self.loop.add_reader(one.udp.fileno(), partial(self._receive, one))
@@ -132,17 +129,12 @@ class SipProcess(ScriptProcess):
         match parse(data):
             case Request() as request:
                 if not handed:
-                    self._count("rcv_requests")
-                origin = Origin(request, socket, source)
-                wrong = unfit_target(request.ruri)
-                if wrong is None:
-                    self._on_request(origin)
-                else:
-                    self._refuse(origin, source, *wrong)
+                    self.count("core:rcv_requests")
+                self._on_request(Origin(request, socket, source))
             case Reply():
                 # No transaction of this server sends requests yet, so a reply belongs to nobody here.
-                self._count("rcv_replies")
-                self._count("drop_replies")
+                self.count("core:rcv_replies")
+                self.count("core:drop_replies")
             case Bad(reason, answerable, status):
                 refused = None if answerable is None else Origin(answerable, socket, source)
                 self._refuse(refused, source, status, reason)
@@ -151,7 +143,7 @@ class SipProcess(ScriptProcess):
 
     def _refuse(self, origin: Origin | None, source: Address, status: int, reason: str) -> None:
         """Count what is no proper message, and say so to its sender where the RFC allows an answer."""
-        self._count("bad_messages")
+        self.count("core:bad_messages")
         log.info("from %s:%d: %s", source.host, source.port, reason)
         if origin is not None:
             self._reply_stateless(origin, status, reason)
@@ -162,7 +154,7 @@ class SipProcess(ScriptProcess):
         known = self.transactions.receive(request, key)
         if known is not None:
             if request.method != "ACK":
-                self._count("retransmissions")
+                self.count("core:retransmissions")
             if not known:
                 return None
         elif request.method == "CANCEL" and invite_key(request) in self.transactions:
@@ -170,8 +162,12 @@ class SipProcess(ScriptProcess):
         elif self._hand_over(self._owner_of(request, key), origin):
             return None
         elif request.method == "ACK" and request.to.tag == to_tag(request):
-            self._count_sl("received_ACKs")  # of a reply that was sent without a transaction
+            self.count("sl:received_ACKs")  # of a reply that was sent without a transaction
             return None
+        # Only of what is new: a copy of a request that was taken needs no second look.
+        wrong = unfit_target(request.ruri)
+        if wrong is not None:
+            return self._refuse(origin, origin.source, *wrong)
         if self.draining:
             return self._reply_stateless(origin, 503, "Service Unavailable")
         return self._run_request(origin)
@@ -185,7 +181,7 @@ class SipProcess(ScriptProcess):
             request, source=origin.source, socket=origin.socket.index, ruri=request.ruri, variables=self.variables
         )
         if not self.run_route(context, route):
-            self._count("err_requests")
+            self.count("core:err_requests")
             self._end(context, succeeded=False)
 
     # Owners.
@@ -210,7 +206,7 @@ class SipProcess(ScriptProcess):
         body = msgpack.packb([origin.socket.index, source.host, source.port, origin.request.raw])
         if not self.node.post(peer, _HANDOVER, body):
             return False
-        self._count("handed_over")
+        self.count("core:handed_over")
         return True
 
     def _create(self, origin: Origin, key: str) -> bool:
@@ -302,9 +298,9 @@ class SipProcess(ScriptProcess):
             headers=tuple(headers),
             server=self.house.settings.server_header,
         )
-        self._count_sl("sent_replies")
+        self.count("sl:sent_replies")
         if not origin.socket.send(data, source if to_source else reply_target(request, source)):
-            self._count("lost_sends")
+            self.count("core:lost_sends")
 
     # Parking.
 
@@ -337,9 +333,3 @@ class SipProcess(ScriptProcess):
             self.send_reply(context, 500, "Server Internal Error")
         elif key is not None and key not in self._jobs and self.transactions.is_cancelled(key):
             self.transactions.reply(key, 487, "Request Terminated")
-
-    def _count(self, name: str) -> None:
-        self.house.statistics.add(self._core[name])
-
-    def _count_sl(self, name: str) -> None:
-        self.house.statistics.add(self._sl[name])

@@ -78,18 +78,15 @@ class Statistics:
         """From now on this process counts in row `slot`."""
         self._row = slot * MAX_COUNTERS
 
-    def cell(self, full_name: str) -> int:
-        """The place of a counter, for `add()`.
+    def count(self, full_name: str, amount: int = 1) -> None:
+        """Count, in this process's own row.
 
         Raises:
             KeyError: nobody declared it.
         """
-        return self._counters[full_name].index
-
-    def add(self, cell: int, amount: int = 1) -> None:
-        """Count, in this process's own row."""
+        cell = self._row + self._counters[full_name].index
         # Like a 64-bit counter everywhere: it wraps around, and never refuses.
-        self._cells[self._row + cell] = _wrapped(self._cells[self._row + cell] + amount)
+        self._cells[cell] = _wrapped(self._cells[cell] + amount)
 
     def find(self, name: str) -> list[str]:
         """Full names that `name` stands for: ``all``, ``group:``, ``group:name``, or a bare name in any group."""

@@ -31,7 +31,6 @@ class RuntimeModule(Module):
         """In the attendant, before any fork: declare statistics, check settings against the house."""
         self.house = house
         house.statistics.declare(self.group or self.name, self.counters)
-        self._cells = {name: house.statistics.cell(f"{self.group or self.name}:{name}") for name in self.counters}
 
     def enter(self, process: Process) -> None:
         """In each process, after the fork, before it is ready."""
@@ -39,4 +38,4 @@ class RuntimeModule(Module):
 
     def count(self, name: str, amount: int = 1) -> None:
         """Count one of this module's statistics."""
-        self.house.statistics.add(self._cells[name], amount)
+        self.house.statistics.count(f"{self.group or self.name}:{name}", amount)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable
@@ -73,10 +72,9 @@ class MiScript(RuntimeModule):
         if isinstance(call, ScriptFault):
             fault = _not_built(call)
             return Refused(lambda context: self._end(context, result, fault))
-        compat = str(self.settings["compat"])
 
         def finish(context: Context, outcome: Outcome) -> int:
-            return self._end(context, result, ending(outcome, compat))
+            return self._end(context, result, ending(outcome, self._compat))
 
         found = self.house.registry.find(call.method)
         return JobRequest(
@@ -92,12 +90,16 @@ class MiScript(RuntimeModule):
     def _pretty(self) -> bool:
         return bool(self.settings["pretty_printing"])
 
+    @property
+    def _compat(self) -> str:
+        return str(self.settings["compat"])
+
     def _call(self, c: Context, command: str, names: Ref | None, values: Ref | None) -> Call | ScriptFault:
         call = script_call(
             command,
             names.all(c) if names else None,
             values.all(c) if values else None,
-            compat=str(self.settings["compat"]),
+            compat=self._compat,
         )
         if isinstance(call, Call) and call.warning:
             log.warning("%s", call.warning)
@@ -106,14 +108,13 @@ class MiScript(RuntimeModule):
     def _run_here(self, call: Call) -> Ending:
         started = time.monotonic()
         timeout_s = float(self.settings["timeout"])
-        compat = str(self.settings["compat"])
         answer = self.process.executor.perform(call, pretty=self._pretty)
         if not isinstance(answer, Answered | Fault):
             try:
                 answer = self.process.block_on(_waited(answer), timeout_s)
             except TimeoutError:
-                return ending(TimedOut(timeout_s), compat)
-        return ending_of(answer, time.monotonic() - started, str(self.process.peer), compat)
+                return ending(TimedOut(timeout_s), self._compat)
+        return ending_of(answer, time.monotonic() - started, str(self.process.peer), self._compat)
 
     def _end(self, c: Context, result: Ref | None, end: Ending) -> int:
         """Write an ending into the context: the story, the variable, and `$rc` as the function's return code."""
@@ -137,4 +138,4 @@ def _not_built(fault: ScriptFault) -> Ending:
 
 
 async def _waited(answer: Awaitable[Answered | Fault]) -> Answered | Fault:
-    return await asyncio.ensure_future(answer)
+    return await answer
