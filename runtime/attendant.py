@@ -35,7 +35,7 @@ from runtime.worker_process import WorkerProcess
 from workers.birth import Child
 from workers.jobs import Peer
 from workers.loads import LoadBoard
-from workers.pool import ProcessTree, Role
+from workers.tree import ProcessTree, Role
 from workers.tree_events import Died, Draining, Event, GaveUp, Ready, Restarting, Started, Stopped
 
 log = logging.getLogger("layby.attendant")

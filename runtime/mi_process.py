@@ -23,7 +23,7 @@ from runtime.script_process import ScriptProcess
 from runtime.settings import SettingsError, parse_listen
 from runtime.store import StoreError
 from workers.jobs import Peer, TimedOut
-from workers.pool import BootFailure
+from workers.tree import BootFailure
 
 log = logging.getLogger("layby.mi")
 

@@ -6,7 +6,7 @@ see one cell newer than another but never half a number. (``struct.pack_into`` w
 byte by byte.) Two origins that look at the same moment can still choose the same worker: the board makes that rare.
 
 Layout, in doubles, for ``n`` slots: ``n`` rows of ``n`` outstanding, ``n`` expected seconds, progressed_at, jobs_done,
-running, paused, draining, quick_at; then ``n`` times waiting.
+running, paused, draining, quick_at, kill_at; then ``n`` times waiting.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterable
 
 from workers.policy import Load
 
-_OWN = 6
-_PROGRESSED_AT, _JOBS_DONE, _RUNNING, _PAUSED, _DRAINING, _QUICK_AT = 0, 1, 2, 3, 4, 5
+_OWN = 7
+_PROGRESSED_AT, _JOBS_DONE, _RUNNING, _PAUSED, _DRAINING, _QUICK_AT, _KILL_AT = range(_OWN)
 _DOUBLE = struct.calcsize("@d")
 
 
@@ -80,6 +80,10 @@ class LoadBoard:
         """Worker: tell that it just ran a quick job."""
         self._cells[self._own_at(worker) + _QUICK_AT] = now
 
+    def kill_from(self, worker: int, moment: float) -> None:
+        """Worker: tell from when on it is to be killed (CLOCK_MONOTONIC seconds); 0.0 takes that back."""
+        self._cells[self._own_at(worker) + _KILL_AT] = moment
+
     def pause(self, worker: int, paused: bool) -> None:
         """Worker: tell whether it holds ordinary jobs back."""
         self._cells[self._own_at(worker) + _PAUSED] = paused
@@ -99,7 +103,7 @@ class LoadBoard:
             outstanding -= row[besides]
             expected_s -= row[slots + besides]  # exact: expected seconds come in whole grains
         own = 2 * slots
-        progressed_at, _, _, paused, draining, quick_at = row[own:]
+        progressed_at, _, _, paused, draining, quick_at, _ = row[own:]
         return Load(worker, int(outstanding), expected_s, progressed_at, paused != 0.0, draining != 0.0, quick_at)
 
     def loads(self) -> list[Load]:
@@ -121,6 +125,10 @@ class LoadBoard:
     def running(self, worker: int) -> bool:
         """Whether a worker says that it runs a job now."""
         return self._cells[self._own_at(worker) + _RUNNING] != 0.0
+
+    def kill_at(self, worker: int) -> float:
+        """From when on a worker is to be killed, because a job of its is past its deadline; 0.0 for never."""
+        return self._cells[self._own_at(worker) + _KILL_AT]
 
     # -- the attendant --------------------------------------------------------------------------------------------
 

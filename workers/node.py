@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from workers.attachment import AT_ONCE, Attachment
-from workers.client import Client, Settled
 from workers.endpoint import Endpoint
 from workers.jobs import JobId, Outcome, Peer
 from workers.loads import LoadBoard
+from workers.origin import Origin, Settled
 from workers.policy import DEFAULT_LIMITS, Limits
 from workers.stimuli import JobView
 from workers.wire import (
@@ -105,7 +105,7 @@ class Node:
         self._limits = limits
         self._on_letter = on_letter
         self._endpoint = Endpoint(me, folder, limits.max_frame_bytes)
-        self._client = Client(me, slot, board, limits=limits, send=self._endpoint.send, counters=self.counters)
+        self._origin = Origin(me, slot, board, limits=limits, send=self._endpoint.send, counters=self.counters)
         self._worker = Worker(
             me,
             slot,
@@ -133,7 +133,7 @@ class Node:
         self._attachment = Attachment(self._fd, self.on_readable, self._turn, self.next_deadline)
         now = time.monotonic()
         board.progress(slot, now)
-        self._client.worker_up(me, slot, executes, now)
+        self._origin.worker_up(me, slot, executes, now)
 
     # -- who is there ---------------------------------------------------------------------------------------------
 
@@ -149,10 +149,10 @@ class Node:
         self._peers[peer] = (slot, executes)
         self._known[peer.name, peer.incarnation] = peer
         self._by_slot[slot] = peer
-        self._client.worker_up(peer, slot, executes, time.monotonic())
+        self._origin.worker_up(peer, slot, executes, time.monotonic())
         self._wake()
 
-    def peer_down(self, peer: Peer) -> None:
+    def peer_down(self, peer: Peer, reason: str = "") -> None:
         """A process is dead: its jobs are WorkerLost, or run elsewhere where they are idempotent."""
         if peer == self.me or self._closed:
             return
@@ -161,7 +161,7 @@ class Node:
         self._known.pop((peer.name, peer.incarnation), None)
         if slot is not None and self._by_slot.get(slot) == peer:
             del self._by_slot[slot]
-        self._client.worker_down(peer, time.monotonic())
+        self._origin.worker_down(peer, time.monotonic())
         self._worker.origin_down(peer)
         self._endpoint.disconnect(peer)
         self._wake()
@@ -210,7 +210,7 @@ class Node:
         """
         if self._closed:
             raise RuntimeError(f"{self.me} is closed")
-        job = self._client.submit(
+        job = self._origin.submit(
             handler,
             payload,
             label=label,
@@ -273,21 +273,21 @@ class Node:
         """
         if self._closed:
             return False
-        cancelled = self._client.cancel(job, clean(reason), time.monotonic())
+        cancelled = self._origin.cancel(job, clean(reason), time.monotonic())
         self._wake()
         return cancelled
 
     def expected_s(self, label: str) -> float:
         """How long a job of that label is expected to occupy its worker, in seconds, by what was seen of it here."""
-        return self._client.expected_s(label)
+        return self._origin.expected_s(label)
 
     def jobs(self) -> list[JobView]:
         """The unsettled jobs of this process, oldest first."""
-        return self._client.jobs(time.monotonic())
+        return self._origin.jobs(time.monotonic())
 
     def pending(self) -> int:
         """Jobs of ours whose callers have not been told, and jobs that we execute."""
-        return self._client.pending() + len(self._worker)
+        return self._origin.pending() + len(self._worker)
 
     # -- letters --------------------------------------------------------------------------------------------------
 
@@ -341,7 +341,7 @@ class Node:
         if self._paused or self._closed:
             return
         self._board.pause(self._slot, False)
-        self._client.resume()
+        self._origin.resume()
         self._nudge()
         self._wake()
 
@@ -366,7 +366,7 @@ class Node:
             return None
         if self._has_more():
             return AT_ONCE
-        deadlines = (self._client.next_deadline(), self._worker.next_deadline())
+        deadlines = (self._origin.next_deadline(), self._worker.next_deadline())
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _has_more(self) -> bool:
@@ -374,7 +374,7 @@ class Node:
         return (
             endpoint.unsent
             or bool(endpoint.to_myself)
-            or self._client.deliverable()
+            or self._origin.deliverable()
             or bool(self._letters and not self._paused)
             or self._worker.runnable(bool(self._paused))
             or self._may_have_frames
@@ -386,9 +386,9 @@ class Node:
         if self._may_have_frames:
             self._receive(now)
         self._hear_myself(now)
-        self._client.tick(now)
+        self._origin.tick(now)
         self._worker.beat(now)
-        self._client.deliver(self._is_paused)
+        self._origin.deliver(self._is_paused)
         self._read_letters()
         if self._closed:
             return
@@ -427,15 +427,15 @@ class Node:
     def _hear(self, sender: Peer, word: Word, now: float) -> None:
         match word:
             case Answer():
-                self._client.answered(sender, word, now)
+                self._origin.answered(sender, word, now)
             case Dispatch():
                 self._accept(sender, word)
             case Later(serial):
-                self._client.answers_later(sender, serial, now)
+                self._origin.answers_later(sender, serial, now)
             case Withdraw(serial):
                 self._worker.withdraw(JobId(sender, serial))
             case Idle():
-                self._client.room_made(now)
+                self._origin.room_made(now)
             case Letter(topic, body):
                 self._letters.append((topic, sender, body))
 
@@ -480,7 +480,7 @@ class Node:
         """From now on every `submit` is Rejected; what was accepted may end. Others stop sending ordinary jobs here,
         unless every worker drains.
         """
-        self._client.drain(clean(reason))
+        self._origin.drain(clean(reason))
         self._board.drain(self._slot)
 
     def close(self) -> None:
@@ -492,9 +492,9 @@ class Node:
         if self._closing:
             return
         self._closing = True
-        self._client.close("shutdown", time.monotonic())
+        self._origin.close("shutdown", time.monotonic())
         self._closed = True
-        self._client.deliver_all()
+        self._origin.deliver_all()
         self._worker.close()
         self.detach()
         self._endpoint.close()

@@ -344,7 +344,7 @@ def test_killing_workers_under_load_loses_no_caller(attendant: Attendant) -> Non
             else:
                 assert outcome == WorkerLost(victim.peer)
                 assert number % 2, "an idempotent job is not lost with its first worker"
-    node._client.check()
+    node._origin.check()
     attendant.until(lambda: all(load.outstanding == 0 for load in attendant.board.loads()))
 
 

@@ -23,7 +23,7 @@ PREAMBLE = """
 import gc, json, logging, os, select, signal, sys, time
 from dataclasses import asdict
 from workers.control import AttendantGone, Drain, PeerDown, PeerUp, Tell
-from workers.pool import BootFailure, ProcessTree, RestartPolicy, Role
+from workers.tree import BootFailure, ProcessTree, RestartPolicy, Role
 
 def say(**words):
     words["at"] = time.monotonic()

@@ -175,7 +175,7 @@ def test_each_caller_gets_its_own_answer(house: House, pair: tuple[Node, Node]) 
     jobs = {told.submit(sip, "echo", b"%d" % number): b"echo %d" % number for number in range(2000)}
     house.until(lambda: len(told.outcomes) == 2000)
     assert {job: outcome.payload for job, outcome in told.outcomes.items()} == jobs
-    sip._client.check()
+    sip._origin.check()
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_a_lost_job_is_settled_at_its_deadline_all_the_same(house: House, caplog
     sip = house.add("sip-1")
     told = Told()
     job = told.submit(sip, "echo", timeout_s=0.02)
-    del sip._client._dispatcher._entries[job.serial]
+    del sip._origin._dispatcher._entries[job.serial]
     house.until(lambda: told.outcomes)
     assert told.outcomes == {job: TimedOut(0.0)}
     assert sip.counters["lost_jobs"] == 1
@@ -743,7 +743,7 @@ def test_a_closing_worker_gives_back_what_it_has_not_begun(house: House) -> None
     closing.pause()
     unrun = told.submit(sip, "echo", label="fresh")
     house.board.pause(1, False)  # it was sent just before the others could see the pause
-    sip._client._loads_at = float("-inf")
+    sip._origin._loads_at = float("-inf")
     house.until(lambda: closing.pending() == 2)
     closing.close()
     house.until(lambda: awaiting in told.outcomes)

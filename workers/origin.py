@@ -63,7 +63,7 @@ class _Waiter(NamedTuple):
     through_pause: bool
 
 
-class Client:
+class Origin:
     """The jobs of this process.
 
     Args:
