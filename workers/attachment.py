@@ -12,8 +12,7 @@ import math
 import time
 from collections.abc import Callable
 
-AT_ONCE = 0.0
-"""What ``next_deadline`` answers when there is more to do now."""
+from workers.node import AT_ONCE
 
 
 class Attachment:
@@ -23,7 +22,8 @@ class Attachment:
         fd: the descriptor that is readable when there is something to do.
         on_readable: called with the time (CLOCK_MONOTONIC seconds) when the descriptor is.
         turn: called with the time when it was asked for by `wake` or by ``next_deadline``.
-        next_deadline: when to call ``turn`` without the descriptor; `AT_ONCE` when there is more to do, else None.
+        next_deadline: when to call ``turn`` without the descriptor; `AT_ONCE` when there is more to do,
+            else None.
     """
 
     def __init__(

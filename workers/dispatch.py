@@ -1,7 +1,7 @@
 """Who runs what, and when: the origin's table of its own jobs.
 
 `Dispatcher.handle(stimulus) -> [effect]` is the only thing that changes the state. It does no I/O, reads no clock and
-knows no socket; a stimulus brings the time and, where a job may be sent, the load that **other** origins put on the
+knows no socket; a stimulus brings the time and, where jobs may be sent, the load that **other** origins put on the
 workers (its own it knows exactly, and so several jobs given out in one go see each other).
 
 A job's life at its origin::
@@ -10,17 +10,19 @@ A job's life at its origin::
                      ^        |  \\-> settled, but still held by the worker -> (freed by its answer or its death)
                      \\-------/   its worker died and it is idempotent, or the worker gave it back unrun
 
-What does not fit that line: a directed job (``Job.to``) is never queued; it is sent at once or Rejected.
+What does not fit that line: a directed job (``Kind.to``) is never queued; it is sent at once or Rejected.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import assert_never
 
-from workers.jobs import Cancelled, Failed, Job, JobId, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
+from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 from workers.policy import DEFAULT_LIMITS, Limits, Load, Policy, Room, is_slow, least_expected
 from workers.stimuli import (
     Answered,
@@ -57,7 +59,27 @@ an empty worker reads as nothing, and equal workers as equal."""
 _MOST_RUNS = 2
 """An idempotent job may run a second time. Not a third: it may be what kills its workers."""
 
-_SLACK = 64
+
+@dataclass(slots=True, eq=False)
+class _Usual:
+    """What jobs of one label usually take."""
+
+    usual_s: float | None = None
+    expected_s: float = 0.0
+    """The same in whole grains; what is reckoned with."""
+
+    def learn(self, occupied_s: float) -> None:
+        sample = 0.0 if occupied_s <= 0.0 else occupied_s if occupied_s > _LEAST_S else _LEAST_S
+        if self.usual_s is None:
+            self.usual_s = sample
+            return
+        self.usual_s += _NEW_WEIGHT * (sample - self.usual_s)
+        if sample == 0.0 and self.usual_s < _LEAST_S:
+            self.usual_s = 0.0  # a label that turned to answering later would otherwise never reach nothing
+
+    def settle(self) -> None:
+        if self.usual_s is not None:
+            self.expected_s = _whole_grains(self.usual_s)
 
 
 @dataclass(slots=True, eq=False)
@@ -73,19 +95,10 @@ class _Hands:
     expected_s: float = 0.0
 
     def take(self, entry: _Entry, expected_s: float) -> None:
-        self.jobs[entry.job.id.serial] = entry
+        self.jobs[entry.job.serial] = entry
         self.expected_s += expected_s
         entry.hands, entry.expected_s = self, expected_s
         entry.runs += 1
-
-    def free(self, entry: _Entry) -> None:
-        del self.jobs[entry.job.id.serial]
-        self.lighten(entry)
-        entry.hands = None
-
-    def lighten(self, entry: _Entry) -> None:
-        self.expected_s -= entry.expected_s
-        entry.expected_s = 0.0
 
     def occupy(self) -> Occupy:
         return Occupy(self.slot, len(self.jobs), self.expected_s)
@@ -101,6 +114,40 @@ class _Entry:
     expected_s: float = 0.0
     runs: int = 0
     settled: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """The jobs of one kind that wait, by serial and in that order.
+
+    One lane per kind, because whether a label is slow is learnt while its jobs wait, and a slow job that waits for its
+    turn must hold no quick one up. An OrderedDict, because jobs leave at the front and, when they end while they wait,
+    anywhere.
+    """
+
+    kind: Kind
+    usual: _Usual
+    entries: OrderedDict[int, _Entry] = field(default_factory=OrderedDict)
+
+    def claim(self) -> tuple[int, int]:
+        """What goes first: the least of these among the lanes."""
+        return (-self.kind.priority, next(iter(self.entries)))
+
+    def run_before(self, claim: tuple[int, int]) -> int:
+        """How many jobs at the front go before that claim of another lane."""
+        if -self.kind.priority != claim[0]:
+            return len(self.entries)
+        run = 0
+        for serial in self.entries:
+            if serial > claim[1]:
+                break
+            run += 1
+        return run
+
+    def put_back(self, entries: Iterable[_Entry]) -> None:
+        """Jobs that come back go before everything that was submitted after them."""
+        self.entries.update((entry.job.serial, entry) for entry in entries)
+        self.entries = OrderedDict(sorted(self.entries.items()))
 
 
 def _whole_grains(seconds: float) -> float:
@@ -129,22 +176,20 @@ class Dispatcher:
         self._limits = limits
         self._policy = policy
         self._turn = turn
-        # Every job that is queued or that a worker holds: exactly one of the two (invariant 6).
-        self._entries: dict[int, _Entry] = {}
+        # Every job that is queued stands in exactly one lane, and every one that a worker holds in exactly one pair of
+        # hands; none in both (invariant 6). No lane is empty.
+        self._lanes: dict[Kind, _Lane] = {}
         self._workers: dict[Peer, _Hands] = {}
         # name -> the newest incarnation known to be dead. A word from one at or below it changes nothing.
         self._dead: dict[str, int] = {}
-        # label -> heap of (-priority, serial). One queue per label, because whether a label is slow is learnt while its
-        # jobs wait, and a slow job that waits for its turn must hold no quick one up. Labels are few: they name
-        # commands. Jobs that ended while queued are skipped when they surface.
-        self._queues: dict[str, list[tuple[int, int]]] = {}
         self._waiting = 0
         self._waiting_told = 0
-        self._usual_s: dict[str, float] = {}
-        self._expected_s: dict[str, float] = {}
+        self._usual: dict[str, _Usual] = {}
         self._unknown_s = _whole_grains(limits.unknown_s)
+        self._newest = 0
+        """Serials only grow, which is how it is known that each is new."""
         self._refusing: str | None = None
-        # The look at the loads with which the waiting found no room, until something of ours changes.
+        # The look at the loads with which the waiting found no room, until something of ours changes or a lane begins.
         self._full_for: Loads | None = None
         self.late = 0
         """Words that came too late to change anything: of the dead, of settled jobs, or twice."""
@@ -163,18 +208,18 @@ class Dispatcher:
                 return self._on_submitted(stimulus)
             case Answered():
                 return self._on_answered(stimulus)
-            case AnswersLater(worker, job):
-                return self._on_answers_later(worker, job)
-            case RoomMade(now, loads):
-                return self._fill(now, loads)
-            case DeadlinePassed(job):
-                return self._end_early(job, None)
-            case CancelAsked(job, reason):
-                return self._end_early(job, Cancelled(reason))
+            case RoomMade():
+                return self._fill(stimulus.now, stimulus.loads)
+            case AnswersLater(worker, serial):
+                return self._on_answers_later(worker, serial)
+            case DeadlinePassed(serial):
+                return self._end_early(serial, None)
+            case CancelAsked(serial, reason):
+                return self._end_early(serial, Cancelled(reason))
             case WorkerUp():
                 return self._on_worker_up(stimulus)
-            case WorkerDown(worker, now, loads):
-                return self._write_off(worker, now) + self._fill(now, loads)
+            case WorkerDown():
+                return self._on_worker_down(stimulus)
             case DrainAsked(reason):
                 self._refusing = reason
                 return []
@@ -186,117 +231,159 @@ class Dispatcher:
     # -- what is asked of us ------------------------------------------------------------------------------------
 
     def _on_submitted(self, stimulus: Submitted) -> list[Effect]:
-        job, now = stimulus.job, stimulus.now
-        if (job.id.origin is not self._me and job.id.origin != self._me) or job.id.serial in self._entries:
-            raise ValueError(f"{job.id} is not a new job of {self._me}")
-        if self._refusing is not None:
-            return [Settle(job.id, Rejected(self._refusing))]
-        if job.to is not None:
-            return self._send_directed(job, job.to, now)
-        entry = _Entry(job, now)
-        if not self._waiting:
-            # The common case, kept off the heap: nobody waits, so nobody is overtaken.
-            expected_s = self._expected(job.label)
-            rooms = self._rooms(now, stimulus.loads)
-            reserve = self._reserves(expected_s, now, stimulus.loads)
-            index = self._policy(expected_s, rooms, self._limits, reserve, self._turn)
-            if index is not None:
-                self._entries[job.id.serial] = entry
-                hands = self._workers[rooms[index].worker]
-                return self._give(entry, hands, expected_s)
-        known_full = stimulus.loads is self._full_for
+        now, loads = stimulus.now, stimulus.loads
         effects: list[Effect] = []
-        if self._waiting >= self._limits.max_queued:
-            effects = [] if known_full else self._fill(now, stimulus.loads)
-            if self._waiting >= self._limits.max_queued:
-                return [*effects, Settle(job.id, Rejected("queue is full"))]
-        self._entries[job.id.serial] = entry
-        overtakes_nobody = self._queue(entry)
-        if overtakes_nobody and known_full:
-            return self._tell_waiting()
-        return effects + self._fill(now, stimulus.loads)
+        rejected: list[tuple[int, Outcome]] = []
+        room = self._room_to_wait(stimulus.elsewhere)
+        lane: _Lane | None = None
+        for job in stimulus.jobs:
+            self._check_new(job)
+            if self._refusing is not None:
+                rejected.append((job.serial, Rejected(self._refusing)))
+            elif job.kind.to is not None:
+                effects += self._send_directed(job, job.kind.to, now)
+            else:
+                if self._waiting >= room:
+                    effects += self._fill_anew(now, loads)
+                    lane = None  # it may have been emptied, and then it is gone
+                    if self._waiting >= room:
+                        rejected.append((job.serial, Rejected("queue is full")))
+                        continue
+                if lane is None or lane.kind is not job.kind:
+                    lane = self._lane(job.kind)
+                lane.entries[job.serial] = _Entry(job, now)
+                self._waiting += 1
+        effects += self._fill_anew(now, loads)
+        return [*effects, Settle(rejected)] if rejected else effects
+
+    def _check_new(self, job: Job) -> None:
+        if job.origin is not self._me and job.origin != self._me:
+            raise ValueError(f"{job.id} is not a job of {self._me}")
+        if job.serial <= self._newest:
+            raise ValueError(f"{job.id} is not new")
+        self._newest = job.serial
+
+    def _room_to_wait(self, elsewhere: int) -> int:
+        """How many jobs may wait here, when so many wait at other origins."""
+        return min(self._limits.max_queued, self._limits.max_pool_queued - elsewhere)
 
     def _send_directed(self, job: Job, to: Peer, now: float) -> list[Effect]:
         hands = self._workers.get(to)
         if hands is None or hands.closing:
-            return [Settle(job.id, Rejected(f"{to} is not there"))]
+            return [Settle([(job.serial, Rejected(f"{to} is not there"))])]
         if len(hands.jobs) >= self._limits.max_queued:
-            return [Settle(job.id, Rejected("queue is full"))]
-        entry = self._entries[job.id.serial] = _Entry(job, now)
-        return self._give(entry, hands, self._expected(job.label))
+            return [Settle([(job.serial, Rejected("queue is full"))])]
+        expected_s = self._expected(job.kind.label)
+        hands.take(_Entry(job, now), expected_s)
+        self._turn += 1
+        return [hands.occupy(), Send(hands.peer, [job], expected_s > 0.0)]
 
-    def _end_early(self, job: JobId, outcome: Cancelled | None) -> list[Effect]:
-        entry = self._entries.get(job.serial) if job.origin == self._me else None
-        if entry is None or entry.settled:
-            return []
-        settle = Settle(entry.job.id, outcome or _timed_out(entry))
-        if entry.hands is None:
-            del self._entries[job.serial]
-            self._waiting -= 1
-            self._sweep()
-            return [*self._tell_waiting(), settle]
-        # Its worker may be running it: the load stays on the board until the worker answers or dies.
-        entry.settled = True
-        return [settle, SendCancel(entry.hands.peer, entry.job.id)]
+    def _end_early(self, serial: int, outcome: Cancelled | None) -> list[Effect]:
+        for lane in self._lanes.values():
+            if serial in lane.entries:
+                return self._end_waiting(lane, serial, outcome)
+        for hands in self._workers.values():
+            entry = hands.jobs.get(serial)
+            if entry is not None and not entry.settled:
+                # Its worker may be running it: the load stays on the board until the worker answers or dies.
+                entry.settled = True
+                return [Settle([(serial, outcome or _timed_out(entry))]), SendCancel(hands.peer, serial)]
+        return []
+
+    def _end_waiting(self, lane: _Lane, serial: int, outcome: Cancelled | None) -> list[Effect]:
+        entry = lane.entries.pop(serial)
+        self._waiting -= 1
+        if not lane.entries:
+            del self._lanes[lane.kind]
+        return [*self._tell_waiting(), Settle([(serial, outcome or _timed_out(entry))])]
 
     def _on_closing(self, reason: str) -> list[Effect]:
         self._refusing = reason
-        ended = [self._end_early(entry.job.id, Cancelled(reason)) for entry in list(self._entries.values())]
-        return [effect for effects in ended for effect in effects]
+        waiting = [serial for lane in self._lanes.values() for serial in lane.entries]
+        held = [(hands, entry) for hands in self._workers.values() for entry in hands.jobs.values()]
+        unsettled = [(hands.peer, entry) for hands, entry in held if not entry.settled]
+        for _, entry in unsettled:
+            entry.settled = True
+        self._lanes.clear()
+        self._waiting = 0
+        serials = sorted([*waiting, *[entry.job.serial for _, entry in unsettled]])
+        settle: list[Effect] = [Settle([(serial, Cancelled(reason)) for serial in serials])] if serials else []
+        return [*self._tell_waiting(), *settle, *[SendCancel(peer, entry.job.serial) for peer, entry in unsettled]]
 
     # -- what workers say ---------------------------------------------------------------------------------------
 
     def _on_answered(self, stimulus: Answered) -> list[Effect]:
-        entry = self._held(stimulus.worker, stimulus.job)
-        if entry is None or entry.hands is None:
-            self.late += 1
+        hands = self._workers.get(stimulus.worker)
+        if hands is None:
+            self.late += len(stimulus.answers)
             return []
-        self._full_for = None
-        hands = entry.hands
-        hands.free(entry)
-        outcome = stimulus.outcome
-        if outcome is None:
-            return [hands.occupy(), *self._take_back(entry, hands, stimulus.now)]
-        if isinstance(outcome, Returned | Failed):
-            self._learn(entry.job.label, stimulus.occupied_s)
-        return [hands.occupy(), *self._end(entry, outcome)]
-
-    def _on_answers_later(self, worker: Peer, job: JobId) -> list[Effect]:
-        entry = self._held(worker, job)
-        if entry is None or entry.hands is None:
-            self.late += 1
+        outcomes: list[tuple[int, Outcome]] = []
+        back: list[_Entry] = []
+        freed_s, label, usual = 0.0, None, None
+        freed = 0
+        for serial, outcome, occupied_s in stimulus.answers:
+            entry = hands.jobs.pop(serial, None)
+            if entry is None:
+                self.late += 1
+                continue
+            freed += 1
+            freed_s += entry.expected_s
+            if type(outcome) is Returned or type(outcome) is Failed:
+                if usual is None or entry.job.kind.label != label:
+                    if usual is not None:
+                        usual.settle()
+                    label = entry.job.kind.label
+                    usual = self._usual_of(label)
+                usual.learn(occupied_s)
+            if outcome is None:
+                back.append(entry)
+            elif entry.settled:
+                self.late += 1
+            else:
+                outcomes.append((serial, _timed_out(entry) if type(outcome) is TimedOut else outcome))
+        if not freed:
             return []
+        if usual is not None:
+            usual.settle()
+        hands.expected_s -= freed_s
         self._full_for = None
-        entry.hands.lighten(entry)
-        self._learn(entry.job.label, 0.0)
-        return [entry.hands.occupy()]
+        outcomes += self._take_back(back, hands, stimulus.now)
+        return [hands.occupy(), Settle(outcomes)] if outcomes else [hands.occupy()]
 
-    def _held(self, worker: Peer, job: JobId) -> _Entry | None:
-        """The entry, if that very worker holds it for this very incarnation of us (invariant 8)."""
+    def _on_answers_later(self, worker: Peer, serial: int) -> list[Effect]:
         hands = self._workers.get(worker)
-        if hands is None or (job.origin is not self._me and job.origin != self._me):
-            return None
-        return hands.jobs.get(job.serial)
+        entry = None if hands is None else hands.jobs.get(serial)
+        if hands is None or entry is None:
+            self.late += 1
+            return []
+        self._full_for = None
+        hands.expected_s -= entry.expected_s
+        entry.expected_s = 0.0
+        usual = self._usual_of(entry.job.kind.label)
+        usual.learn(0.0)
+        usual.settle()
+        return [hands.occupy()]
 
-    def _take_back(self, entry: _Entry, hands: _Hands, now: float) -> list[Effect]:
-        """A closing worker gives a job back unrun, so that it may run elsewhere even if it is not idempotent."""
+    def _take_back(self, entries: list[_Entry], hands: _Hands, now: float) -> list[tuple[int, Outcome]]:
+        """A closing worker gives jobs back unrun, so that they may run elsewhere even if they are not idempotent."""
+        if not entries:
+            return []
         # It would only give back the next one as well; its death will be told soon.
         hands.closing = True
-        entry.runs -= 1
-        if entry.settled or now >= entry.job.deadline:
-            return self._end(entry, _timed_out(entry))
-        if entry.job.to is not None:
-            return self._end(entry, Rejected(f"{hands.peer} is closing"))
-        self._queue(entry)
-        return []
-
-    def _end(self, entry: _Entry, outcome: Outcome) -> list[Effect]:
-        """Forget a job that no worker holds any more; whoever waits is told, unless that is done."""
-        del self._entries[entry.job.id.serial]
-        if entry.settled:
-            self.late += 1
-            return []
-        return [Settle(entry.job.id, _timed_out(entry) if isinstance(outcome, TimedOut) else outcome)]
+        outcomes: list[tuple[int, Outcome]] = []
+        back = []
+        for entry in entries:
+            entry.runs -= 1
+            if entry.settled:
+                self.late += 1
+            elif now >= entry.job.deadline:
+                outcomes.append((entry.job.serial, _timed_out(entry)))
+            elif entry.job.kind.to is not None:
+                outcomes.append((entry.job.serial, Rejected(f"{hands.peer} is closing")))
+            else:
+                back.append(entry)
+        self._put_back(back)
+        return outcomes
 
     # -- who comes and goes -------------------------------------------------------------------------------------
 
@@ -309,95 +396,136 @@ class Dispatcher:
             if other.incarnation > peer.incarnation:
                 return []
             # One name lives one life at a time: the new one tells of the old one's death.
-            effects += self._write_off(other, stimulus.now)
+            effects += self._write_off(other, f"{peer} took its place", stimulus.now)
         self._workers[peer] = _Hands(peer, stimulus.slot, stimulus.executes, peer == self._me)
         return effects + self._fill(stimulus.now, stimulus.loads)
 
-    def _write_off(self, peer: Peer, now: float) -> list[Effect]:
+    def _on_worker_down(self, stimulus: WorkerDown) -> list[Effect]:
+        effects = self._write_off(stimulus.worker, stimulus.reason, stimulus.now)
+        return effects + self._fill(stimulus.now, stimulus.loads)
+
+    def _write_off(self, peer: Peer, reason: str, now: float) -> list[Effect]:
         self._dead[peer.name] = max(peer.incarnation, self._dead.get(peer.name, 0))
         hands = self._workers.pop(peer, None)
         if hands is None:
             return []
+        again = [entry for entry in hands.jobs.values() if self._may_run_again(entry, now)]
+        # Not counted as late when settled before: the dead say nothing.
+        gone = set(map(id, again))
+        lost = [entry for entry in hands.jobs.values() if id(entry) not in gone and not entry.settled]
+        self._put_back(again)
         effects: list[Effect] = [Occupy(hands.slot, 0, 0.0)]
-        for entry in hands.jobs.values():
-            entry.hands, entry.expected_s = None, 0.0
-            if self._may_run_again(entry, now):
-                self._queue(entry)
-            else:
-                # Not counted as late when settled before: the dead say nothing.
-                del self._entries[entry.job.id.serial]
-                if not entry.settled:
-                    effects.append(Settle(entry.job.id, WorkerLost(peer)))
+        if lost:
+            effects.append(Settle([(entry.job.serial, WorkerLost(peer, reason)) for entry in lost]))
         return effects
 
     def _may_run_again(self, entry: _Entry, now: float) -> bool:
-        job = entry.job
-        wanted = not entry.settled and now < job.deadline
-        return wanted and job.idempotent and job.to is None and entry.runs < _MOST_RUNS
+        kind = entry.job.kind
+        wanted = not entry.settled and now < entry.job.deadline
+        return wanted and kind.idempotent and kind.to is None and entry.runs < _MOST_RUNS
+
+    def _put_back(self, entries: list[_Entry]) -> None:
+        for kind in {entry.job.kind: None for entry in entries}:
+            of_kind = [entry for entry in entries if entry.job.kind == kind]
+            for entry in of_kind:
+                entry.hands, entry.expected_s = None, 0.0
+            self._lane(kind).put_back(of_kind)
+        self._waiting += len(entries)
 
     # -- giving out ---------------------------------------------------------------------------------------------
 
-    def _queue(self, entry: _Entry) -> bool:
-        """Put a job into its queue; whether others stand there already who come first."""
-        queue = self._queues.setdefault(entry.job.label, [])
-        # By serial: a job that comes back goes before everything that was submitted after it.
-        heapq.heappush(queue, (-entry.job.priority, entry.job.id.serial))
-        self._waiting += 1
-        return queue[0][1] != entry.job.id.serial
+    def _lane(self, kind: Kind) -> _Lane:
+        lane = self._lanes.get(kind)
+        if lane is None:
+            lane = self._lanes[kind] = _Lane(kind, self._usual_of(kind.label))
+            self._full_for = None
+        return lane
+
+    def _fill_anew(self, now: float, loads: Loads) -> list[Effect]:
+        """`_fill`, unless nothing has changed since it found no room: whoever came since stands behind the others."""
+        if loads is self._full_for:
+            return self._tell_waiting()
+        return self._fill(now, loads)
 
     def _fill(self, now: float, loads: Loads) -> list[Effect]:
         """Give out waiting jobs while there is room, and tell how many are left."""
         if not self._waiting:
             return self._tell_waiting()
         rooms = self._rooms(now, loads)
-        sends: list[Effect] = []
-        touched: dict[Peer, _Hands] = {}
+        sends: dict[tuple[Peer, Kind], Send] = {}
         while self._waiting and (found := self._next_with_room(rooms, now, loads)) is not None:
-            entry, expected_s, room = found
-            heapq.heappop(self._queues[entry.job.label])
-            self._waiting -= 1
-            hands = touched[room.worker] = self._workers[room.worker]
-            sends.append(self._hand(entry, hands, expected_s))
-            room.outstanding += 1
-            room.expected_s += expected_s
-            room.open = room.open and room.outstanding < self._limits.max_outstanding
+            lane, shares = found
+            for room, share in zip(rooms, shares, strict=True):
+                if share:
+                    self._hand_over(lane, room, share, sends)
         self._full_for = loads if self._waiting else None
-        return [*[hands.occupy() for hands in touched.values()], *self._tell_waiting(), *sends]
+        touched = {send.worker: self._workers[send.worker] for send in sends.values()}
+        return [*[hands.occupy() for hands in touched.values()], *self._tell_waiting(), *sends.values()]
 
-    def _next_with_room(self, rooms: list[Room], now: float, loads: Loads) -> tuple[_Entry, float, Room] | None:
-        for _, serial in self._heads():
-            entry = self._entries[serial]
-            expected_s = self._expected(entry.job.label)
-            impatient = now - entry.submitted_at >= self._limits.patience_s
-            reserve = not impatient and self._reserves(expected_s, now, loads)
-            index = self._policy(expected_s, rooms, self._limits, reserve, self._turn)
-            if index is not None:
-                return entry, expected_s, rooms[index]
+    def _next_with_room(self, rooms: list[Room], now: float, loads: Loads) -> tuple[_Lane, Sequence[int]] | None:
+        """The next jobs that find room: their lane, and how many of them each room gets."""
+        for lane, run in self._runs():
+            expected_s = lane.usual.expected_s
+            shares = self._policy(expected_s, run, rooms, self._limits, self._reserves(lane, now, loads), self._turn)
+            if any(shares):
+                return lane, shares
         return None
 
-    def _reserves(self, expected_s: float, now: float, loads: Loads) -> bool:
+    def _runs(self) -> list[tuple[_Lane, int]]:
+        """The first of the quick lanes and the first of the slow ones, in the order of their claims.
+
+        With each, how many of its jobs may go at once: those that go before all of another lane. Slow ones go one at a
+        time.
+        """
+        if len(self._lanes) == 1:
+            [lane] = self._lanes.values()
+            return [(lane, 1 if self._is_slow(lane) else len(lane.entries))]
+        claims = sorted((lane.claim(), index, lane) for index, lane in enumerate(self._lanes.values()))
+        quick = [(claim, lane) for claim, _, lane in claims if not self._is_slow(lane)]
+        slow = [(claim, lane) for claim, _, lane in claims if self._is_slow(lane)][:1]
+        runs = [(claim, lane, 1) for claim, lane in slow]
+        if quick:
+            first, lane = quick[0]
+            others = [claim for claim, _ in quick[1:2] + slow if claim > first]
+            runs.append((first, lane, lane.run_before(min(others)) if others else len(lane.entries)))
+        return [(lane, run) for _, lane, run in sorted(runs, key=itemgetter(0))]
+
+    def _is_slow(self, lane: _Lane) -> bool:
+        return is_slow(lane.usual.expected_s, self._limits)
+
+    def _reserves(self, lane: _Lane, now: float, loads: Loads) -> bool:
         """Whether such a job must leave a worker free: it is slow, and there are quick jobs these days."""
-        if not is_slow(expected_s, self._limits):
+        if not self._is_slow(lane):
+            return False
+        first = next(iter(lane.entries.values()))
+        if now - first.submitted_at >= self._limits.patience_s:
             return False
         since = now - self._limits.quick_memory_s
         return any(load.quick_at > since for load in loads.values())
 
-    def _heads(self) -> list[tuple[int, int]]:
-        """The first of the quick jobs that wait and the first of the slow ones, in the order of their claims."""
-        heads: dict[bool, tuple[int, int]] = {}
-        empty = []
-        for label, queue in self._queues.items():
-            while queue and queue[0][1] not in self._entries:
-                heapq.heappop(queue)
-            if not queue:
-                empty.append(label)
-                continue
-            slow = is_slow(self._expected(label), self._limits)
-            if slow not in heads or queue[0] < heads[slow]:
-                heads[slow] = queue[0]
-        for label in empty:
-            del self._queues[label]
-        return sorted(heads.values())
+    def _hand_over(self, lane: _Lane, room: Room, share: int, sends: dict[tuple[Peer, Kind], Send]) -> None:
+        hands, expected_s = self._workers[room.worker], lane.usual.expected_s
+        pop, held = lane.entries.popitem, hands.jobs
+        jobs = []
+        for _ in range(share):
+            serial, entry = pop(last=False)
+            entry.hands, entry.expected_s = hands, expected_s
+            entry.runs += 1
+            held[serial] = entry
+            jobs.append(entry.job)
+        hands.expected_s += share * expected_s
+        room.outstanding += share
+        room.expected_s += share * expected_s
+        room.open = room.open and room.outstanding < self._limits.max_outstanding
+        self._waiting -= share
+        self._turn += share
+        send = sends.get((room.worker, lane.kind))
+        if send is None:
+            sends[room.worker, lane.kind] = Send(room.worker, jobs, expected_s > 0.0)
+        else:
+            sends[room.worker, lane.kind] = Send(room.worker, [*send.jobs, *jobs], send.weighed)
+        if not lane.entries:
+            del self._lanes[lane.kind]
 
     def _rooms(self, now: float, loads: Loads) -> list[Room]:
         rooms: list[Room] = []
@@ -419,47 +547,25 @@ class Dispatcher:
         usable = usable and outstanding < self._limits.max_outstanding
         return Room(hands.peer, outstanding, expected_s, still_s, usable, hands.myself)
 
-    def _hand(self, entry: _Entry, hands: _Hands, expected_s: float) -> Send:
-        self._turn += 1
-        hands.take(entry, expected_s)
-        return Send(hands.peer, entry.job, expected_s > 0.0)
-
-    def _give(self, entry: _Entry, hands: _Hands, expected_s: float) -> list[Effect]:
-        send = self._hand(entry, hands, expected_s)
-        return [hands.occupy(), send]
-
     def _tell_waiting(self) -> list[Effect]:
         if self._waiting == self._waiting_told:
             return []
         self._waiting_told = self._waiting
         return [Waiting(self._waiting)]
 
-    def _sweep(self) -> None:
-        """Keep jobs that ended while queued from piling up below the head of a queue."""
-        if sum(map(len, self._queues.values())) > 2 * self._waiting + _SLACK:
-            for queue in self._queues.values():
-                queue[:] = [place for place in queue if place[1] in self._entries]
-                heapq.heapify(queue)
-
     # -- running times ------------------------------------------------------------------------------------------
 
-    def _expected(self, label: str) -> float:
-        return self._expected_s.get(label, self._unknown_s)
-
-    def _learn(self, label: str, occupied_s: float) -> None:
-        sample = max(occupied_s, _LEAST_S) if occupied_s > 0.0 else 0.0
-        usual = self._usual_s.get(label)
+    def _usual_of(self, label: str) -> _Usual:
+        usual = self._usual.get(label)
         if usual is None:
-            if len(self._usual_s) >= self._limits.max_labels:
-                oldest = next(iter(self._usual_s))
-                del self._usual_s[oldest], self._expected_s[oldest]
-            usual = sample
-        else:
-            usual += _NEW_WEIGHT * (sample - usual)
-            if sample == 0.0 and usual < _LEAST_S:
-                usual = 0.0  # a label that turned to answering later would otherwise never reach nothing
-        self._usual_s[label] = usual
-        self._expected_s[label] = _whole_grains(usual)
+            if len(self._usual) >= self._limits.max_labels:
+                del self._usual[next(iter(self._usual))]
+            usual = self._usual[label] = _Usual(None, self._unknown_s)
+        return usual
+
+    def _expected(self, label: str) -> float:
+        usual = self._usual.get(label)
+        return self._unknown_s if usual is None else usual.expected_s
 
     # -- to look at ---------------------------------------------------------------------------------------------
 
@@ -467,6 +573,12 @@ class Dispatcher:
     def waiting(self) -> int:
         """How many jobs wait for room."""
         return self._waiting
+
+    def holds(self, worker: Peer, serial: int) -> bool:
+        """Whether that worker holds that job, and somebody still waits for it."""
+        hands = self._workers.get(worker)
+        entry = None if hands is None else hands.jobs.get(serial)
+        return entry is not None and not entry.settled
 
     def expected_s(self, label: str) -> float:
         """How long a job of that label is expected to occupy its worker, in seconds."""
@@ -477,30 +589,36 @@ class Dispatcher:
         return [
             JobView(
                 id=entry.job.id,
-                label=entry.job.label,
+                label=entry.job.kind.label,
                 state="queued" if entry.hands is None else "sent",
                 worker=None if entry.hands is None else entry.hands.peer,
                 age_s=now - entry.submitted_at,
                 remaining_s=entry.job.deadline - now,
             )
-            for entry in self._entries.values()
+            for _, entry in sorted(self._all().items())
             if not entry.settled
         ]
 
+    def _all(self) -> dict[int, _Entry]:
+        lanes = [lane.entries for lane in self._lanes.values()]
+        hands = [hands.jobs for hands in self._workers.values()]
+        return {serial: entry for entries in [*lanes, *hands] for serial, entry in entries.items()}
+
     def check(self) -> None:
         """Assert the conservation of jobs (invariant 6) and of load."""
-        queued = {serial for serial, entry in self._entries.items() if entry.hands is None}
+        lanes = list(self._lanes.values())
+        assert all(lane.entries for lane in lanes), "an empty lane"
+        assert all(kind is lane.kind or kind == lane.kind for kind, lane in self._lanes.items())
+        queued = [entry for lane in lanes for entry in lane.entries.values()]
         assert self._waiting == len(queued), "the waiting are miscounted"
-        assert not any(self._entries[serial].settled for serial in queued), "a settled job waits"
-        places = [serial for queue in self._queues.values() for _, serial in queue]
-        assert sorted(queued) == sorted(queued.intersection(places)), "a queued job stands in a queue"
-        assert len(queued) == sum(serial in queued for serial in places), "and only once"
-        assert len(places) <= 2 * self._waiting + _SLACK, "ended jobs pile up in the queues"
-        held = [serial for hands in self._workers.values() for serial in hands.jobs]
-        assert sorted(held) == sorted(self._entries.keys() - queued), "a sent job is held by exactly one worker"
+        assert all(entry.hands is None and not entry.settled for entry in queued), "sent or settled, and yet it waits"
+        assert all(list(lane.entries) == sorted(lane.entries) for lane in lanes), "a lane keeps its order"
+        assert all(entry.job.kind == lane.kind for lane in lanes for entry in lane.entries.values())
+        held = [entry for hands in self._workers.values() for entry in hands.jobs.values()]
+        assert len(self._all()) == len(queued) + len(held), "a job is in one place only"
         for peer, hands in self._workers.items():
             assert hands.peer == peer
-            assert all(self._entries[serial] is entry for serial, entry in hands.jobs.items())
+            assert all(entry.job.serial == serial for serial, entry in hands.jobs.items())
             assert all(entry.hands is hands for entry in hands.jobs.values())
             total = sum(entry.expected_s for entry in hands.jobs.values())
             assert hands.expected_s == total, "the load does not add up"

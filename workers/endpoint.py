@@ -1,22 +1,14 @@
-"""The sockets of one process: a PULL inbox that it binds, and a PUSH socket to each peer. No broker.
-
-High-water marks are off: ZeroMQ blocks or loses silently at them, and the senders' own credit bounds what is under
-way. Each incarnation has a fresh address, so nothing that was meant for a dead process reaches its successor.
-"""
+"""What one process has to say to others: words, put down per peer and sent as one frame each at the end of a turn."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
-import zmq
-
-from workers.jobs import Peer
-from workers.wire import OVERHEAD_BYTES, Word, encode, is_name, size_of
-
-_PARTING_MS = 100
-"""How long the last words may take when an endpoint closes. A living peer takes them in well under a millisecond."""
+from workers.channel import Transport, open_channel
+from workers.jobs import Job, Peer
+from workers.wire import OVERHEAD_BYTES, PER_JOB_BYTES, Dispatch, Results, Word, encode, is_name, size_of
 
 _MOST_UNANNOUNCED = 64
 """A peer may speak to us before the attendant has told us of it; so many such peers are answered."""
@@ -25,70 +17,41 @@ _MOST_UNANNOUNCED = 64
 class _Line:
     """The way to one peer, and what is to go there at the end of this turn."""
 
-    __slots__ = ("announced", "nbytes", "socket", "words")
+    __slots__ = ("announced", "nbytes", "peer", "words")
 
-    def __init__(self, socket: zmq.Socket[bytes], announced: bool) -> None:
-        self.socket = socket
+    def __init__(self, peer: Peer, announced: bool) -> None:
+        self.peer = peer
         self.announced = announced
         self.words: list[Word] = []
         self.nbytes = OVERHEAD_BYTES
 
 
 class Endpoint:
-    """The inbox of one process and its lines to others.
-
-    To be made after the fork: neither its sockets nor their threads survive one.
+    """The inbox of one process and its lines to others. To be made after the fork.
 
     Args:
         me: this process.
         folder: where the inboxes are; only its owner may enter it.
         max_frame_bytes: the largest frame that is sent or received.
+        transport: what the frames go over.
 
     Raises:
         ValueError: the process's name cannot be part of a file name.
-        zmq.ZMQError: the inbox cannot be bound, e.g. because the folder's path is too long for a Unix socket.
+        OSError: the inbox cannot be bound, e.g. because the folder's path is too long for a Unix socket.
     """
 
-    def __init__(self, me: Peer, folder: Path, max_frame_bytes: int) -> None:
+    def __init__(self, me: Peer, folder: Path, max_frame_bytes: int, transport: Transport = "zmq") -> None:
         if not is_name(me.name):
             raise ValueError(f"not a process name: {me.name!r}")
         self.me = me
-        self._folder = folder
         self._max_frame_bytes = max_frame_bytes
         self._lines: dict[Peer, _Line] = {}
         self._unsent: list[_Line] = []
         self.to_myself: deque[Word] = deque()
-        """What this process says to itself; it needs no socket, but waits for a later turn all the same."""
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._inbox = self._context.socket(zmq.PULL)
-        try:
-            self._bind()
-        except BaseException:
-            self._context.destroy(linger=0)
-            raise
-
-    def _bind(self) -> None:
-        self._inbox.setsockopt(zmq.LINGER, 0)
-        self._inbox.setsockopt(zmq.RCVHWM, 0)
-        self._inbox.setsockopt(zmq.MAXMSGSIZE, self._max_frame_bytes)
-        self._inbox.bind(self._address(self.me))
-        self._path(self.me).chmod(0o600)
-
-    def fileno(self) -> int:
-        """The inbox's descriptor. Edge-triggered: it tells once that the inbox is no longer empty."""
-        return int(self._inbox.getsockopt(zmq.FD))
-
-    def receive(self) -> bytes | None:
-        """Take one frame out of the inbox; None when it is empty, which also re-arms the descriptor.
-
-        Not by asking for EVENTS first: an empty inbox is cheaper to run into than to ask about. Both process what the
-        socket has been told, so after either the descriptor tells of the next frame. Sends cannot use that up, since
-        they go through other sockets.
-        """
-        try:
-            return self._inbox.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
+        """What this process says to itself; it needs no channel, but waits for a later turn all the same."""
+        self._channel = open_channel(transport, me, folder, max_frame_bytes)
+        self.fileno = self._channel.fileno
+        self.receive = self._channel.receive
 
     def connect(self, peer: Peer, *, announced: bool = True) -> bool:
         """Open the line to a peer; False when there are too many that nobody announced."""
@@ -98,11 +61,8 @@ class Endpoint:
             return True
         if not announced and sum(not line.announced for line in self._lines.values()) >= _MOST_UNANNOUNCED:
             return False
-        socket = self._context.socket(zmq.PUSH)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDHWM, 0)
-        socket.connect(self._address(peer))
-        self._lines[peer] = _Line(socket, announced)
+        self._channel.connect(peer)
+        self._lines[peer] = _Line(peer, announced)
         return True
 
     def disconnect(self, peer: Peer) -> None:
@@ -112,7 +72,7 @@ class Endpoint:
             return
         if line.words:
             self._unsent.remove(line)
-        line.socket.close()
+        self._channel.disconnect(peer)
 
     def send(self, peer: Peer, word: Word) -> bool:
         """Put a word down for a peer; it goes with the next `flush`. False when there is no line to it."""
@@ -121,14 +81,40 @@ class Endpoint:
             if peer == self.me:
                 self.to_myself.append(word)
             return peer == self.me
-        nbytes = size_of(word)
+        self._put_down(line, word, size_of(word))
+        return True
+
+    def send_jobs(self, peer: Peer, jobs: Sequence[Job], weighed: bool) -> None:
+        """Put jobs of one kind down for a peer, in as many frames as they need."""
+        word = Dispatch(jobs, weighed)
+        if len(jobs) > 1 and size_of(word) + OVERHEAD_BYTES > self._max_frame_bytes:
+            half = len(jobs) // 2
+            self.send_jobs(peer, jobs[:half], weighed)
+            self.send_jobs(peer, jobs[half:], weighed)
+        else:
+            self.send(peer, word)
+
+    def send_result(self, peer: Peer, serial: int, payload: bytes, elapsed_s: float) -> None:
+        """Put down what a blocking handler returned: into the column of the one before, if that was a result too."""
+        line = self._lines.get(peer)
+        if line is not None and line.words:
+            last = line.words[-1]
+            line.nbytes += PER_JOB_BYTES + len(payload)
+            if type(last) is Results and line.nbytes <= self._max_frame_bytes:
+                last.serials.append(serial)
+                last.payloads.append(payload)
+                last.elapsed_s.append(elapsed_s)
+                return
+            line.nbytes -= PER_JOB_BYTES + len(payload)
+        self.send(peer, Results([serial], [payload], [elapsed_s]))
+
+    def _put_down(self, line: _Line, word: Word, nbytes: int) -> None:
         if not line.words:
             self._unsent.append(line)
         elif line.nbytes + nbytes > self._max_frame_bytes:
             self._flush(line)
         line.words.append(word)
         line.nbytes += nbytes
-        return True
 
     @property
     def unsent(self) -> bool:
@@ -147,20 +133,10 @@ class Endpoint:
 
     def _flush(self, line: _Line) -> None:
         words, line.words, line.nbytes = line.words, [], OVERHEAD_BYTES
-        line.socket.send(encode(self.me, words), zmq.NOBLOCK)
+        self._channel.send(line.peer, encode(self.me, words))
 
     def close(self) -> None:
-        """Say the last words, close every socket and remove the inbox."""
+        """Say the last words, close everything and remove the inbox."""
         self.flush()
-        for line in self._lines.values():
-            line.socket.close(linger=_PARTING_MS)
         self._lines.clear()
-        self._inbox.close(linger=0)
-        self._context.term()
-        self._path(self.me).unlink(missing_ok=True)
-
-    def _path(self, peer: Peer) -> Path:
-        return self._folder / f"{peer.name}.{peer.incarnation}"
-
-    def _address(self, peer: Peer) -> str:
-        return f"ipc://{os.fspath(self._path(peer))}"
+        self._channel.close()

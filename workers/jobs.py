@@ -7,7 +7,7 @@ its next life is another peer, and a word from an earlier life changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,34 +47,52 @@ class JobId:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A call of a handler in another process.
+class Kind:
+    """What jobs of one sort have in common: made once, and shared by all of them.
 
     Args:
-        id: who asked, and which of its jobs this is.
-        handler: the import path of the handler, ``package.module:function``. A worker runs only the handlers
-            that it was started with.
+        handler: the name under which the workers know what is to run. They run only what they were started with.
         label: under which name running times are learnt, e.g. an MI command's name.
-        payload: the handler's argument; bytes that only the handler and the caller understand.
-        deadline: when the caller stops waiting, in seconds of CLOCK_MONOTONIC (one clock for all processes
-            of a machine).
-        idempotent: whether it may run a second time after its worker died.
+        idempotent: whether a job may run a second time after its worker died.
         priority: higher goes first among the jobs that wait at one origin.
         to: the one peer that may run it, or None for whichever worker is least loaded.
+        kill: whether its worker is killed when it is still running the job some grace after the deadline. Else the
+            worker is left to finish, for nobody.
     """
 
-    id: JobId
     handler: str
     label: str
-    payload: bytes
-    deadline: float
     idempotent: bool = False
     priority: int = 0
     to: Peer | None = None
+    kill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Job(NamedTuple):
+    """A call of a handler in another process (a NamedTuple: made by the hundred thousand a second).
+
+    Args:
+        origin: who asked.
+        serial: which of its jobs this is; never used twice within one incarnation.
+        kind: what is to run, and how.
+        payload: the handler's argument; bytes that only the handler and the caller understand.
+        deadline: when the caller stops waiting, in seconds of CLOCK_MONOTONIC (one clock for all processes
+            of a machine).
+    """
+
+    origin: Peer
+    serial: int
+    kind: Kind
+    payload: bytes
+    deadline: float
+
+    @property
+    def id(self) -> JobId:
+        """The job's name, end to end."""
+        return JobId(self.origin, self.serial)
+
+
+class Returned(NamedTuple):
     """The handler ran and this is what it gave back."""
 
     payload: bytes
@@ -84,19 +102,21 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The handler raised. ``kind`` is the exception's class name; a traceback stays in the worker's log."""
+    """The handler raised. ``kind`` is the exception's class name, ``trace`` the end of its traceback as text."""
 
     kind: str
     message: str
     worker: Peer
     elapsed_s: float
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """The worker died with the job in its hands: it may have run in part."""
+    """The worker died with the job in its hands: it may have run in part. ``reason`` is what it died of."""
 
     worker: Peer
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

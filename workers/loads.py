@@ -69,12 +69,12 @@ class LoadBoard:
         self._cells[at + _PROGRESSED_AT] = now
         self._cells[at + _RUNNING] = running
 
-    def done(self, worker: int, now: float) -> None:
-        """Worker: tell that it ended a job."""
+    def done(self, worker: int, now: float, jobs: int) -> None:
+        """Worker: tell that it runs nothing, and how many more jobs it has ended."""
         at = self._own_at(worker)
         self._cells[at + _PROGRESSED_AT] = now
         self._cells[at + _RUNNING] = False
-        self._cells[at + _JOBS_DONE] += 1
+        self._cells[at + _JOBS_DONE] += jobs
 
     def ran_quick(self, worker: int, now: float) -> None:
         """Worker: tell that it just ran a quick job."""
@@ -114,9 +114,14 @@ class LoadBoard:
         """The loads that all origins but ``besides`` put on these workers, by slot."""
         return {worker: self.load(worker, besides) for worker in workers}
 
+    def waiting_besides(self, origin: int) -> int:
+        """How many jobs wait at the other origins together."""
+        cells = self._cells[self._waiting_at : self._waiting_at + self.slots].tolist()
+        return int(sum(cells) - cells[origin])
+
     def waiting(self) -> list[int]:
         """How many jobs wait at each origin, by slot."""
-        return [int(cell) for cell in self._cells[self._waiting_at : self._waiting_at + self.slots]]
+        return [int(cell) for cell in self._cells[self._waiting_at : self._waiting_at + self.slots].tolist()]
 
     def done_by(self, worker: int) -> int:
         """How many jobs a worker has ended in its present life."""

@@ -10,29 +10,32 @@ turn keeps nothing that matters in a local variable.
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from workers.attachment import AT_ONCE, Attachment
+from workers.channel import Transport
 from workers.endpoint import Endpoint
-from workers.jobs import JobId, Outcome, Peer
+from workers.jobs import Job, JobId, Kind, Outcome, Peer, Returned
 from workers.loads import LoadBoard
-from workers.origin import Origin, Settled
-from workers.policy import DEFAULT_LIMITS, Limits
+from workers.origin import OnProgress, Origin, Settled
+from workers.policy import DEFAULT_LIMITS, Limits, Policy, least_expected
 from workers.stimuli import JobView
 from workers.wire import (
     MAX_TEXT,
     OVERHEAD_BYTES,
-    Answer,
+    Answers,
     Dispatch,
     Idle,
     Later,
     Letter,
     Malformed,
+    Progress,
+    Results,
     Withdraw,
     Word,
     clean,
@@ -41,7 +44,15 @@ from workers.wire import (
 )
 from workers.worker import Handler, Worker
 
+if TYPE_CHECKING:
+    import asyncio
+
+    from workers.attachment import Attachment
+
 log = logging.getLogger("layby.workers")
+
+AT_ONCE = 0.0
+"""What `Node.next_deadline` answers when there is more to do now."""
 
 _COUNTERS = (
     "submitted",
@@ -76,13 +87,16 @@ class Node:
         handlers: what it may be asked to run, by name.
         limits: the bounds.
         on_letter: told of each letter: topic, sender, body.
+        transport: what frames between the processes go over; the same in all of them, see `workers.channel`.
+        policy: which worker a job goes to, see `workers.policy`.
 
     Attributes:
         me: this process.
         counters: what happened so far, by name; outcomes are counted where the job came from.
 
     Raises:
-        zmq.ZMQError: the inbox cannot be bound.
+        ValueError: the process's name cannot be part of a file name.
+        OSError: the inbox cannot be bound.
     """
 
     def __init__(
@@ -96,6 +110,8 @@ class Node:
         handlers: Mapping[str, Handler],
         limits: Limits = DEFAULT_LIMITS,
         on_letter: Callable[[str, Peer, bytes], None] | None = None,
+        transport: Transport = "zmq",
+        policy: Policy = least_expected,
     ) -> None:
         self.me = me
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
@@ -104,8 +120,10 @@ class Node:
         self._executes = executes
         self._limits = limits
         self._on_letter = on_letter
-        self._endpoint = Endpoint(me, folder, limits.max_frame_bytes)
-        self._origin = Origin(me, slot, board, limits=limits, send=self._endpoint.send, counters=self.counters)
+        self._endpoint = Endpoint(me, folder, limits.max_frame_bytes, transport)
+        self._origin = Origin(
+            me, slot, board, limits=limits, policy=policy, endpoint=self._endpoint, counters=self.counters
+        )
         self._worker = Worker(
             me,
             slot,
@@ -113,11 +131,12 @@ class Node:
             executes=executes,
             handlers=handlers,
             limits=limits,
-            send=self._endpoint.send,
-            flush=self._endpoint.flush,
+            endpoint=self._endpoint,
             wake=self._wake,
+            listen=self._receive,
             counters=self.counters,
         )
+        self._kinds: dict[tuple[str, str, bool, int, Peer | None, bool], Kind] = {}
         self._peers: dict[Peer, tuple[int, bool]] = {}
         self._known: dict[tuple[str, int], Peer] = {(me.name, me.incarnation): me}
         self._by_slot: dict[int, Peer] = {slot: me}
@@ -130,7 +149,7 @@ class Node:
         self._closing = False
         self._closed = False
         self._fd = self._endpoint.fileno()
-        self._attachment = Attachment(self._fd, self.on_readable, self._turn, self.next_deadline)
+        self._attachment: Attachment | None = None
         now = time.monotonic()
         board.progress(slot, now)
         self._origin.worker_up(me, slot, executes, now)
@@ -161,7 +180,7 @@ class Node:
         self._known.pop((peer.name, peer.incarnation), None)
         if slot is not None and self._by_slot.get(slot) == peer:
             del self._by_slot[slot]
-        self._origin.worker_down(peer, time.monotonic())
+        self._origin.worker_down(peer, reason, time.monotonic())
         self._worker.origin_down(peer)
         self._endpoint.disconnect(peer)
         self._wake()
@@ -175,6 +194,39 @@ class Node:
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 
+    def kind(
+        self,
+        handler: str,
+        label: str,
+        *,
+        idempotent: bool = False,
+        priority: int = 0,
+        to: Peer | None = None,
+        kill: bool = False,
+    ) -> Kind:
+        """What jobs of one sort have in common, for `submit_kind`; for the same arguments the same object.
+
+        Args:
+            handler: which of the worker's handlers is to run.
+            label: under which name its running time is learnt.
+            idempotent: it may run again after its worker died.
+            priority: higher goes first among the jobs that wait here.
+            to: the one peer to run it (this process too), or None for the least loaded.
+            kill: kill the worker if it is still running the job ``Limits.kill_grace_s`` after the deadline.
+
+        Raises:
+            ValueError: the priority does not fit 32 bits.
+        """
+        key = (handler, label, idempotent, priority, to, kill)
+        kind = self._kinds.get(key)
+        if kind is None:
+            if not -(2**31) <= priority < 2**31:
+                raise ValueError(f"not a priority: {priority}")
+            if len(self._kinds) >= self._limits.max_labels:
+                del self._kinds[next(iter(self._kinds))]
+            kind = self._kinds[key] = Kind(clean(handler), clean(label), idempotent, priority, to, kill)
+        return kind
+
     def submit(
         self,
         handler: str,
@@ -186,43 +238,57 @@ class Node:
         idempotent: bool = False,
         priority: int = 0,
         to: Peer | None = None,
+        kill: bool = False,
         through_pause: bool = False,
-    ) -> JobId:
-        """Hand in a job.
-
-        Args:
-            handler: which of the worker's handlers is to run.
-            payload: its argument.
-            label: under which name its running time is learnt.
-            timeout_s: after how many seconds it is TimedOut, whatever the worker does; 0 is the next turn.
-            settled: told the outcome exactly once, from a later turn of the loop and never from within this call.
-            idempotent: it may run again after its worker died.
-            priority: higher goes first among the jobs that wait here.
-            to: the one peer to run it (this process too), or None for the least loaded.
-            through_pause: tell its outcome even while paused.
+        on_progress: OnProgress | None = None,
+    ) -> Job:
+        """Hand in a job: `kind` and `submit_kind` in one.
 
         Returns:
-            The job's name, for `cancel`.
+            The job; its name is for `cancel`.
 
         Raises:
             ValueError: the time limit is not finite, or the priority does not fit 32 bits.
             RuntimeError: the node is closed.
         """
+        kind = self.kind(handler, label, idempotent=idempotent, priority=priority, to=to, kill=kill)
+        return self.submit_kind(kind, payload, timeout_s, settled, through_pause, on_progress)
+
+    def submit_kind(
+        self,
+        kind: Kind,
+        payload: bytes,
+        timeout_s: float,
+        settled: Settled,
+        through_pause: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> Job:
+        """Hand in a job. Those of one turn leave together.
+
+        Args:
+            kind: what is to run, see `kind`.
+            payload: its argument.
+            timeout_s: after how many seconds it is TimedOut, whatever the worker does; 0 is the next turn.
+            settled: told the outcome exactly once, from a later turn of the loop and never from within this call.
+            through_pause: tell its outcome even while paused.
+            on_progress: told, before the outcome, how far its handler says that it is.
+
+        Returns:
+            The job; its name is for `cancel`.
+
+        Raises:
+            ValueError: the time limit is not finite.
+            RuntimeError: the node is closed.
+        """
         if self._closed:
             raise RuntimeError(f"{self.me} is closed")
-        job = self._origin.submit(
-            handler,
-            payload,
-            label=label,
-            timeout_s=timeout_s,
-            settled=settled,
-            now=time.monotonic(),
-            idempotent=idempotent,
-            priority=priority,
-            to=to,
-            through_pause=through_pause,
-        )
-        self._wake()
+        if timeout_s < 0.0:
+            timeout_s = 0.0
+        elif not timeout_s < math.inf:
+            raise ValueError(f"not a time limit: {timeout_s}")
+        job = self._origin.submit(kind, payload, timeout_s, settled, time.monotonic(), through_pause, on_progress)
+        if self._attachment is not None:
+            self._attachment.wake()
         return job
 
     async def call(
@@ -242,38 +308,32 @@ class Node:
         Raises:
             ValueError, RuntimeError: as `submit`.
         """
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        from asyncio import CancelledError, get_running_loop  # who runs no loop need not load it
 
-        def settled(_: JobId, outcome: Outcome) -> None:
+        future: asyncio.Future[Outcome] = get_running_loop().create_future()
+
+        def settled(_: Job, outcome: Outcome) -> None:
             if not future.done():
                 future.set_result(outcome)
 
-        job = self.submit(
-            handler,
-            payload,
-            label=label,
-            timeout_s=timeout_s,
-            settled=settled,
-            idempotent=idempotent,
-            to=to,
-            through_pause=True,
-        )
+        kind = self.kind(handler, label, idempotent=idempotent, to=to)
+        job = self.submit_kind(kind, payload, timeout_s, settled, through_pause=True)
         try:
             return await future
-        except asyncio.CancelledError:
-            self.cancel(job, "the caller was cancelled")
+        except CancelledError:
+            self.cancel(job.id, "the caller was cancelled")
             raise
 
     def cancel(self, job: JobId, reason: str) -> bool:
         """Settle a job as Cancelled. One that waits never runs; an awaiting handler is cancelled; a blocking one is
-        left to end, for nobody.
+        left to end, for nobody, and may ask whether somebody still waits for it.
 
         Returns:
             False when the job is settled already or is not of this process.
         """
-        if self._closed:
+        if self._closed or job.origin != self.me:
             return False
-        cancelled = self._origin.cancel(job, clean(reason), time.monotonic())
+        cancelled = self._origin.cancel(job.serial, clean(reason), time.monotonic())
         self._wake()
         return cancelled
 
@@ -372,12 +432,13 @@ class Node:
     def _has_more(self) -> bool:
         endpoint = self._endpoint
         return (
-            endpoint.unsent
+            self._may_have_frames
+            or endpoint.unsent
             or bool(endpoint.to_myself)
+            or self._origin.has_fresh()
             or self._origin.deliverable()
             or bool(self._letters and not self._paused)
-            or self._worker.runnable(bool(self._paused))
-            or self._may_have_frames
+            or self._worker.runnable(self._paused > 0)
         )
 
     def _turn(self, now: float) -> None:
@@ -385,14 +446,18 @@ class Node:
             return
         if self._may_have_frames:
             self._receive(now)
-        self._hear_myself(now)
+        if self._endpoint.to_myself:
+            self._hear_myself(now)
         self._origin.tick(now)
         self._worker.beat(now)
-        self._origin.deliver(self._is_paused)
-        self._read_letters()
+        if self._origin.deliverable():
+            self._origin.deliver(self._is_paused)
+            self._origin.hand_in(now)  # what the callers submitted leaves in this turn as well
+        if self._letters:
+            self._read_letters()
         if self._closed:
             return
-        if self._worker.run(bool(self._paused)) and not self._closed:
+        if self._worker.runnable(self._paused > 0) and self._worker.run(self._paused > 0) and not self._closed:
             self._nudge()
         if not self._closed:
             self._endpoint.flush()
@@ -426,14 +491,19 @@ class Node:
 
     def _hear(self, sender: Peer, word: Word, now: float) -> None:
         match word:
-            case Answer():
-                self._origin.answered(sender, word, now)
+            case Answers():
+                self._origin.answered(sender, word.answers, now)
             case Dispatch():
                 self._accept(sender, word)
+            case Results():  # decoded frames have none, but this process says some to itself
+                columns = zip(word.serials, word.payloads, word.elapsed_s, strict=True)
+                self._origin.answered(sender, [(serial, Returned(p, sender, s), s) for serial, p, s in columns], now)
             case Later(serial):
                 self._origin.answers_later(sender, serial, now)
+            case Progress():
+                self._origin.progressed(sender, word)
             case Withdraw(serial):
-                self._worker.withdraw(JobId(sender, serial))
+                self._worker.withdraw(sender, serial)
             case Idle():
                 self._origin.room_made(now)
             case Letter(topic, body):
@@ -463,16 +533,22 @@ class Node:
         Handlers that answer later are awaited in the loop that was attached while not paused: a nested one ends too
         soon for them.
         """
+        if self._attachment is None:
+            from workers.attachment import Attachment  # who runs no asyncio need not load it
+
+            self._attachment = Attachment(self._fd, self.on_readable, self._turn, self.next_deadline)
         if self._worker.loop is None or not self._paused:
             self._worker.loop = loop
         self._attachment.attach(loop)
 
     def detach(self) -> None:
         """Leave the loop."""
-        self._attachment.detach()
+        if self._attachment is not None:
+            self._attachment.detach()
 
     def _wake(self) -> None:
-        self._attachment.wake()
+        if self._attachment is not None:
+            self._attachment.wake()
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -480,7 +556,7 @@ class Node:
         """From now on every `submit` is Rejected; what was accepted may end. Others stop sending ordinary jobs here,
         unless every worker drains.
         """
-        self._origin.drain(clean(reason))
+        self._origin.drain(clean(reason), time.monotonic())
         self._board.drain(self._slot)
 
     def close(self) -> None:

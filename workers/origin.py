@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias, assert_never
 
 from workers.dispatch import Dispatcher
-from workers.jobs import Cancelled, Failed, Job, JobId, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
+from workers.endpoint import Endpoint
+from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 from workers.loads import LoadBoard
-from workers.policy import Limits, Load
+from workers.policy import Limits, Load, Policy
 from workers.stimuli import (
+    Answer,
     Answered,
     AnswersLater,
     CancelAsked,
@@ -32,12 +34,15 @@ from workers.stimuli import (
     WorkerUp,
 )
 from workers.suspensions import Suspensions
-from workers.wire import MAX_TEXT, OVERHEAD_BYTES, Answer, Dispatch, Withdraw, Word, clean
+from workers.wire import MAX_TEXT, OVERHEAD_BYTES, Progress, Withdraw
 
 log = logging.getLogger("layby.workers")
 
-Settled: TypeAlias = Callable[[JobId, Outcome], None]
+Settled: TypeAlias = Callable[[Job, Outcome], None]
 """Told once how a job ended, always from a turn of the loop and never on the stack that submitted it."""
+
+OnProgress: TypeAlias = Callable[[float, str], None]
+"""Told how far a job is: a fraction of 0 to 1, and what its handler says of it."""
 
 _FRESH_S = 100e-6
 """How long a look at the others' load stays good: about the time that a job needs to arrive, so that no job is
@@ -59,19 +64,24 @@ _COUNTER: dict[type[Outcome], str] = {
 
 
 class _Waiter(NamedTuple):
+    job: Job
     settled: Settled
     through_pause: bool
+    on_progress: OnProgress | None
 
 
 class Origin:
     """The jobs of this process.
+
+    What is submitted is handed in once a turn, together: one look at the workers serves all of it.
 
     Args:
         me: this process.
         slot: its slot on the board.
         board: where loads are read and told.
         limits: the bounds.
-        send: puts a word down for a peer, to go with the next flush.
+        policy: which worker a job goes to.
+        endpoint: puts words down for peers, to go with the next flush.
         counters: every outcome is counted here.
     """
 
@@ -82,23 +92,26 @@ class Origin:
         board: LoadBoard,
         *,
         limits: Limits,
-        send: Callable[[Peer, Word], object],
+        policy: Policy,
+        endpoint: Endpoint,
         counters: dict[str, int],
     ) -> None:
         self._me = me
         self._slot = slot
         self._board = board
         self._limits = limits
-        self._send = send
+        self._endpoint = endpoint
         self._counters = counters
-        self._dispatcher = Dispatcher(me, limits, turn=slot)
-        self._suspensions: Suspensions[_Waiter] = Suspensions(me)
+        self._dispatcher = Dispatcher(me, limits, policy=policy, turn=slot)
+        self._suspensions: Suspensions[_Waiter] = Suspensions()
         self._most_payload = limits.max_frame_bytes - 2 * OVERHEAD_BYTES - 8 * MAX_TEXT
         self._serial = 0
         self._executing: dict[Peer, int] = {}
-        self._settlements: deque[tuple[_Waiter, JobId, Outcome]] = deque()
-        self._held_back: deque[tuple[_Waiter, JobId, Outcome]] = deque()
+        self._fresh: list[Job] = []
+        self._settlements: deque[tuple[_Waiter, Outcome | Progress]] = deque()
+        self._held_back: deque[tuple[_Waiter, Outcome | Progress]] = deque()
         self._loads: dict[int, Load] = {}
+        self._elsewhere = 0
         self._loads_at = -math.inf
         self._retry_at: float | None = None
         self._retry_s = limits.retry_s
@@ -108,68 +121,71 @@ class Origin:
 
     def submit(
         self,
-        handler: str,
+        kind: Kind,
         payload: bytes,
-        *,
-        label: str,
         timeout_s: float,
         settled: Settled,
         now: float,
-        idempotent: bool = False,
-        priority: int = 0,
-        to: Peer | None = None,
         through_pause: bool = False,
-    ) -> JobId:
-        """Accept or reject a job; either way ``settled`` is told later. See `workers.node.Node.submit`."""
-        if not math.isfinite(timeout_s):
-            raise ValueError(f"not a time limit: {timeout_s}")
-        if not -(2**31) <= priority < 2**31:
-            raise ValueError(f"not a priority: {priority}")
-        self._serial += 1
-        job_id = JobId(self._me, self._serial)
-        job = Job(job_id, handler, label, payload, now + max(0.0, timeout_s), idempotent, priority, to)
-        if not (len(handler) <= MAX_TEXT and len(label) <= MAX_TEXT and handler.isascii() and label.isascii()):
-            job = Job(job_id, clean(handler), clean(label), payload, job.deadline, idempotent, priority, to)
-        self._counters["submitted"] += 1
-        self._suspensions.suspend(job_id, _Waiter(settled, through_pause), job.deadline)
+        on_progress: OnProgress | None = None,
+    ) -> Job:
+        """Take a job in; it is accepted or rejected by the next `hand_in`. See `workers.node.Node.submit`."""
+        self._serial = serial = self._serial + 1
+        job = Job(self._me, serial, kind, payload, now + timeout_s)
+        self._suspensions.suspend(serial, _Waiter(job, settled, through_pause, on_progress), job.deadline)
         if len(payload) > self._most_payload:
-            self._settle(job_id, Rejected(f"the payload is too large: {len(payload)} bytes"))
+            self._counters["submitted"] += 1
+            self._settle(serial, Rejected(f"the payload is too large: {len(payload)} bytes"))
         else:
-            self._perform(self._dispatcher.handle(Submitted(job, now, self._look(now))), now)
-        return job_id
+            self._fresh.append(job)
+        return job
 
-    def cancel(self, job: JobId, reason: str, now: float) -> bool:
+    def hand_in(self, now: float) -> None:
+        """Hand in what was submitted since the last time."""
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            self._counters["submitted"] += len(fresh)
+            loads = self._look(now)
+            self._perform(self._dispatcher.handle(Submitted(fresh, now, loads, self._elsewhere)), now)
+
+    def cancel(self, serial: int, reason: str, now: float) -> bool:
         """Settle a job as Cancelled; False when it is settled already."""
-        wanted = job in self._suspensions
-        self._perform(self._dispatcher.handle(CancelAsked(job, reason)), now)
+        self.hand_in(now)
+        wanted = serial in self._suspensions
+        self._perform(self._dispatcher.handle(CancelAsked(serial, reason)), now)
         return wanted
 
-    def drain(self, reason: str) -> None:
+    def drain(self, reason: str, now: float) -> None:
         """Reject every job from now on."""
+        self.hand_in(now)
         self._dispatcher.handle(DrainAsked(reason))
 
     # -- what others say ------------------------------------------------------------------------------------------
 
-    def answered(self, worker: Peer, answer: Answer, now: float) -> None:
+    def answered(self, worker: Peer, answers: Sequence[Answer], now: float) -> None:
         """A worker answered."""
-        job = JobId(self._me, answer.serial)
-        stimulus = Answered(worker, job, answer.outcome, answer.occupied_s, now)
-        self._perform(self._dispatcher.handle(stimulus), now)
+        self._perform(self._dispatcher.handle(Answered(worker, answers, now)), now)
         self._freed = True
         self._counters["late_answers"] = self._dispatcher.late
 
     def answers_later(self, worker: Peer, serial: int, now: float) -> None:
         """A worker began a job that answers later."""
-        self._perform(self._dispatcher.handle(AnswersLater(worker, JobId(self._me, serial))), now)
+        self._perform(self._dispatcher.handle(AnswersLater(worker, serial)), now)
         self._freed = True
         self._counters["late_answers"] = self._dispatcher.late
+
+    def progressed(self, worker: Peer, progress: Progress) -> None:
+        """A worker tells how far a job is; heard only from the one that runs it, and while somebody waits for it."""
+        waiter = self._suspensions.waiter(progress.serial)
+        if waiter is not None and waiter.on_progress is not None and self._dispatcher.holds(worker, progress.serial):
+            self._settlements.append((waiter, progress))
 
     def room_made(self, now: float) -> None:
         """A worker said that it is idle."""
         if not self._dispatcher.waiting:
             return
         self._loads_at = -math.inf
-        self._perform(self._dispatcher.handle(RoomMade(now, self._look(now))), now)
+        self._fill(now)
         self._retry_s = min(_SOON_S, self._limits.retry_s)
         self._retry_at = now + self._retry_s if self._dispatcher.waiting else None
 
@@ -180,13 +196,17 @@ class Origin:
             self._loads_at = -math.inf
         self._perform(self._dispatcher.handle(WorkerUp(peer, slot, executes, now, self._look(now))), now)
 
-    def worker_down(self, peer: Peer, now: float) -> None:
+    def worker_down(self, peer: Peer, reason: str, now: float) -> None:
         """A process is dead."""
         self._executing.pop(peer, None)
         self._loads_at = -math.inf
-        self._perform(self._dispatcher.handle(WorkerDown(peer, now, self._look(now))), now)
+        self._perform(self._dispatcher.handle(WorkerDown(peer, reason, now, self._look(now))), now)
 
     # -- time -----------------------------------------------------------------------------------------------------
+
+    def has_fresh(self) -> bool:
+        """Whether `hand_in` has something to do."""
+        return bool(self._fresh)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do next."""
@@ -196,32 +216,35 @@ class Origin:
         return self._retry_at if deadline is None else min(deadline, self._retry_at)
 
     def tick(self, now: float) -> None:
-        """Give out what answers have made room for, settle what is past its deadline, and retry what waits."""
+        """Hand in, give out what answers have made room for, settle what is past its deadline, and retry."""
+        self.hand_in(now)
         if self._freed:
             self._freed = False
             if self._dispatcher.waiting:
-                self._perform(self._dispatcher.handle(RoomMade(now, self._look(now))), now)
-        for job in self._suspensions.expired(now):
-            self._perform(self._dispatcher.handle(DeadlinePassed(job)), now)
-            if job in self._suspensions:
+                self._fill(now)
+        for serial in self._suspensions.expired(now):
+            self._perform(self._dispatcher.handle(DeadlinePassed(serial)), now)
+            if serial in self._suspensions:
                 # Invariant 4 stands whatever the layer below has forgotten; that it has is our fault, so say it.
-                log.error("job %s was lost before its deadline", job)
+                log.error("job %s.%d was lost before its deadline", self._me, serial)
                 self._counters["lost_jobs"] += 1
-                self._settle(job, TimedOut(0.0))
+                self._settle(serial, TimedOut(0.0))
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             if self._dispatcher.waiting:
-                self._perform(self._dispatcher.handle(RoomMade(now, self._look(now))), now)
+                self._fill(now)
                 self._retry_s = min(2 * self._retry_s, self._limits.retry_s)
                 self._retry_at = now + self._retry_s if self._dispatcher.waiting else None
 
+    def _fill(self, now: float) -> None:
+        self._perform(self._dispatcher.handle(RoomMade(now, self._look(now))), now)
+
     def _look(self, now: float) -> dict[int, Load]:
         if not 0.0 <= now - self._loads_at < _FRESH_S:
-            self._loads = self._board.loads_of(self._executing.values(), self._slot)
             self._loads_at = now
+            self._loads = self._board.loads_of(self._executing.values(), self._slot)
+            self._elsewhere = self._board.waiting_besides(self._slot)
         return self._loads
-
-    # -- effects --------------------------------------------------------------------------------------------------
 
     def _perform(self, effects: list[Effect], now: float) -> None:
         # Plain class patterns: picking fields out in the pattern costs half a microsecond each time.
@@ -230,11 +253,12 @@ class Origin:
                 case Occupy():
                     self._board.occupy(self._slot, effect.slot, effect.outstanding, effect.expected_s)
                 case Send():
-                    self._send(effect.worker, Dispatch(effect.job, effect.weighed))
+                    self._endpoint.send_jobs(effect.worker, effect.jobs, effect.weighed)
                 case Settle():
-                    self._settle(effect.job, effect.outcome)
+                    for serial, outcome in effect.outcomes:
+                        self._settle(serial, outcome)
                 case SendCancel():
-                    self._send(effect.worker, Withdraw(effect.job.serial))
+                    self._endpoint.send(effect.worker, Withdraw(effect.serial))
                 case Waiting():
                     self._board.wait(self._slot, effect.count)
                     if effect.count and self._retry_at is None:
@@ -242,11 +266,11 @@ class Origin:
                 case _:
                     assert_never(effect)
 
-    def _settle(self, job: JobId, outcome: Outcome) -> None:
-        waiter = self._suspensions.settle(job)
+    def _settle(self, serial: int, outcome: Outcome) -> None:
+        waiter = self._suspensions.settle(serial)
         if waiter is not None:
             self._counters[_COUNTER[type(outcome)]] += 1
-            self._settlements.append((waiter, job, outcome))
+            self._settlements.append((waiter, outcome))
 
     # -- telling --------------------------------------------------------------------------------------------------
 
@@ -263,7 +287,7 @@ class Origin:
             if not self._settlements:
                 return
             settlement = self._settlements.popleft()
-            if is_paused() and not settlement[0].through_pause:
+            if not settlement[0].through_pause and is_paused():
                 self._held_back.append(settlement)
             else:
                 self._tell(*settlement)
@@ -273,18 +297,22 @@ class Origin:
         self._settlements.extendleft(reversed(self._held_back))
         self._held_back.clear()
 
-    def _tell(self, waiter: _Waiter, job: JobId, outcome: Outcome) -> None:
+    def _tell(self, waiter: _Waiter, outcome: Outcome | Progress) -> None:
         try:
-            waiter.settled(job, outcome)
+            if not isinstance(outcome, Progress):
+                waiter.settled(waiter.job, outcome)
+            elif waiter.on_progress is not None:
+                waiter.on_progress(outcome.fraction, outcome.text)
         except Exception:
             # Ours or the caller's fault; others wait behind it and must not pay.
-            log.exception("the caller of job %s raised when told its end", job)
+            log.exception("the caller of job %s raised when told of it", waiter.job.id)
             self._counters["callback_errors"] += 1
 
     # -- the rest -------------------------------------------------------------------------------------------------
 
     def jobs(self, now: float) -> list[JobView]:
         """The unsettled jobs, oldest first."""
+        self.hand_in(now)
         return self._dispatcher.jobs(now)
 
     def expected_s(self, label: str) -> float:
@@ -297,15 +325,17 @@ class Origin:
 
     def close(self, reason: str, now: float) -> None:
         """Settle what is left as Cancelled, and tell everybody, paused or not. New jobs are Rejected."""
+        self.hand_in(now)
         self._perform(self._dispatcher.handle(Closing(reason)), now)
-        for job in self._suspensions.jobs():
-            self._settle(job, Cancelled(reason))
+        for serial in self._suspensions.serials():
+            self._settle(serial, Cancelled(reason))
         self.resume()
         for _ in range(len(self._settlements)):
             self._tell(*self._settlements.popleft())
 
     def deliver_all(self) -> None:
         """Tell everybody; only for when nothing can be submitted any more, or it might never end."""
+        self.hand_in(self._loads_at)
         while self._settlements:
             self._tell(*self._settlements.popleft())
 
@@ -313,4 +343,5 @@ class Origin:
         """Assert the invariants of the cores, and that they agree on what is unsettled."""
         self._dispatcher.check()
         self._suspensions.check()
-        assert {view.id for view in self._dispatcher.jobs(0.0)} == set(self._suspensions.jobs())
+        known = [view.id.serial for view in self._dispatcher.jobs(0.0)] + [job.serial for job in self._fresh]
+        assert sorted(known) == sorted(self._suspensions.serials()), "who waits and what is under way agree"

@@ -1,8 +1,12 @@
-"""What the dispatcher is told (past tense) and what it wants done (imperative). Plain data, see `workers.dispatch`."""
+"""What the dispatcher is told (past tense) and what it wants done (imperative). Plain data, see `workers.dispatch`.
+
+A turn's submissions come together, and so do the answers of one frame: an object and a look at the workers for each of
+them would cost more than a small job itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -12,31 +16,31 @@ from workers.policy import Load
 Loads: TypeAlias = Mapping[int, Load]
 """Slot to the load that the **other** origins put on it. A slot that is missing has none."""
 
+Answer: TypeAlias = tuple[int, Returned | Failed | TimedOut | Cancelled | None, float]
+"""``(serial, outcome, occupied_s)``: a worker's one answer to a job, after which it holds the job no more.
+
+``outcome`` is TimedOut when the worker found the job's deadline passed before it began, Cancelled when the job was
+withdrawn or the worker ended it, and None when the worker is closing and gives the job back without having begun.
+``occupied_s`` is how long the job kept the worker from others: 0.0 for one that answered later.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job was handed in."""
+    """Jobs were handed in, in this order. ``elsewhere``: how many jobs wait at other origins."""
 
-    job: Job
+    jobs: Sequence[Job]
     now: float
     loads: Loads
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A worker answered, and holds the job no more.
-
-    ``outcome`` is TimedOut when the worker found the job's deadline passed before it began, Cancelled when the job was
-    withdrawn or the worker ended it, and None when the worker is closing and gives the job back without having begun.
-    ``occupied_s`` is how long the job kept the worker from others: 0.0 for one that answered later.
-
-    Answers come many at a time, so nothing is given out at once: `RoomMade` follows the last of them.
-    """
+    """A worker answered. Nothing is given out at once: `RoomMade` follows the last of the answers that came."""
 
     worker: Peer
-    job: JobId
-    outcome: Returned | Failed | TimedOut | Cancelled | None
-    occupied_s: float
+    answers: Sequence[Answer]
     now: float
 
 
@@ -45,27 +49,27 @@ class AnswersLater:
     """A worker began a job that answers later; it occupies nobody meanwhile. `RoomMade` is to follow."""
 
     worker: Peer
-    job: JobId
+    serial: int
 
 
 @dataclass(frozen=True, slots=True)
 class CancelAsked:
     """Somebody no longer wants the job."""
 
-    job: JobId
+    serial: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlinePassed:
-    """The job's deadline came before its end."""
+    """The job's deadline has come."""
 
-    job: JobId
+    serial: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerUp:
-    """A process can be sent jobs. With ``executes`` False only those directed at it."""
+    """A worker can be sent jobs: ordinary ones if it ``executes``, directed ones always."""
 
     worker: Peer
     slot: int
@@ -76,9 +80,10 @@ class WorkerUp:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDown:
-    """A process is dead, and with it what it had in hand."""
+    """A worker is dead. A later life of the same name is another worker."""
 
     worker: Peer
+    reason: str
     now: float
     loads: Loads
 
@@ -137,18 +142,20 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The job has its outcome."""
+    """These jobs have their outcomes."""
 
-    job: JobId
-    outcome: Outcome
+    outcomes: Sequence[tuple[int, Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the job. ``weighed``: it is counted as occupying the worker, which is to say so if it answers later."""
+    """Send the jobs, which are of one kind.
+
+    ``weighed``: they are counted as occupying the worker, which is to say so if they answer later.
+    """
 
     worker: Peer
-    job: Job
+    jobs: Sequence[Job]
     weighed: bool
 
 
@@ -157,7 +164,7 @@ class SendCancel:
     """Tell the worker that nobody waits for the job any more."""
 
     worker: Peer
-    job: JobId
+    serial: int
 
 
 Effect: TypeAlias = Occupy | Waiting | Settle | Send | SendCancel

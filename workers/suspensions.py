@@ -3,14 +3,15 @@
 Invariant 1 (a waiter is told exactly once) is one ``dict.pop`` in `Suspensions.settle`: answer, loss, timeout,
 cancel and shutdown all pass through it, and only the first gets the waiter. Invariant 4 (by its deadline, whatever
 else dies) is `Suspensions.expired`, which needs nobody else's word.
+
+Jobs stand here by their serials alone: these are unique within one incarnation of an origin, what speaks of another
+origin's jobs never gets here, and an int hashes ten times faster than a `JobId`.
 """
 
 from __future__ import annotations
 
 import heapq
 from typing import Generic, TypeVar
-
-from workers.jobs import JobId, Peer
 
 Waiter = TypeVar("Waiter")
 
@@ -19,16 +20,9 @@ _SLACK = 64
 
 
 class Suspensions(Generic[Waiter]):
-    """The waiters of one origin, by job.
+    """The waiters of one origin, by the serial of their job."""
 
-    Args:
-        origin: this process. Jobs of another origin, or of another incarnation of it, have no waiter here.
-    """
-
-    def __init__(self, origin: Peer) -> None:
-        self._origin = origin
-        # Keyed by serial alone: a serial is unique within one incarnation, and an int hashes ten times faster
-        # than a JobId. The origin is compared in `settle`.
+    def __init__(self) -> None:
         self._waiters: dict[int, Waiter] = {}
         # (deadline, serial); settled jobs stay until they surface or until they outnumber the living.
         self._deadlines: list[tuple[float, int]] = []
@@ -36,33 +30,32 @@ class Suspensions(Generic[Waiter]):
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def __contains__(self, job: JobId) -> bool:
-        return job.origin == self._origin and job.serial in self._waiters
+    def __contains__(self, serial: int) -> bool:
+        return serial in self._waiters
 
-    def suspend(self, job: JobId, waiter: Waiter, deadline: float) -> None:
-        """Let ``waiter`` wait for ``job`` until ``deadline`` (CLOCK_MONOTONIC seconds).
+    def suspend(self, serial: int, waiter: Waiter, deadline: float) -> None:
+        """Let ``waiter`` wait for the job until ``deadline`` (CLOCK_MONOTONIC seconds).
 
         Raises:
-            ValueError: the job is another process's, or somebody waits for it already.
+            ValueError: somebody waits for it already.
         """
-        if job.origin != self._origin:
-            raise ValueError(f"{job} is not a job of {self._origin}")
-        if job.serial in self._waiters:
-            raise ValueError(f"{job} is waited for already")
-        self._waiters[job.serial] = waiter
-        heapq.heappush(self._deadlines, (deadline, job.serial))
+        if serial in self._waiters:
+            raise ValueError(f"job {serial} is waited for already")
+        self._waiters[serial] = waiter
+        heapq.heappush(self._deadlines, (deadline, serial))
 
-    def settle(self, job: JobId) -> Waiter | None:
-        """Give out the job's waiter, once. None for a job that is settled, unknown, or of another life."""
-        origin = job.origin
-        if origin is not self._origin and origin != self._origin:
-            return None
-        waiter = self._waiters.pop(job.serial, None)
+    def waiter(self, serial: int) -> Waiter | None:
+        """Who waits for the job, who goes on waiting; None once it is settled."""
+        return self._waiters.get(serial)
+
+    def settle(self, serial: int) -> Waiter | None:
+        """Give out the job's waiter, once. None for a job that is settled or was never waited for."""
+        waiter = self._waiters.pop(serial, None)
         if len(self._deadlines) > 2 * len(self._waiters) + _SLACK:
             self._rebuild()
         return waiter
 
-    def expired(self, now: float) -> list[JobId]:
+    def expired(self, now: float) -> list[int]:
         """Name the jobs whose deadline has come, earliest first.
 
         They stay suspended until they are settled, and are not named again: whoever asks settles them all.
@@ -71,7 +64,7 @@ class Suspensions(Generic[Waiter]):
         while self._deadlines and self._deadlines[0][0] <= now:
             _, serial = heapq.heappop(self._deadlines)
             if serial in self._waiters:
-                due.append(JobId(self._origin, serial))
+                due.append(serial)
         return due
 
     def next_deadline(self) -> float | None:
@@ -80,9 +73,9 @@ class Suspensions(Generic[Waiter]):
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
-    def jobs(self) -> list[JobId]:
+    def serials(self) -> list[int]:
         """Everything that is waited for, oldest first."""
-        return [JobId(self._origin, serial) for serial in self._waiters]
+        return list(self._waiters)
 
     def check(self) -> None:
         """Assert that no waiter lacks a deadline and that the dead do not pile up.

@@ -1,27 +1,34 @@
 """Frames between processes: a version byte, then msgpack of ``[name, incarnation, [record, …]]``.
 
 One frame carries everything that one process has to say to another in one turn of its loop. The sender stands in the
-frame once; a job's origin is the sender of its Dispatch and a result's worker the sender of its Answer, so that no
+frame once; a job's origin is the sender of its Dispatch and a result's worker the sender of its Answers, so that no
 frame can speak for somebody else. Nothing in a frame is evaluated, and a frame that is wrong anywhere is refused whole.
+
+Jobs of one kind travel in one record, and so do results that came one after the other: what they have in common
+stands there once and the rest in columns, which are written, read and checked at C's speed.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
 import msgpack
 
-from workers.jobs import Cancelled, Failed, Job, JobId, Peer, Returned, TimedOut
+from workers.jobs import Cancelled, Failed, Job, Kind, Peer, Returned, TimedOut
+from workers.stimuli import Answer
 
-VERSION = 1
+VERSION = 2
 _VERSION_BYTE = bytes([VERSION])
 
 OVERHEAD_BYTES = 256
 """More than a frame's head, or any one record, takes besides its texts and its payload."""
+
+PER_JOB_BYTES = 40
+"""More than a job or a result takes in a record besides its payload."""
 
 MAX_NAME = 64
 """The longest process name, in characters."""
@@ -32,18 +39,21 @@ MAX_TEXT = 512
 MAX_MESSAGE = 2048
 """The longest error message, in characters."""
 
+MAX_TRACE = 8192
+"""The longest traceback, in characters."""
+
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_NAME}}}")
-_DISPATCH, _WITHDRAW, _ANSWER, _LATER, _IDLE, _LETTER = 1, 2, 3, 4, 5, 6
-_RETURNED, _FAILED, _TIMED_OUT, _CANCELLED, _GIVEN_BACK = 0, 1, 2, 3, 4
-_IDEMPOTENT, _DIRECTED, _WEIGHED = 1, 2, 4
+_DISPATCH, _WITHDRAW, _ANSWER, _LATER, _IDLE, _LETTER, _RESULTS, _PROGRESS = range(1, 9)
+_FAILED, _TIMED_OUT, _CANCELLED, _GIVEN_BACK, _RETURNED = range(1, 6)
+_IDEMPOTENT, _DIRECTED, _WEIGHED, _KILL = 1, 2, 4, 8
 _MOST = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Run this. ``weighed``: say so (`Later`) if the handler turns out to answer later."""
+    """Run these, which are of one kind. ``weighed``: say so (`Later`) if they turn out to answer later."""
 
-    job: Job
+    jobs: Sequence[Job]
     weighed: bool
 
 
@@ -55,19 +65,35 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The one answer to a Dispatch; ``outcome`` None gives the job back unrun. Times in seconds."""
+class Results:
+    """Blocking handlers returned; how long each ran is how long it kept the worker from others, in seconds."""
 
-    serial: int
-    outcome: Returned | Failed | TimedOut | Cancelled | None
-    occupied_s: float
+    serials: list[int]
+    payloads: list[bytes]
+    elapsed_s: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers to Dispatches, as the dispatcher takes them."""
+
+    answers: Sequence[Answer]
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """The job has begun and occupies nobody until its Answer."""
+    """The job has begun and occupies nobody until its answer."""
 
     serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The job is so far: a fraction of 0 to 1, and what the handler says of it."""
+
+    serial: int
+    fraction: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +109,12 @@ class Letter:
     body: bytes
 
 
-Word: TypeAlias = Dispatch | Withdraw | Answer | Later | Idle | Letter
+Word: TypeAlias = Dispatch | Withdraw | Results | Answers | Later | Progress | Idle | Letter
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame that was understood."""
+    """A frame that was understood. Results are read as Answers."""
 
     sender: Peer
     words: list[Word]
@@ -116,13 +142,19 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
 def size_of(word: Word) -> int:
     """A number of bytes that the word certainly fits in."""
     match word:
-        case Answer():
-            return _outcome_size(word.outcome)
+        case Results():
+            return OVERHEAD_BYTES + sum(map(len, word.payloads)) + PER_JOB_BYTES * len(word.serials)
         case Dispatch():
-            job = word.job
-            return OVERHEAD_BYTES + len(job.payload) + 4 * (len(job.handler) + len(job.label))
+            kind = word.jobs[0].kind
+            payloads = sum([len(job.payload) for job in word.jobs])
+            texts = 4 * (len(kind.handler) + len(kind.label))
+            return OVERHEAD_BYTES + payloads + PER_JOB_BYTES * len(word.jobs) + texts
+        case Answers():
+            return OVERHEAD_BYTES + sum(_outcome_size(outcome) for _, outcome, _ in word.answers)
         case Letter():
             return OVERHEAD_BYTES + len(word.body) + 4 * len(word.topic)
+        case Progress():
+            return OVERHEAD_BYTES + 4 * len(word.text)
         case _:
             return OVERHEAD_BYTES
 
@@ -132,14 +164,14 @@ def _outcome_size(outcome: Returned | Failed | TimedOut | Cancelled | None) -> i
         case Returned():
             return OVERHEAD_BYTES + len(outcome.payload)
         case Failed():
-            return OVERHEAD_BYTES + 4 * (len(outcome.kind) + len(outcome.message))
+            return OVERHEAD_BYTES + 4 * (len(outcome.kind) + len(outcome.message) + len(outcome.trace))
         case Cancelled():
             return OVERHEAD_BYTES + 4 * len(outcome.reason)
         case _:
             return OVERHEAD_BYTES
 
 
-def encode(sender: Peer, words: Sequence[Word]) -> bytes:
+def encode(sender: Peer, words: Iterable[Word]) -> bytes:
     """Write one frame."""
     packed: bytes = msgpack.packb((sender.name, sender.incarnation, [_record(word) for word in words]))
     return _VERSION_BYTE + packed
@@ -147,16 +179,19 @@ def encode(sender: Peer, words: Sequence[Word]) -> bytes:
 
 def _record(word: Word) -> tuple[Any, ...]:
     match word:
-        case Answer(serial, outcome, occupied_s):
-            return (_ANSWER, serial, *_outcome_record(outcome), occupied_s)
-        case Dispatch(job, weighed):
-            directed = _DIRECTED if job.to is not None else 0
-            flags = (_IDEMPOTENT if job.idempotent else 0) | directed | (_WEIGHED if weighed else 0)
-            return (_DISPATCH, job.id.serial, job.handler, job.label, job.payload, job.deadline, flags, job.priority)
+        case Results():
+            return (_RESULTS, word.serials, word.payloads, word.elapsed_s)
+        case Dispatch():
+            return _dispatch_record(word)
+        case Answers(answers):
+            records = [(serial, *_outcome_record(outcome), occupied_s) for serial, outcome, occupied_s in answers]
+            return (_ANSWER, records)
         case Withdraw(serial):
             return (_WITHDRAW, serial)
         case Later(serial):
             return (_LATER, serial)
+        case Progress(serial, fraction, text):
+            return (_PROGRESS, serial, fraction, text)
         case Idle():
             return (_IDLE,)
         case Letter(topic, body):
@@ -165,18 +200,28 @@ def _record(word: Word) -> tuple[Any, ...]:
             assert_never(word)
 
 
-def _outcome_record(outcome: Returned | Failed | TimedOut | Cancelled | None) -> tuple[int, str, str | bytes, float]:
+def _dispatch_record(word: Dispatch) -> tuple[Any, ...]:
+    kind = word.jobs[0].kind
+    flags = (_IDEMPOTENT if kind.idempotent else 0) | (_WEIGHED if word.weighed else 0) | (_KILL if kind.kill else 0)
+    flags |= _DIRECTED if kind.to is not None else 0
+    _, serials, _, payloads, deadlines = zip(*word.jobs, strict=True)
+    return (_DISPATCH, kind.handler, kind.label, flags, kind.priority, serials, payloads, deadlines)
+
+
+def _outcome_record(
+    outcome: Returned | Failed | TimedOut | Cancelled | None,
+) -> tuple[int, str, str | bytes, str, float]:
     match outcome:
         case Returned(payload, _, elapsed_s):
-            return (_RETURNED, "", payload, elapsed_s)
-        case Failed(kind, message, _, elapsed_s):
-            return (_FAILED, kind, message, elapsed_s)
+            return (_RETURNED, "", payload, "", elapsed_s)
+        case Failed(kind, message, _, elapsed_s, trace):
+            return (_FAILED, kind, message, trace, elapsed_s)
         case TimedOut(timeout_s):
-            return (_TIMED_OUT, "", "", timeout_s)
+            return (_TIMED_OUT, "", "", "", timeout_s)
         case Cancelled(reason):
-            return (_CANCELLED, "", reason, 0.0)
+            return (_CANCELLED, "", reason, "", 0.0)
         case None:
-            return (_GIVEN_BACK, "", "", 0.0)
+            return (_GIVEN_BACK, "", "", "", 0.0)
         case _:
             assert_never(outcome)
 
@@ -214,12 +259,20 @@ def _word(record: Any, sender: Peer, receiver: Peer) -> Word:
     kind = record[0] if type(record) is tuple and record else None
     if type(kind) is not int:
         raise ValueError
-    if kind == _ANSWER:
-        _, serial, code, first, second, elapsed_s, occupied_s = record
-        _numbers(serial, elapsed_s, occupied_s)
-        return Answer(serial, _outcome(code, first, second, elapsed_s, sender), occupied_s)
+    if kind == _RESULTS:
+        _, serials, payloads, elapsed_s = record
+        _columns(serials, payloads, elapsed_s)
+        return Answers(
+            [
+                (serial, Returned(payload, sender, took_s), took_s)
+                for serial, payload, took_s in zip(serials, payloads, elapsed_s, strict=True)
+            ]
+        )
     if kind == _DISPATCH:
         return _dispatch(record, sender, receiver)
+    if kind == _ANSWER:
+        _, answers = record
+        return Answers([_answer(answer, sender) for answer in answers])
     if kind == _WITHDRAW:
         _, serial = record
         _numbers(serial)
@@ -228,6 +281,10 @@ def _word(record: Any, sender: Peer, receiver: Peer) -> Word:
         _, serial = record
         _numbers(serial)
         return Later(serial)
+    if kind == _PROGRESS:
+        _, serial, fraction, text = record
+        _numbers(serial, fraction)
+        return Progress(serial, fraction, _text(text))
     if kind == _LETTER:
         _, topic, body = record
         return Letter(_text(topic), _bytes(body))
@@ -237,32 +294,57 @@ def _word(record: Any, sender: Peer, receiver: Peer) -> Word:
 
 
 def _dispatch(record: tuple[Any, ...], sender: Peer, receiver: Peer) -> Dispatch:
-    _, serial, handler, label, payload, deadline, flags, priority = record
-    _numbers(serial, deadline)
-    if not (type(flags) is int and 0 <= flags <= 7 and type(priority) is int):
+    _, handler, label, flags, priority, serials, payloads, deadlines = record
+    _columns(serials, payloads, deadlines)
+    if not (serials and type(flags) is int and 0 <= flags <= 15 and type(priority) is int):
         raise ValueError
-    job = Job(
-        JobId(sender, serial),
+    kind = Kind(
         _text(handler),
         _text(label),
-        _bytes(payload),
-        deadline,
         flags & _IDEMPOTENT != 0,
         priority,
         receiver if flags & _DIRECTED else None,
+        flags & _KILL != 0,
     )
-    return Dispatch(job, flags & _WEIGHED != 0)
+    jobs = [
+        Job(sender, serial, kind, payload, deadline)
+        for serial, payload, deadline in zip(serials, payloads, deadlines, strict=True)
+    ]
+    return Dispatch(jobs, flags & _WEIGHED != 0)
+
+
+def _columns(serials: Any, payloads: Any, seconds: Any) -> None:
+    """Refuse columns that are not of one length, or hold anything of another type or out of range."""
+    if not (type(serials) is type(payloads) is type(seconds) is tuple):
+        raise ValueError
+    if not len(serials) == len(payloads) == len(seconds):
+        raise ValueError
+    if not serials:
+        return
+    if not (set(map(type, serials)) == {int} and set(map(type, payloads)) == {bytes}):
+        raise ValueError
+    if not (min(serials) >= 0 and max(serials) < _MOST and set(map(type, seconds)) == {float}):
+        raise ValueError
+    # A sum, because min() and max() do not see a NaN.
+    if not (min(seconds) >= 0.0 and math.isfinite(sum(seconds))):
+        raise ValueError
+
+
+def _answer(answer: Any, sender: Peer) -> Answer:
+    serial, code, first, second, third, elapsed_s, occupied_s = answer
+    _numbers(serial, elapsed_s, occupied_s)
+    return (serial, _outcome(code, first, second, third, elapsed_s, sender), occupied_s)
 
 
 def _outcome(
-    code: Any, first: Any, second: Any, elapsed_s: float, sender: Peer
+    code: Any, first: Any, second: Any, third: Any, elapsed_s: float, sender: Peer
 ) -> Returned | Failed | TimedOut | Cancelled | None:
     if type(code) is not int:
         raise ValueError
     if code == _RETURNED:
         return Returned(_bytes(second), sender, elapsed_s)
     if code == _FAILED:
-        return Failed(_text(first), _text(second, MAX_MESSAGE), sender, elapsed_s)
+        return Failed(_text(first), _text(second, MAX_MESSAGE), sender, elapsed_s, _text(third, MAX_TRACE))
     if code == _TIMED_OUT:
         return TimedOut(elapsed_s)
     if code == _CANCELLED:
