@@ -22,7 +22,7 @@ from runtime.script.problems import Place, ScriptError
 from runtime.script.script import Exit, Script
 from runtime.sip.message import dummy_request
 from workers.birth import Child
-from workers.jobs import JobId, Outcome
+from workers.jobs import Job, JobId, Outcome
 
 log = logging.getLogger("layby.process")
 script_log = logging.getLogger("layby.script")
@@ -67,7 +67,8 @@ class ScriptProcess(Process):
     def __init__(self, child: Child, house: House) -> None:
         super().__init__(child, house)
         self.variables: dict[str, Value] = {}
-        self.parked: dict[JobId, Parked] = {}
+        self.parked: dict[int, Parked] = {}
+        """What is put aside, by the serial of the job that it waits for."""
         self._due = 0
         """Resumptions and reports that wait for the next turn of the loop."""
 
@@ -124,8 +125,8 @@ class ScriptProcess(Process):
             case JobRequest():
                 within_s = float(timeout_s or begin.timeout_s)  # 0 seconds: no time of its own
                 job = self._submit(begin, within_s, partial(self._settled, begin.finish))
-                self.parked[job] = parked
-                self.on_parked(context, job, within_s)
+                self.parked[job.serial] = parked
+                self.on_parked(context, job.id, within_s)
             case _:
                 assert_never(begin)
 
@@ -169,7 +170,7 @@ class ScriptProcess(Process):
 
     # Endings.
 
-    def _submit(self, begin: JobRequest, timeout_s: float, settled: Callable[[JobId, Outcome], None]) -> JobId:
+    def _submit(self, begin: JobRequest, timeout_s: float, settled: Callable[[Job, Outcome], None]) -> Job:
         return self.node.submit(
             begin.handler,
             begin.payload,
@@ -189,8 +190,8 @@ class ScriptProcess(Process):
 
         self.loop.call_soon(run)
 
-    def _settled(self, finish: Callable[[Context, Outcome], int], job: JobId, outcome: Outcome) -> None:
-        parked = self.parked.pop(job, None)
+    def _settled(self, finish: Callable[[Context, Outcome], int], job: Job, outcome: Outcome) -> None:
+        parked = self.parked.pop(job.serial, None)
         if parked is None:
             # Given up at the end of a drain: its transaction was answered there.
             self.count("async:resume_lost")

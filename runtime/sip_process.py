@@ -100,7 +100,7 @@ class SipProcess(ScriptProcess):
 
     def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
         # A job that this process runs for another may stop it until after the end of the drain: answer before.
-        if self.draining and monotonic_now() + self.node.expected_s(running.job.label) >= self.drain_ends:
+        if self.draining and monotonic_now() + self.node.expected_s(running.job.kind.label) >= self.drain_ends:
             self.give_up()
         return super().execute(payload, running)
 
