@@ -66,6 +66,7 @@ class _Incoming:
     def _take(self, data: bytes, frames: deque[bytes]) -> int:
         """Returns how many bytes were used up; -1 for a frame that is longer than any may be."""
         at, size = 0, len(data)
+        self._wanted = 0  # or what the last large frame wanted would hold back one whose head is cut in two
         while size - at >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(data, at)
             if length > self._max_frame_bytes:
@@ -92,11 +93,11 @@ class _Outgoing:
     def write(self) -> None:
         """Send what the peer takes of what waits."""
         while self.unsent:
-            taken = self.push(self.unsent[0])
-            if taken < len(self.unsent[0]):
-                self.unsent[0] = self.unsent[0][taken:]
+            data = self.unsent.popleft()
+            taken = self.push(data)
+            if taken < len(data):
+                self.unsent.appendleft(data[taken:])
                 return
-            self.unsent.popleft()
 
     def push(self, data: bytes | memoryview) -> int:
         """Send what the peer takes of it at once; everything, when it is dead."""

@@ -23,7 +23,7 @@ from operator import itemgetter
 from typing import assert_never
 
 from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
-from workers.policy import DEFAULT_LIMITS, Limits, Load, Policy, Room, is_slow, least_expected
+from workers.policy import DEFAULT_LIMITS, Limits, Policy, Room, least_expected
 from workers.stimuli import (
     Answered,
     AnswersLater,
@@ -64,9 +64,12 @@ _MOST_RUNS = 2
 class _Usual:
     """What jobs of one label usually take."""
 
+    slow_s: float
+    """What is more than this is slow."""
+    expected_s: float
+    """In whole grains; what is reckoned with."""
     usual_s: float | None = None
-    expected_s: float = 0.0
-    """The same in whole grains; what is reckoned with."""
+    slow: bool = False
 
     def learn(self, occupied_s: float) -> None:
         sample = 0.0 if occupied_s <= 0.0 else occupied_s if occupied_s > _LEAST_S else _LEAST_S
@@ -78,8 +81,10 @@ class _Usual:
             self.usual_s = 0.0  # a label that turned to answering later would otherwise never reach nothing
 
     def settle(self) -> None:
+        """To be called after the last of some lessons."""
         if self.usual_s is not None:
-            self.expected_s = _whole_grains(self.usual_s)
+            self.expected_s = math.ceil(self.usual_s * _GRAIN) / _GRAIN
+        self.slow = self.expected_s > self.slow_s
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +93,6 @@ class _Hands:
 
     peer: Peer
     slot: int
-    executes: bool
     myself: bool
     closing: bool = False
     jobs: dict[int, _Entry] = field(default_factory=dict)
@@ -180,6 +184,8 @@ class Dispatcher:
         # hands; none in both (invariant 6). No lane is empty.
         self._lanes: dict[Kind, _Lane] = {}
         self._workers: dict[Peer, _Hands] = {}
+        self._executing: list[_Hands] = []
+        """Those among them that take jobs that are not directed."""
         # name -> the newest incarnation known to be dead. A word from one at or below it changes nothing.
         self._dead: dict[str, int] = {}
         self._waiting = 0
@@ -237,7 +243,9 @@ class Dispatcher:
         room = self._room_to_wait(stimulus.elsewhere)
         lane: _Lane | None = None
         for job in stimulus.jobs:
-            self._check_new(job)
+            if (job.origin is not self._me and job.origin != self._me) or job.serial <= self._newest:
+                raise ValueError(f"{job.id} is not a new job of {self._me}")
+            self._newest = job.serial
             if self._refusing is not None:
                 rejected.append((job.serial, Rejected(self._refusing)))
             elif job.kind.to is not None:
@@ -255,13 +263,6 @@ class Dispatcher:
                 self._waiting += 1
         effects += self._fill_anew(now, loads)
         return [*effects, Settle(rejected)] if rejected else effects
-
-    def _check_new(self, job: Job) -> None:
-        if job.origin is not self._me and job.origin != self._me:
-            raise ValueError(f"{job.id} is not a job of {self._me}")
-        if job.serial <= self._newest:
-            raise ValueError(f"{job.id} is not new")
-        self._newest = job.serial
 
     def _room_to_wait(self, elsewhere: int) -> int:
         """How many jobs may wait here, when so many wait at other origins."""
@@ -397,7 +398,9 @@ class Dispatcher:
                 return []
             # One name lives one life at a time: the new one tells of the old one's death.
             effects += self._write_off(other, f"{peer} took its place", stimulus.now)
-        self._workers[peer] = _Hands(peer, stimulus.slot, stimulus.executes, peer == self._me)
+        hands = self._workers[peer] = _Hands(peer, stimulus.slot, peer == self._me)
+        if stimulus.executes:
+            self._executing.append(hands)
         return effects + self._fill(stimulus.now, stimulus.loads)
 
     def _on_worker_down(self, stimulus: WorkerDown) -> list[Effect]:
@@ -409,6 +412,8 @@ class Dispatcher:
         hands = self._workers.pop(peer, None)
         if hands is None:
             return []
+        if hands in self._executing:
+            self._executing.remove(hands)
         again = [entry for entry in hands.jobs.values() if self._may_run_again(entry, now)]
         # Not counted as late when settled before: the dead say nothing.
         gone = set(map(id, again))
@@ -453,20 +458,21 @@ class Dispatcher:
             return self._tell_waiting()
         rooms = self._rooms(now, loads)
         sends: dict[tuple[Peer, Kind], Send] = {}
+        touched: dict[Peer, _Hands] = {}
         while self._waiting and (found := self._next_with_room(rooms, now, loads)) is not None:
             lane, shares = found
             for room, share in zip(rooms, shares, strict=True):
                 if share:
-                    self._hand_over(lane, room, share, sends)
+                    touched[room.worker] = self._hand_over(lane, room, share, sends)
         self._full_for = loads if self._waiting else None
-        touched = {send.worker: self._workers[send.worker] for send in sends.values()}
         return [*[hands.occupy() for hands in touched.values()], *self._tell_waiting(), *sends.values()]
 
     def _next_with_room(self, rooms: list[Room], now: float, loads: Loads) -> tuple[_Lane, Sequence[int]] | None:
         """The next jobs that find room: their lane, and how many of them each room gets."""
         for lane, run in self._runs():
-            expected_s = lane.usual.expected_s
-            shares = self._policy(expected_s, run, rooms, self._limits, self._reserves(lane, now, loads), self._turn)
+            usual = lane.usual
+            reserve = usual.slow and self._reserves(lane, now, loads)
+            shares = self._policy(usual.expected_s, run, rooms, self._limits, reserve, self._turn)
             if any(shares):
                 return lane, shares
         return None
@@ -479,10 +485,10 @@ class Dispatcher:
         """
         if len(self._lanes) == 1:
             [lane] = self._lanes.values()
-            return [(lane, 1 if self._is_slow(lane) else len(lane.entries))]
+            return [(lane, 1 if lane.usual.slow else len(lane.entries))]
         claims = sorted((lane.claim(), index, lane) for index, lane in enumerate(self._lanes.values()))
-        quick = [(claim, lane) for claim, _, lane in claims if not self._is_slow(lane)]
-        slow = [(claim, lane) for claim, _, lane in claims if self._is_slow(lane)][:1]
+        quick = [(claim, lane) for claim, _, lane in claims if not lane.usual.slow]
+        slow = [(claim, lane) for claim, _, lane in claims if lane.usual.slow][:1]
         runs = [(claim, lane, 1) for claim, lane in slow]
         if quick:
             first, lane = quick[0]
@@ -490,20 +496,16 @@ class Dispatcher:
             runs.append((first, lane, lane.run_before(min(others)) if others else len(lane.entries)))
         return [(lane, run) for _, lane, run in sorted(runs, key=itemgetter(0))]
 
-    def _is_slow(self, lane: _Lane) -> bool:
-        return is_slow(lane.usual.expected_s, self._limits)
-
     def _reserves(self, lane: _Lane, now: float, loads: Loads) -> bool:
-        """Whether such a job must leave a worker free: it is slow, and there are quick jobs these days."""
-        if not self._is_slow(lane):
-            return False
+        """Whether a slow job must leave a worker free: there are quick jobs these days, and it has not waited long."""
         first = next(iter(lane.entries.values()))
         if now - first.submitted_at >= self._limits.patience_s:
             return False
         since = now - self._limits.quick_memory_s
         return any(load.quick_at > since for load in loads.values())
 
-    def _hand_over(self, lane: _Lane, room: Room, share: int, sends: dict[tuple[Peer, Kind], Send]) -> None:
+    def _hand_over(self, lane: _Lane, room: Room, share: int, sends: dict[tuple[Peer, Kind], Send]) -> _Hands:
+        """Put so many of a lane's jobs into a worker's hands."""
         hands, expected_s = self._workers[room.worker], lane.usual.expected_s
         pop, held = lane.entries.popitem, hands.jobs
         jobs = []
@@ -526,26 +528,26 @@ class Dispatcher:
             sends[room.worker, lane.kind] = Send(room.worker, [*send.jobs, *jobs], send.weighed)
         if not lane.entries:
             del self._lanes[lane.kind]
+        return hands
 
     def _rooms(self, now: float, loads: Loads) -> list[Room]:
         rooms: list[Room] = []
         draining: list[Room] = []
-        for hands in self._workers.values():
-            if hands.executes and not hands.closing:
-                load = loads.get(hands.slot)
-                (draining if load is not None and load.draining else rooms).append(self._room(hands, load, now))
+        most = self._limits.max_outstanding
+        for hands in self._executing:
+            if hands.closing:
+                continue
+            outstanding, expected_s, load = len(hands.jobs), hands.expected_s, loads.get(hands.slot)
+            if load is None:
+                rooms.append(Room(hands.peer, outstanding, expected_s, 0.0, outstanding < most, hands.myself))
+                continue
+            outstanding += load.outstanding
+            usable = outstanding < most and not load.paused
+            still_s = now - load.progressed_at
+            room = Room(hands.peer, outstanding, expected_s + load.expected_s, still_s, usable, hands.myself)
+            (draining if load.draining else rooms).append(room)
         # When all of them drain, so do we, and what waits here may still run.
         return rooms or draining
-
-    def _room(self, hands: _Hands, load: Load | None, now: float) -> Room:
-        outstanding, expected_s, still_s, usable = len(hands.jobs), hands.expected_s, 0.0, True
-        if load is not None:
-            outstanding += load.outstanding
-            expected_s += load.expected_s
-            still_s = now - load.progressed_at
-            usable = not load.paused
-        usable = usable and outstanding < self._limits.max_outstanding
-        return Room(hands.peer, outstanding, expected_s, still_s, usable, hands.myself)
 
     def _tell_waiting(self) -> list[Effect]:
         if self._waiting == self._waiting_told:
@@ -560,7 +562,8 @@ class Dispatcher:
         if usual is None:
             if len(self._usual) >= self._limits.max_labels:
                 del self._usual[next(iter(self._usual))]
-            usual = self._usual[label] = _Usual(None, self._unknown_s)
+            usual = self._usual[label] = _Usual(2 * self._limits.budget_s, self._unknown_s)
+            usual.settle()
         return usual
 
     def _expected(self, label: str) -> float:

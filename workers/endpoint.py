@@ -46,7 +46,8 @@ class Endpoint:
         self.me = me
         self._max_frame_bytes = max_frame_bytes
         self._lines: dict[Peer, _Line] = {}
-        self._unsent: list[_Line] = []
+        self.unsent: list[_Line] = []
+        """The lines on which something waits for a `flush`."""
         self.to_myself: deque[Word] = deque()
         """What this process says to itself; it needs no channel, but waits for a later turn all the same."""
         self._channel = open_channel(transport, me, folder, max_frame_bytes)
@@ -71,7 +72,7 @@ class Endpoint:
         if line is None:
             return
         if line.words:
-            self._unsent.remove(line)
+            self.unsent.remove(line)
         self._channel.disconnect(peer)
 
     def send(self, peer: Peer, word: Word) -> bool:
@@ -81,7 +82,13 @@ class Endpoint:
             if peer == self.me:
                 self.to_myself.append(word)
             return peer == self.me
-        self._put_down(line, word, size_of(word))
+        nbytes = size_of(word)
+        if not line.words:
+            self.unsent.append(line)
+        elif line.nbytes + nbytes > self._max_frame_bytes:
+            self._flush(line)
+        line.words.append(word)
+        line.nbytes += nbytes
         return True
 
     def send_jobs(self, peer: Peer, jobs: Sequence[Job], weighed: bool) -> None:
@@ -108,19 +115,6 @@ class Endpoint:
             line.nbytes -= PER_JOB_BYTES + len(payload)
         self.send(peer, Results([serial], [payload], [elapsed_s]))
 
-    def _put_down(self, line: _Line, word: Word, nbytes: int) -> None:
-        if not line.words:
-            self._unsent.append(line)
-        elif line.nbytes + nbytes > self._max_frame_bytes:
-            self._flush(line)
-        line.words.append(word)
-        line.nbytes += nbytes
-
-    @property
-    def unsent(self) -> bool:
-        """Whether something waits for a `flush`."""
-        return bool(self._unsent)
-
     def is_unsent_to(self, peer: Peer) -> bool:
         """Whether something for that peer waits for a `flush`."""
         line = self._lines.get(peer)
@@ -128,8 +122,8 @@ class Endpoint:
 
     def flush(self) -> None:
         """Send what was put down, one frame to each peer."""
-        while self._unsent:
-            self._flush(self._unsent.pop())
+        while self.unsent:
+            self._flush(self.unsent.pop())
 
     def _flush(self, line: _Line) -> None:
         words, line.words, line.nbytes = line.words, [], OVERHEAD_BYTES

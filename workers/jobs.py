@@ -1,7 +1,10 @@
 """What is handed to a worker, and every way in which that can end.
 
-Plain data, used by cores and shells alike. A peer is named together with its **incarnation**: the same name in
-its next life is another peer, and a word from an earlier life changes nothing.
+Plain data, used by cores and shells alike. A peer is named together with its **incarnation**: the same name in its next
+life is another peer, and a word from an earlier life changes nothing.
+
+What is a key or is made for every job is a NamedTuple: that is hashed and compared in C, and made in half the time of
+a frozen dataclass.
 """
 
 from __future__ import annotations
@@ -10,8 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self, TypeAlias
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Peer:
+class Peer(NamedTuple):
     """One life of one process.
 
     Args:
@@ -26,8 +28,7 @@ class Peer:
         return f"{self.name}.{self.incarnation}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class JobId:
+class JobId(NamedTuple):
     """Names a job end to end. Serials are never used twice within one incarnation of the origin."""
 
     origin: Peer
@@ -46,8 +47,7 @@ class JobId:
         return cls(Peer(name, int(incarnation)), int(serial))
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """What jobs of one sort have in common: made once, and shared by all of them.
 
     Args:

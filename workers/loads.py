@@ -42,7 +42,9 @@ class LoadBoard:
         self._cells = self._bytes.cast("d")
         self._row_cells = 2 * slots + _OWN
         self._row = struct.Struct(f"@{self._row_cells}d")
+        self._row_bytes = self._row_cells * _DOUBLE
         self._waiting_at = slots * self._row_cells
+        self._waiting = self._cells[self._waiting_at : self._waiting_at + slots]
 
     @staticmethod
     def size(slots: int) -> int:
@@ -112,16 +114,33 @@ class LoadBoard:
 
     def loads_of(self, workers: Iterable[int], besides: int) -> dict[int, Load]:
         """The loads that all origins but ``besides`` put on these workers, by slot."""
-        return {worker: self.load(worker, besides) for worker in workers}
+        # `load`, spelt out: this is looked at before every job that is given out.
+        slots, unpack, loads = self.slots, self._row.unpack_from, {}
+        for worker in workers:
+            row = unpack(self._bytes, worker * self._row_bytes)
+            own = 2 * slots
+            loads[worker] = Load(
+                worker,
+                int(sum(row[:slots]) - row[besides]),
+                sum(row[slots:own]) - row[slots + besides],
+                row[own + _PROGRESSED_AT],
+                row[own + _PAUSED] != 0.0,
+                row[own + _DRAINING] != 0.0,
+                row[own + _QUICK_AT],
+            )
+        return loads
 
     def waiting_besides(self, origin: int) -> int:
         """How many jobs wait at the other origins together."""
-        cells = self._cells[self._waiting_at : self._waiting_at + self.slots].tolist()
-        return int(sum(cells) - cells[origin])
+        return int(sum(self._waiting) - self._waiting[origin])
 
     def waiting(self) -> list[int]:
         """How many jobs wait at each origin, by slot."""
-        return [int(cell) for cell in self._cells[self._waiting_at : self._waiting_at + self.slots].tolist()]
+        return [int(cell) for cell in self._waiting]
+
+    def anybody_waits(self) -> bool:
+        """Whether any job waits at any origin."""
+        return any(self._waiting)
 
     def done_by(self, worker: int) -> int:
         """How many jobs a worker has ended in its present life."""
@@ -151,6 +170,7 @@ class LoadBoard:
 
     def close(self) -> None:
         """Let the buffer go, so that its owner can close it."""
+        self._waiting.release()
         self._cells.release()
         self._bytes.release()
 

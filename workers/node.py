@@ -421,46 +421,60 @@ class Node:
         self._turn(now)
 
     def next_deadline(self) -> float | None:
-        """When to call `on_deadline` (CLOCK_MONOTONIC seconds); in the past when there is more to do now."""
+        """When to call `on_deadline` (CLOCK_MONOTONIC seconds); in the past when there is more to do now.
+
+        It may come before there is anything to do.
+        """
         if self._closed:
             return None
         if self._has_more():
             return AT_ONCE
-        deadlines = (self._origin.next_deadline(), self._worker.next_deadline())
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        due = self._origin.due
+        if self._worker.awaited:
+            due = min(due, self._worker.beat_at)
+        return due if due < math.inf else None
 
     def _has_more(self) -> bool:
-        endpoint = self._endpoint
-        return (
+        origin, endpoint, worker = self._origin, self._endpoint, self._worker
+        return bool(
             self._may_have_frames
             or endpoint.unsent
-            or bool(endpoint.to_myself)
-            or self._origin.has_fresh()
-            or self._origin.deliverable()
-            or bool(self._letters and not self._paused)
-            or self._worker.runnable(self._paused > 0)
+            or origin.fresh
+            or origin.settlements
+            or endpoint.to_myself
+            or worker.directed
+            or (not self._paused and (worker.ordinary or self._letters))
         )
 
     def _turn(self, now: float) -> None:
+        # Asked here and not in each step, whether there is something to do: a turn has often only one thing to do.
         if self._closed:
             return
+        origin, worker, endpoint = self._origin, self._worker, self._endpoint
         if self._may_have_frames:
             self._receive(now)
-        if self._endpoint.to_myself:
+        if endpoint.to_myself:
             self._hear_myself(now)
-        self._origin.tick(now)
-        self._worker.beat(now)
-        if self._origin.deliverable():
-            self._origin.deliver(self._is_paused)
-            self._origin.hand_in(now)  # what the callers submitted leaves in this turn as well
+        if origin.fresh or origin.freed or now >= origin.due:
+            origin.tick(now)
+        if worker.awaited:
+            worker.beat(now)
+        if origin.settlements:
+            origin.deliver(self._is_paused)
+            origin.hand_in(now)  # what the callers submitted leaves in this turn as well
         if self._letters:
             self._read_letters()
         if self._closed:
             return
-        if self._worker.runnable(self._paused > 0) and self._worker.run(self._paused > 0) and not self._closed:
+        if (
+            (worker.directed or (worker.ordinary and not self._paused))
+            and worker.run(self._paused > 0)
+            and not self._closed
+            and self._board.anybody_waits()
+        ):
             self._nudge()
-        if not self._closed:
-            self._endpoint.flush()
+        if endpoint.unsent and not self._closed:
+            endpoint.flush()
 
     def _is_paused(self) -> bool:
         return self._paused > 0
@@ -477,7 +491,7 @@ class Node:
                 log.warning("a frame of %d bytes was refused: %s", len(data), frame.reason)
             elif frame.sender == self.me:
                 self.counters["bad_frames"] += 1  # nobody else may speak in our name
-            elif self._is_dead(frame.sender):
+            elif frame.sender not in self._peers and self._is_dead(frame.sender):
                 self.counters["from_the_dead"] += len(frame.words)
             else:
                 for word in frame.words:
@@ -510,14 +524,15 @@ class Node:
                 self._letters.append((topic, sender, body))
 
     def _accept(self, sender: Peer, dispatch: Dispatch) -> None:
-        if sender == self.me or self._endpoint.connect(sender, announced=sender in self._peers):
+        if sender in self._peers or sender == self.me or self._endpoint.connect(sender, announced=False):
             self._worker.accept(dispatch)
         else:
             self.counters["bad_frames"] += 1
 
     def _nudge(self) -> None:
         """Being idle, tell the origins whose jobs wait for room; those that get an answer now hear it from that."""
-        if not self._executes or self._paused or self._worker.runnable(False):
+        worker = self._worker
+        if self._closed or not self._executes or self._paused or worker.directed or worker.ordinary:
             return
         for slot, jobs in enumerate(self._board.waiting()):
             peer = self._by_slot.get(slot) if jobs else None

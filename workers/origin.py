@@ -68,6 +68,7 @@ class _Waiter(NamedTuple):
     settled: Settled
     through_pause: bool
     on_progress: OnProgress | None
+    timeout_s: float
 
 
 class Origin:
@@ -107,15 +108,19 @@ class Origin:
         self._most_payload = limits.max_frame_bytes - 2 * OVERHEAD_BYTES - 8 * MAX_TEXT
         self._serial = 0
         self._executing: dict[Peer, int] = {}
-        self._fresh: list[Job] = []
-        self._settlements: deque[tuple[_Waiter, Outcome | Progress]] = deque()
+        self.fresh: list[Job] = []
+        """What `hand_in` has to hand in."""
+        self.settlements: deque[tuple[_Waiter, Outcome | Progress]] = deque()
         self._held_back: deque[tuple[_Waiter, Outcome | Progress]] = deque()
         self._loads: dict[int, Load] = {}
         self._elsewhere = 0
         self._loads_at = -math.inf
         self._retry_at: float | None = None
         self._retry_s = limits.retry_s
-        self._freed = False
+        self.freed = False
+        """Whether answers came since the last `tick`."""
+        self.due = math.inf
+        """When `tick` may have something to do next, or earlier (CLOCK_MONOTONIC seconds)."""
 
     # -- what is asked of us --------------------------------------------------------------------------------------
 
@@ -131,19 +136,22 @@ class Origin:
     ) -> Job:
         """Take a job in; it is accepted or rejected by the next `hand_in`. See `workers.node.Node.submit`."""
         self._serial = serial = self._serial + 1
-        job = Job(self._me, serial, kind, payload, now + timeout_s)
-        self._suspensions.suspend(serial, _Waiter(job, settled, through_pause, on_progress), job.deadline)
+        deadline = now + timeout_s
+        job = Job(self._me, serial, kind, payload, deadline)
+        self._suspensions.suspend(serial, _Waiter(job, settled, through_pause, on_progress, timeout_s), deadline)
+        if deadline < self.due:
+            self.due = deadline
         if len(payload) > self._most_payload:
             self._counters["submitted"] += 1
             self._settle(serial, Rejected(f"the payload is too large: {len(payload)} bytes"))
         else:
-            self._fresh.append(job)
+            self.fresh.append(job)
         return job
 
     def hand_in(self, now: float) -> None:
         """Hand in what was submitted since the last time."""
-        if self._fresh:
-            fresh, self._fresh = self._fresh, []
+        if self.fresh:
+            fresh, self.fresh = self.fresh, []
             self._counters["submitted"] += len(fresh)
             loads = self._look(now)
             self._perform(self._dispatcher.handle(Submitted(fresh, now, loads, self._elsewhere)), now)
@@ -165,20 +173,20 @@ class Origin:
     def answered(self, worker: Peer, answers: Sequence[Answer], now: float) -> None:
         """A worker answered."""
         self._perform(self._dispatcher.handle(Answered(worker, answers, now)), now)
-        self._freed = True
+        self.freed = True
         self._counters["late_answers"] = self._dispatcher.late
 
     def answers_later(self, worker: Peer, serial: int, now: float) -> None:
         """A worker began a job that answers later."""
         self._perform(self._dispatcher.handle(AnswersLater(worker, serial)), now)
-        self._freed = True
+        self.freed = True
         self._counters["late_answers"] = self._dispatcher.late
 
     def progressed(self, worker: Peer, progress: Progress) -> None:
         """A worker tells how far a job is; heard only from the one that runs it, and while somebody waits for it."""
         waiter = self._suspensions.waiter(progress.serial)
         if waiter is not None and waiter.on_progress is not None and self._dispatcher.holds(worker, progress.serial):
-            self._settlements.append((waiter, progress))
+            self.settlements.append((waiter, progress))
 
     def room_made(self, now: float) -> None:
         """A worker said that it is idle."""
@@ -186,8 +194,9 @@ class Origin:
             return
         self._loads_at = -math.inf
         self._fill(now)
-        self._retry_s = min(_SOON_S, self._limits.retry_s)
-        self._retry_at = now + self._retry_s if self._dispatcher.waiting else None
+        if self._dispatcher.waiting:
+            self._retry_s = min(_SOON_S, self._limits.retry_s)
+            self._retry_within(now)
 
     def worker_up(self, peer: Peer, slot: int, executes: bool, now: float) -> None:
         """A process can be sent jobs."""
@@ -204,24 +213,18 @@ class Origin:
 
     # -- time -----------------------------------------------------------------------------------------------------
 
-    def has_fresh(self) -> bool:
-        """Whether `hand_in` has something to do."""
-        return bool(self._fresh)
-
-    def next_deadline(self) -> float | None:
-        """When `tick` has something to do next."""
-        deadline = self._suspensions.next_deadline()
-        if self._retry_at is None:
-            return deadline
-        return self._retry_at if deadline is None else min(deadline, self._retry_at)
-
     def tick(self, now: float) -> None:
         """Hand in, give out what answers have made room for, settle what is past its deadline, and retry."""
-        self.hand_in(now)
-        if self._freed:
-            self._freed = False
+        if self.fresh:
+            self.hand_in(now)
+        if self.freed:
+            self.freed = False
             if self._dispatcher.waiting:
                 self._fill(now)
+        if now >= self.due:
+            self._on_due(now)
+
+    def _on_due(self, now: float) -> None:
         for serial in self._suspensions.expired(now):
             self._perform(self._dispatcher.handle(DeadlinePassed(serial)), now)
             if serial in self._suspensions:
@@ -235,6 +238,8 @@ class Origin:
                 self._fill(now)
                 self._retry_s = min(2 * self._retry_s, self._limits.retry_s)
                 self._retry_at = now + self._retry_s if self._dispatcher.waiting else None
+        deadline = self._suspensions.next_deadline()
+        self.due = min(math.inf if deadline is None else deadline, self._retry_at or math.inf)
 
     def _fill(self, now: float) -> None:
         self._perform(self._dispatcher.handle(RoomMade(now, self._look(now))), now)
@@ -262,31 +267,34 @@ class Origin:
                 case Waiting():
                     self._board.wait(self._slot, effect.count)
                     if effect.count and self._retry_at is None:
-                        self._retry_at = now + self._limits.retry_s
+                        self._retry_s = self._limits.retry_s
+                        self._retry_within(now)
                 case _:
                     assert_never(effect)
+
+    def _retry_within(self, now: float) -> None:
+        self._retry_at = now + self._retry_s
+        self.due = min(self.due, self._retry_at)
 
     def _settle(self, serial: int, outcome: Outcome) -> None:
         waiter = self._suspensions.settle(serial)
         if waiter is not None:
+            if type(outcome) is TimedOut:
+                outcome = TimedOut(waiter.timeout_s)  # what was asked for: the dispatcher counts from the hand-in
             self._counters[_COUNTER[type(outcome)]] += 1
-            self._settlements.append((waiter, outcome))
+            self.settlements.append((waiter, outcome))
 
     # -- telling --------------------------------------------------------------------------------------------------
-
-    def deliverable(self) -> bool:
-        """Whether `deliver` has something to do."""
-        return bool(self._settlements)
 
     def deliver(self, is_paused: Callable[[], bool]) -> None:
         """Tell the callers whose jobs are settled by now; those of this turn's callers come next turn.
 
         A caller may pause, run a nested loop (which delivers as well), and resume: so nothing is kept in a local.
         """
-        for _ in range(len(self._settlements)):
-            if not self._settlements:
+        for _ in range(len(self.settlements)):
+            if not self.settlements:
                 return
-            settlement = self._settlements.popleft()
+            settlement = self.settlements.popleft()
             if not settlement[0].through_pause and is_paused():
                 self._held_back.append(settlement)
             else:
@@ -294,7 +302,7 @@ class Origin:
 
     def resume(self) -> None:
         """Put what was held back in front again, in its order."""
-        self._settlements.extendleft(reversed(self._held_back))
+        self.settlements.extendleft(reversed(self._held_back))
         self._held_back.clear()
 
     def _tell(self, waiter: _Waiter, outcome: Outcome | Progress) -> None:
@@ -321,7 +329,7 @@ class Origin:
 
     def pending(self) -> int:
         """How many callers have not been told."""
-        return len(self._suspensions) + len(self._settlements) + len(self._held_back)
+        return len(self._suspensions) + len(self.settlements) + len(self._held_back)
 
     def close(self, reason: str, now: float) -> None:
         """Settle what is left as Cancelled, and tell everybody, paused or not. New jobs are Rejected."""
@@ -330,18 +338,18 @@ class Origin:
         for serial in self._suspensions.serials():
             self._settle(serial, Cancelled(reason))
         self.resume()
-        for _ in range(len(self._settlements)):
-            self._tell(*self._settlements.popleft())
+        for _ in range(len(self.settlements)):
+            self._tell(*self.settlements.popleft())
 
     def deliver_all(self) -> None:
         """Tell everybody; only for when nothing can be submitted any more, or it might never end."""
         self.hand_in(self._loads_at)
-        while self._settlements:
-            self._tell(*self._settlements.popleft())
+        while self.settlements:
+            self._tell(*self.settlements.popleft())
 
     def check(self) -> None:
         """Assert the invariants of the cores, and that they agree on what is unsettled."""
         self._dispatcher.check()
         self._suspensions.check()
-        known = [view.id.serial for view in self._dispatcher.jobs(0.0)] + [job.serial for job in self._fresh]
+        known = [view.id.serial for view in self._dispatcher.jobs(0.0)] + [job.serial for job in self.fresh]
         assert sorted(known) == sorted(self._suspensions.serials()), "who waits and what is under way agree"

@@ -230,7 +230,7 @@ def _level(expected_s: float, count: int, rooms: Sequence[Room], limits: Limits,
 
 def _most(room: Room, expected_s: float, limits: Limits) -> int:
     """How many jobs in a row a worker that has room may be given."""
-    if not is_progressing(room, limits):
+    if room.still_s > limits.stall_s:
         return 1  # it was idle for long: whether it still moves is seen with the first one
     return min(1 + int((limits.budget_s - room.expected_s) / expected_s), limits.max_outstanding - room.outstanding)
 

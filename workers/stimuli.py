@@ -1,7 +1,8 @@
 """What the dispatcher is told (past tense) and what it wants done (imperative). Plain data, see `workers.dispatch`.
 
 A turn's submissions come together, and so do the answers of one frame: an object and a look at the workers for each of
-them would cost more than a small job itself.
+them would cost more than a small job itself. Nobody changes what is made here; those that come in every turn are not
+frozen all the same, because making a frozen one takes three times as long.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ withdrawn or the worker ended it, and None when the worker is closing and gives 
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Submitted:
     """Jobs were handed in, in this order. ``elsewhere``: how many jobs wait at other origins."""
 
@@ -35,7 +36,7 @@ class Submitted:
     elsewhere: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
     """A worker answered. Nothing is given out at once: `RoomMade` follows the last of the answers that came."""
 
@@ -88,7 +89,7 @@ class WorkerDown:
     loads: Loads
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RoomMade:
     """Answers came, a worker said that it is idle, or it is time to look."""
 
@@ -124,7 +125,7 @@ Stimulus: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Occupy:
     """Publish what this origin has on one worker."""
 
@@ -133,21 +134,21 @@ class Occupy:
     expected_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waiting:
     """Publish how many jobs wait at this origin."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settle:
     """These jobs have their outcomes."""
 
     outcomes: Sequence[tuple[int, Outcome]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Send the jobs, which are of one kind.
 

@@ -49,7 +49,7 @@ _IDEMPOTENT, _DIRECTED, _WEIGHED, _KILL = 1, 2, 4, 8
 _MOST = 2**63
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dispatch:
     """Run these, which are of one kind. ``weighed``: say so (`Later`) if they turn out to answer later."""
 
@@ -64,7 +64,7 @@ class Withdraw:
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Results:
     """Blocking handlers returned; how long each ran is how long it kept the worker from others, in seconds."""
 
@@ -73,7 +73,7 @@ class Results:
     elapsed_s: list[float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answers:
     """Answers to Dispatches, as the dispatcher takes them."""
 
@@ -112,7 +112,7 @@ class Letter:
 Word: TypeAlias = Dispatch | Withdraw | Results | Answers | Later | Progress | Idle | Letter
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
     """A frame that was understood. Results are read as Answers."""
 
@@ -145,10 +145,8 @@ def size_of(word: Word) -> int:
         case Results():
             return OVERHEAD_BYTES + sum(map(len, word.payloads)) + PER_JOB_BYTES * len(word.serials)
         case Dispatch():
-            kind = word.jobs[0].kind
             payloads = sum([len(job.payload) for job in word.jobs])
-            texts = 4 * (len(kind.handler) + len(kind.label))
-            return OVERHEAD_BYTES + payloads + PER_JOB_BYTES * len(word.jobs) + texts
+            return OVERHEAD_BYTES + payloads + PER_JOB_BYTES * len(word.jobs) + 8 * MAX_TEXT
         case Answers():
             return OVERHEAD_BYTES + sum(_outcome_size(outcome) for _, outcome, _ in word.answers)
         case Letter():
@@ -262,6 +260,8 @@ def _word(record: Any, sender: Peer, receiver: Peer) -> Word:
     if kind == _RESULTS:
         _, serials, payloads, elapsed_s = record
         _columns(serials, payloads, elapsed_s)
+        if len(serials) == 1:
+            return Answers([(serials[0], Returned(payloads[0], sender, elapsed_s[0]), elapsed_s[0])])
         return Answers(
             [
                 (serial, Returned(payload, sender, took_s), took_s)
@@ -319,6 +319,10 @@ def _columns(serials: Any, payloads: Any, seconds: Any) -> None:
         raise ValueError
     if not len(serials) == len(payloads) == len(seconds):
         raise ValueError
+    if len(serials) == 1:  # the common case when there is little to do
+        _numbers(serials[0], seconds[0])
+        _bytes(payloads[0])
+        return
     if not serials:
         return
     if not (set(map(type, serials)) == {int} and set(map(type, payloads)) == {bytes}):
@@ -354,12 +358,13 @@ def _outcome(
     raise ValueError
 
 
-def _numbers(serial: Any, *seconds: Any) -> None:
+def _numbers(serial: Any, seconds: Any = 0.0, more_seconds: Any = 0.0) -> None:
     if not (type(serial) is int and 0 <= serial < _MOST):
         raise ValueError
-    for value in seconds:
-        if not (type(value) is float and 0.0 <= value < math.inf):
-            raise ValueError
+    if not (type(seconds) is type(more_seconds) is float):
+        raise ValueError
+    if not (0.0 <= seconds < math.inf and 0.0 <= more_seconds < math.inf):
+        raise ValueError
 
 
 def _text(value: Any, limit: int = MAX_TEXT) -> str:

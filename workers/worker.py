@@ -164,12 +164,15 @@ class Worker:
         self._counters = counters
         # Every job that is not answered, by origin and serial: in one of the queues, running, or awaited.
         self._held: dict[Peer, dict[int, Running]] = {}
-        self._directed: deque[Running] = deque()
-        self._ordinary: deque[Running] = deque()
-        self._later = 0
+        self.directed: deque[Running] = deque()
+        self.ordinary: deque[Running] = deque()
+        """What `run` may begin; ordinary jobs only while not paused."""
+        self.awaited = 0
+        """How many handlers are awaited now, so that `beat` is to be called."""
         self._known: dict[tuple[str, str], _Known] = {}
         self._most_result = limits.max_frame_bytes - 2 * OVERHEAD_BYTES - PER_JOB_BYTES
-        self._beat_at = 0.0
+        self.beat_at = 0.0
+        """When to call `beat` next, if anything is awaited (CLOCK_MONOTONIC seconds)."""
         self._listened_at = 0.0
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where awaitables are awaited."""
@@ -182,15 +185,15 @@ class Worker:
         held = self._held.setdefault(origin, {})
         known = self._known.get((kind.handler, kind.label)) or self._know(kind)
         weighed = dispatch.weighed
-        accepted = []
+        accepted: list[Running] = []
         for job in dispatch.jobs:
             if job.serial not in held:
                 running = held[job.serial] = Running(job, weighed, known, self)
                 accepted.append(running)
         if kind.to is not None:
-            self._directed.extend(accepted)
+            self.directed.extend(accepted)
         elif self._executes:
-            self._ordinary.extend(accepted)
+            self.ordinary.extend(accepted)
         else:
             refused = Failed("Refused", f"{self._me} runs only what is directed at it", self._me, 0.0)
             for running in accepted:
@@ -222,10 +225,6 @@ class Worker:
 
     # -- running --------------------------------------------------------------------------------------------------
 
-    def runnable(self, paused: bool) -> bool:
-        """Whether `run` has something to begin."""
-        return bool(self._directed or (self._ordinary and not paused))
-
     def run(self, paused: bool) -> bool:
         """Begin jobs until none is left or the turn is over, directed ones first.
 
@@ -245,8 +244,8 @@ class Worker:
         began = False
         quick_at = 0.0
         try:
-            while self._directed or (self._ordinary and not paused):
-                running = (self._directed or self._ordinary).popleft()
+            while self.directed or (self.ordinary and not paused):
+                running = (self.directed or self.ordinary).popleft()
                 if running._ended:
                     continue
                 running._begun = began = True
@@ -275,7 +274,7 @@ class Worker:
             if quick_at:
                 self._board.ran_quick(self._slot, quick_at)
             self._counters["executed"] += ended
-            self._beat_at = now + self._limits.heartbeat_s
+            self.beat_at = now + self._limits.heartbeat_s
         return began
 
     def _run_one(self, running: Running, known: _Known, began_at: float) -> float:
@@ -361,13 +360,13 @@ class Worker:
             self._fail(running, problem, 0.0, 0.0)
             return
         running._known.took(0.0)
-        self._later += 1
+        self.awaited += 1
         running._task.add_done_callback(partial(self._on_done, running, began_at))
         if running._weighed:
             self._endpoint.send(running.job.origin, Later(running.job.serial))
 
     def _on_done(self, running: Running, began_at: float, task: asyncio.Future[bytes]) -> None:
-        self._later -= 1
+        self.awaited -= 1
         elapsed_s = time.monotonic() - began_at
         self._board.progress(self._slot, began_at + elapsed_s)
         if running._ended:
@@ -385,15 +384,11 @@ class Worker:
             self._fail(running, problem, elapsed_s, 0.0)
         self._wake()
 
-    def next_deadline(self) -> float | None:
-        """When to call `beat`; None while nothing is awaited."""
-        return self._beat_at if self._later else None
-
     def beat(self, now: float) -> None:
         """Tell that the loop still turns while jobs are awaited; a loop that is stuck does not get here."""
-        if self._later and now >= self._beat_at:
+        if self.awaited and now >= self.beat_at:
             self._board.progress(self._slot, now)
-            self._beat_at = now + self._limits.heartbeat_s
+            self.beat_at = now + self._limits.heartbeat_s
 
     # -- answering ------------------------------------------------------------------------------------------------
 
@@ -431,8 +426,8 @@ class Worker:
             else:
                 # Closed from within its own handler: the rest of it is for nobody.
                 self._answer(running, Cancelled("shutdown"), 0.0)
-        self._directed.clear()
-        self._ordinary.clear()
+        self.directed.clear()
+        self.ordinary.clear()
 
 
 def _message(problem: BaseException) -> str:
