@@ -11,12 +11,14 @@ which the script added them, and integers stay integers. ``compat="3.6"`` asks f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, assert_never
 
 from mi_script.calls import Call, Cause, Fault
 from mi_script.commands import Json
 from mi_script.execute import Answer, Answered, answer_of
+from mi_script.jsonrpc import dump
 from workers.jobs import Failed, Outcome, Returned, WorkerLost
 
 Value: TypeAlias = str | int | None
@@ -114,6 +116,35 @@ def ending_of(answer: Answer, elapsed_s: float | None = None, worker: str | None
         case Fault():
             value = None if compat == COMPAT_36 and answer.cause is Cause.UNKNOWN else _script(_why(answer))
             return Ending(_rc(answer), value, _story(answer, worker, elapsed))
+        case _:
+            assert_never(answer)
+
+
+def split_commands(text: str) -> list[str]:
+    """The commands of `mi_gather("ps; log_level 4")`, without blanks around them; empty ones are left out."""
+    return [command for part in text.split(";") if (command := part.strip(_BLANKS))]
+
+
+def gathered(answers: Sequence[Answer]) -> Ending:
+    """How several calls ended that were waited for together, for the script.
+
+    Returns:
+        `$rc` 1 where all have a result, else that of the first that has none, with its story. The variable gets a JSON
+        array with an object for each call, in their order: ``{"result": …}`` or ``{"error": {"code", "message"}}``.
+    """
+    faults = [answer for answer in answers if isinstance(answer, Fault)]
+    rc = _rc(faults[0]) if faults else RC_OK
+    text = f"[{','.join(map(_member, answers))}]"
+    return Ending(rc, _script(text), _story(faults[0] if faults else None, None, None))
+
+
+def _member(answer: Answer) -> str:
+    match answer:
+        case Answered(text):
+            return f'{{"result":{text}}}'
+        case Fault(code, message, data):
+            error: dict[str, Json] = {"code": code, "message": message}
+            return dump({"error": error if data is None else {**error, "data": data}})
         case _:
             assert_never(answer)
 

@@ -8,7 +8,7 @@ never on the stack that parked it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, assert_never
@@ -17,11 +17,12 @@ from runtime.context import Context, RouteType, Value
 from runtime.house import House
 from runtime.log_levels import to_python
 from runtime.process import Process
-from runtime.script.declare import Begin, JobRequest, Refused
+from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
 from runtime.script.problems import Place, ScriptError
 from runtime.script.script import Exit, Script
 from runtime.sip.message import dummy_request
 from workers.birth import Child
+from workers.gathering import GatheredAll, Wanted, gather
 from workers.jobs import Job, JobId, Outcome
 
 log = logging.getLogger("layby.process")
@@ -125,10 +126,17 @@ class ScriptProcess(Process):
             case JobRequest():
                 within_s = float(timeout_s or begin.timeout_s)  # 0 seconds: no time of its own
                 job = self._submit(begin, within_s, partial(self._settled, begin.finish))
-                self.parked[job.serial] = parked
-                self.on_parked(context, job.id, within_s)
+                self._put_aside(parked, [job], within_s)
+            case BatchRequest():
+                within_s = float(timeout_s or begin.timeout_s)
+                self._put_aside(parked, self._submit_all(begin, within_s, partial(self._all_settled, begin)), within_s)
             case _:
                 assert_never(begin)
+
+    def _put_aside(self, parked: Parked, jobs: list[Job], within_s: float) -> None:
+        # By the first of its jobs: the others are settled with it.
+        self.parked[jobs[0].serial] = parked
+        self.on_parked(parked.context, [job.id for job in jobs], within_s)
 
     def launch(
         self, script: Script, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place
@@ -141,6 +149,8 @@ class ScriptProcess(Process):
                 self._soon(partial(report, finish))
             case JobRequest(finish=finish):
                 self._submit(begin, begin.timeout_s, lambda _, outcome: report(lambda fresh: finish(fresh, outcome)))
+            case BatchRequest(finish=write):
+                self._submit_all(begin, begin.timeout_s, lambda _, ends: report(lambda fresh: write(fresh, ends)))
             case _:
                 assert_never(begin)
         return 1
@@ -159,8 +169,8 @@ class ScriptProcess(Process):
         """See that the message is this process's to keep; False when another process has it, so nothing parks."""
         return True
 
-    def on_parked(self, context: Context, job: JobId, timeout_s: float) -> None:
-        """The context is put aside, for `timeout_s` seconds at most."""
+    def on_parked(self, context: Context, jobs: Sequence[JobId], timeout_s: float) -> None:
+        """The context is put aside until all these have ended, for `timeout_s` seconds at most."""
 
     def on_resuming(self, context: Context) -> None:
         """The context is taken up again; its resume route runs next."""
@@ -180,6 +190,11 @@ class ScriptProcess(Process):
             idempotent=begin.idempotent,
         )
 
+    def _submit_all(self, begin: BatchRequest, timeout_s: float, settled: GatheredAll) -> list[Job]:
+        kind = self.node.kind
+        wanted = [Wanted(kind(one.handler, one.label, idempotent=one.idempotent), one.payload) for one in begin.jobs]
+        return gather(self.node, wanted, timeout_s, settled)
+
     def _soon(self, work: Callable[[], None]) -> None:
         """Do something in the next turn of the loop, and count it as unfinished until then."""
         self._due += 1
@@ -191,12 +206,18 @@ class ScriptProcess(Process):
         self.loop.call_soon(run)
 
     def _settled(self, finish: Callable[[Context, Outcome], int], job: Job, outcome: Outcome) -> None:
+        self._take_up(job, lambda context: finish(context, outcome))
+
+    def _all_settled(self, begin: BatchRequest, jobs: list[Job], outcomes: list[Outcome]) -> None:
+        self._take_up(jobs[0], lambda context: begin.finish(context, outcomes))
+
+    def _take_up(self, job: Job, write: Callable[[Context], int]) -> None:
         parked = self.parked.pop(job.serial, None)
         if parked is None:
             # Given up at the end of a drain: its transaction was answered there.
             self.count("async:resume_lost")
             return
-        self._resume(parked, lambda context: finish(context, outcome))
+        self._resume(parked, write)
 
     def _resume(self, parked: Parked, write: Callable[[Context], int]) -> None:
         self.count("async:resumed")

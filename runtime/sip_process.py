@@ -7,7 +7,7 @@ retransmission, a CANCEL, an ACK) is found there by its fingerprint in shared me
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -67,7 +67,7 @@ class SipProcess(ScriptProcess):
         self.executes = house.settings.mi_workers == 0
         self._owners: dict[int, Peer] = {}
         """The other SIP processes by their row among the fingerprints."""
-        self._jobs: dict[str, JobId] = {}
+        self._jobs: dict[str, Sequence[JobId]] = {}
         """What each parked transaction waits for, by the transaction's key."""
         self._handed = False
         """Whether the request at hand was handed over. It goes no further, so that none goes round in a circle."""
@@ -230,9 +230,8 @@ class SipProcess(ScriptProcess):
             self.transactions.cancel(invite_key(origin.request))
 
     def _on_cancelled(self, key: str) -> None:
-        job = self._jobs.get(key)
         # A parked context is resumed at once and may say what it thinks fit; else there is nobody to ask.
-        if job is None or not self.node.cancel(job, "CANCEL"):
+        if not any([self.node.cancel(job, "CANCEL") for job in self._jobs.get(key, ())]):
             self.transactions.reply(key, 487, "Request Terminated")
 
     def _on_unanswered(self, key: str) -> None:
@@ -307,11 +306,11 @@ class SipProcess(ScriptProcess):
     def hold(self, context: Context) -> bool:
         return self._origin(context) is None or self.new_transaction(context)
 
-    def on_parked(self, context: Context, job: JobId, timeout_s: float) -> None:
+    def on_parked(self, context: Context, jobs: Sequence[JobId], timeout_s: float) -> None:
         key = context.transaction
         if key is None:
             return
-        self._jobs[key] = job
+        self._jobs[key] = jobs
         self.transactions.hold(key, timeout_s + _GRACE_S)
         if self.transactions.is_cancelled(key):
             # It came before this parking, and the script goes on all the same: the caller waits for it no longer.

@@ -480,6 +480,7 @@ class Node:
         return self._paused > 0
 
     def _receive(self, now: float) -> None:
+        self._may_have_frames = True  # a handler that listens may stop short of the end, with the edge used up
         for _ in range(self._limits.turn_frames):
             data = self._endpoint.receive()
             if data is None:

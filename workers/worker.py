@@ -92,9 +92,9 @@ class Running:
         A blocking handler may ask as often as it likes; the process's inbox is looked at once a millisecond at most.
         """
         now = time.monotonic()
-        if not self._withdrawn and self._task is None:
+        if not self._withdrawn and not self._ended and self._task is None:
             self._worker.listen(now)
-        return self._withdrawn or now >= self.job.deadline
+        return self._withdrawn or self._ended or now >= self.job.deadline
 
     def remaining_s(self, now: float) -> float:
         """Seconds until the deadline; negative once it has passed. ``now`` in CLOCK_MONOTONIC seconds."""
@@ -262,8 +262,11 @@ class Worker:
                     shown_at = now
                     self._board.progress(self._slot, now)
                 began_job_at = now
+                ended += 1  # before it runs, since one that ends the process has run as well
                 now = self._run_one(running, known, now)
-                ended += 1
+                if now == began_job_at:
+                    ended -= 1  # past its deadline, or nobody knows how: it did not run
+                    continue
                 if running.job.kind.to is None and not is_slow(now - began_job_at, self._limits):
                     quick_at = now
                 if now >= ends_at:

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from mi_script.calls import Call, Fault
-from mi_script.execute import Answered, pack_call
-from mi_script.script import COMPAT_36, Ending, ScriptFault, ending, ending_of, script_call
+from mi_script.execute import Answer, Answered, answer_of, pack_call
+from mi_script.script import COMPAT_36, Ending, ScriptFault, ending, ending_of, gathered, script_call, split_commands
 from runtime.context import Context
 from runtime.modules.base import RuntimeModule
 from runtime.roles import COMMAND
-from runtime.script.declare import Begin, JobRequest, Kind, Param, Parameter, Ref, Refused, asynchronous, function
+from runtime.script.declare import (
+    BatchRequest,
+    Begin,
+    JobRequest,
+    Kind,
+    Param,
+    Parameter,
+    Ref,
+    Refused,
+    asynchronous,
+    function,
+)
 from runtime.settings import SettingsError
 from workers.jobs import Outcome, TimedOut
 
@@ -76,6 +87,40 @@ class MiScript(RuntimeModule):
         def finish(context: Context, outcome: Outcome) -> int:
             return self._end(context, result, ending(outcome, self._compat))
 
+        return self._request(call, finish)
+
+    @function("mi_gather", Param("commands", Kind.STRING), Param("result", Kind.OUTPUT, optional=True))
+    def mi_gather(self, c: Context, commands: str, result: Ref | None) -> int:
+        """Run MI commands in this process, one after the other: `mi_gather("ps; uptime", $var(r))`.
+
+        `$var(r)` gets a JSON array with an object for each, `{"result": …}` or `{"error": …}`; $rc is 1 where all have
+        a result, else that of the first that has none.
+        """
+        self.count("blocking_calls")
+        calls = [self._call(c, command, None, None) for command in split_commands(commands)]
+        answers = [
+            _no_call(call) if isinstance(call, ScriptFault) else self._answer_here(call) or answer_of(self._too_late())
+            for call in calls
+        ]
+        return self._end(c, result, gathered(answers))
+
+    @asynchronous("mi_gather", Param("commands", Kind.STRING), Param("result", Kind.OUTPUT, optional=True))
+    def mi_gather_asynchronous(self, c: Context, commands: str, result: Ref | None) -> Begin:
+        """Have MI commands run side by side, each by the least loaded process, and wait once for all of them."""
+        self.count("async_calls")
+        calls = [self._call(c, command, None, None) for command in split_commands(commands)]
+        built = [call for call in calls if isinstance(call, Call)]
+        if not built or len(built) < len(calls):
+            answers = [_no_call(call) for call in calls if isinstance(call, ScriptFault)]
+            return Refused(lambda context: self._end(context, result, gathered(answers)))
+
+        def finish(context: Context, outcomes: list[Outcome]) -> int:
+            return self._end(context, result, gathered([answer_of(outcome) for outcome in outcomes]))
+
+        jobs = tuple(self._request(call, lambda *_: 0) for call in built)
+        return BatchRequest(jobs, float(self.settings["timeout"]), finish)
+
+    def _request(self, call: Call, finish: Callable[[Context, Outcome], int]) -> JobRequest:
         found = self.house.registry.find(call.method)
         return JobRequest(
             handler=COMMAND,
@@ -107,14 +152,23 @@ class MiScript(RuntimeModule):
 
     def _run_here(self, call: Call) -> Ending:
         started = time.monotonic()
-        timeout_s = float(self.settings["timeout"])
-        answer = self.process.executor.perform(call, pretty=self._pretty)
-        if not isinstance(answer, Answered | Fault):
-            try:
-                answer = self.process.block_on(_waited(answer), timeout_s)
-            except TimeoutError:
-                return ending(TimedOut(timeout_s), self._compat)
+        answer = self._answer_here(call)
+        if answer is None:
+            return ending(self._too_late(), self._compat)
         return ending_of(answer, time.monotonic() - started, str(self.process.peer), self._compat)
+
+    def _too_late(self) -> TimedOut:
+        return TimedOut(float(self.settings["timeout"]))
+
+    def _answer_here(self, call: Call) -> Answer | None:
+        """Run a command and wait for it; None when that took too long."""
+        answer = self.process.executor.perform(call, pretty=self._pretty)
+        if isinstance(answer, Answered | Fault):
+            return answer
+        try:
+            return self.process.block_on(_waited(answer), float(self.settings["timeout"]))
+        except TimeoutError:
+            return None
 
     def _end(self, c: Context, result: Ref | None, end: Ending) -> int:
         """Write an ending into the context: the story, the variable, and `$rc` as the function's return code."""
@@ -135,6 +189,10 @@ class MiScript(RuntimeModule):
 
 def _not_built(fault: ScriptFault) -> Ending:
     return Ending(fault.rc, fault.text, {"code": fault.rc, "message": fault.text})
+
+
+def _no_call(fault: ScriptFault) -> Fault:
+    return Fault(fault.rc, fault.text)
 
 
 async def _waited(answer: Awaitable[Answered | Fault]) -> Answered | Fault:

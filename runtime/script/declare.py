@@ -73,13 +73,28 @@ class JobRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """What an asynchronous form asks for that needs several jobs: they run side by side, and the context waits once.
+
+    Args:
+        jobs: what is asked for, in order; each one's own `finish` and `timeout_s` are not used.
+        timeout_s: seconds until the caller stops waiting for all of them.
+        finish: writes the outcomes, in the order of ``jobs``, and gives `$rc`.
+    """
+
+    jobs: tuple[JobRequest, ...]
+    timeout_s: float
+    finish: Callable[[Context, list[Outcome]], int]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """It could not be asked for. `finish` writes why and gives `$rc`; the resume route runs at once."""
 
     finish: Callable[[Context], int]
 
 
-Begin: TypeAlias = JobRequest | Refused
+Begin: TypeAlias = JobRequest | BatchRequest | Refused
 
 
 @dataclass(frozen=True, slots=True)
