@@ -36,7 +36,7 @@ from workers.birth import Child
 from workers.jobs import Peer
 from workers.loads import LoadBoard
 from workers.tree import ProcessTree, Role
-from workers.tree_events import Died, Draining, Event, GaveUp, Ready, Restarting, Started, Stopped
+from workers.tree_events import Died, Draining, Event, GaveUp, Ready, Restarting, Retiring, Started, Stopped
 
 log = logging.getLogger("layby.attendant")
 
@@ -137,6 +137,8 @@ class _Caretaker:
                     self.house.fingerprints.clear(slot)
             case Restarting(peer, _, after_s):
                 log.warning("%s starts in %.1f s", peer, after_s)
+            case Retiring(peer):
+                log.info("%s is not needed any more", peer)
             case GaveUp(_, reason):
                 log.critical("giving up: %s", reason)
             case Draining(within_s):
@@ -162,6 +164,8 @@ def _serve(house: House) -> int:
             on_tell=lambda peer, topic, body: None,
             prepare=lambda child: logs.in_child(child.peer.name, child.slot),
         )
+        if settings.mi_workers:
+            tree.oversee(roles.WORKER, house.board)
         addresses = " ".join(str(listen) for listen in settings.listen)
         log.info("serving %s on %s (runtime folder %s)", house.program.path, addresses, house.folder)
         # What is loaded by now lives as long as the server; out of the collector's sight it stays shared.
@@ -179,6 +183,8 @@ def _roles(house: House) -> list[Role]:
     sip, workers = house.settings.udp_workers, house.settings.mi_workers
     found = [Role(roles.SIP, sip, main_of(SipProcess), first_slot=0, executes=workers == 0)]
     if workers:
-        found.append(Role(roles.WORKER, workers, main_of(WorkerProcess), first_slot=sip, executes=True))
-    found.append(Role(roles.MI, 1, main_of(MiProcess), first_slot=sip + workers, executes=False))
+        most = house.settings.mi_workers_max
+        found.append(Role(roles.WORKER, workers, main_of(WorkerProcess), first_slot=sip, executes=True, max_count=most))
+    first_mi = sip + house.settings.mi_workers_max
+    found.append(Role(roles.MI, 1, main_of(MiProcess), first_slot=first_mi, executes=False))
     return found

@@ -60,6 +60,12 @@ def run(
         int | None,
         typer.Option(help="Processes that run MI jobs, instead of the script's mi_workers. 0: the SIP processes do."),
     ] = None,
+    mi_workers_max: Annotated[
+        int | None,
+        typer.Option(
+            help="Up to how many there are while jobs wait and all are occupied (16, or --mi-workers if more)."
+        ),
+    ] = None,
     log_level: Annotated[
         int | None, typer.Option(help="-3 (alerts only) to 4 (debug), instead of the script's log_level.")
     ] = None,
@@ -106,6 +112,7 @@ def run(
             program.checked.sockets,
             udp_workers=udp_workers,
             mi_workers=mi_workers,
+            mi_workers_max=mi_workers_max,
             log_level=log_level,
             drain_s=drain,
             folder=folder,

@@ -26,7 +26,8 @@ class House:
     """The server, apart from any one process.
 
     Slots number all processes: SIP processes first (their number is also their row among the fingerprints),
-    then the job workers, then the MI process. A replacement takes the slot of the process that it replaces.
+    then the job workers, as many as there may be, then the MI process. A replacement takes the slot of the process
+    that it replaces.
     """
 
     settings: Settings
@@ -55,5 +56,5 @@ class House:
 
 
 def slots_of(settings: Settings) -> int:
-    """How many processes there are beside the attendant."""
-    return settings.udp_workers + settings.mi_workers + 1
+    """How many processes there can be beside the attendant."""
+    return settings.udp_workers + settings.mi_workers_max + 1

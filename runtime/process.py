@@ -22,7 +22,7 @@ from workers.control import AttendantGone, Tell
 from workers.handlers import load_handlers
 from workers.jobs import Peer
 from workers.node import Node
-from workers.tree_events import Drain, PeerDown, PeerUp
+from workers.tree_events import Drain, PeerDown, PeerUp, Retire
 from workers.worker import Running
 
 log = logging.getLogger("layby.process")
@@ -174,11 +174,13 @@ class Process:
                     self.on_peer_up(peer, slot)
                     if self._said_drained:
                         self.node.post(peer, _DRAINED, b"")
-                case PeerDown(peer):
-                    self.node.peer_down(peer)
+                case PeerDown(peer, reason):
+                    self.node.peer_down(peer, reason)
                     self.on_peer_down(peer)
                 case Drain(ends_at):
                     self._drain(ends_at)
+                case Retire(ends_at):
+                    self._retire(ends_at)
                 case Tell():
                     pass
                 case AttendantGone():
@@ -192,6 +194,22 @@ class Process:
 
     def on_peer_down(self, peer: Peer) -> None:
         """Another process died."""
+
+    def _retire(self, ends_at: float) -> None:
+        """Leave alone, because there is not enough to do: others send nothing more here, and what is here ends."""
+        if not self.draining:
+            self.draining = True
+            self.drain_ends = ends_at
+            self.node.drain("this process retires")
+            self._check_retired()
+
+    def _check_retired(self) -> None:
+        if monotonic_now() >= self.drain_ends or not (
+            self.unfinished() or self.house.board.load(self.slot).outstanding
+        ):
+            self.loop.stop()
+        else:
+            self.loop.call_later(_DRAIN_CHECK_S, self._check_retired)
 
     # Draining: everybody goes on serving the others until all have said that they want nothing any more.
 

@@ -51,6 +51,7 @@ class Settings:
         listen: where SIP is received.
         udp_workers: SIP processes.
         mi_workers: processes that run MI jobs; 0 lets the SIP processes run each other's, as OpenSIPS does.
+        mi_workers_max: up to how many there are while jobs wait and all are occupied; 0 where mi_workers is.
         log_level, xlog_level: OpenSIPS's levels, -3 (alert) to 4 (debug).
         log_stderr, log_syslog: where log lines go.
         server_header: the `Server` header of replies, or None for no such header.
@@ -61,6 +62,7 @@ class Settings:
     listen: tuple[Listen, ...]
     udp_workers: int = 4
     mi_workers: int = 4
+    mi_workers_max: int = 16
     log_level: int = 3
     xlog_level: int = 3
     log_stderr: bool = True
@@ -101,6 +103,7 @@ def settle(
     *,
     udp_workers: int | None = None,
     mi_workers: int | None = None,
+    mi_workers_max: int | None = None,
     log_level: int | None = None,
     drain_s: float = 5.0,
     folder: Path | None = None,
@@ -122,12 +125,15 @@ def settle(
             raise SettingsError(f"{name} is {value!r}; it must be a number from {low} to {high}", name)
         return value
 
+    workers = number("mi_workers", mi_workers, 4, 0, MAX_PROCESSES)
+    most_workers = number("mi_workers_max", mi_workers_max, max(16, workers), workers, MAX_PROCESSES)
     level = number("log_level", log_level, 3, -3, 4)
     header = str(globals_.get("server_header", "layby")).removeprefix("Server:").strip()
     return Settings(
         listen=addresses,
         udp_workers=number("udp_workers", udp_workers, 4, 1, MAX_PROCESSES),
-        mi_workers=number("mi_workers", mi_workers, 4, 0, MAX_PROCESSES),
+        mi_workers=workers,
+        mi_workers_max=most_workers if workers else 0,
         log_level=level,
         xlog_level=number("xlog_level", None, level, -3, 4),
         log_stderr=_truth(globals_, "stderror_enabled", "log_stderror", default=True),

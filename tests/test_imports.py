@@ -18,11 +18,13 @@ CORES = frozenset(
     [
         "workers.jobs",
         "workers.dispatch",
+        "workers.elastic",
         "workers.policy",
         "workers.stimuli",
         "workers.suspensions",
         "workers.supervision",
         "workers.wire",
+        "workers.terms",
         "workers.tree_events",
         "mi_script.commands",
         "mi_script.calls",

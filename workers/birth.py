@@ -9,14 +9,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from types import FrameType
 from typing import Final, NoReturn
 
 import setproctitle
+from msgspec import Struct
 
 from workers.control import ControlLink
 from workers.jobs import Peer
+from workers.terms import BootFailure
 from workers.tree_events import ExitCode
 
 log = logging.getLogger("layby.process")
@@ -31,12 +32,7 @@ _GROUP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What a terminal or a service manager sends to every process of the group. The attendant acts on them for all."""
 
 
-class BootFailure(Exception):
-    """A role cannot start and would not be able to next time either. Its text is what the operator reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(Struct, frozen=True):
     """What a role's main function gets.
 
     Args:
@@ -52,8 +48,7 @@ class Child:
     control: ControlLink
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(Struct, frozen=True):
     """How to begin: what the attendant settled before the fork.
 
     Args:
@@ -129,6 +124,7 @@ def _run(birth: Birth) -> int:
         return birth.main(birth.child)
     except BootFailure as failure:
         log.critical("%s cannot start: %s", name, failure)
+        birth.child.control.last_words(str(failure))
         return ExitCode.BOOT_FAILED
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)

@@ -19,13 +19,13 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 import msgpack
+from msgspec import Struct
 
 from workers.jobs import Peer
-from workers.tree_events import Drain, PeerDown, PeerUp
+from workers.tree_events import MAX_REASON, Drain, PeerDown, PeerUp, Retire
 
 MAX_FRAME_BYTES: Final = 65_536
 """Of one message. Linux takes at least this much into an empty socket by its default limits (about 200 KiB)."""
@@ -38,29 +38,38 @@ _BATCH: Final = 64
 
 _READY_WAIT_S: Final = 5.0
 
+_MAX_LAST_WORDS: Final = 4_096
+"""Characters of why a process ends."""
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+
+class Tell(Struct, frozen=True):
     """A word between the owner and a process; what it means is their business."""
 
     topic: str
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AttendantGone:
+class AttendantGone(Struct, frozen=True):
     """The attendant is dead: leave. Comes once and is the last word."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadySaid:
+class ReadySaid(Struct, frozen=True):
     """The process is up."""
 
 
-Told: TypeAlias = PeerUp | PeerDown | Drain | Tell | AttendantGone
+class LastWords(Struct, frozen=True):
+    """Why the process is about to end."""
+
+    reason: str
+
+
+Word: TypeAlias = "PeerUp | PeerDown | Drain | Retire | Tell | ReadySaid | LastWords"
+"""All that goes through a link."""
+
+Told: TypeAlias = PeerUp | PeerDown | Drain | Retire | Tell | AttendantGone
 """What a process hears from the attendant."""
 
-Said: TypeAlias = ReadySaid | Tell
+Said: TypeAlias = ReadySaid | LastWords | Tell
 """What the attendant hears from a process."""
 
 
@@ -68,7 +77,7 @@ class TooLong(ValueError):
     """A message is longer than `MAX_FRAME_BYTES`. Ours, not the network's: whoever sends it must send less."""
 
 
-def encode(word: PeerUp | PeerDown | Drain | Tell | ReadySaid) -> bytes:
+def encode(word: Word) -> bytes:
     """Write a word down.
 
     Raises:
@@ -80,21 +89,27 @@ def encode(word: PeerUp | PeerDown | Drain | Tell | ReadySaid) -> bytes:
     return frame
 
 
-def _plain(word: PeerUp | PeerDown | Drain | Tell | ReadySaid) -> list[object]:
+def _plain(word: Word) -> list[object]:
     match word:
         case PeerUp(peer, slot, executes):
             return ["up", peer.name, peer.incarnation, slot, executes]
-        case PeerDown(peer):
-            return ["down", peer.name, peer.incarnation]
+        case PeerDown(peer, reason):
+            return ["down", peer.name, peer.incarnation, reason[:MAX_REASON]]
         case Drain(ends_at):
             return ["drain", float(ends_at)]
+        case Retire(ends_at):
+            return ["retire", float(ends_at)]
         case Tell(topic, body):
             return ["tell", topic, body]
         case ReadySaid():
             return ["ready"]
+        case LastWords(reason):
+            return ["last", reason]
+        case _:
+            assert_never(word)
 
 
-def decode(frame: bytes) -> PeerUp | PeerDown | Drain | Tell | ReadySaid | None:
+def decode(frame: bytes) -> Word | None:
     """Read a word back; None for what `encode` never writes."""
     try:
         plain = msgpack.unpackb(frame)
@@ -103,14 +118,18 @@ def decode(frame: bytes) -> PeerUp | PeerDown | Drain | Tell | ReadySaid | None:
     match plain:
         case ["up", str(name), int(incarnation), int(slot), bool(executes)]:
             return PeerUp(Peer(name, incarnation), slot, executes)
-        case ["down", str(name), int(incarnation)]:
-            return PeerDown(Peer(name, incarnation))
+        case ["down", str(name), int(incarnation), str(reason)]:
+            return PeerDown(Peer(name, incarnation), reason)
         case ["drain", float(ends_at)]:
             return Drain(ends_at)
+        case ["retire", float(ends_at)]:
+            return Retire(ends_at)
         case ["tell", str(topic), bytes(body)]:
             return Tell(topic, body)
         case ["ready"]:
             return ReadySaid()
+        case ["last", str(reason)]:
+            return LastWords(reason)
         case _:
             return None
 
@@ -127,8 +146,7 @@ def pair() -> tuple[AttendantEnd, ControlLink]:
     return AttendantEnd(ours), ControlLink(theirs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
+class _Batch(Struct, frozen=True):
     frames: list[bytes]
     ended: bool
 
@@ -176,7 +194,7 @@ class ControlLink:
         told: list[Told] = []
         for frame in batch.frames:
             match decode(frame):
-                case None | ReadySaid():
+                case None | ReadySaid() | LastWords():
                     self.malformed += 1
                 case word:
                     told.append(word)
@@ -198,6 +216,10 @@ class ControlLink:
         while not self._send(frame):
             if not _wait_writable(self._socket, _READY_WAIT_S):
                 raise TimeoutError("the attendant does not read its control links")
+
+    def last_words(self, reason: str) -> None:
+        """Say why this process is about to end. Best effort; its exit code says as much as has to be known."""
+        self._send(encode(LastWords(reason[:_MAX_LAST_WORDS])))
 
     def tell(self, topic: str, body: bytes) -> bool:
         """Send the owner a word. Never blocks; False when it was not taken, because the attendant is behind.
@@ -270,7 +292,7 @@ class AttendantEnd:
         said: list[Said] = []
         for frame in batch.frames:
             match decode(frame):
-                case ReadySaid() | Tell() as word:
+                case ReadySaid() | LastWords() | Tell() as word:
                     said.append(word)
                 case _:
                     self.malformed += 1

@@ -18,9 +18,10 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import assert_never
+
+from msgspec import Struct, field
 
 from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 from workers.policy import DEFAULT_LIMITS, Limits, Policy, Room, least_expected
@@ -60,8 +61,7 @@ _MOST_RUNS = 2
 """An idempotent job may run a second time. Not a third: it may be what kills its workers."""
 
 
-@dataclass(slots=True, eq=False)
-class _Usual:
+class _Usual(Struct, eq=False):
     """What jobs of one label usually take."""
 
     slow_s: float
@@ -87,8 +87,7 @@ class _Usual:
         self.slow = self.expected_s > self.slow_s
 
 
-@dataclass(slots=True, eq=False)
-class _Hands:
+class _Hands(Struct, eq=False):
     """What one worker holds of ours. ``expected_s`` is the sum over ``jobs``, exactly (see ``_GRAIN``)."""
 
     peer: Peer
@@ -108,8 +107,7 @@ class _Hands:
         return Occupy(self.slot, len(self.jobs), self.expected_s)
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
+class _Entry(Struct, eq=False):
     """A job that is queued (``hands`` None) or with a worker; once ``settled`` it only keeps the worker's load true."""
 
     job: Job
@@ -120,8 +118,7 @@ class _Entry:
     settled: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class _Lane:
+class _Lane(Struct, eq=False):
     """The jobs of one kind that wait, by serial and in that order.
 
     One lane per kind, because whether a label is slow is learnt while its jobs wait, and a slow job that waits for its

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from workers.jobs import Job, Kind, Outcome
 from workers.node import Node
@@ -13,7 +15,7 @@ GatheredAll: TypeAlias = Callable[[list[Job], list[Outcome]], None]
 """Told once, from a later turn of the loop, how each of the jobs ended."""
 
 
-class Wanted(NamedTuple):
+class Wanted(Struct, frozen=True):
     """One of the jobs to submit; the kind comes from `Node.kind`."""
 
     kind: Kind

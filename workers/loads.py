@@ -159,14 +159,17 @@ class LoadBoard:
     def clear_slot(self, slot: int) -> None:
         """After a death and before the slot is used again: forget all that the dead process wrote.
 
-        What living origins have on the dead worker they take back themselves when they hear of the death.
+        What living origins have on the dead worker they take back themselves when they hear of the death. Until then
+        a clean row would look to them like an idle worker, so it is left paused; who lives there next takes that back.
         """
         for worker in range(self.slots):
             self.occupy(slot, worker, 0, 0.0)
         self.wait(slot, 0)
         own = self._own_at(slot)
+        self._cells[own + _PAUSED] = True
         for cell in range(own, own + _OWN):
-            self._cells[cell] = 0.0
+            if cell != own + _PAUSED:
+                self._cells[cell] = 0.0
 
     def close(self) -> None:
         """Let the buffer go, so that its owner can close it."""

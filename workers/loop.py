@@ -12,10 +12,11 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
@@ -28,10 +29,13 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-@dataclass(slots=True, eq=False)
-class _Timer:
+OnTime: TypeAlias = Callable[[], float | None]
+"""Gives the seconds until it is to be called again, or None for as many as before."""
+
+
+class _Timer(Struct, eq=False):
     interval_s: float
-    callback: Callable[[], None]
+    callback: OnTime
     due: float
 
 
@@ -98,8 +102,9 @@ class Loop:
             key.data(events)
         now = time.monotonic()
         for timer in [timer for timer in self._timers if timer.due <= now]:
+            timer.due = now + timer.interval_s  # in case that it raises
+            timer.interval_s = timer.callback() or timer.interval_s
             timer.due = now + timer.interval_s
-            timer.callback()
 
     # What it watches.
 
@@ -133,8 +138,8 @@ class Loop:
             self._selector.unregister(fd)
         return True
 
-    def add_timer(self, interval_s: float, callback: Callable[[], None]) -> None:
-        """Call back every `interval_s` seconds; a late turn calls once, not several times."""
+    def add_timer(self, interval_s: float, callback: OnTime) -> None:
+        """Call back every `interval_s` seconds, or as the callback says; a late turn calls once, not several times."""
         self._timers.append(_Timer(interval_s, callback, time.monotonic() + interval_s))
 
     def post_signal(self, number: int) -> None:

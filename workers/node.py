@@ -152,6 +152,7 @@ class Node:
         self._attachment: Attachment | None = None
         now = time.monotonic()
         board.progress(slot, now)
+        board.pause(slot, False)
         self._origin.worker_up(me, slot, executes, now)
 
     # -- who is there ---------------------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, assert_never
+from typing import TypeAlias, assert_never
+
+from msgspec import Struct
 
 from workers.dispatch import Dispatcher
 from workers.endpoint import Endpoint
@@ -63,7 +65,7 @@ _COUNTER: dict[type[Outcome], str] = {
 }
 
 
-class _Waiter(NamedTuple):
+class _Waiter(Struct, frozen=True):
     job: Job
     settled: Settled
     through_pause: bool

@@ -11,14 +11,14 @@ each would cost more than all the rest that is done for a small job.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from workers.jobs import Peer
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Every bound of one process's place in the pool. Times are in seconds, sizes in bytes.
 
     Args:
@@ -66,8 +66,8 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-class Load(NamedTuple):
-    """What the load board says of one worker (a NamedTuple: made by the thousand on the hot path).
+class Load(Struct, frozen=True):
+    """What the load board says of one worker.
 
     Args:
         slot: the worker's slot.
@@ -88,8 +88,7 @@ class Load(NamedTuple):
     quick_at: float = 0.0
 
 
-@dataclass(slots=True)
-class Room:
+class Room(Struct):
     """One worker as a choice sees it: everybody's load together.
 
     Args:

@@ -1,15 +1,15 @@
 """What the dispatcher is told (past tense) and what it wants done (imperative). Plain data, see `workers.dispatch`.
 
 A turn's submissions come together, and so do the answers of one frame: an object and a look at the workers for each of
-them would cost more than a small job itself. Nobody changes what is made here; those that come in every turn are not
-frozen all the same, because making a frozen one takes three times as long.
+them would cost more than a small job itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from workers.jobs import Cancelled, Failed, Job, JobId, Outcome, Peer, Returned, TimedOut
 from workers.policy import Load
@@ -26,8 +26,7 @@ withdrawn or the worker ended it, and None when the worker is closing and gives 
 """
 
 
-@dataclass(slots=True)
-class Submitted:
+class Submitted(Struct, frozen=True):
     """Jobs were handed in, in this order. ``elsewhere``: how many jobs wait at other origins."""
 
     jobs: Sequence[Job]
@@ -36,8 +35,7 @@ class Submitted:
     elsewhere: int = 0
 
 
-@dataclass(slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """A worker answered. Nothing is given out at once: `RoomMade` follows the last of the answers that came."""
 
     worker: Peer
@@ -45,31 +43,27 @@ class Answered:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class AnswersLater:
+class AnswersLater(Struct, frozen=True):
     """A worker began a job that answers later; it occupies nobody meanwhile. `RoomMade` is to follow."""
 
     worker: Peer
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(Struct, frozen=True):
     """Somebody no longer wants the job."""
 
     serial: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """The job's deadline has come."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerUp:
+class WorkerUp(Struct, frozen=True):
     """A worker can be sent jobs: ordinary ones if it ``executes``, directed ones always."""
 
     worker: Peer
@@ -79,8 +73,7 @@ class WorkerUp:
     loads: Loads
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDown:
+class WorkerDown(Struct, frozen=True):
     """A worker is dead. A later life of the same name is another worker."""
 
     worker: Peer
@@ -89,23 +82,20 @@ class WorkerDown:
     loads: Loads
 
 
-@dataclass(slots=True)
-class RoomMade:
+class RoomMade(Struct, frozen=True):
     """Answers came, a worker said that it is idle, or it is time to look."""
 
     now: float
     loads: Loads
 
 
-@dataclass(frozen=True, slots=True)
-class DrainAsked:
+class DrainAsked(Struct, frozen=True):
     """From now on nothing is accepted."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(Struct, frozen=True):
     """The end: everything that is left is Cancelled."""
 
     reason: str
@@ -125,8 +115,7 @@ Stimulus: TypeAlias = (
 )
 
 
-@dataclass(slots=True)
-class Occupy:
+class Occupy(Struct, frozen=True):
     """Publish what this origin has on one worker."""
 
     slot: int
@@ -134,22 +123,19 @@ class Occupy:
     expected_s: float
 
 
-@dataclass(slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """Publish how many jobs wait at this origin."""
 
     count: int
 
 
-@dataclass(slots=True)
-class Settle:
+class Settle(Struct, frozen=True):
     """These jobs have their outcomes."""
 
     outcomes: Sequence[tuple[int, Outcome]]
 
 
-@dataclass(slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send the jobs, which are of one kind.
 
     ``weighed``: they are counted as occupying the worker, which is to say so if they answer later.
@@ -160,8 +146,7 @@ class Send:
     weighed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SendCancel:
+class SendCancel(Struct, frozen=True):
     """Tell the worker that nobody waits for the job any more."""
 
     worker: Peer
@@ -171,8 +156,7 @@ class SendCancel:
 Effect: TypeAlias = Occupy | Waiting | Settle | Send | SendCancel
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
+class JobView(Struct, frozen=True):
     """One unsettled job, for people to look at. Times in seconds."""
 
     id: JobId

@@ -26,30 +26,42 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Final, assert_never
 
 import setproctitle
+from msgspec import Struct
 
-from workers.birth import Birth, BootFailure, Child, live
-from workers.control import AttendantEnd, ControlLink, ReadySaid, Said, Tell, encode, pair
+from workers.birth import Birth, Child, live
+from workers.control import AttendantEnd, ControlLink, LastWords, ReadySaid, Said, Tell, encode, pair
+from workers.door import Door
+from workers.elastic import ElasticPolicy
 from workers.jobs import Peer
-from workers.loop import READ, WRITE, Loop
+from workers.links import WatchedLink
+from workers.loads import LoadBoard
+from workers.loop import READ, Loop, OnTime
+from workers.overseer import Overseer
 from workers.reaping import is_dead, open_pidfd, reap
-from workers.supervision import Phase, RestartPolicy, Supervisor, seats_of
+from workers.supervision import Phase, RestartPolicy, SeatView, Supervisor, seats_of
+from workers.terms import BootFailure
 from workers.tree_events import (
+    Admit,
     Announce,
     Begin,
+    Condemned,
+    Dismiss,
     Effect,
     Ended,
     Event,
     Fork,
     Forked,
     ForkFailed,
+    GrowAsked,
     Kill,
+    Refuse,
     Report,
+    RetireAsked,
     SaidReady,
     Seat,
     Stimulus,
@@ -62,12 +74,9 @@ __all__ = ["BootFailure", "Child", "ProcessRow", "ProcessTree", "RestartPolicy",
 log = logging.getLogger("layby.attendant")
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_LAST_WORDS_BATCHES: Final = 256
-"""More than a socket holds; a bound only in case that somebody else still writes into it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(Struct, frozen=True):
     """Processes that do the same.
 
     Args:
@@ -76,6 +85,7 @@ class Role:
         main: runs in each of them; its result is the exit code. To leave because nothing can work, raise `BootFailure`.
         first_slot: the slot of the first; the others follow.
         executes: whether they run ordinary jobs; passed on in ``PeerUp``.
+        max_count: up to how many, where the owner asks for more with `ProcessTree.grow`; None for ``count``.
     """
 
     name: str
@@ -83,10 +93,15 @@ class Role:
     main: Callable[[Child], int]
     first_slot: int
     executes: bool
+    max_count: int | None = None
+
+    @property
+    def most(self) -> int:
+        """How many places there are."""
+        return self.count if self.max_count is None else max(self.count, self.max_count)
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessRow:
+class ProcessRow(Struct, frozen=True):
     """A line of `ps`. ``pid`` and ``started_at`` (seconds of the epoch) are None while there is no process.
 
     ``state`` is forking, starting, up, waiting (for its restart), draining or vacant.
@@ -101,16 +116,17 @@ class ProcessRow:
     state: str
 
 
-@dataclass(slots=True, eq=False)
-class _Process:
+class _Process(Struct, eq=False):
     peer: Peer
     pid: int
     pidfd: int | None
     """None where the system has none; SIGCHLD then says that somebody died."""
-    link: AttendantEnd
+    end: AttendantEnd
     started_at: float
-    watched: int = READ
-    """What the loop watches the link for; 0 when it does not (any more)."""
+    link: WatchedLink | None = None
+    """Its end in the loop; None only while it is being born."""
+    words: str = ""
+    """Why it ends, in its own words."""
     condemned: bool = False
     """Killed because it does not read; nothing more is sent."""
     gone: bool = False
@@ -130,6 +146,8 @@ class ProcessTree:
         on_tell: told what a process said with `ControlLink.tell`.
         prepare: runs in every new process before its role, e.g. to give it its logging.
         signals: further signals of the attendant, e.g. SIGHUP, each with what to call from the loop.
+        stop_signals: those that ask the tree to stop.
+        door: where processes that were not forked here may come in, or None. Closed at the end.
 
     Raises:
         ValueError: no roles, or two processes with one name or slot.
@@ -146,9 +164,14 @@ class ProcessTree:
         on_tell: Callable[[Peer, str, bytes], None],
         prepare: Callable[[Child], None] | None = None,
         signals: Mapping[int, Callable[[], None]] = MappingProxyType({}),
+        stop_signals: Sequence[int] = _STOP_SIGNALS,
+        door: Door | None = None,
     ) -> None:
-        seats = seats_of((role.name, role.count, role.first_slot, role.executes) for role in roles)
-        self._supervisor = Supervisor(seats, policy or RestartPolicy(), drain_s)
+        seats = seats_of((role.name, role.count, role.most, role.first_slot, role.executes) for role in roles)
+        self._supervisor = Supervisor(seats, policy or RestartPolicy(), drain_s, door.slots if door else ())
+        self._door = door
+        self._stop_signals = stop_signals
+        self._roles = roles
         self._mains = {role.name: role.main for role in roles}
         self._title = title
         self._on_event = on_event
@@ -178,6 +201,8 @@ class ProcessTree:
         setproctitle.setproctitle(f"{self._title}: attendant")
         self._loop.open(self._signal_table())
         try:
+            if self._door is not None:
+                self._door.open(self._loop, self._feed, self._on_tell)
             self._feed(Begin(time.monotonic()))
             while (code := self._supervisor.exit_code) is None:
                 self._loop.turn(self._supervisor.next_deadline())
@@ -190,8 +215,47 @@ class ProcessTree:
         """Ask to stop, as SIGTERM does; a second time means at once. May be called by any thread."""
         self._loop.post_signal(signal.SIGTERM)
 
+    def drain(self, within_s: float) -> None:
+        """Ask to stop, and give processes so many seconds to finish. From the loop only: timers, readers, events."""
+        self._feed(StopAsked(time.monotonic(), within_s))
+
+    def grow(self, role: str) -> None:
+        """Start one more process of that role, if it has a vacant place. From the loop only."""
+        self._feed(GrowAsked(role, time.monotonic()))
+
+    def retire(self, peer: Peer) -> None:
+        """Have a process above its role's count finish and leave. From the loop only."""
+        self._feed(RetireAsked(peer, time.monotonic()))
+
+    def kill(self, peer: Peer, reason: str) -> None:
+        """Kill a process for a reason that is no crash of its own; it is replaced at once. From the loop only."""
+        self._feed(Condemned(peer, reason, time.monotonic()))
+
+    def oversee(
+        self, role: str, board: LoadBoard, *, idle_s: float = 10.0, memory_limit_bytes: int | None = None
+    ) -> None:
+        """Look after the workers of a role by the load board, from now on: start more of them, up to the role's
+        ``max_count``, while jobs wait and all are occupied; retire those that were not needed for ``idle_s`` seconds;
+        kill one whose job is past its deadline, or that exceeds the memory limit in the middle of a job.
+        """
+        (found,) = (one for one in self._roles if one.name == role)
+        policy = ElasticPolicy(idle_s=idle_s)
+        overseer = Overseer(
+            self, role, found.count, found.most, board, policy=policy, memory_limit_bytes=memory_limit_bytes
+        )
+        self.add_timer(policy.rest_s, overseer.look)
+
+    def views(self) -> list[SeatView]:
+        """Every place as the supervisor has it, in slot order."""
+        return self._supervisor.views()
+
+    def pid_of(self, peer: Peer) -> int | None:
+        """The pid of a process of this tree; None when it is gone, or a guest."""
+        process = self._living(peer)
+        return process.pid if process else None
+
     def tell(self, topic: str, body: bytes, to: Peer | None = None) -> bool:
-        """Send a word to one process, or to all. False where nobody is there to hear it.
+        """Send a word to one process, or to all of the tree's own. False where nobody is there to hear it.
 
         Raises:
             TooLong: see `control`.
@@ -226,8 +290,8 @@ class ProcessTree:
         """Undo `add_reader`, before the descriptor is closed. False when it was not watched."""
         return self._loop.remove_reader(fd)
 
-    def add_timer(self, interval_s: float, callback: Callable[[], None]) -> None:
-        """Call back every `interval_s` seconds, not more often when the loop was late."""
+    def add_timer(self, interval_s: float, callback: OnTime) -> None:
+        """Call back every `interval_s` seconds, or as the callback says; not more often when the loop was late."""
         self._loop.add_timer(interval_s, callback)
 
     # Performing.
@@ -235,7 +299,7 @@ class ProcessTree:
     def _signal_table(self) -> dict[int, Callable[[], None]]:
         # SIGCHLD always, though it says something new only where there are no pidfds: if our parent ignored it, it is
         # ignored for us too, and then the kernel reaps children before their status can be read.
-        stop: dict[int, Callable[[], None]] = dict.fromkeys(_STOP_SIGNALS, self._on_stop_signal)
+        stop: dict[int, Callable[[], None]] = dict.fromkeys(self._stop_signals, self._on_stop_signal)
         return {**self._signals, **stop, signal.SIGCHLD: self._find_dead}
 
     def _on_stop_signal(self) -> None:
@@ -263,17 +327,32 @@ class ProcessTree:
             case Fork(seat, peer):
                 self._fork(seat, peer)
             case Announce(to, word):
-                process = self._living(to)
-                if process is not None:
-                    self._send(process, encode(word))
+                self._announce(to, encode(word))
             case Kill(peer):
                 process = self._living(peer)
                 if process is not None:
                     os.kill(process.pid, signal.SIGKILL)  # not reaped, so the pid is still its own
+            case Admit(ticket, peer, slot):
+                self._of_door().admit(ticket, peer, slot)
+            case Refuse(ticket, reason):
+                self._of_door().refuse(ticket, reason)
+            case Dismiss(peer):
+                self._of_door().dismiss(peer)
             case Report(event):
                 self._on_event(event)
             case _:
                 assert_never(effect)
+
+    def _of_door(self) -> Door:
+        assert self._door is not None, "guests without a door"
+        return self._door
+
+    def _announce(self, to: Peer, frame: bytes) -> None:
+        process = self._living(to)
+        if process is not None:
+            self._send(process, frame)
+        elif self._door is not None:
+            self._door.send(to, frame)
 
     def _living(self, peer: Peer) -> _Process | None:
         process = self._processes.get(peer.name)
@@ -296,7 +375,7 @@ class ProcessTree:
         finally:
             theirs.close()
         self._processes[seat.name] = process
-        self._loop.watch(ours, READ, partial(self._on_link, process))
+        process.link = WatchedLink(self._loop, ours, partial(self._hear, process), _nothing)
         if process.pidfd is not None:
             self._loop.watch(process.pidfd, READ, partial(self._on_death, process))
         self._feed(Forked(peer, process.pid, time.monotonic()))
@@ -332,55 +411,33 @@ class ProcessTree:
         """Close, in a new process, what the attendant has open for itself."""
         self._loop.close_in_child()
         ours.close()
+        if self._door is not None:
+            self._door.close_in_child()
         for process in self._processes.values():
-            process.link.close()
+            process.end.close()
             if process.pidfd is not None:
                 os.close(process.pidfd)
 
     # Life.
 
     def _send(self, process: _Process, frame: bytes) -> None:
-        if process.condemned:
+        if process.condemned or process.link is None:
             return
         if not process.link.send(frame):
             process.condemned = True
             log.error("%s (pid %d) does not read what it is told; killing it", process.peer, process.pid)
             os.kill(process.pid, signal.SIGKILL)
-        self._watch(process)
 
-    def _watch(self, process: _Process) -> None:
-        """Watch for room in the socket only while something waits for it."""
-        wanted = READ | (WRITE if process.link.wants_write else 0)
-        if process.watched and process.watched != wanted:
-            process.watched = wanted
-            self._loop.change(process.link, wanted, partial(self._on_link, process))
-
-    def _on_link(self, process: _Process, events: int) -> None:
-        if process.gone:
-            return
-        if events & WRITE:
-            process.link.flush()
-            self._watch(process)
-        if events & READ:
-            said, ended = process.link.receive()
-            if ended:
-                self._unwatch(process)
-            self._hear(process, said)
-
-    def _unwatch(self, process: _Process) -> None:
-        if process.watched:
-            self._loop.unwatch(process.link)
-            process.watched = 0
-
-    def _hear(self, process: _Process, said: list[Said]) -> None:
-        for word in said:
-            match word:
-                case ReadySaid():
-                    self._feed(SaidReady(process.peer, time.monotonic()))
-                case Tell(topic, body):
-                    self._on_tell(process.peer, topic, body)
-                case _:
-                    assert_never(word)
+    def _hear(self, process: _Process, word: Said) -> None:
+        match word:
+            case ReadySaid():
+                self._feed(SaidReady(process.peer, time.monotonic()))
+            case LastWords(reason):
+                process.words = reason
+            case Tell(topic, body):
+                self._on_tell(process.peer, topic, body)
+            case _:
+                assert_never(word)
 
     # Deaths.
 
@@ -388,22 +445,16 @@ class ProcessTree:
         if process.gone:
             return
         # Before it is reaped: as long as it is a zombie nobody else can get its pid.
-        self._hear_last_words(process)
+        if process.link is not None:
+            process.link.hear_last_words()
         status = reap(process.pid)
         self._forget(process)
-        self._feed(Ended(process.peer, status, time.monotonic()))
-
-    def _hear_last_words(self, process: _Process) -> None:
-        for _ in range(_LAST_WORDS_BATCHES):
-            said, ended = process.link.receive()
-            self._hear(process, said)
-            if ended or not said:
-                return
+        self._feed(Ended(process.peer, status, time.monotonic(), process.words))
 
     def _forget(self, process: _Process) -> None:
         process.gone = True
-        self._unwatch(process)
-        process.link.close()
+        if process.link is not None:
+            process.link.close()
         if process.pidfd is not None:
             self._loop.unwatch(process.pidfd)
             os.close(process.pidfd)
@@ -415,6 +466,8 @@ class ProcessTree:
             os.kill(process.pid, signal.SIGKILL)
             reap(process.pid)
             self._forget(process)
+        if self._door is not None:
+            self._door.close()
         self._loop.close()
 
 
@@ -424,6 +477,10 @@ def _fork_quietly() -> int:
         # (the receiver of the log), and the warning would otherwise be an exception under -W error.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
+
+
+def _nothing() -> None:
+    """The end of a process's link says nothing that its pidfd does not say better."""
 
 
 def _flush_streams() -> None:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
 import msgpack
+from msgspec import Struct
 
 from workers.jobs import Cancelled, Failed, Job, Kind, Peer, Returned, TimedOut
 from workers.stimuli import Answer
@@ -49,23 +49,20 @@ _IDEMPOTENT, _DIRECTED, _WEIGHED, _KILL = 1, 2, 4, 8
 _MOST = 2**63
 
 
-@dataclass(slots=True)
-class Dispatch:
+class Dispatch(Struct, frozen=True):
     """Run these, which are of one kind. ``weighed``: say so (`Later`) if they turn out to answer later."""
 
     jobs: Sequence[Job]
     weighed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(Struct, frozen=True):
     """Nobody waits for the receiver's job of that serial any more."""
 
     serial: int
 
 
-@dataclass(slots=True)
-class Results:
+class Results(Struct, frozen=True):
     """Blocking handlers returned; how long each ran is how long it kept the worker from others, in seconds."""
 
     serials: list[int]
@@ -73,22 +70,19 @@ class Results:
     elapsed_s: list[float]
 
 
-@dataclass(slots=True)
-class Answers:
+class Answers(Struct, frozen=True):
     """Answers to Dispatches, as the dispatcher takes them."""
 
     answers: Sequence[Answer]
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(Struct, frozen=True):
     """The job has begun and occupies nobody until its answer."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """The job is so far: a fraction of 0 to 1, and what the handler says of it."""
 
     serial: int
@@ -96,13 +90,11 @@ class Progress:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
+class Idle(Struct, frozen=True):
     """The sender has nothing to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(Struct, frozen=True):
     """Something for the floors above."""
 
     topic: str
@@ -112,16 +104,14 @@ class Letter:
 Word: TypeAlias = Dispatch | Withdraw | Results | Answers | Later | Progress | Idle | Letter
 
 
-@dataclass(slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """A frame that was understood. Results are read as Answers."""
 
     sender: Peer
     words: list[Word]
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(Struct, frozen=True):
     """A frame that was not, and why."""
 
     reason: str
@@ -202,7 +192,9 @@ def _dispatch_record(word: Dispatch) -> tuple[Any, ...]:
     kind = word.jobs[0].kind
     flags = (_IDEMPOTENT if kind.idempotent else 0) | (_WEIGHED if word.weighed else 0) | (_KILL if kind.kill else 0)
     flags |= _DIRECTED if kind.to is not None else 0
-    _, serials, _, payloads, deadlines = zip(*word.jobs, strict=True)
+    serials = [job.serial for job in word.jobs]
+    payloads = [job.payload for job in word.jobs]
+    deadlines = [job.deadline for job in word.jobs]
     return (_DISPATCH, kind.handler, kind.label, flags, kind.priority, serials, payloads, deadlines)
 
 

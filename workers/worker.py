@@ -36,7 +36,8 @@ from workers.wire import (
 if TYPE_CHECKING:
     import asyncio
 
-log = logging.getLogger("layby.workers")
+log = logging.getLogger("layby.workers.failures")
+"""What handlers raised. The traceback goes to the origin as well."""
 
 _BLOCKING_S = 100e-6
 """A handler that usually takes so long (or has not been seen) does not keep finished answers waiting."""

@@ -120,7 +120,8 @@ def free_port() -> int:
 def command(script: Path, port: int, sip_processes: int, mi_workers: int) -> list[str]:
     """How the real server is started with `script` on `port`."""
     listen = f"udp:{Server.host}:{port}"
-    sizes = ["--udp-workers", str(sip_processes), "--mi-workers", str(mi_workers)]
+    # As many workers as it says and no more, so that two runs compare.
+    sizes = ["--udp-workers", str(sip_processes), "--mi-workers", str(mi_workers), "--mi-workers-max", str(mi_workers)]
     return [sys.executable, "-m", "runtime", "run", str(script), "-l", listen, *sizes]
 
 

@@ -68,8 +68,10 @@ class Jobs(RuntimeModule):
         role, first = (WORKER, house.settings.udp_workers) if house.settings.mi_workers else (SIP, 0)
         loads = {load.slot: load for load in house.board.loads()}
         rows: list[Json] = []
-        for number in range(house.settings.mi_workers or house.settings.udp_workers):
+        for number in range(house.settings.mi_workers_max or house.settings.udp_workers):
             row, load = house.table.read(first + number), loads[first + number]
+            if not row.pid and number >= house.settings.mi_workers > 0:
+                continue  # one that is there only while the others are not enough
             rows.append(
                 {
                     "Name": f"{role}-{number + 1}",

@@ -8,6 +8,7 @@ from workers.control import (
     MAX_BACKLOG_BYTES,
     MAX_FRAME_BYTES,
     AttendantGone,
+    LastWords,
     ReadySaid,
     Tell,
     TooLong,
@@ -18,9 +19,12 @@ from workers.control import (
 from workers.jobs import Peer
 from workers.supervision import Life, Phase, RestartPolicy, Supervisor, seats_of
 from workers.tree_events import (
+    Admit,
     Announce,
     Begin,
+    Condemned,
     Died,
+    Dismiss,
     Drain,
     Draining,
     Ended,
@@ -30,12 +34,19 @@ from workers.tree_events import (
     Forked,
     ForkFailed,
     GaveUp,
+    GrowAsked,
+    GuestCame,
+    GuestLeft,
     Kill,
     PeerDown,
     PeerUp,
     Ready,
+    Refuse,
     Report,
     Restarting,
+    Retire,
+    RetireAsked,
+    Retiring,
     SaidReady,
     Seat,
     Signalled,
@@ -109,8 +120,8 @@ def test_one_crash_restarts_one_under_its_name_and_slot():
     supervisor = running()
     assert supervisor.handle(Ended(peer("sip-2"), KILLED, 1.0)) == [
         Report(Died(peer("sip-2"), 1, 102, "killed by SIGKILL")),
-        Announce(peer("sip-1"), PeerDown(peer("sip-2"))),
-        Announce(peer("worker-1"), PeerDown(peer("sip-2"))),
+        Announce(peer("sip-1"), PeerDown(peer("sip-2"), "killed by SIGKILL")),
+        Announce(peer("worker-1"), PeerDown(peer("sip-2"), "killed by SIGKILL")),
         Report(Restarting(peer("sip-2", 2), 1, 0.0)),
         Fork(SIP_2, peer("sip-2", 2)),
     ]
@@ -226,7 +237,9 @@ def test_too_many_deaths_of_one_role_within_the_window_end_the_tree():
     supervisor.handle(Ended(peer("sip-1"), KILLED, 31.0))  # of another role
     assert supervisor.phase is Phase.RUNNING
     effects = supervisor.handle(Ended(peer("worker-1", 4), Exited(1), 31.0))
-    assert Report(GaveUp(ExitCode.CRASH_STORM, "more than 2 deaths of worker in 30 s")) in effects
+    assert (
+        Report(GaveUp(ExitCode.CRASH_STORM, "more than 2 deaths of worker in 30 s; the last: exit code 1")) in effects
+    )
     assert not [effect for effect in effects if isinstance(effect, Fork)]
     supervisor.check()
 
@@ -246,7 +259,7 @@ def test_a_stop_drains_everybody_and_starts_nobody():
     assert supervisor.handle(Tick(1.5)) == []
     assert supervisor.handle(Ended(peer("worker-1"), Exited(0), 1.6)) == [
         Report(Died(peer("worker-1"), 2, 103, "exit code 0")),
-        Announce(peer("sip-1"), PeerDown(peer("worker-1"))),
+        Announce(peer("sip-1"), PeerDown(peer("worker-1"), "exit code 0")),
     ]
     assert supervisor.exit_code is None
     assert supervisor.handle(Ended(peer("sip-1"), KILLED, 1.7)) == [
@@ -301,20 +314,268 @@ def test_a_stop_before_the_beginning_begins_nothing():
 
 
 def test_seats():
-    assert seats_of([("sip", 2, 0, False), ("worker", 1, 2, True)]) == [SIP_1, SIP_2, WORKER_1]
+    assert seats_of([("sip", 2, 2, 0, False), ("worker", 1, 1, 2, True)]) == [SIP_1, SIP_2, WORKER_1]
     for seats in ([], [SIP_1, SIP_1], [SIP_1, Seat("sip-9", "sip", 0, False)]):
         with pytest.raises(ValueError, match="process"):
             Supervisor(seats, RestartPolicy(), 5.0)
 
 
+# Spare places.
+
+SPARE = Seat("worker-2", "worker", 3, True, spare=True)
+SPARE_2 = Seat("worker-3", "worker", 4, True, spare=True)
+PIDS_2 = PIDS | {"worker-2": 104, "worker-3": 105}
+
+
+def growing(policy: RestartPolicy | None = None) -> Supervisor:
+    """A SIP process and a worker, up at 0, and room for two workers more."""
+    supervisor = Supervisor([SIP_1, WORKER_1, SPARE, SPARE_2], policy or RestartPolicy(), 5.0)
+    assert supervisor.handle(Begin(0.0)) == [Fork(SIP_1, peer("sip-1")), Fork(WORKER_1, peer("worker-1"))]
+    up_one(supervisor, peer("sip-1"), 0.0)
+    up_one(supervisor, peer("worker-1"), 0.0)
+    return supervisor
+
+
+def grown(policy: RestartPolicy | None = None) -> Supervisor:
+    supervisor = growing(policy)
+    supervisor.handle(GrowAsked("worker", 1.0))
+    up_two(supervisor, peer("worker-2"), 1.0)
+    return supervisor
+
+
+def up_two(supervisor: Supervisor, who: Peer, now: float) -> None:
+    supervisor.handle(Forked(who, PIDS_2[who.name], now))
+    supervisor.handle(SaidReady(who, now))
+    supervisor.check()
+
+
+def test_a_tree_grows_into_its_spare_places_and_no_further():
+    supervisor = growing()
+    assert supervisor.handle(GrowAsked("sip", 1.0)) == []
+    assert supervisor.handle(GrowAsked("nobody", 1.0)) == []
+    assert supervisor.handle(GrowAsked("worker", 1.0)) == [Fork(SPARE, peer("worker-2"))]
+    assert supervisor.handle(GrowAsked("worker", 1.0)) == [Fork(SPARE_2, peer("worker-3"))]
+    assert supervisor.handle(GrowAsked("worker", 1.0)) == []
+    supervisor.check()
+    up_two(supervisor, peer("worker-2"), 1.1)
+    supervisor.handle(StopAsked(2.0))
+    supervisor.handle(Ended(peer("worker-2"), Exited(0), 2.1))
+    assert supervisor.handle(GrowAsked("worker", 2.2)) == []
+
+
+def test_one_that_is_not_needed_any_more_leaves_and_its_place_becomes_vacant():
+    supervisor = grown()
+    assert supervisor.handle(RetireAsked(peer("worker-1"), 2.0)) == []  # it is not spare
+    assert supervisor.handle(RetireAsked(peer("worker-2"), 2.0)) == [
+        Report(Retiring(peer("worker-2"), 3)),
+        Announce(peer("worker-2"), Retire(7.0)),
+    ]
+    supervisor.check()
+    assert supervisor.handle(RetireAsked(peer("worker-2"), 2.0)) == []
+    assert supervisor.handle(Ended(peer("worker-2"), Exited(0), 3.0)) == [
+        Report(Died(peer("worker-2"), 3, 104, "retired")),
+        Announce(peer("sip-1"), PeerDown(peer("worker-2"), "retired")),
+        Announce(peer("worker-1"), PeerDown(peer("worker-2"), "retired")),
+    ]
+    supervisor.check()
+    assert (lives(supervisor)["worker-2"], supervisor.next_deadline()) == ((1, Life.VACANT), None)
+    assert supervisor.handle(GrowAsked("worker", 4.0)) == [Fork(SPARE, peer("worker-2", 2))]
+
+
+def test_one_that_does_not_leave_in_time_is_killed():
+    supervisor = grown()
+    supervisor.handle(RetireAsked(peer("worker-2"), 2.0))
+    assert supervisor.next_deadline() == 7.0
+    assert supervisor.handle(Tick(6.9)) == []
+    assert supervisor.handle(Tick(7.0)) == [Kill(peer("worker-2"))]
+    assert (supervisor.handle(Tick(7.1)), supervisor.next_deadline()) == ([], None)
+    died, *_ = supervisor.handle(Ended(peer("worker-2"), KILLED, 7.2))
+    assert died == Report(Died(peer("worker-2"), 3, 104, "killed by SIGKILL"))
+    assert lives(supervisor)["worker-2"] == (1, Life.VACANT)
+
+
+def test_a_drain_takes_over_from_a_retirement():
+    supervisor = grown()
+    supervisor.handle(RetireAsked(peer("worker-2"), 2.0))
+    assert Announce(peer("worker-2"), Drain(8.0)) in supervisor.handle(StopAsked(3.0))
+    assert supervisor.handle(Tick(7.5)) == []
+    supervisor.check()
+
+
+def test_the_first_life_of_a_spare_place_is_no_boot():
+    supervisor = growing()
+    supervisor.handle(GrowAsked("worker", 1.0))
+    supervisor.handle(Forked(peer("worker-2"), 104, 1.0))
+    assert supervisor.handle(Ended(peer("worker-2"), Exited(1), 1.1))[-1] == Fork(SPARE, peer("worker-2", 2))
+    assert supervisor.phase is Phase.RUNNING
+
+
+def test_where_a_later_boot_failure_does_not_end_the_tree_it_is_tried_again_with_distance():
+    supervisor = growing(RestartPolicy(boot_failure_ends=False, storm_deaths=3))
+    supervisor.handle(GrowAsked("worker", 1.0))
+    delays = []
+    for life in range(1, 10):
+        supervisor.handle(Forked(peer("worker-2", life), 104, 1.0))
+        effects = supervisor.handle(Ended(peer("worker-2", life), Exited(3), 1.0, "no database"))
+        delays += [e.event.after_s for e in effects if isinstance(e, Report) and isinstance(e.event, Restarting)]
+        supervisor.handle(Tick(1.0 + delays[-1]))
+    assert delays == [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert supervisor.phase is Phase.RUNNING
+
+
+def test_boot_failures_are_a_storm_when_nobody_of_the_role_is_up():
+    supervisor = growing(RestartPolicy(boot_failure_ends=False, storm_deaths=1, backoff_s=0.0))
+    supervisor.handle(Ended(peer("worker-1"), KILLED, 1.0))
+    supervisor.handle(Forked(peer("worker-1", 2), 203, 1.0))
+    effects = supervisor.handle(Ended(peer("worker-1", 2), Exited(3), 1.0, "no database"))
+    reason = "more than 1 deaths of worker in 30 s; the last: no database"
+    assert Report(GaveUp(ExitCode.CRASH_STORM, reason)) in effects
+
+
+# Planned ends.
+
+
+@pytest.mark.parametrize("condemned", [True, False])
+def test_planned_ends_are_replaced_at_once_however_many_there_are(condemned):
+    supervisor = running(RestartPolicy(storm_deaths=2))
+    for life in range(1, 8):
+        who = peer("worker-1", life)
+        if condemned:
+            assert supervisor.handle(Condemned(who, "too fat", 1.0)) == [Kill(who)]
+            supervisor.check()
+        words = "" if condemned else "it served its 10 jobs"
+        reason = "too fat" if condemned else words
+        assert supervisor.handle(Ended(who, KILLED if condemned else Exited(6), 1.0, words)) == [
+            Report(Died(who, 2, 103, reason)),
+            Announce(peer("sip-1"), PeerDown(who, reason)),
+            Announce(peer("sip-2"), PeerDown(who, reason)),
+            Report(Restarting(peer("worker-1", life + 1), 2, 0.0)),
+            Fork(WORKER_1, peer("worker-1", life + 1)),
+        ]
+        up_one(supervisor, peer("worker-1", life + 1), 1.0)
+
+
+def test_before_it_said_ready_no_end_is_planned():
+    supervisor = running()
+    supervisor.handle(Ended(peer("worker-1"), KILLED, 1.0))
+    supervisor.handle(Forked(peer("worker-1", 2), 203, 1.0))
+    assert supervisor.handle(Condemned(peer("worker-1", 2), "too fat", 1.0)) == []
+    effects = supervisor.handle(Ended(peer("worker-1", 2), Exited(6), 1.0))
+    assert effects == [
+        Report(Died(peer("worker-1", 2), 2, 203, "exit code 6")),
+        Report(Restarting(peer("worker-1", 3), 2, 0.1)),
+    ]
+
+
+def test_a_drain_may_be_given_its_own_limit():
+    supervisor = running()
+    assert Announce(peer("sip-1"), Drain(1.25)) in supervisor.handle(StopAsked(1.0, 0.25))
+    assert supervisor.next_deadline() == 2.25
+
+
+# Guests.
+
+
+def visited(guests: int = 2) -> Supervisor:
+    """A worker that is up, and places for guests."""
+    supervisor = Supervisor([WORKER_1], RestartPolicy(), 5.0, range(10, 10 + guests))
+    supervisor.handle(Begin(0.0))
+    up_one(supervisor, peer("worker-1"), 0.0)
+    return supervisor
+
+
+def test_a_guest_is_announced_when_it_is_ready_and_taken_back_when_it_leaves():
+    supervisor = visited()
+    guest = peer("guest-1")
+    assert supervisor.handle(GuestCame(7, 4321, 1.0)) == [Admit(7, guest, 10), Report(Started(guest, 10, 4321))]
+    supervisor.check()
+    assert supervisor.handle(SaidReady(guest, 1.1)) == [
+        Report(Ready(guest, 10)),
+        Announce(guest, PeerUp(peer("worker-1"), 2, True)),
+        Announce(peer("worker-1"), PeerUp(guest, 10, False)),
+    ]
+    supervisor.check()
+    assert supervisor.next_deadline() is None
+    assert supervisor.handle(GuestLeft(guest, "it died", 2.0)) == [
+        Report(Died(guest, 10, 4321, "it died")),
+        Announce(peer("worker-1"), PeerDown(guest, "it died")),
+    ]
+    supervisor.check()
+    assert supervisor.handle(GuestLeft(guest, "it died", 2.0)) == []
+    assert supervisor.handle(GuestCame(8, 4321, 3.0))[0] == Admit(8, peer("guest-1", 2), 10)
+
+
+def test_there_are_so_many_places_for_guests_and_no_more():
+    supervisor = visited(guests=1)
+    supervisor.handle(GuestCame(1, 1, 1.0))
+    assert supervisor.handle(GuestCame(2, 1, 1.0)) == [Refuse(2, "the pool is full: 1 guests are the most")]
+    supervisor.handle(StopAsked(1.0))
+    assert supervisor.handle(GuestCame(3, 1, 1.0)) == [Refuse(3, "the pool is shutting down")]
+
+
+def test_a_guest_that_does_not_say_ready_is_dismissed():
+    supervisor = visited()
+    supervisor.handle(GuestCame(1, 1, 1.0))
+    assert supervisor.next_deadline() == 11.0
+    assert supervisor.handle(Tick(10.9)) == []
+    assert supervisor.handle(Tick(11.0)) == [
+        Dismiss(peer("guest-1")),
+        Report(Died(peer("guest-1"), 10, 1, "it did not say ready in time")),
+    ]
+    supervisor.check()
+    assert supervisor.handle(SaidReady(peer("guest-1"), 11.1)) == []
+
+
+def test_a_guest_is_neither_killed_nor_waited_for():
+    supervisor = visited()
+    supervisor.handle(GuestCame(1, 1, 1.0))
+    supervisor.handle(SaidReady(peer("guest-1"), 1.0))
+    supervisor.handle(GuestCame(2, 2, 1.0))
+    for stimulus in (
+        Condemned(peer("guest-1"), "no", 1.0),
+        RetireAsked(peer("guest-1"), 1.0),
+        Ended(peer("guest-1"), KILLED, 1.0),
+        GrowAsked("guest", 1.0),
+    ):
+        assert supervisor.handle(stimulus) == []
+    assert supervisor.handle(StopAsked(2.0)) == [
+        Report(Draining(5.0)),
+        Dismiss(peer("guest-2")),
+        Report(Died(peer("guest-2"), 11, 2, "the pool is shutting down")),
+        Announce(peer("worker-1"), Drain(7.0)),
+        Announce(peer("guest-1"), Drain(7.0)),
+    ]
+    supervisor.check()
+    assert supervisor.handle(Ended(peer("worker-1"), Exited(0), 3.0)) == [
+        Report(Died(peer("worker-1"), 2, 103, "exit code 0")),
+        Announce(peer("guest-1"), PeerDown(peer("worker-1"), "exit code 0")),
+        Dismiss(peer("guest-1")),
+        Report(Died(peer("guest-1"), 10, 1, "the pool has ended")),
+        Report(Stopped(ExitCode.STOPPED)),
+    ]
+    supervisor.check()
+
+
 # The link that carries it.
 
-WORDS = [PeerUp(peer("sip-1", 3), 7, True), PeerDown(peer("ä")), Drain(0.5), Tell("topic", b"\0body"), ReadySaid()]
+WORDS = [
+    PeerUp(peer("sip-1", 3), 7, True),
+    PeerDown(peer("ä"), "killed by SIGKILL"),
+    Drain(0.5),
+    Retire(1.5),
+    Tell("topic", b"\0body"),
+    ReadySaid(),
+    LastWords("no licence"),
+]
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_words_survive_the_wire(word):
     assert decode(encode(word)) == word
+
+
+def test_a_reason_is_cut_to_its_limit():
+    assert decode(encode(PeerDown(peer("a"), "x" * 300))) == PeerDown(peer("a"), "x" * 200)
 
 
 @pytest.mark.parametrize(
@@ -327,15 +588,16 @@ def test_what_is_no_word_is_none(frame):
 def test_a_link_carries_words_both_ways_and_ends():
     attendant, child = pair()
     assert (child.receive(), attendant.receive()) == ([], ([], False))
-    for word in WORDS[:4]:
+    for word in WORDS[:5]:
         assert attendant.send(encode(word))
     assert attendant.send(b"\xc1")
     assert attendant.send(encode(ReadySaid()))
-    assert child.receive() == WORDS[:4]
+    assert child.receive() == WORDS[:5]
     assert child.malformed == 2  # what is no word, and a word for the other side
     child.ready()
     assert child.tell("stat", b"1")
-    assert attendant.receive() == ([ReadySaid(), Tell("stat", b"1")], False)
+    child.last_words("x" * 10_000)
+    assert attendant.receive() == ([ReadySaid(), Tell("stat", b"1"), LastWords("x" * 4096)], False)
     attendant.close()
     assert (child.closed, child.receive(), child.closed, child.receive()) == (False, [AttendantGone()], True, [])
     assert child.tell("to", b"nobody")

@@ -1,0 +1,146 @@
+"""How many workers a pool has: when another one comes, and which one goes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from workers.elastic import Decision, Elastic, ElasticPolicy, Grow, LetGo, Seen
+from workers.jobs import Peer
+
+POLICY = ElasticPolicy(idle_s=10.0, worth_s=0.1)
+
+
+def worker(number: int, occupied: bool = True, *, settled: bool = True, done: int = 0, spare: bool = True) -> Seen:
+    """Worker 1 is never spare."""
+    return Seen(Peer(f"worker-{number}", 1), spare and number > 1, settled, occupied, done)
+
+
+def let_go(*numbers: int) -> list[Decision]:
+    return [LetGo(Peer(f"worker-{number}", 1)) for number in numbers]
+
+
+def test_it_grows_when_the_pressure_lasts():
+    elastic = Elastic(POLICY, 1, 4)
+    busy = [worker(1)]
+    assert elastic.look(0.0, 5, busy) == []
+    assert elastic.look(0.02, 5, busy) == [Grow()]
+    assert (elastic.pause_s(5), elastic.pause_s(0)) == (POLICY.look_s, POLICY.rest_s)
+
+
+def test_a_moment_without_pressure_begins_anew():
+    elastic = Elastic(POLICY, 1, 4)
+    elastic.look(0.0, 5, [worker(1)])
+    assert elastic.look(0.02, 0, [worker(1)]) == []
+    assert elastic.look(0.04, 5, [worker(1)]) == []
+    assert elastic.look(0.06, 5, [worker(1, occupied=False)]) == []
+    assert elastic.look(0.08, 5, [worker(1)]) == []
+    assert elastic.look(0.10, 5, [worker(1)]) == [Grow()]
+
+
+def test_one_comes_at_a_time():
+    elastic = Elastic(POLICY, 1, 4)
+    elastic.look(0.0, 5, [worker(1)])
+    assert elastic.look(0.02, 5, [worker(1)]) == [Grow()]
+    coming = [worker(1), worker(2, settled=False, occupied=False)]
+    assert [elastic.look(0.04 + number / 50, 5, coming) for number in range(20)] == [[]] * 20
+    assert elastic.look(1.0, 5, [worker(1), worker(2, occupied=False)]) == []
+    assert elastic.look(1.02, 5, [worker(1), worker(2)]) == []
+    assert elastic.look(1.04, 5, [worker(1), worker(2)]) == [Grow()]
+
+
+def test_it_never_exceeds_its_most():
+    elastic = Elastic(POLICY, 1, 2)
+    both = [worker(1), worker(2)]
+    assert [elastic.look(number / 50, 100, both) for number in range(50)] == [[]] * 50
+
+
+def test_a_backlog_that_is_worked_off_at_once_is_left_to_those_who_are_there():
+    """1,000 jobs in flight at 100,000 a second wait 10 ms: no reason for a process more."""
+    elastic = Elastic(POLICY, 1, 4)
+    for number in range(20):
+        assert elastic.look(number / 50, 1000, [worker(1, done=2000 * number)]) == []
+    elastic = Elastic(POLICY, 1, 4)
+    elastic.look(0.0, 1000, [worker(1)])
+    assert elastic.look(0.02, 1000, [worker(1, done=2)]) == [Grow()]
+
+
+def test_who_was_superfluous_for_long_enough_goes_newest_first():
+    elastic = Elastic(POLICY, 1, 4)
+    four = [worker(number) for number in (1, 2, 3, 4)]
+    assert elastic.look(0.0, 0, four) == []
+    two = [worker(1, False), worker(2), worker(3, False), worker(4)]
+    assert elastic.look(1.0, 0, two) == []
+    assert elastic.look(9.9, 0, two) == []
+    assert elastic.look(10.0, 0, two) == let_go(3)  # two are too many, but worker-4 is busy
+    assert elastic.look(10.1, 0, [worker(1, False), worker(2, False), worker(4, False)]) == let_go(4)
+    assert elastic.look(10.2, 0, [worker(1, False), worker(2, False)]) == []
+    assert elastic.look(20.0, 0, [worker(1, False), worker(2, False)]) == let_go(2)
+    assert elastic.look(99.0, 0, [worker(1, False)]) == []
+
+
+def test_a_little_traffic_that_wakes_everybody_in_turn_keeps_one():
+    elastic = Elastic(POLICY, 1, 4)
+    elastic.look(0.0, 0, [worker(number) for number in (1, 2, 3, 4)])
+    gone: list[Decision] = []
+    for look in range(1, 300):
+        present = [number for number in (1, 2, 3, 4) if let_go(number)[0] not in gone]
+        gone += elastic.look(look / 20, 0, [worker(one, one == present[look % len(present)]) for one in present])
+    assert sorted(gone, key=repr) == let_go(2, 3, 4)
+
+
+def test_a_pool_that_never_had_anything_to_do_waits_as_long():
+    elastic = Elastic(POLICY, 1, 2)
+    both = [worker(1, False), worker(2, False)]
+    assert elastic.look(100.0, 0, both) == []
+    assert elastic.look(109.9, 0, both) == []
+    assert elastic.look(110.1, 0, both) == let_go(2)
+
+
+def test_nobody_goes_while_somebody_comes_or_goes():
+    elastic = Elastic(POLICY, 1, 3)
+    elastic.look(0.0, 0, [worker(1, False), worker(2, False), worker(3, False)])
+    leaving = [worker(1, False), worker(2, False), worker(3, False, settled=False)]
+    assert elastic.look(50.0, 0, leaving) == []
+    assert elastic.look(50.1, 0, leaving[:2]) == let_go(2)
+
+
+def test_the_count_is_kept():
+    elastic = Elastic(POLICY, 2, 3)
+    idle = [worker(1, False), worker(2, False, spare=False), worker(3, False)]
+    elastic.look(0.0, 0, idle)
+    assert elastic.look(11.0, 0, idle) == let_go(3)
+    assert elastic.look(22.0, 0, idle[:2]) == []
+    with pytest.raises(ValueError, match="at most 1 workers"):
+        Elastic(POLICY, 2, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.floats(0.01, 4.0), st.lists(st.booleans(), min_size=6, max_size=6))))
+def test_whatever_happens(looks):
+    """A pool that obeys stays within its bounds, moves one way at a time, and never sends a busy one away."""
+    elastic, now, present, started = Elastic(POLICY, 2, 6), 0.0, [1, 2], 2
+    grown_at = -1.0
+    for waiting, pause_s, occupied in looks:
+        now += pause_s
+        seen = [worker(one, busy, spare=one > 2) for one, busy in zip(present, occupied, strict=False)]
+        decisions = elastic.look(now, waiting, seen)
+        elastic.check()
+        for decision in decisions:
+            match decision:
+                case Grow():
+                    event("grow")
+                    assert decisions == [Grow()]
+                    assert waiting
+                    assert all(one.occupied for one in seen)
+                    started += 1
+                    present.append(started)
+                    grown_at = now
+                case LetGo(peer):
+                    event("let go")
+                    assert now - grown_at >= POLICY.idle_s
+                    (gone,) = (one for one in seen if one.peer == peer)
+                    assert gone.spare
+                    assert not gone.occupied
+                    present.remove(int(peer.name.partition("-")[2]))
+        assert 2 <= len(present) <= 6

@@ -1,0 +1,148 @@
+"""How many workers a pool needs: when one more is started, and which is let go.
+
+Whoever watches the pool looks at it now and then and tells what it sees; the answer is what to do about it.
+
+**One more** is started while jobs wait and every worker is occupied: a handler that blocks costs no CPU while it
+sleeps, so another process is worth its memory. Not for a backlog that the workers there are work off sooner than
+``worth_s`` at the rate just seen: many quick jobs in flight always wait a little, and more processes than cores would
+only be in each other's way. The pressure must last from one look to the next, at most one worker comes at a time, and
+none while one is still on its way in or out. So workers come one per look at most, and never in a storm.
+
+**One is let go** when the pool could have done without it for ``idle_s``. Not when that very worker was idle for so
+long: the choice of workers goes by turns, so a little traffic keeps all of them awake. What counts is how many were
+occupied *at once*: `_last_needed` keeps, for each number of workers, when more than so many were last needed. The
+newest go first, and only those beyond ``count`` that are idle now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from workers.jobs import Peer
+
+
+class ElasticPolicy(Struct, frozen=True):
+    """When to start and when to let go. Times in seconds.
+
+    Args:
+        idle_s: how long a worker must have been superfluous before it is let go.
+        worth_s: a backlog that is worked off sooner is left to the workers that there are.
+        look_s: how often to look while jobs wait.
+        rest_s: how often to look else.
+    """
+
+    idle_s: float = 10.0
+    worth_s: float = 0.1
+    look_s: float = 0.02
+    rest_s: float = 0.05
+
+
+class Seen(Struct, frozen=True):
+    """One worker at one look.
+
+    Args:
+        peer: the worker.
+        spare: whether it is one of those beyond ``count``, which may be let go.
+        settled: whether it is up; False while it comes, waits for its restart, or leaves.
+        occupied: whether it has anything to do.
+        done: how many jobs it has ended in this life.
+    """
+
+    peer: Peer
+    spare: bool
+    settled: bool
+    occupied: bool
+    done: int
+
+
+class Grow(Struct, frozen=True):
+    """Start one more."""
+
+
+class LetGo(Struct, frozen=True):
+    """Have this one finish and leave."""
+
+    peer: Peer
+
+
+Decision: TypeAlias = Grow | LetGo
+
+
+class Elastic:
+    """The size of one pool.
+
+    Args:
+        policy: when.
+        count: how many workers there always are.
+        most: how many there may be.
+
+    Raises:
+        ValueError: ``most`` is less than ``count``.
+    """
+
+    def __init__(self, policy: ElasticPolicy, count: int, most: int) -> None:
+        if most < count:
+            raise ValueError(f"at most {most} workers, and never fewer than {count}")
+        self._policy = policy
+        self._count = count
+        self._most = most
+        self._last_needed = [-inf] * most
+        """When more than so many workers were last needed, by that number. Never rises along the list."""
+        self._done: dict[Peer, int] = {}
+        """What each worker had done at the last look."""
+        self._looked_at = -inf
+        self._pressed = False
+        """Whether jobs waited and all were occupied at the last look."""
+
+    def look(self, now: float, waiting: int, workers: Sequence[Seen]) -> list[Decision]:
+        """Decide.
+
+        Args:
+            now: CLOCK_MONOTONIC seconds.
+            waiting: how many jobs wait, at all origins together.
+            workers: every worker that there is or is to be, oldest first.
+        """
+        rate = self._rate(now, workers)
+        up = [worker for worker in workers if worker.settled]
+        occupied = sum(worker.occupied for worker in up)
+        pressed = waiting > 0 and occupied == len(up) and waiting >= rate * self._policy.worth_s
+        self._note_need(now, occupied + pressed)
+        was_pressed, self._pressed = self._pressed, pressed
+        if len(up) < len(workers):
+            return []
+        if pressed:
+            return [Grow()] if was_pressed and len(up) < self._most else []
+        return self._let_go(now, up)
+
+    def pause_s(self, waiting: int) -> float:
+        """How long to wait with the next look, given how many jobs wait."""
+        return self._policy.look_s if waiting else self._policy.rest_s
+
+    def check(self) -> None:
+        """Assert every invariant of this machine."""
+        assert all(one >= other for one, other in zip(self._last_needed, self._last_needed[1:], strict=False))
+        assert len(self._last_needed) == self._most
+        assert len(self._done) <= self._most
+
+    def _rate(self, now: float, workers: Sequence[Seen]) -> float:
+        """Jobs ended per second since the last look; a worker that was not there then counts from its start."""
+        ended = sum(max(0, worker.done - self._done.get(worker.peer, 0)) for worker in workers)
+        elapsed_s, self._looked_at = now - self._looked_at, now
+        self._done = {worker.peer: worker.done for worker in workers}
+        return ended / elapsed_s if elapsed_s > 0.0 else 0.0
+
+    def _note_need(self, now: float, needed: int) -> None:
+        for number in range(min(needed, self._most)):
+            self._last_needed[number] = now
+
+    def _let_go(self, now: float, up: Sequence[Seen]) -> list[Decision]:
+        if self._last_needed[0] == -inf:  # nothing was ever asked for: count from here
+            self._last_needed = [now] * self._most
+        enough = sum(needed_at > now - self._policy.idle_s for needed_at in self._last_needed)
+        superfluous = len(up) - max(self._count, enough)
+        idle = [worker.peer for worker in reversed(up) if worker.spare and not worker.occupied]
+        return [LetGo(peer) for peer in idle[: max(0, superfluous)]]
