@@ -1,11 +1,14 @@
-# `make run` and `make test` do all set-up themselves; nothing is installed outside .venv.
+# `make run` and `make test` do all set-up themselves; nothing is installed outside .venv. The peers that
+# `make bench-pools` compares with, some eighty packages, have a .venv-bench of their own.
 
 PYTHON ?= python3
 BIN := .venv/bin
 RUN_STAMP := .venv/.ready-run
 DEV_STAMP := .venv/.ready-dev
+BENCH_BIN := .venv-bench/bin
+BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: run test check format lock clean help
+.PHONY: run test check format bench-pools lock clean help
 
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
@@ -22,18 +25,24 @@ format: $(DEV_STAMP) ## put imports and layout in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench-pools: $(BENCH_STAMP) ## the pool engine beside its peers (ARGS="--quick", ARGS="--runs 3 --json out/pools.json")
+	$(BENCH_BIN)/python benchmarks/pools.py $(ARGS)
+
 lock: $(DEV_STAMP) ## work out the locked versions anew (needs uv on PATH)
 	uv pip compile --upgrade -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--no-emit-index-url --extra chart pyproject.toml requirements/build.in -o requirements/run.txt
 	uv pip compile --upgrade -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--no-emit-index-url --extra chart --extra dev -c requirements/run.txt pyproject.toml requirements/build.in \
 		-o requirements/dev.txt
+# Not held to the versions in run.txt: executorlib wants a pyzmq that is older than layby's.
+	uv pip compile --upgrade -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--no-emit-index-url --extra bench pyproject.toml requirements/build.in -o requirements/bench.txt
 
 clean: ## remove what set-up and runs made
-	rm -rf .venv out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,4 +57,12 @@ $(RUN_STAMP): requirements/run.txt pyproject.toml | .venv/bin/python
 
 $(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv-bench/bin/python: | .venv/bin/python
+	$(PYTHON) -m venv .venv-bench
+
+$(BENCH_STAMP): requirements/bench.txt pyproject.toml | .venv-bench/bin/python
+	$(BENCH_BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(BENCH_BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
