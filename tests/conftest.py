@@ -34,6 +34,9 @@ def start_server(tmp: Path) -> Iterator[Callable[..., Server]]:
         folder = tmp / f"run{number}"
         command = [sys.executable, "-m", "runtime", "run", str(script), "-l", f"udp:127.0.0.1:{sip_port}"]
         command += ["-R", str(folder), "--drain", "3", *options]
+        if "--mi-workers" in options and "--mi-workers-max" not in options:
+            # What a test says of its workers is meant to the letter.
+            command += ["--mi-workers-max", options[options.index("--mi-workers") + 1]]
         with log_path.open("wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
         server = Server(process, sip_port, http_port, folder, log_path, script)

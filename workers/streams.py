@@ -1,0 +1,226 @@
+"""Many jobs as one stream, for event loops: no Task and no Future for each of them.
+
+What is done for every job is what a rate of 150,000 a second leaves time for: pack, submit, one callback, one place in
+a deque, unpack. Whoever reads is woken once for many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from workers.jobs import Job, Outcome
+from workers.session import Session
+from workers.targets import Target
+
+ROOM_POLL_S = 0.005
+"""How often who waits for room in the pool looks, besides being told of room that this process makes itself."""
+
+
+class _Place:
+    """One job's place in the order of a stream."""
+
+    __slots__ = ("job", "outcome", "stream")
+
+    job: Job
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.outcome: Outcome | None = None
+
+    def settled(self, job: Job, outcome: Outcome) -> None:
+        self.outcome = outcome
+        stream = self.stream
+        stream.outstanding -= 1
+        if stream.waiter is not None and (stream.places[0] is self or stream.outstanding <= stream.low):
+            stream.wake()
+
+
+class Stream:
+    """Jobs of one target over many items, with a bound on how many are under way.
+
+    Args:
+        session: the pool.
+        target: what runs.
+        pack: makes the payload of an item.
+        read: makes of an outcome what is given out; it may raise, which ends the stream.
+        in_flight: how many jobs are unanswered at most. As many results again are kept while an earlier one is missing.
+        timeout_s: each job's deadline, in seconds from its submission.
+        priority: of each job.
+        kill: whether workers that are still running a job after its deadline are killed.
+
+    Raises:
+        ValueError: ``in_flight`` is less than 1.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        target: Target,
+        pack: Callable[[Any], bytes],
+        read: Callable[[Outcome], Any],
+        *,
+        in_flight: int,
+        timeout_s: float | None,
+        priority: int,
+        kill: bool,
+    ) -> None:
+        if in_flight < 1:
+            raise ValueError(f"in_flight={in_flight}: at least 1")
+        self._session = session
+        self._kind = session.kind(target, priority, kill)
+        self._timeout_s = session.limit_s(target, timeout_s)
+        self._pack = pack
+        self._read = read
+        self._submit = session.node.submit_kind
+        self._in_flight = min(in_flight, session.settings.limits.max_queued)
+        self.low = self._in_flight // 2
+        """So few are worth a wake-up, because many new ones can then be handed in at once."""
+        self.outstanding = 0
+        self.places: deque[_Place] = deque()
+        self.waiter: asyncio.Future[None] | None = None
+        self._live: dict[int, Job] = {}
+        self._ended: deque[Outcome] = deque()
+        self._items: Iterator[Any] = iter(())
+        self._source_ended = False
+        self._source_error: Exception | None = None
+        self._feeder: asyncio.Task[None] | None = None
+        self._feeder_waits: asyncio.Future[None] | None = None
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def in_order(self, items: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+        """What becomes of the items, in their order."""
+        places, read = self.places, self._read
+        self._open(items, self._hand_in_in_order)
+        try:
+            while True:
+                self._hand_in_all(self._hand_in_in_order)
+                while places and (outcome := places[0].outcome) is not None:
+                    places.popleft()
+                    yield read(outcome)
+                if not places and self._is_at_end():
+                    return
+                await self._wait()
+        finally:
+            self._stop()
+
+    async def as_they_end(self, items: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+        """What becomes of the items, in the order in which the jobs end."""
+        ended, read = self._ended, self._read
+        self._open(items, self._hand_in)
+        try:
+            while True:
+                self._hand_in_all(self._hand_in)
+                while ended:
+                    yield read(ended.popleft())
+                if not self.outstanding and self._is_at_end():
+                    return
+                await self._wait()
+        finally:
+            self._stop()
+
+    def _is_at_end(self) -> bool:
+        if self._source_error is not None:
+            raise self._source_error
+        return self._source_ended
+
+    async def _wait(self) -> None:
+        """Wait until there is something to give out or to hand in."""
+        if self._ended or (self.places and self.places[0].outcome is not None) or self._has_room():
+            return
+        self.waiter = asyncio.get_running_loop().create_future()
+        try:
+            if self.outstanding or (self._feeder is not None and self._feeder_waits is None):
+                await self.waiter
+            else:
+                # Nothing of ours is under way, so nobody will tell: others fill the pool.
+                await asyncio.sleep(ROOM_POLL_S)
+        finally:
+            self.waiter = None
+
+    def wake(self) -> None:
+        """Wake who reads."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _stop(self) -> None:
+        """Nobody reads any more: end what is under way."""
+        if self._feeder is not None:
+            self._feeder.cancel()
+        for job in self._live.values():
+            self._session.node.cancel(job.id, "nobody reads the results any more")
+        for place in self.places:
+            if place.outcome is None:
+                self._session.node.cancel(place.job.id, "nobody reads the results any more")
+
+    # -- handing in ---------------------------------------------------------------------------------------------------
+
+    def _open(self, items: Iterable[Any] | AsyncIterable[Any], hand_in: Callable[[Any], None]) -> None:
+        if isinstance(items, AsyncIterable):
+            self._feeder = asyncio.ensure_future(self._feed(items, hand_in))
+        else:
+            self._items = iter(items)
+
+    def _room(self) -> int:
+        room = self._in_flight - self.outstanding
+        if self.places and len(self.places) + room > 2 * self._in_flight:
+            room = 2 * self._in_flight - len(self.places)
+        return min(room, self._session.room()) if room > 0 else 0
+
+    def _has_room(self) -> bool:
+        return not self._source_ended and self._feeder is None and self._room() > 0
+
+    def _hand_in_all(self, hand_in: Callable[[Any], None]) -> None:
+        """Hand in as many as there is room for; where the source takes time, let it go on."""
+        session = self._session
+        if session.refusal is not None and not self._source_ended:
+            raise session.refused(session.refusal)
+        if self._feeder is not None:
+            if self._feeder_waits is not None and not self._feeder_waits.done() and self._room() > 0:
+                self._feeder_waits.set_result(None)
+            return
+        if self._source_ended:
+            return
+        room = self._room()
+        before = self.outstanding
+        for item in islice(self._items, room):
+            hand_in(item)
+        self._source_ended = self.outstanding - before < room
+
+    async def _feed(self, items: AsyncIterable[Any], hand_in: Callable[[Any], None]) -> None:
+        """Hand in what a source gives that may take its time: the one Task of such a stream."""
+        try:
+            async for item in items:
+                while self._room() <= 0:
+                    self._feeder_waits = asyncio.get_running_loop().create_future()
+                    await self._feeder_waits
+                    self._feeder_waits = None
+                hand_in(item)
+        except Exception as error:
+            self._source_error = error
+        finally:
+            self._source_ended = True
+            self.wake()
+
+    def _hand_in_in_order(self, item: Any) -> None:
+        place = _Place(self)
+        place.job = self._submit(self._kind, self._pack(item), self._timeout_s, place.settled)
+        self.outstanding += 1
+        self.places.append(place)
+
+    def _hand_in(self, item: Any) -> None:
+        job = self._submit(self._kind, self._pack(item), self._timeout_s, self._settled)
+        self.outstanding += 1
+        self._live[job.serial] = job
+
+    def _settled(self, job: Job, outcome: Outcome) -> None:
+        del self._live[job.serial]
+        self.outstanding -= 1
+        self._ended.append(outcome)
+        if self.waiter is not None:
+            self.wake()
