@@ -1,14 +1,16 @@
 """Several dispatchers, the wire between them and model workers, and everything that can go wrong on it.
 
 The bundle is messages in flight: one handle per message, naming its line. Lines keep their order, different lines
-overtake each other freely. What is asserted at every step is content (an answer echoes its own job), conservation
-(nobody's load is lost or invented), promptness (one settlement per accepted job, by its deadline), at most one run of
-what is not idempotent, and that a job went to a worker of least expected work, told by an oracle of its own.
+overtake each other freely. Jobs are handed in, sent and answered in batches. What is asserted at every step is content
+(an answer echoes its own job), conservation (nobody's load is lost or invented), promptness (one settlement per
+accepted job, by its deadline), at most one run of what is not idempotent, the bounds on what may wait, and that each
+job went to a worker of least expected work, told by an oracle of its own that places one job after the other.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import event, settings
@@ -16,9 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from workers.dispatch import Dispatcher
-from workers.jobs import Cancelled, Failed, Job, JobId, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
+from workers.jobs import Cancelled, Failed, Job, JobId, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 from workers.policy import Limits, Load
 from workers.stimuli import (
+    Answer,
     Answered,
     AnswersLater,
     CancelAsked,
@@ -36,9 +39,9 @@ from workers.stimuli import (
     WorkerUp,
 )
 from workers.suspensions import Suspensions
-from workers.wire import Answer, Dispatch, Frame, Later, Withdraw, Word, decode, encode
+from workers.wire import Answers, Dispatch, Frame, Later, Results, Withdraw, Word, decode, encode
 
-LIMITS = Limits(max_queued=6, max_outstanding=8, stall_s=0.05, later_stall_s=10.0, patience_s=0.5)
+LIMITS = Limits(max_queued=6, max_pool_queued=9, max_outstanding=8, stall_s=0.05, later_stall_s=10.0, patience_s=0.5)
 COSTS_S = {"quick": 0.0004, "slow": 0.02, "later": 0.0}
 ATTENDANT = Peer("attendant", 1)
 TINY = 1e-9
@@ -46,6 +49,15 @@ TINY = 1e-9
 Line = tuple[Peer, Peer]
 News = WorkerUp | WorkerDown
 Message = bytes | tuple[str, Peer, int]
+Total = tuple[float, int, float, bool]
+
+SORTS = st.tuples(
+    st.sampled_from(sorted(COSTS_S)),
+    st.booleans(),
+    st.integers(-1, 1),
+    st.sampled_from([None, None, None, None, 0, 1, 2]),
+)
+"""Label, whether idempotent, priority, and whom it is directed at."""
 
 
 @dataclass
@@ -54,9 +66,8 @@ class ModelWorker:
     slot: int
     progressed_at: float
     quick_at: float = 0.0
-    in_hand: dict[JobId, Dispatch] = field(default_factory=dict)
+    in_hand: dict[JobId, tuple[Job, bool]] = field(default_factory=dict)
     said_later: set[JobId] = field(default_factory=set)
-    runs: Counter[JobId] = field(default_factory=Counter)
     paused: bool = False
     closing: bool = False
 
@@ -95,12 +106,13 @@ class Pool(RuleBasedStateMachine):
         self.now = 100.0
         self.lines: dict[Line, deque[Message]] = defaultdict(deque)
         self.board: dict[tuple[int, int], tuple[int, float]] = {}
+        self.waits: dict[int, int] = {}
         self.origins: dict[Peer, Origin] = {}
         self.workers: dict[Peer, ModelWorker] = {}
         self.handles: list[Line] = []
         for number in range(1, origins + 1):
             peer, slot = Peer(f"sip-{number}", 1), 10 + number
-            self.origins[peer] = Origin(peer, slot, Dispatcher(peer, LIMITS, turn=slot), Suspensions(peer))
+            self.origins[peer] = Origin(peer, slot, Dispatcher(peer, LIMITS, turn=slot), Suspensions())
         for number in range(1, workers + 1):
             self.start(Peer(f"worker-{number}", 1), number)
         if taught:
@@ -112,7 +124,7 @@ class Pool(RuleBasedStateMachine):
         for one in self.origins.values():
             for label in COSTS_S:
                 self.come_to_rest()
-                self.hand_in(one, label, timeout_s=1.0)
+                self.hand_in(one, [(label, False, 0, None)], timeout_s=1.0)
         self.come_to_rest()
         self.handles.clear()
 
@@ -121,53 +133,59 @@ class Pool(RuleBasedStateMachine):
     @rule(
         target=jobs,
         origin=st.integers(0, 2),
-        label=st.sampled_from(sorted(COSTS_S)),
-        idempotent=st.booleans(),
-        priority=st.integers(-1, 1),
+        sorts=st.lists(SORTS, min_size=1, max_size=3),
+        repeated=st.integers(1, 6),
+        mixed=st.booleans(),
         timeout_s=st.floats(0.01, 2.0),
-        directed=st.sampled_from([None, None, None, 0, 1, 2]),
-        count=st.integers(1, 6),
     )
     def submit(
         self,
         origin: int,
-        label: str,
-        idempotent: bool,
-        priority: int,
+        sorts: list[tuple[str, bool, int, int | None]],
+        repeated: int,
+        mixed: bool,
         timeout_s: float,
-        directed: int | None,
-        count: int,
     ) -> object:
         one = list(self.origins.values())[origin % len(self.origins)]
-        names = list(self.workers)
-        to = None if directed is None or not names else names[directed % len(names)]
-        return multiple(*[self.hand_in(one, label, timeout_s, idempotent, priority, to) for _ in range(count)])
+        batch = sorts * repeated if mixed else [sort for sort in sorts for _ in range(repeated)]
+        return multiple(*self.hand_in(one, batch, timeout_s))
 
-    def hand_in(
-        self,
-        one: Origin,
-        label: str,
-        timeout_s: float,
-        idempotent: bool = False,
-        priority: int = 0,
-        to: Peer | None = None,
-    ) -> JobId:
-        one.serial += 1
-        job_id = JobId(one.peer, one.serial)
-        payload = f"{job_id} {label}".encode()
-        job = Job(job_id, "echo", label, payload, self.now + timeout_s, idempotent, priority, to)
-        one.accepted[job_id], one.submitted_at[job_id], one.may_send[job_id] = job, self.now, 1
-        one.waiters.suspend(job_id, job, job.deadline)
-        self.perform(one, one.dispatcher.handle(Submitted(job, self.now, self.loads(one))))
-        if to is None:
+    def hand_in(self, one: Origin, batch: list[tuple[str, bool, int, int | None]], timeout_s: float) -> list[JobId]:
+        jobs, names = [], list(self.workers)
+        for label, idempotent, priority, directed in batch:
+            one.serial += 1
+            to = None if directed is None or not names else names[directed % len(names)]
+            kind = Kind("echo", label, idempotent, priority, to)
+            payload = f"{one.peer}.{one.serial} {label}".encode()
+            job = Job(one.peer, one.serial, kind, payload, self.now + timeout_s)
+            one.accepted[job.id], one.submitted_at[job.id], one.may_send[job.id] = job, self.now, 1
+            one.waiters.suspend(job.serial, job, job.deadline)
+            jobs.append(job)
+        before, elsewhere = one.waiting, sum(self.waits.values()) - self.waits.get(one.slot, 0)
+        self.perform(one, one.dispatcher.handle(Submitted(jobs, self.now, self.loads(one), elsewhere)))
+        self.kept_the_bounds(one, jobs, before, min(LIMITS.max_queued, LIMITS.max_pool_queued - elsewhere))
+        if any(job.kind.to is None for job in jobs):
             self.waits_only_without_room(one)
-        return job_id
+        return [job.id for job in jobs]
+
+    def kept_the_bounds(self, one: Origin, jobs: list[Job], before: int, room: int) -> None:
+        """What comes new waits only within the bounds, and is turned away only at them."""
+        assert one.waiting <= max(before, room, 0), "too many wait"
+        refused = [job for job in jobs if one.settled.get(job.id) == Rejected("queue is full")]
+        for job in refused:
+            if job.kind.to is None:
+                assert one.waiting >= room, "turned away though there was room to wait"
+            else:
+                assert one.own(job.kind.to)[0] >= LIMITS.max_queued
+        event("some turned away" if refused else "all taken in")
+        if refused and room < LIMITS.max_queued:
+            event("turned away for what waits elsewhere")
 
     @rule(job=jobs)
     def cancel(self, job: JobId) -> None:
         one = self.origins[job.origin]
         before = job in one.settled
-        self.perform(one, one.dispatcher.handle(CancelAsked(job, "asked")))
+        self.perform(one, one.dispatcher.handle(CancelAsked(job.serial, "asked")))
         assert job in one.settled
         assert before or one.settled[job] == Cancelled("asked")
         event("cancelled" if not before else "cancelled too late")
@@ -176,8 +194,8 @@ class Pool(RuleBasedStateMachine):
     def let_time_pass(self, passed_s: float) -> object:
         self.now += passed_s
         for one in self.origins.values():
-            for job in one.waiters.expired(self.now):
-                self.perform(one, one.dispatcher.handle(DeadlinePassed(job)))
+            for serial in one.waiters.expired(self.now):
+                self.perform(one, one.dispatcher.handle(DeadlinePassed(serial)))
                 event("timed out")
             self.look_for_room(one)
         return self.new_handles()
@@ -212,13 +230,29 @@ class Pool(RuleBasedStateMachine):
     @rule(
         target=in_flight,
         worker=st.integers(0, 2),
-        which=st.integers(0, 7),
-        how=st.sampled_from(["return", "return", "return", "fail", "later"]),
+        ends=st.lists(
+            st.tuples(
+                st.integers(0, 7),
+                st.sampled_from(["return", "return", "return", "fail", "later", "came too late", "give back"]),
+            ),
+            min_size=1,
+            max_size=6,
+        ),
+        closes=st.integers(0, 9),
     )
-    def work(self, worker: int, which: int, how: str) -> object:
+    def work(self, worker: int, ends: list[tuple[int, str]], closes: int) -> object:
+        """Some of what a worker holds comes to an end, and is told in one frame for each origin."""
         model = list(self.workers.values())[worker % len(self.workers)] if self.workers else None
-        if model is not None and model.in_hand:
-            self.answer(model, list(model.in_hand.values())[which % len(model.in_hand)], how)
+        if model is None:
+            return multiple()
+        told = []
+        for which, how in ends:
+            if how == "give back" and closes:
+                continue  # only who closes does so
+            left = [job for job, _ in model.in_hand.values() if job.id not in [job.id for job, _ in told]]
+            if left:
+                told.append((left[which % len(left)], how))
+        self.answer(model, told)
         return self.new_handles()
 
     @rule(worker=st.integers(0, 2), paused=st.sampled_from([False, False, True]))
@@ -240,8 +274,7 @@ class Pool(RuleBasedStateMachine):
         model = list(self.workers.values())[worker % len(self.workers)]
         if politely:
             model.closing = True
-            for dispatch in list(model.in_hand.values()):
-                self.answer(model, dispatch, "give back")
+            self.answer(model, [(job, "give back") for job, _ in model.in_hand.values()])
         del self.workers[model.peer]
         event(f"killed with {min(len(model.in_hand), 3)} jobs in hand")
         for one in self.origins.values():
@@ -281,8 +314,7 @@ class Pool(RuleBasedStateMachine):
             for line in [line for line, messages in self.lines.items() if messages]:
                 self.arrive(line, self.lines[line].popleft())
             for model in self.workers.values():
-                for dispatch in list(model.in_hand.values()):
-                    self.answer(model, dispatch, "return")
+                self.answer(model, [(job, "return") for job, _ in model.in_hand.values()])
             if not any(self.lines.values()):
                 return
         raise AssertionError("it never comes to rest")
@@ -323,36 +355,63 @@ class Pool(RuleBasedStateMachine):
 
     def hear_origin(self, model: ModelWorker, sender: Peer, word: Word) -> None:
         match word:
-            case Dispatch(job, _):
-                assert job == self.origins[sender].accepted[job.id], "another job arrived than was sent"
-                model.in_hand.setdefault(job.id, word)
+            case Dispatch(jobs, weighed):
+                for job in jobs:
+                    assert job == self.origins[sender].accepted[job.id], "another job arrived than was sent"
+                    model.in_hand.setdefault(job.id, (job, weighed))
             case Withdraw(serial):
-                if dispatch := model.in_hand.get(JobId(sender, serial)):
-                    self.answer(model, dispatch, "withdrawn")
+                if held := model.in_hand.get(JobId(sender, serial)):
+                    self.answer(model, [(held[0], "withdrawn")])
 
-    def answer(self, model: ModelWorker, dispatch: Dispatch, how: str) -> None:
-        job, cost_s = dispatch.job, COSTS_S[dispatch.job.label]
-        model.progressed_at = self.now
-        if job.to is None and cost_s <= 2 * LIMITS.budget_s:
-            model.quick_at = self.now
-        line = model.peer, job.id.origin
-        word: Word
+    def answer(self, model: ModelWorker, ends: list[tuple[Job, str]]) -> None:
+        words: dict[Peer, list[Word]] = defaultdict(list)
+        for job, how in ends:
+            cost_s, quiet = COSTS_S[job.kind.label], words[job.origin]
+            model.progressed_at = self.now
+            if job.kind.to is None and cost_s <= 2 * LIMITS.budget_s:
+                model.quick_at = self.now
+            match how:
+                case "later":
+                    if model.in_hand[job.id][1] and job.id not in model.said_later:
+                        model.said_later.add(job.id)
+                        quiet.append(Later(job.serial))
+                    continue
+                case "came too late" if self.now < job.deadline:
+                    continue
+                case "return":
+                    self.returns(quiet, job, b"echo " + job.payload, cost_s)
+                case _:
+                    self.says(quiet, self.end_of(model.peer, job, how, cost_s))
+            del model.in_hand[job.id]
+        for origin, said in words.items():
+            if said:
+                self.send((model.peer, origin), encode(model.peer, said))
+
+    def returns(self, words: list[Word], job: Job, payload: bytes, cost_s: float) -> None:
+        if not (words and isinstance(words[-1], Results)):
+            words.append(Results([], [], []))
+        last = words[-1]
+        assert isinstance(last, Results)
+        last.serials.append(job.serial)
+        last.payloads.append(payload)
+        last.elapsed_s.append(cost_s)
+
+    def says(self, words: list[Word], answer: Answer) -> None:
+        if words and isinstance(words[-1], Answers):
+            words[-1] = Answers([*words[-1].answers, answer])
+        else:
+            words.append(Answers([answer]))
+
+    def end_of(self, worker: Peer, job: Job, how: str, cost_s: float) -> Answer:
         match how:
-            case "later":
-                if dispatch.weighed and job.id not in model.said_later:
-                    model.said_later.add(job.id)
-                    self.send(line, encode(model.peer, [Later(job.id.serial)]))
-                return
-            case "return":
-                word = Answer(job.id.serial, Returned(b"echo " + job.payload, model.peer, cost_s), cost_s)
             case "fail":
-                word = Answer(job.id.serial, Failed("Oops", job.payload.decode(), model.peer, cost_s), cost_s)
+                return (job.serial, Failed("Oops", job.payload.decode(), worker, cost_s, "trace"), cost_s)
             case "withdrawn":
-                word = Answer(job.id.serial, Cancelled("withdrawn"), 0.0)
+                return (job.serial, Cancelled("withdrawn"), 0.0)
+            case "came too late":
+                return (job.serial, TimedOut(0.0), 0.0)
             case _:
-                word = Answer(job.id.serial, None, 0.0)
-        del model.in_hand[job.id]
-        self.send(line, encode(model.peer, [word]))
+                return (job.serial, None, 0.0)
 
     def hear_attendant(self, one: Origin, what: str, peer: Peer, slot: int) -> None:
         before = dict(one.alive)
@@ -368,10 +427,10 @@ class Pool(RuleBasedStateMachine):
                 for job_id in [job_id for job_id, (worker, _) in one.held.items() if worker == peer]:
                     del one.held[job_id]
                     job = one.accepted[job_id]
-                    if job.idempotent and job.to is None and self.runs(one, job_id) < 2:
+                    if job.kind.idempotent and job.kind.to is None and self.runs(one, job_id) < 2:
                         one.may_send[job_id] += 1
                         event("may run again")
-            self.perform(one, one.dispatcher.handle(WorkerDown(peer, self.now, self.loads(one))))
+            self.perform(one, one.dispatcher.handle(WorkerDown(peer, "killed", self.now, self.loads(one))))
         if one.alive == before:
             self.look_for_room(one)
         self.waits_only_without_room(one)
@@ -382,35 +441,46 @@ class Pool(RuleBasedStateMachine):
 
     def hear_worker(self, one: Origin, sender: Peer, word: Word) -> None:
         match word:
-            case Answer(serial, outcome, occupied_s):
-                job_id = JobId(one.peer, serial)
-                late = one.held.get(job_id, (None, 0.0))[0] != sender
-                unsettled = job_id in one.waiters
-                before = dict(one.settled)
-                if not late:
-                    del one.held[job_id]
-                    if outcome is None:
-                        one.closing.add(sender)
-                        one.may_send[job_id] += 1
-                        one.given_back[job_id] += 1
-                effects = one.dispatcher.handle(Answered(sender, job_id, outcome, occupied_s, self.now))
-                assert effects or late, "an answer freed nothing"
-                assert not (effects and late), "a late word changed something"
-                self.perform(one, effects)
-                if late or not unsettled:
-                    assert one.settled == before
-                    event("late answer" if late else "answer to nobody")
-                elif outcome is not None:
-                    assert one.settled[job_id] == outcome
-                    event(f"settled by {type(outcome).__name__}")
-                else:
-                    event("given back")
+            case Answers(answers):
+                self.hear_answers(one, sender, answers)
             case Later(serial):
                 job_id = JobId(one.peer, serial)
                 if one.held.get(job_id, (None, 0.0))[0] == sender:
                     one.held[job_id] = (sender, 0.0)
-                self.perform(one, one.dispatcher.handle(AnswersLater(sender, job_id)))
+                self.perform(one, one.dispatcher.handle(AnswersLater(sender, serial)))
         self.look_for_room(one)
+
+    def hear_answers(self, one: Origin, sender: Peer, answers: Sequence[Answer]) -> None:
+        self.sound = False
+        before, late_before, expected = dict(one.settled), one.dispatcher.late, dict(one.settled)
+        late = 0
+        for serial, outcome, _ in answers:
+            job_id = JobId(one.peer, serial)
+            if one.held.get(job_id, (None, 0.0))[0] != sender:
+                late += 1
+                event("late answer")
+                continue
+            del one.held[job_id]
+            if outcome is None:
+                one.closing.add(sender)
+                one.may_send[job_id] += 1
+                one.given_back[job_id] += 1
+                event("given back")
+            if serial not in one.waiters:
+                late += 1
+                event("answer to nobody")
+            elif outcome is not None:
+                expected[job_id] = outcome
+            elif one.accepted[job_id].kind.to is not None:
+                expected[job_id] = Rejected(f"{sender} is closing")
+        effects = one.dispatcher.handle(Answered(sender, answers, self.now))
+        assert one.dispatcher.late - late_before == late, "the late words are miscounted"
+        assert not any(isinstance(effect, Send) for effect in effects), "nothing is given out at once"
+        self.perform(one, effects)
+        self.sound = False
+        assert one.settled == expected
+        self.sound = True
+        event(f"{min(len(answers), 3)} answers in one word settled {min(len(expected) - len(before), 3)}")
 
     def look_for_room(self, one: Origin) -> None:
         self.perform(one, one.dispatcher.handle(RoomMade(self.now, self.loads(one))))
@@ -426,25 +496,39 @@ class Pool(RuleBasedStateMachine):
 
     def perform(self, one: Origin, effects: list[Effect]) -> None:
         self.sound = False
+        words: dict[Peer, list[Word]] = defaultdict(list)
+        placed: list[Send] = []
         for effect in effects:
+            if placed and not isinstance(effect, Send):
+                self.placed_like_one_by_one(one, placed)
+                placed = []
             match effect:
                 case Occupy(slot, outstanding, expected_s):
                     self.board[one.slot, slot] = (outstanding, expected_s)
                 case Waiting(count):
-                    one.waiting = count
-                case Settle(job_id, outcome):
-                    self.settle(one, job_id, outcome)
-                case Send(worker, job, weighed):
-                    self.dispatch(one, worker, job, weighed)
-                case SendCancel(worker, job_id):
+                    one.waiting = self.waits[one.slot] = count
+                case Settle(outcomes):
+                    assert outcomes
+                    for serial, outcome in outcomes:
+                        self.settle(one, JobId(one.peer, serial), outcome)
+                case Send(worker, jobs, weighed):
+                    self.may_be_sent(one, effect)
+                    words[worker].append(Dispatch(jobs, weighed))
+                    placed.append(effect)
+                case SendCancel(worker, serial):
+                    job_id = JobId(one.peer, serial)
                     assert one.held[job_id][0] == worker
                     assert job_id in one.settled
-                    self.send((one.peer, worker), encode(one.peer, [Withdraw(job_id.serial)]))
+                    words[worker].append(Withdraw(serial))
+        if placed:
+            self.placed_like_one_by_one(one, placed)
+        for worker, said in words.items():
+            self.send((one.peer, worker), encode(one.peer, said))
         self.told_the_truth(one)
         self.sound = True
 
     def settle(self, one: Origin, job_id: JobId, outcome: Outcome) -> None:
-        job = one.waiters.settle(job_id)
+        job = one.waiters.settle(job_id.serial)
         assert job is not None, "settled twice"
         one.settled[job_id] = outcome
         match outcome:
@@ -452,10 +536,11 @@ class Pool(RuleBasedStateMachine):
                 assert payload == b"echo " + job.payload, "another job's answer"
             case Failed(_, message, _, _):
                 assert message == job.payload.decode(), "another job's failure"
-            case WorkerLost(worker):
+            case WorkerLost(worker, reason):
                 assert worker not in one.alive, "the worker lives"
                 assert self.sends[job_id] >= 1, "it was never sent"
-                assert not job.idempotent or job.to is not None or self.runs(one, job_id) >= 2
+                assert not job.kind.idempotent or job.kind.to is not None or self.runs(one, job_id) >= 2
+                assert reason == "killed" or reason.endswith("took its place")
                 event("worker lost")
             case TimedOut(timeout_s):
                 assert abs(timeout_s - (job.deadline - one.submitted_at[job_id])) < TINY
@@ -464,22 +549,44 @@ class Pool(RuleBasedStateMachine):
                 assert self.sends[job_id] == 0 or "closing" in reason, "rejected after it was sent"
                 event("rejected: " + reason.split()[-1])
 
-    def dispatch(self, one: Origin, worker: Peer, job: Job, weighed: bool) -> None:
-        self.sends[job.id] += 1
-        assert job.id not in one.settled, "sent after its end"
-        assert job.id not in one.held, "sent while another worker holds it"
-        assert self.sends[job.id] <= one.may_send[job.id], "sent once too often"
+    def may_be_sent(self, one: Origin, send: Send) -> None:
+        worker, kind = send.worker, send.jobs[0].kind
         assert worker in one.alive, "sent to the dead"
         assert worker not in one.closing, "sent to one that gives everything back"
-        expected_s = one.dispatcher.expected_s(job.label)
-        assert weighed == (expected_s > 0.0)
-        if job.to is not None:
-            assert worker == job.to, "sent to another peer than it was meant for"
-        else:
-            patient = self.leaves_one_free(one, job.id)
-            self.went_to_the_least_loaded(one, worker, slow=patient and expected_s > 2 * LIMITS.budget_s)
-        one.held[job.id] = (worker, expected_s)
-        self.send((one.peer, worker), encode(one.peer, [Dispatch(job, weighed)]))
+        assert kind.to in (None, worker), "sent to another peer than it was meant for"
+        assert all(job.kind == kind for job in send.jobs), "of several kinds"
+        assert [job.serial for job in send.jobs] == sorted({job.serial for job in send.jobs}), "out of order"
+        assert send.weighed == (one.dispatcher.expected_s(kind.label) > 0.0)
+        for job in send.jobs:
+            assert job is one.accepted[job.id]
+            self.sends[job.id] += 1
+            assert job.id not in one.settled, "sent after its end"
+            assert job.id not in one.held, "sent while another worker holds it"
+            assert self.sends[job.id] <= one.may_send[job.id], "sent once too often"
+
+    def placed_like_one_by_one(self, one: Origin, sends: list[Send]) -> None:
+        """What was given out in one go: each job to the least loaded, in the order of their claims.
+
+        Which job of a kind went where does not matter, so only how many did is taken from what was sent.
+        """
+        left = Counter({(send.worker, send.jobs[0].kind): len(send.jobs) for send in sends})
+        assert len(left) == len(sends), "one kind was sent to one worker in two parts"
+        totals = self.totals(one)
+        jobs = [job for send in sends for job in send.jobs]
+        for job in sorted(jobs, key=lambda job: (-job.kind.priority, job.serial)):
+            expected_s = one.dispatcher.expected_s(job.kind.label)
+            if job.kind.to is not None:
+                worker = job.kind.to
+            else:
+                slow = expected_s > 2 * LIMITS.budget_s and self.leaves_one_free(one, job.id)
+                worker = self.least_loaded(totals, [peer for peer in one.alive if left[peer, job.kind]], slow)
+            left[worker, job.kind] -= 1
+            totals[worker] = self.with_one_more(totals[worker], expected_s)
+            if len(jobs) > 1:
+                event("placed in a batch")
+        for send in sends:
+            for job in send.jobs:
+                one.held[job.id] = (send.worker, one.dispatcher.expected_s(job.kind.label))
 
     def leaves_one_free(self, one: Origin, slow: JobId) -> bool:
         """Whether a slow job must: it has not waited long, and some worker ran a quick job lately."""
@@ -487,41 +594,51 @@ class Pool(RuleBasedStateMachine):
         event("a slow job met quick ones" if quick_at > self.now - LIMITS.quick_memory_s else "slow jobs alone")
         return self.now - one.submitted_at[slow] < LIMITS.patience_s and quick_at > self.now - LIMITS.quick_memory_s
 
-    def totals(self, one: Origin) -> dict[Peer, tuple[float, int, bool, bool]]:
-        """What all have on each worker: seconds, jobs, whether one more may go there, whether quick ones pass."""
+    def totals(self, one: Origin) -> dict[Peer, Total]:
+        """What all have on each worker: seconds, jobs, whether it moves, whether it may be used at all."""
         loads, found = self.loads(one), {}
         for peer, slot in one.alive.items():
             if peer in one.closing:
                 continue
             load = loads.get(slot, Load(slot, 0, 0.0, self.now))
             jobs, seconds = one.own(peer)
-            jobs, seconds = jobs + load.outstanding, seconds + load.expected_s
             still_s = self.now - load.progressed_at
-            moving = still_s <= (LIMITS.stall_s if seconds > 0.0 else LIMITS.later_stall_s)
-            usable = not load.paused and jobs < LIMITS.max_outstanding
-            has_room = usable and (jobs == 0 or (moving and seconds <= LIMITS.budget_s))
-            free = usable and (jobs == 0 or (moving and seconds <= 2 * LIMITS.budget_s))
-            found[peer] = (seconds, jobs, has_room, free)
+            found[peer] = (seconds + load.expected_s, jobs + load.outstanding, still_s, not load.paused)
         return found
 
-    def went_to_the_least_loaded(self, one: Origin, worker: Peer, slow: bool) -> None:
-        totals = self.totals(one)
-        seconds, jobs, has_room, _ = totals.pop(worker)
-        assert has_room, "sent to a worker without room"
-        assert not (slow and totals) or any(free for _, _, _, free in totals.values()), "none is left to quick jobs"
-        for other, (other_s, other_jobs, other_has_room, _) in totals.items():
-            if other_has_room:
-                assert seconds <= other_s, f"{other} had less to do"
-                assert seconds < other_s or jobs <= other_jobs, f"{other} had fewer jobs"
+    def with_one_more(self, total: Total, expected_s: float) -> Total:
+        seconds, jobs, still_s, usable = total
+        return (seconds + expected_s, jobs + 1, still_s, usable)
+
+    def passes(self, total: Total, most_s: float) -> bool:
+        """Whether a worker is idle, or moves and has no more than so much to do."""
+        seconds, jobs, still_s, usable = total
+        moving = still_s <= (LIMITS.stall_s if seconds > 0.0 else LIMITS.later_stall_s)
+        return usable and jobs < LIMITS.max_outstanding and (jobs == 0 or (moving and seconds <= most_s))
+
+    def has_room(self, total: Total) -> bool:
+        return self.passes(total, LIMITS.budget_s)
+
+    def least_loaded(self, totals: dict[Peer, Total], chosen: list[Peer], slow: bool) -> Peer:
+        """One of those that were chosen, which had the least to do of all with room."""
+        with_room = {peer: total for peer, total in totals.items() if self.has_room(total)}
+        assert with_room.keys() & set(chosen), "sent to a worker without room"
+        least = min(total[:2] for total in with_room.values())
+        best = [peer for peer in chosen if peer in with_room and with_room[peer][:2] == least]
+        assert best, "another had less to do"
+        others = [total for peer, total in totals.items() if peer != best[0]]
+        if slow and others:
+            assert any(self.passes(total, 2 * LIMITS.budget_s) for total in others), "none is left to quick jobs"
+        return best[0]
 
     def waits_only_without_room(self, one: Origin) -> None:
         queued = [view for view in one.dispatcher.jobs(self.now) if view.state == "queued"]
         assert all(self.sends[view.id] < one.may_send[view.id] for view in queued)
-        rooms = [has_room for _, _, has_room, _ in self.totals(one).values()]
+        rooms = [self.has_room(total) for total in self.totals(one).values()]
         slow = []
         for view in queued:
             if one.dispatcher.expected_s(view.label) > 2 * LIMITS.budget_s:
-                slow.append((-one.accepted[view.id].priority, view.id.serial, view.id))
+                slow.append((-one.accepted[view.id].kind.priority, view.id.serial, view.id))
             else:
                 assert not any(rooms), "a quick job waits though there is room"
         if slow:
@@ -543,7 +660,7 @@ class Pool(RuleBasedStateMachine):
             one.dispatcher.check()
             views = one.dispatcher.jobs(self.now)
             assert {view.id for view in views} == set(one.accepted) - set(one.settled)
-            assert {view.id for view in views} == set(one.waiters.jobs())
+            assert [view.id.serial for view in views] == sorted(one.waiters.serials())
             assert one.waiting == one.dispatcher.waiting == sum(view.state == "queued" for view in views)
             assert one.waiting <= LIMITS.max_queued + LIMITS.max_outstanding * 3
             for view in views:
@@ -569,7 +686,7 @@ class Pool(RuleBasedStateMachine):
             assert set(one.settled) == set(one.accepted)
             assert not one.held
             assert one.dispatcher.waiting == 0
-            assert all(effect == [] for effect in [one.dispatcher.handle(Closing("end"))])
+            assert one.dispatcher.handle(Closing("end")) == []
         assert all(cell == (0, 0.0) for cell in self.board.values()), "load is left behind"
 
 

@@ -7,11 +7,7 @@ from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from workers.jobs import JobId, Peer
 from workers.suspensions import Suspensions
-
-ME = Peer("sip-1", 2)
-STRANGERS = (Peer("sip-1", 1), Peer("sip-1", 3), Peer("sip-2", 2))
 
 
 class Waiters(RuleBasedStateMachine):
@@ -19,40 +15,39 @@ class Waiters(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table: Suspensions[str] = Suspensions(ME)
-        self.model: dict[JobId, tuple[str, float]] = {}
-        self.given: dict[JobId, int] = {}
+        self.table: Suspensions[str] = Suspensions()
+        self.model: dict[int, tuple[str, float]] = {}
+        self.given: dict[int, int] = {}
         self.now = 0.0
         self.serial = 0
 
     @rule(target=jobs, timeout_s=st.floats(0.0, 10.0))
-    def suspend(self, timeout_s: float) -> JobId:
+    def suspend(self, timeout_s: float) -> int:
         self.serial += 1
-        job = JobId(Peer(ME.name, ME.incarnation), self.serial)
+        job = self.serial
         self.table.suspend(job, f"waiter {job}", self.now + timeout_s)
         self.model[job] = (f"waiter {job}", self.now + timeout_s)
         self.given[job] = 0
         return job
 
     @rule(job=jobs)
-    def settle(self, job: JobId) -> None:
+    def settle(self, job: int) -> None:
         waiter = self.table.settle(job)
         assert waiter == self.model.pop(job, (None, 0.0))[0]
         if waiter is not None:
             self.given[job] += 1
         event("settled" if waiter else "settled before")
 
-    @rule(job=jobs, origin=st.sampled_from(STRANGERS))
-    def settle_for_another_life(self, job: JobId, origin: Peer) -> None:
-        assert self.table.settle(JobId(origin, job.serial)) is None
-
-    @rule(origin=st.sampled_from(STRANGERS))
-    def suspend_for_another(self, origin: Peer) -> None:
-        with pytest.raises(ValueError, match="not a job of"):
-            self.table.suspend(JobId(origin, 1), "stranger", self.now)
+    @rule(ahead=st.integers(1, 100))
+    def settle_what_was_never_waited_for(self, ahead: int) -> None:
+        assert self.table.settle(self.serial + ahead) is None
 
     @rule(job=jobs)
-    def suspend_twice(self, job: JobId) -> None:
+    def look(self, job: int) -> None:
+        assert self.table.waiter(job) == self.model.get(job, (None, 0.0))[0]
+
+    @rule(job=jobs)
+    def suspend_twice(self, job: int) -> None:
         if job in self.model:
             with pytest.raises(ValueError, match="already"):
                 self.table.suspend(job, "second", self.now)
@@ -78,7 +73,7 @@ class Waiters(RuleBasedStateMachine):
     def agrees(self) -> None:
         self.table.check()
         assert len(self.table) == len(self.model)
-        assert set(self.table.jobs()) == set(self.model)
+        assert self.table.serials() == list(self.model)
         assert self.table.next_deadline() == min((deadline for _, deadline in self.model.values()), default=None)
         assert all(job in self.table for job in self.model)
         assert all(count <= 1 for count in self.given.values())

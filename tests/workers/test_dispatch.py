@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+from msgspec.structs import replace
 
 from workers.dispatch import Dispatcher
-from workers.jobs import Cancelled, Failed, Job, JobId, Peer, Rejected, Returned, TimedOut, WorkerLost
-from workers.policy import Limits, Load
+from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
+from workers.policy import Limits, Load, Room, least_expected
 from workers.stimuli import (
     Answered,
     AnswersLater,
@@ -37,19 +40,35 @@ NONE: dict[int, Load] = {}
 
 
 def job(serial: int, label: str = "ps", *, timeout_s: float = 5.0, **more: object) -> Job:
-    return Job(JobId(ME, serial), "pkg:fn", label, b"payload", NOW + timeout_s, **more)
+    return Job(ME, serial, Kind("pkg:fn", label, **more), b"payload", NOW + timeout_s)
 
 
-def submitted(one: Job, now: float = NOW, loads: dict[int, Load] = NONE) -> Submitted:
-    return Submitted(one, now, loads)
+def submitted(*jobs: Job, now: float = NOW, loads: dict[int, Load] = NONE, elsewhere: int = 0) -> Submitted:
+    return Submitted(jobs, now, loads, elsewhere)
 
 
-def answered(one: Job, worker: Peer = W1, occupied_s: float = QUICK_S, now: float = NOW) -> Answered:
-    return Answered(worker, one.id, Returned(b"result", worker, occupied_s), occupied_s, now)
+def answered(*jobs: Job, worker: Peer = W1, occupied_s: float = QUICK_S, now: float = NOW) -> Answered:
+    return Answered(worker, [(one.serial, result(worker, occupied_s), occupied_s) for one in jobs], now)
+
+
+def given_back(*jobs: Job, worker: Peer = W1, now: float = NOW) -> Answered:
+    return Answered(worker, [(one.serial, None, 0.0) for one in jobs], now)
 
 
 def result(worker: Peer = W1, elapsed_s: float = QUICK_S) -> Returned:
     return Returned(b"result", worker, elapsed_s)
+
+
+def settled(one: Job, outcome: Outcome) -> Settle:
+    return Settle([(one.serial, outcome)])
+
+
+def down(worker: Peer, now: float = NOW) -> WorkerDown:
+    return WorkerDown(worker, "signal 9", now, NONE)
+
+
+def lost(one: Job, worker: Peer = W1, reason: str = "signal 9") -> Settle:
+    return settled(one, WorkerLost(worker, reason))
 
 
 @pytest.fixture
@@ -74,10 +93,21 @@ def two(one: Dispatcher) -> Dispatcher:
     return one
 
 
-def learn(dispatcher: Dispatcher, label: str, occupied_s: float, serial: int = 900, worker: Peer = W1) -> None:
+@pytest.fixture
+def wide():
+    """A dispatcher with two workers, where twenty jobs may wait."""
+    dispatcher = Dispatcher(ME, replace(LIMITS, max_queued=20))
+    dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
+    dispatcher.handle(WorkerUp(W2, 2, True, NOW, NONE))
+    yield dispatcher
+    dispatcher.check()
+
+
+def learn(dispatcher: Dispatcher, label: str, occupied_s: float, serial: int = 1, worker: Peer = W1) -> None:
+    """One directed job's running time. Lessons come first: serials only grow."""
     lesson = job(serial, label, to=worker)
     dispatcher.handle(submitted(lesson))
-    dispatcher.handle(answered(lesson, worker, occupied_s))
+    dispatcher.handle(answered(lesson, worker=worker, occupied_s=occupied_s))
 
 
 def states(dispatcher: Dispatcher) -> dict[int, str]:
@@ -89,16 +119,16 @@ def states(dispatcher: Dispatcher) -> dict[int, str]:
 
 def test_a_job_goes_to_an_idle_worker_and_its_answer_settles_it(one: Dispatcher) -> None:
     first = job(1)
-    assert one.handle(submitted(first)) == [Occupy(1, 1, UNKNOWN_S), Send(W1, first, True)]
+    assert one.handle(submitted(first)) == [Occupy(1, 1, UNKNOWN_S), Send(W1, [first], True)]
     assert one.jobs(NOW + 1) == [JobView(first.id, "ps", "sent", W1, 1.0, 4.0)]
-    assert one.handle(answered(first)) == [Occupy(1, 0, 0.0), Settle(first.id, result())]
+    assert one.handle(answered(first)) == [Occupy(1, 0, 0.0), settled(first, result())]
     assert one.jobs(NOW) == []
 
 
 def test_a_failure_settles_it_as_well(one: Dispatcher) -> None:
     first, failed = job(1), Failed("KeyError", "'x'", W1, 0.1)
     one.handle(submitted(first))
-    assert one.handle(Answered(W1, first.id, failed, 0.1, NOW)) == [Occupy(1, 0, 0.0), Settle(first.id, failed)]
+    assert one.handle(Answered(W1, [(1, failed, 0.1)], NOW)) == [Occupy(1, 0, 0.0), settled(first, failed)]
 
 
 def test_without_workers_a_job_waits_for_the_first(alone: Dispatcher) -> None:
@@ -108,7 +138,7 @@ def test_without_workers_a_job_waits_for_the_first(alone: Dispatcher) -> None:
     assert alone.handle(WorkerUp(W1, 1, True, NOW, NONE)) == [
         Occupy(1, 1, UNKNOWN_S),
         Waiting(0),
-        Send(W1, first, True),
+        Send(W1, [first], True),
     ]
 
 
@@ -116,15 +146,15 @@ def test_a_process_that_does_not_execute_gets_only_directed_jobs(alone: Dispatch
     alone.handle(WorkerUp(OTHER, 7, False, NOW, NONE))
     assert alone.handle(submitted(job(1))) == [Waiting(1)]
     directed = job(2, to=OTHER)
-    assert alone.handle(submitted(directed)) == [Occupy(7, 1, UNKNOWN_S), Send(OTHER, directed, True)]
+    assert alone.handle(submitted(directed)) == [Occupy(7, 1, UNKNOWN_S), Send(OTHER, [directed], True)]
 
 
 def test_a_directed_job_is_sent_to_a_busy_peer_and_rejected_without_it(one: Dispatcher) -> None:
     one.handle(submitted(job(1)))
     directed = job(2, to=W1)
-    assert one.handle(submitted(directed)) == [Occupy(1, 2, 2 * UNKNOWN_S), Send(W1, directed, True)]
+    assert one.handle(submitted(directed)) == [Occupy(1, 2, 2 * UNKNOWN_S), Send(W1, [directed], True)]
     nobody = job(3, to=W2)
-    assert one.handle(submitted(nobody)) == [Settle(nobody.id, Rejected("worker-2.1 is not there"))]
+    assert one.handle(submitted(nobody)) == [settled(nobody, Rejected("worker-2.1 is not there"))]
 
 
 def test_only_new_jobs_of_this_incarnation_are_accepted(one: Dispatcher) -> None:
@@ -132,7 +162,8 @@ def test_only_new_jobs_of_this_incarnation_are_accepted(one: Dispatcher) -> None
     with pytest.raises(ValueError, match="not a new job"):
         one.handle(submitted(job(1)))
     with pytest.raises(ValueError, match="not a new job"):
-        one.handle(submitted(Job(JobId(Peer("sip-1", 2), 5), "h", "l", b"", NOW + 1)))
+        one.handle(submitted(Job(Peer("sip-1", 2), 5, job(5).kind, b"payload", NOW + 5.0)))
+    assert states(one) == {1: "sent"}
 
 
 # -- waiting ----------------------------------------------------------------------------------------------------------
@@ -143,15 +174,15 @@ def test_jobs_wait_at_home_while_the_worker_is_busy(one: Dispatcher) -> None:
     one.handle(submitted(first))
     assert one.handle(submitted(second)) == [Waiting(1)]
     assert states(one) == {1: "sent", 2: "queued"}
-    assert one.handle(answered(first)) == [Occupy(1, 0, 0.0), Settle(first.id, result())]
-    assert one.handle(RoomMade(NOW, NONE)) == [Occupy(1, 1, QUICK_S), Waiting(0), Send(W1, second, True)]
+    assert one.handle(answered(first)) == [Occupy(1, 0, 0.0), settled(first, result())]
+    assert one.handle(RoomMade(NOW, NONE)) == [Occupy(1, 1, QUICK_S), Waiting(0), Send(W1, [second], True)]
 
 
 def test_quick_jobs_fill_the_budget_and_no_more(one: Dispatcher) -> None:
     learn(one, "ps", QUICK_S)
-    for serial in range(1, 6):
-        assert one.handle(submitted(job(serial)))[0] == Occupy(1, serial, serial * QUICK_S)
-    assert one.handle(submitted(job(6))) == [Waiting(1)]
+    for number in range(1, 6):
+        assert one.handle(submitted(job(10 + number)))[0] == Occupy(1, number, number * QUICK_S)
+    assert one.handle(submitted(job(16))) == [Waiting(1)]
 
 
 def test_a_higher_priority_goes_first_and_equals_keep_their_order(one: Dispatcher) -> None:
@@ -164,8 +195,8 @@ def test_a_higher_priority_goes_first_and_equals_keep_their_order(one: Dispatche
         one.handle(answered(running, occupied_s=1.0))
         _, _, send = one.handle(RoomMade(NOW, NONE))
         assert isinstance(send, Send)
-        running = send.job
-        order.append(running.id.serial)
+        [running] = send.jobs
+        order.append(running.serial)
     assert order == [4, 2, 3]
 
 
@@ -173,26 +204,25 @@ def test_a_full_queue_rejects(one: Dispatcher) -> None:
     for serial in range(1, 5):
         one.handle(submitted(job(serial)))
     late = job(5)
-    assert one.handle(submitted(late)) == [Settle(late.id, Rejected("queue is full"))]
+    assert one.handle(submitted(late)) == [settled(late, Rejected("queue is full"))]
     assert one.waiting == 3
-    one.handle(CancelAsked(JobId(ME, 2), "asked"))
+    one.handle(CancelAsked(2, "asked"))
     assert one.handle(submitted(job(6))) == [Waiting(3)]
 
 
 def test_a_full_queue_looks_for_room_before_it_rejects(one: Dispatcher) -> None:
     learn(one, "ps", QUICK_S)
     busy, idle = {1: Load(1, 1, 1.0, NOW)}, {1: Load(1, 0, 0.0, NOW)}
-    for serial in range(1, 4):
-        assert one.handle(submitted(job(serial), loads=busy)) == [Waiting(serial)]
-    assert one.handle(submitted(job(4), loads=busy)) == [Settle(JobId(ME, 4), Rejected("queue is full"))]
-    assert [type(effect) for effect in one.handle(submitted(job(5), loads=idle))][:5] == [
-        Occupy,
-        Waiting,
-        Send,
-        Send,
-        Send,
+    for number in range(1, 4):
+        assert one.handle(submitted(job(10 + number), loads=busy)) == [Waiting(number)]
+    assert one.handle(submitted(job(14), loads=busy)) == [settled(job(14), Rejected("queue is full"))]
+    assert one.handle(submitted(job(15), loads=idle)) == [
+        Occupy(1, 3, 3 * QUICK_S),
+        Waiting(0),
+        Send(W1, [job(11), job(12), job(13)], True),
+        Occupy(1, 4, 4 * QUICK_S),
+        Send(W1, [job(15)], True),
     ]
-    assert states(one)[5] == "sent"
 
 
 def test_what_is_freed_counts_even_under_the_same_look(one: Dispatcher) -> None:
@@ -204,50 +234,49 @@ def test_what_is_freed_counts_even_under_the_same_look(one: Dispatcher) -> None:
     assert one.handle(submitted(third, loads=look)) == [
         Occupy(1, 2, 2 * QUICK_S),
         Waiting(0),
-        Send(W1, second, True),
-        Send(W1, third, True),
+        Send(W1, [second, third], True),
     ]
 
 
 def test_a_worker_takes_only_so_many_however_little_they_cost(one: Dispatcher) -> None:
     learn(one, "later", 0.0)
-    for serial in range(1, LIMITS.max_outstanding + 1):
-        assert one.handle(submitted(job(serial, "later"))) == [
-            Occupy(1, serial, 0.0),
-            Send(W1, job(serial, "later"), False),
+    for number in range(1, LIMITS.max_outstanding + 1):
+        assert one.handle(submitted(job(10 + number, "later"))) == [
+            Occupy(1, number, 0.0),
+            Send(W1, [job(10 + number, "later")], False),
         ]
     assert one.handle(submitted(job(99, "later"))) == [Waiting(1)]
 
 
 def test_a_slow_job_that_waits_holds_no_quick_one_up(two: Dispatcher) -> None:
     learn(two, "quick", QUICK_S)
-    slow, slower, quick = job(1, "slow"), job(2, "slow"), job(3, "quick")
+    slow, slower, quick = job(11, "slow"), job(12, "slow"), job(13, "quick")
     loads = {1: Load(1, 0, 0.0, NOW, quick_at=NOW - 0.9), 2: Load(2, 0, 0.0, NOW)}
-    assert two.handle(submitted(slow, loads=loads)) == [Occupy(2, 1, UNKNOWN_S), Send(W2, slow, True)]
+    assert two.handle(submitted(slow, loads=loads)) == [Occupy(2, 1, UNKNOWN_S), Send(W2, [slow], True)]
     assert two.handle(submitted(slower, loads=loads)) == [Waiting(1)]
-    assert two.handle(submitted(quick, loads=loads)) == [Occupy(1, 1, QUICK_S), Send(W1, quick, True)]
-    assert states(two) == {1: "sent", 2: "queued", 3: "sent"}
+    assert two.handle(submitted(quick, loads=loads)) == [Occupy(1, 1, QUICK_S), Send(W1, [quick], True)]
+    assert states(two) == {11: "sent", 12: "queued", 13: "sent"}
     # It has waited long enough to take the last worker that is free of slow jobs.
     later = {1: Load(1, 0, 0.0, NOW + 0.3, quick_at=NOW), 2: Load(2, 0, 0.0, NOW + 0.3)}
     assert two.handle(RoomMade(NOW + 0.2, later)) == []
     assert two.handle(RoomMade(NOW + 0.3, later)) == [
         Occupy(1, 2, QUICK_S + UNKNOWN_S),
         Waiting(0),
-        Send(W1, slower, True),
+        Send(W1, [slower], True),
     ]
 
 
 def test_slow_jobs_take_every_worker_while_there_are_no_quick_ones(two: Dispatcher) -> None:
     slow, slower = job(1, "slow"), job(2, "slow")
     long_ago = {1: Load(1, 0, 0.0, NOW, quick_at=NOW - 1.1), 2: Load(2, 0, 0.0, NOW)}
-    assert two.handle(submitted(slow, loads=long_ago))[-1] == Send(W1, slow, True)
-    assert two.handle(submitted(slower, loads=long_ago))[-1] == Send(W2, slower, True)
+    assert two.handle(submitted(slow, loads=long_ago))[-1] == Send(W1, [slow], True)
+    assert two.handle(submitted(slower, loads=long_ago))[-1] == Send(W2, [slower], True)
 
 
 def test_the_load_of_others_counts(two: Dispatcher) -> None:
     learn(two, "ps", QUICK_S)
     loads = {1: Load(1, 1, QUICK_S, NOW), 2: Load(2, 1, 0.0, NOW)}
-    assert two.handle(submitted(job(1), loads=loads)) == [Occupy(2, 1, QUICK_S), Send(W2, job(1), True)]
+    assert two.handle(submitted(job(11), loads=loads)) == [Occupy(2, 1, QUICK_S), Send(W2, [job(11)], True)]
 
 
 @pytest.mark.parametrize(
@@ -266,10 +295,210 @@ def test_a_worker_without_room_gets_nothing(one: Dispatcher, load: Load) -> None
 
 def test_a_draining_worker_gets_nothing_unless_all_drain(two: Dispatcher) -> None:
     idle, draining = Load(2, 0, 0.0, NOW), Load(1, 0, 0.0, NOW, draining=True)
-    assert two.handle(submitted(job(1), loads={1: draining, 2: idle}))[-1] == Send(W2, job(1), True)
+    assert two.handle(submitted(job(1), loads={1: draining, 2: idle}))[-1] == Send(W2, [job(1)], True)
     assert two.handle(submitted(job(2), loads={1: draining, 2: idle})) == [Waiting(1)]
     both = {1: draining, 2: Load(2, 0, 0.0, NOW, draining=True)}
-    assert two.handle(RoomMade(NOW + 1, both))[-1] == Send(W1, job(2), True)
+    assert two.handle(RoomMade(NOW + 1, both))[-1] == Send(W1, [job(2)], True)
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_of_one_kind_that_go_to_one_worker_go_together(wide: Dispatcher) -> None:
+    learn(wide, "ps", QUICK_S)
+    busy = {2: Load(2, 1, 1.0, NOW)}
+    batch = [job(serial) for serial in range(11, 15)]
+    assert wide.handle(submitted(*batch, loads=busy)) == [Occupy(1, 4, 4 * QUICK_S), Send(W1, batch, True)]
+    assert wide.handle(answered(*batch)) == [Occupy(1, 0, 0.0), Settle([(each.serial, result()) for each in batch])]
+    assert wide.handle(RoomMade(NOW, NONE)) == []
+
+
+def test_a_batch_is_shared_out_evenly_and_each_share_keeps_its_order(wide: Dispatcher) -> None:
+    learn(wide, "ps", QUICK_S)
+    batch = [job(serial) for serial in range(11, 17)]
+    assert wide.handle(submitted(*batch)) == [
+        Occupy(1, 3, 3 * QUICK_S),
+        Occupy(2, 3, 3 * QUICK_S),
+        Send(W1, batch[:3], True),
+        Send(W2, batch[3:], True),
+    ]
+
+
+def test_a_batch_of_mixed_kinds_goes_out_by_priority_and_then_in_its_order(one: Dispatcher) -> None:
+    for serial, label in enumerate("abc", start=1):
+        learn(one, label, 2.0**-12, serial)
+    a1, b, a2, c = job(11, "a"), job(12, "b"), job(13, "a"), job(14, "c", priority=1)
+    assert one.handle(submitted(a1, b, a2, c, loads={1: Load(1, 1, 1.0, NOW)})) == [Waiting(3), *full(c)]
+    assert [view.id.serial for view in one.jobs(NOW)] == [11, 12, 13]
+    one.handle(CancelAsked(13, "asked"))
+    urgent = job(15, "c", priority=1)
+    assert one.handle(submitted(urgent)) == [
+        Occupy(1, 3, 3 * 2.0**-12),
+        Waiting(0),
+        Send(W1, [urgent], True),
+        Send(W1, [a1], True),
+        Send(W1, [b], True),
+    ]
+
+
+def full(*jobs: Job) -> list[Settle]:
+    return [Settle([(each.serial, Rejected("queue is full")) for each in jobs])]
+
+
+def test_room_is_given_in_the_order_of_submission_and_what_is_sent_goes_by_kind() -> None:
+    """The third job of kind a gets no room before the one of kind b, but then it travels with its kind."""
+    seen: list[int] = []
+
+    def counting(
+        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, turn: int
+    ) -> Sequence[int]:
+        seen.append(count)
+        return least_expected(expected_s, count, rooms, limits, reserve, turn)
+
+    dispatcher = Dispatcher(ME, replace(LIMITS, max_queued=20), policy=counting)
+    dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
+    for serial, label in enumerate("ab", start=1):
+        learn(dispatcher, label, 2.0**-12, serial)
+    a1, a2, b, a3 = job(11, "a"), job(12, "a"), job(13, "b"), job(14, "a")
+    assert dispatcher.handle(submitted(a1, a2, b, a3)) == [
+        Occupy(1, 4, 4 * 2.0**-12),
+        Send(W1, [a1, a2, a3], True),
+        Send(W1, [b], True),
+    ]
+    assert seen == [2, 1, 1]
+    dispatcher.check()
+
+
+def test_a_batch_over_the_bound_is_rejected_from_there_on(one: Dispatcher) -> None:
+    batch = [job(serial) for serial in range(1, 7)]
+    assert one.handle(submitted(*batch)) == [
+        Occupy(1, 1, UNKNOWN_S),
+        Waiting(2),
+        Send(W1, batch[:1], True),
+        Waiting(3),
+        Settle([(5, Rejected("queue is full")), (6, Rejected("queue is full"))]),
+    ]
+    assert states(one) == {1: "sent", 2: "queued", 3: "queued", 4: "queued"}
+
+
+def test_the_whole_pools_bound_counts_what_waits_elsewhere() -> None:
+    dispatcher = Dispatcher(ME, Limits(max_queued=3, max_pool_queued=10))
+    assert dispatcher.handle(submitted(job(1), job(2), elsewhere=9)) == [
+        Waiting(1),
+        settled(job(2), Rejected("queue is full")),
+    ]
+    assert dispatcher.handle(submitted(job(3), elsewhere=50)) == [settled(job(3), Rejected("queue is full"))]
+    assert dispatcher.handle(submitted(job(4), elsewhere=8)) == [Waiting(2)]
+    assert dispatcher.handle(submitted(job(5), job(6), elsewhere=0)) == [
+        Waiting(3),
+        settled(job(6), Rejected("queue is full")),
+    ]
+    dispatcher.check()
+
+
+def test_ends_of_all_sorts_in_one_frame(wide: Dispatcher) -> None:
+    """A return, a failure, one that nobody waits for any more, one that was never sent, and one twice."""
+    learn(wide, "ps", QUICK_S)
+    batch = [job(serial, to=W1) for serial in range(11, 15)]
+    wide.handle(submitted(*batch))
+    wide.handle(CancelAsked(13, "asked"))
+    late, failed = wide.late, Failed("KeyError", "'x'", W1, QUICK_S)
+    answers = [
+        (12, result(), QUICK_S),
+        (11, failed, QUICK_S),
+        (13, Cancelled("withdrawn"), 0.0),
+        (99, result(), QUICK_S),
+        (12, result(), QUICK_S),
+    ]
+    assert wide.handle(Answered(W1, answers, NOW)) == [
+        Occupy(1, 1, QUICK_S),
+        Settle([(12, result()), (11, failed)]),
+    ]
+    assert wide.late == late + 3
+    assert states(wide) == {14: "sent"}
+
+
+def test_running_times_are_learnt_in_the_order_of_the_answers(wide: Dispatcher) -> None:
+    batch = [job(serial, label, to=W1) for serial, label in enumerate("aabba", start=1)]
+    wide.handle(submitted(*batch))
+    times = [0.001, 0.002, 0.005, 0.001, 0.001]
+    answers = [(each.serial, result(), time_s) for each, time_s in zip(batch, times, strict=True)]
+    wide.handle(Answered(W1, answers, NOW))
+    assert wide.expected_s("a") == pytest.approx(0.00116, abs=GRAIN_S)
+    assert wide.expected_s("b") == pytest.approx(0.0042, abs=GRAIN_S)
+
+
+def test_what_is_given_back_in_one_frame_goes_before_what_came_after_it(two: Dispatcher) -> None:
+    learn(two, "ps", QUICK_S)
+    first, second, directed, late = job(11), job(12), job(13, to=W1), job(14, timeout_s=1.0)
+    gone = {2: Load(2, 1, 1.0, NOW)}
+    two.handle(submitted(first, second, directed, late, loads=gone))
+    busy = {1: Load(1, 1, 1.0, NOW), **gone}
+    assert two.handle(submitted(job(15), loads=busy)) == [Waiting(1)]
+    back = given_back(late, second, directed, first, now=NOW + 2)
+    assert two.handle(back) == [
+        Occupy(1, 0, 0.0),
+        Settle([(14, TimedOut(1.0)), (13, Rejected("worker-1.1 is closing"))]),
+    ]
+    assert two.handle(RoomMade(NOW + 2, NONE)) == [
+        Occupy(2, 3, 3 * QUICK_S),
+        Waiting(0),
+        Send(W2, [first, second, job(15)], True),
+    ]
+
+
+def test_a_dead_workers_batch_is_told_in_one_go_and_the_idempotent_keep_their_place(two: Dispatcher) -> None:
+    learn(two, "ps", QUICK_S)
+    plain, again, cancelled = job(11), job(12, idempotent=True), job(13, idempotent=True)
+    busy = {2: Load(2, 1, 1.0, NOW)}
+    two.handle(submitted(plain, again, cancelled, loads=busy))
+    two.handle(CancelAsked(13, "asked"))
+    later = job(14, idempotent=True)
+    assert two.handle(submitted(later, loads={1: Load(1, 1, 1.0, NOW), **busy})) == [Waiting(1)]
+    assert two.handle(WorkerDown(W1, "signal 9", NOW, busy)) == [Occupy(1, 0, 0.0), lost(plain), Waiting(2)]
+    assert two.handle(RoomMade(NOW, NONE)) == [
+        Occupy(2, 2, 2 * QUICK_S),
+        Waiting(0),
+        Send(W2, [again, later], True),
+    ]
+
+
+# -- policies ---------------------------------------------------------------------------------------------------------
+
+
+def test_another_policy_decides_instead() -> None:
+    asked: list[tuple[float, int, list[tuple[Peer, int, float, bool]], bool, int]] = []
+
+    def last(
+        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, turn: int
+    ) -> Sequence[int]:
+        seen = [(room.worker, room.outstanding, room.expected_s, room.open) for room in rooms]
+        asked.append((expected_s, count, seen, reserve, turn))
+        return [0, min(count, 2) if rooms[1].outstanding < 4 else 0]
+
+    dispatcher = Dispatcher(ME, LIMITS, policy=last, turn=5)
+    dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
+    dispatcher.handle(WorkerUp(W2, 2, True, NOW, NONE))
+    learn(dispatcher, "ps", QUICK_S)
+    batch = [job(11), job(12), job(13)]
+    effects = dispatcher.handle(submitted(*batch, loads={1: Load(1, 0, 0.0, NOW, paused=True)}))
+    assert effects == [Occupy(2, 3, 3 * QUICK_S), Send(W2, batch, True)]
+    assert asked == [
+        (QUICK_S, 3, [(W1, 0, 0.0, False), (W2, 0, 0.0, True)], False, 6),
+        (QUICK_S, 1, [(W1, 0, 0.0, False), (W2, 2, 2 * QUICK_S, True)], False, 8),
+    ]
+
+
+@pytest.mark.parametrize(("share", "slow_at_once"), [(None, 4), (0.0, 3), (0.5, 2), (0.75, 1), (1.0, 1)])
+def test_the_share_of_workers_that_slow_jobs_leave_free(share: float | None, slow_at_once: int) -> None:
+    dispatcher = Dispatcher(ME, Limits(quick_share=share))
+    for slot in range(1, 5):
+        dispatcher.handle(WorkerUp(Peer(f"worker-{slot}", 1), slot, True, NOW, NONE))
+    learn(dispatcher, "slow", 1.0)
+    loads = {slot: Load(slot, 0, 0.0, NOW, quick_at=NOW) for slot in range(1, 5)}
+    dispatcher.handle(submitted(*[job(serial, "slow") for serial in range(11, 19)], loads=loads))
+    assert list(states(dispatcher).values()).count("sent") == slow_at_once
+    dispatcher.check()
 
 
 # -- early ends -------------------------------------------------------------------------------------------------------
@@ -278,7 +507,7 @@ def test_a_draining_worker_gets_nothing_unless_all_drain(two: Dispatcher) -> Non
 def test_a_deadline_settles_at_once_and_the_load_stays_until_the_worker_answers(one: Dispatcher) -> None:
     first = job(1, timeout_s=3.0)
     one.handle(submitted(first))
-    assert one.handle(DeadlinePassed(first.id)) == [Settle(first.id, TimedOut(3.0)), SendCancel(W1, first.id)]
+    assert one.handle(DeadlinePassed(first.serial)) == [settled(first, TimedOut(3.0)), SendCancel(W1, first.serial)]
     assert one.jobs(NOW) == []
     assert one.handle(submitted(job(2))) == [Waiting(1)]
     assert one.late == 0
@@ -290,8 +519,8 @@ def test_a_queued_job_that_ends_early_never_runs(one: Dispatcher) -> None:
     first, second, third = job(1), job(2), job(3)
     for each in (first, second, third):
         one.handle(submitted(each))
-    assert one.handle(CancelAsked(second.id, "asked")) == [Waiting(1), Settle(second.id, Cancelled("asked"))]
-    assert one.handle(DeadlinePassed(third.id)) == [Waiting(0), Settle(third.id, TimedOut(5.0))]
+    assert one.handle(CancelAsked(second.serial, "asked")) == [Waiting(1), settled(second, Cancelled("asked"))]
+    assert one.handle(DeadlinePassed(third.serial)) == [Waiting(0), settled(third, TimedOut(5.0))]
     one.handle(answered(first))
     assert one.handle(RoomMade(NOW, NONE)) == []
 
@@ -299,12 +528,12 @@ def test_a_queued_job_that_ends_early_never_runs(one: Dispatcher) -> None:
 def test_the_first_word_stands(one: Dispatcher) -> None:
     first = job(1)
     one.handle(submitted(first))
-    assert one.handle(CancelAsked(first.id, "asked")) == [
-        Settle(first.id, Cancelled("asked")),
-        SendCancel(W1, first.id),
+    assert one.handle(CancelAsked(first.serial, "asked")) == [
+        settled(first, Cancelled("asked")),
+        SendCancel(W1, first.serial),
     ]
-    assert one.handle(CancelAsked(first.id, "again")) == []
-    assert one.handle(DeadlinePassed(first.id)) == []
+    assert one.handle(CancelAsked(first.serial, "again")) == []
+    assert one.handle(DeadlinePassed(first.serial)) == []
     assert one.handle(answered(first)) == [Occupy(1, 0, 0.0)]
     assert one.handle(answered(first)) == []
     assert one.late == 2
@@ -313,9 +542,9 @@ def test_the_first_word_stands(one: Dispatcher) -> None:
 def test_a_worker_that_found_the_deadline_passed_tells_so(one: Dispatcher) -> None:
     first = job(1, timeout_s=3.0)
     one.handle(submitted(first))
-    assert one.handle(Answered(W1, first.id, TimedOut(0.0), 0.0, NOW)) == [
+    assert one.handle(Answered(W1, [(1, TimedOut(0.0), 0.0)], NOW)) == [
         Occupy(1, 0, 0.0),
-        Settle(first.id, TimedOut(3.0)),
+        settled(first, TimedOut(3.0)),
     ]
 
 
@@ -323,21 +552,22 @@ def test_words_of_strangers_change_nothing(one: Dispatcher) -> None:
     first = job(1)
     one.handle(submitted(first))
     assert one.handle(answered(first, worker=W2)) == []
-    assert one.handle(Answered(W1, JobId(Peer("sip-1", 2), 1), None, 0.0, NOW)) == []
-    assert one.handle(AnswersLater(W2, first.id)) == []
-    assert one.handle(CancelAsked(JobId(OTHER, 1), "asked")) == []
-    assert one.handle(WorkerDown(Peer("worker-9", 1), NOW, NONE)) == []
+    assert one.handle(Answered(W1, [(7, None, 0.0), (8, result(), 0.0)], NOW)) == []
+    assert one.handle(AnswersLater(W2, first.serial)) == []
+    assert one.handle(CancelAsked(99, "asked")) == []
+    assert one.handle(DeadlinePassed(99)) == []
+    assert one.handle(down(Peer("worker-9", 1))) == []
     assert states(one) == {1: "sent"}
-    assert one.late == 3
+    assert one.late == 4
 
 
 def test_a_living_workers_word_on_anothers_job_changes_nothing(two: Dispatcher) -> None:
     first = job(1)
-    assert two.handle(submitted(first))[-1] == Send(W1, first, True)
+    assert two.handle(submitted(first))[-1] == Send(W1, [first], True)
     assert two.handle(answered(first, worker=W2)) == []
-    assert two.handle(AnswersLater(W2, first.id)) == []
+    assert two.handle(AnswersLater(W2, first.serial)) == []
     assert states(two) == {1: "sent"}
-    assert two.handle(answered(first)) == [Occupy(1, 0, 0.0), Settle(first.id, result())]
+    assert two.handle(answered(first)) == [Occupy(1, 0, 0.0), settled(first, result())]
 
 
 # -- loss -------------------------------------------------------------------------------------------------------------
@@ -347,36 +577,36 @@ def test_a_dead_workers_jobs_are_lost(one: Dispatcher) -> None:
     first, second = job(1), job(2)
     one.handle(submitted(first))
     one.handle(submitted(second))
-    assert one.handle(WorkerDown(W1, NOW, NONE)) == [Occupy(1, 0, 0.0), Settle(first.id, WorkerLost(W1))]
+    assert one.handle(down(W1)) == [Occupy(1, 0, 0.0), lost(first, W1)]
     assert states(one) == {2: "queued"}
     assert one.handle(answered(first)) == []
 
 
 def test_an_idempotent_job_runs_elsewhere_once_more_and_not_a_third_time(two: Dispatcher) -> None:
     first = job(1, idempotent=True)
-    assert two.handle(submitted(first))[-1] == Send(W1, first, True)
-    assert two.handle(WorkerDown(W1, NOW, NONE)) == [
+    assert two.handle(submitted(first))[-1] == Send(W1, [first], True)
+    assert two.handle(down(W1)) == [
         Occupy(1, 0, 0.0),
         Occupy(2, 1, UNKNOWN_S),
-        Send(W2, first, True),
+        Send(W2, [first], True),
     ]
     # The first worker's answer was still under way when it died.
-    assert two.handle(answered(first, W1)) == []
-    assert two.handle(WorkerDown(W2, NOW, NONE)) == [Occupy(2, 0, 0.0), Settle(first.id, WorkerLost(W2))]
+    assert two.handle(answered(first, worker=W1)) == []
+    assert two.handle(down(W2)) == [Occupy(2, 0, 0.0), lost(first, W2)]
 
 
 @pytest.mark.parametrize("more", [{"timeout_s": 0.5}, {"to": W1}], ids=["past its deadline", "directed"])
 def test_some_idempotent_jobs_are_lost_all_the_same(two: Dispatcher, more: dict[str, object]) -> None:
     first = job(1, idempotent=True, **more)
     two.handle(submitted(first))
-    assert two.handle(WorkerDown(W1, NOW + 1, NONE)) == [Occupy(1, 0, 0.0), Settle(first.id, WorkerLost(W1))]
+    assert two.handle(down(W1, NOW + 1)) == [Occupy(1, 0, 0.0), lost(first, W1)]
 
 
 def test_a_settled_job_dies_silently_with_its_worker(two: Dispatcher) -> None:
     first = job(1, idempotent=True)
     two.handle(submitted(first))
-    two.handle(CancelAsked(first.id, "asked"))
-    assert two.handle(WorkerDown(W1, NOW, NONE)) == [Occupy(1, 0, 0.0)]
+    two.handle(CancelAsked(first.serial, "asked"))
+    assert two.handle(down(W1)) == [Occupy(1, 0, 0.0)]
 
 
 def test_the_next_life_of_a_name_tells_of_the_death_of_the_last(one: Dispatcher) -> None:
@@ -384,16 +614,16 @@ def test_the_next_life_of_a_name_tells_of_the_death_of_the_last(one: Dispatcher)
     one.handle(submitted(first))
     assert one.handle(WorkerUp(next_life, 1, True, NOW, NONE)) == [
         Occupy(1, 0, 0.0),
-        Settle(first.id, WorkerLost(W1)),
+        lost(first, W1, "worker-1.2 took its place"),
     ]
     # Neither a late death of the old one nor a late announcement of it changes anything.
-    assert one.handle(WorkerDown(W1, NOW, NONE)) == []
+    assert one.handle(down(W1)) == []
     assert one.handle(WorkerUp(W1, 1, True, NOW, NONE)) == []
-    assert one.handle(submitted(job(2)))[-1] == Send(next_life, job(2), True)
+    assert one.handle(submitted(job(2)))[-1] == Send(next_life, [job(2)], True)
 
 
 def test_the_dead_do_not_come_back(one: Dispatcher) -> None:
-    one.handle(WorkerDown(W1, NOW, NONE))
+    one.handle(down(W1))
     assert one.handle(WorkerUp(W1, 1, True, NOW, NONE)) == []
     assert one.handle(submitted(job(1))) == [Waiting(1)]
 
@@ -401,22 +631,22 @@ def test_the_dead_do_not_come_back(one: Dispatcher) -> None:
 def test_a_closing_worker_gives_back_what_it_has_not_begun(two: Dispatcher) -> None:
     first = job(1)
     two.handle(submitted(first))
-    assert two.handle(Answered(W1, first.id, None, 0.0, NOW)) == [Occupy(1, 0, 0.0)]
-    assert two.handle(RoomMade(NOW, NONE)) == [Occupy(2, 1, UNKNOWN_S), Send(W2, first, True)]
+    assert two.handle(given_back(first)) == [Occupy(1, 0, 0.0)]
+    assert two.handle(RoomMade(NOW, NONE)) == [Occupy(2, 1, UNKNOWN_S), Send(W2, [first], True)]
     # It runs elsewhere although it is not idempotent, for it never ran; and W1 is given nothing more.
     assert two.handle(submitted(job(2))) == [Waiting(1)]
     directed = job(3, to=W1)
-    assert two.handle(submitted(directed)) == [Settle(directed.id, Rejected("worker-1.1 is not there"))]
+    assert two.handle(submitted(directed)) == [settled(directed, Rejected("worker-1.1 is not there"))]
 
 
 def test_giving_back_is_not_a_run(two: Dispatcher) -> None:
     third = Peer("worker-3", 1)
     two.handle(WorkerUp(third, 3, True, NOW, NONE))
     first = job(1, idempotent=True)
-    assert two.handle(submitted(first))[-1] == Send(W1, first, True)
-    two.handle(Answered(W1, first.id, None, 0.0, NOW))
-    assert two.handle(RoomMade(NOW, NONE))[-1] == Send(third, first, True)
-    assert two.handle(WorkerDown(third, NOW, NONE))[-1] == Send(W2, first, True)
+    assert two.handle(submitted(first))[-1] == Send(W1, [first], True)
+    two.handle(given_back(first))
+    assert two.handle(RoomMade(NOW, NONE))[-1] == Send(third, [first], True)
+    assert two.handle(down(third))[-1] == Send(W2, [first], True)
 
 
 @pytest.mark.parametrize(
@@ -430,7 +660,7 @@ def test_giving_back_is_not_a_run(two: Dispatcher) -> None:
 def test_what_cannot_run_elsewhere_is_settled(two: Dispatcher, more: dict[str, object], now: float, outcome) -> None:
     first = job(1, **more)
     two.handle(submitted(first))
-    assert two.handle(Answered(W1, first.id, None, 0.0, now)) == [Occupy(1, 0, 0.0), Settle(first.id, outcome)]
+    assert two.handle(given_back(first, now=now)) == [Occupy(1, 0, 0.0), settled(first, outcome)]
 
 
 # -- running times ----------------------------------------------------------------------------------------------------
@@ -440,7 +670,7 @@ def test_running_times_are_learnt(one: Dispatcher) -> None:
     assert one.expected_s("ps") == UNKNOWN_S
     learn(one, "ps", 0.001)
     assert one.expected_s("ps") == pytest.approx(0.001, abs=GRAIN_S)
-    learn(one, "ps", 0.002)
+    learn(one, "ps", 0.002, 2)
     assert one.expected_s("ps") == pytest.approx(0.0012, abs=GRAIN_S)
     assert one.expected_s("dr_reload") == UNKNOWN_S
 
@@ -449,9 +679,9 @@ def test_a_job_that_answers_later_occupies_nobody_meanwhile(one: Dispatcher) -> 
     first, second = job(1), job(2)
     one.handle(submitted(first))
     one.handle(submitted(second))
-    assert one.handle(AnswersLater(W1, first.id)) == [Occupy(1, 1, 0.0)]
-    assert one.handle(RoomMade(NOW, NONE)) == [Occupy(1, 2, 0.0), Waiting(0), Send(W1, second, False)]
-    assert one.handle(answered(first, occupied_s=0.0)) == [Occupy(1, 1, 0.0), Settle(first.id, result(elapsed_s=0.0))]
+    assert one.handle(AnswersLater(W1, first.serial)) == [Occupy(1, 1, 0.0)]
+    assert one.handle(RoomMade(NOW, NONE)) == [Occupy(1, 2, 0.0), Waiting(0), Send(W1, [second], False)]
+    assert one.handle(answered(first, occupied_s=0.0)) == [Occupy(1, 1, 0.0), settled(first, result(elapsed_s=0.0))]
 
 
 def test_a_label_can_turn_to_answering_later_and_back(one: Dispatcher) -> None:
@@ -467,7 +697,7 @@ def test_a_label_can_turn_to_answering_later_and_back(one: Dispatcher) -> None:
 def test_only_so_many_labels_are_remembered(one: Dispatcher) -> None:
     few = Dispatcher(ME, Limits(max_labels=2, unknown_s=UNKNOWN_S))
     few.handle(WorkerUp(W1, 1, True, NOW, NONE))
-    for serial, label in enumerate("abc"):
+    for serial, label in enumerate("abc", start=1):
         learn(few, label, QUICK_S, serial)
     assert [few.expected_s(label) for label in "abc"] == [UNKNOWN_S, QUICK_S, QUICK_S]
 
@@ -479,8 +709,8 @@ def test_draining_rejects_and_lets_the_rest_end(one: Dispatcher) -> None:
     first, second = job(1), job(2)
     one.handle(submitted(first))
     assert one.handle(DrainAsked("restarting")) == []
-    assert one.handle(submitted(second)) == [Settle(second.id, Rejected("restarting"))]
-    assert one.handle(answered(first)) == [Occupy(1, 0, 0.0), Settle(first.id, result())]
+    assert one.handle(submitted(second)) == [settled(second, Rejected("restarting"))]
+    assert one.handle(answered(first)) == [Occupy(1, 0, 0.0), settled(first, result())]
 
 
 def test_closing_cancels_what_is_left(one: Dispatcher) -> None:
@@ -488,19 +718,18 @@ def test_closing_cancels_what_is_left(one: Dispatcher) -> None:
     one.handle(submitted(first))
     one.handle(submitted(second))
     assert one.handle(Closing("shutdown")) == [
-        Settle(first.id, Cancelled("shutdown")),
-        SendCancel(W1, first.id),
         Waiting(0),
-        Settle(second.id, Cancelled("shutdown")),
+        Settle([(1, Cancelled("shutdown")), (2, Cancelled("shutdown"))]),
+        SendCancel(W1, first.serial),
     ]
     assert one.handle(Closing("shutdown")) == []
-    assert one.handle(submitted(job(3))) == [Settle(JobId(ME, 3), Rejected("shutdown"))]
+    assert one.handle(submitted(job(3))) == [settled(job(3), Rejected("shutdown"))]
 
 
 def test_ended_jobs_do_not_pile_up_in_the_queue() -> None:
     dispatcher = Dispatcher(ME, Limits(max_queued=10))
     for serial in range(1, 2000):
         dispatcher.handle(submitted(job(serial, f"label-{serial % 7}")))
-        dispatcher.handle(CancelAsked(JobId(ME, serial), "asked"))
+        dispatcher.handle(CancelAsked(serial, "asked"))
         dispatcher.check()
     assert dispatcher.waiting == 0

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from workers.jobs import Peer
 from workers.policy import Limits, Room, has_room, is_slow, least_expected
 
 LIMITS = Limits(budget_s=0.002, stall_s=0.005, later_stall_s=0.5)
+GRAIN_S = 2.0**-20
 QUICK_S, SLOW_S = 0.0005, 0.05
 
 
@@ -15,8 +21,20 @@ def room(outstanding: int = 0, expected_s: float = 0.0, **more: object) -> Room:
     return Room(Peer("worker", 1), outstanding, expected_s, **more)
 
 
+def share(count: int, *rooms: Room, expected_s: float = QUICK_S, reserve: bool = True, turn: int = 0) -> list[int]:
+    """How many of so many jobs each of the rooms gets; the rooms are left as they were."""
+    before = deepcopy(rooms)
+    shares = least_expected(expected_s, count, rooms, LIMITS, reserve, turn)
+    assert rooms == before
+    return shares
+
+
 def choose(*rooms: Room, expected_s: float = QUICK_S, reserve: bool = True, turn: int = 0) -> int | None:
-    return least_expected(expected_s, rooms, LIMITS, reserve, turn)
+    """Which of the rooms gets a single job."""
+    shares = share(1, *rooms, expected_s=expected_s, reserve=reserve, turn=turn)
+    assert len(shares) == len(rooms)
+    assert sum(shares) <= 1
+    return shares.index(1) if any(shares) else None
 
 
 def test_nobody_is_chosen_when_there_is_nobody() -> None:
@@ -90,3 +108,127 @@ def test_a_stuck_or_closed_worker_does_not_count_as_left_to_the_quick_ones() -> 
 def test_a_slow_job_takes_the_last_worker_when_it_has_waited_long_or_when_it_is_the_only_one() -> None:
     assert choose(room(), room(1, SLOW_S), expected_s=SLOW_S, reserve=False) == 0
     assert choose(room(), expected_s=SLOW_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("quick_share", "busy", "chosen"),
+    [(0.0, 0, 0), (0.0, 2, 2), (0.0, 3, None), (0.5, 1, 1), (0.5, 2, None), (1.0, 0, 0), (1.0, 1, None), (None, 3, 3)],
+)
+def test_the_share_that_is_left_to_the_quick_ones(quick_share: float | None, busy: int, chosen: int | None) -> None:
+    rooms = [room(1, SLOW_S) for _ in range(busy)] + [room() for _ in range(4 - busy)]
+    shares = least_expected(SLOW_S, 1, rooms, replace(LIMITS, quick_share=quick_share), True, 0)
+    assert shares == [int(index == chosen) for index in range(4)]
+
+
+# -- many at once -----------------------------------------------------------------------------------------------------
+
+
+def test_many_are_levelled() -> None:
+    assert share(6, room(), room()) == [3, 3]
+    assert share(4, room(2, 2 * QUICK_S), room()) == [1, 3]
+    assert share(3, room(3, 3 * QUICK_S), room()) == [0, 3]
+
+
+def test_each_gets_what_its_budget_holds_and_the_rest_waits() -> None:
+    assert share(100, room(), room(1, 0.0015), room(1, 0.1)) == [5, 2, 0]
+    assert share(100) == []
+
+
+def test_an_idle_worker_gets_one_however_slow_and_a_stalled_one_not_even_that() -> None:
+    assert share(5, room(), room(1, QUICK_S, still_s=1.0), expected_s=SLOW_S, reserve=False) == [1, 0]
+
+
+@pytest.mark.parametrize("still_s", [0.006, 0.1, 3600.0])
+def test_one_that_was_idle_for_long_is_tried_with_one(still_s: float) -> None:
+    """Whether it still moves is not known; what it does not begin, a second worker could."""
+    assert share(8, room(still_s=still_s), room()) == [1, 5]
+    assert share(2, room(still_s=still_s), room(1, 0.1)) == [1, 0]
+
+
+def test_jobs_that_occupy_nobody_go_by_their_number() -> None:
+    assert share(7, room(), room(3), expected_s=0.0) == [5, 2]
+
+
+def test_nobody_gets_more_than_it_may_have() -> None:
+    limits = replace(LIMITS, max_outstanding=5)
+    assert least_expected(0.0, 20, [room(4), room(1)], limits, True, 0) == [1, 4]
+    assert least_expected(GRAIN_S, 20, [room(4, GRAIN_S), room(1)], limits, True, 0) == [1, 4]
+
+
+GRAINS = st.integers(0, 3000).map(lambda grains: grains * GRAIN_S)
+"""As the board counts: sums and differences are exact."""
+
+
+@st.composite
+def some_rooms(draw: st.DrawFn, limits: Limits) -> list[Room]:
+    rooms = []
+    for number in range(draw(st.integers(0, 6))):
+        outstanding = draw(st.integers(0, limits.max_outstanding))
+        expected_s = draw(st.just(0.0) | GRAINS) if outstanding else 0.0
+        still_s = draw(st.sampled_from([0.0, 0.001, 0.005, 0.0051, 0.2, 0.5, 0.51, 100.0]))
+        usable = draw(st.integers(0, 4)) > 0 and outstanding < limits.max_outstanding
+        rooms.append(Room(Peer(f"w-{number}", 1), outstanding, expected_s, still_s, usable, draw(st.booleans())))
+    return rooms
+
+
+@st.composite
+def some_case(draw: st.DrawFn) -> tuple[float, int, list[Room], Limits, bool, int]:
+    share = draw(st.sampled_from([None, 0.0, 0.5, 1.0]))
+    limits = replace(LIMITS, max_outstanding=draw(st.integers(1, 40)), quick_share=share)
+    expected_s = draw(st.just(0.0) | st.integers(1, 6000).map(lambda grains: grains * GRAIN_S))
+    return (
+        expected_s,
+        draw(st.integers(1, 60)),
+        draw(some_rooms(limits)),
+        limits,
+        draw(st.booleans()),
+        draw(st.integers(0, 9)),
+    )
+
+
+def one_by_one(
+    expected_s: float, count: int, rooms: list[Room], limits: Limits, reserve: bool, turn: int
+) -> tuple[list[int], list[Room]]:
+    """The same choice, made anew for each job with what the ones before it left."""
+    rooms, shares = deepcopy(rooms), [0] * len(rooms)
+    for number in range(count):
+        chosen = least_expected(expected_s, 1, rooms, limits, reserve, turn + number)
+        if 1 not in chosen:
+            break
+        give(rooms[chosen.index(1)], 1, expected_s, limits)
+        shares[chosen.index(1)] += 1
+    return shares, rooms
+
+
+def give(room: Room, jobs: int, expected_s: float, limits: Limits) -> None:
+    room.outstanding += jobs
+    room.expected_s += jobs * expected_s
+    room.open = room.open and room.outstanding < limits.max_outstanding
+
+
+@settings(max_examples=250, deadline=None)
+@given(some_case())
+def test_placing_many_at_once_ends_where_placing_them_one_by_one_ends(case) -> None:
+    expected_s, count, rooms, limits, _, _ = case
+    before = deepcopy(rooms)
+    shares = list(least_expected(*case))
+    assert rooms == before, "the rooms are left as they are"
+    assert len(shares) == len(rooms)
+    assert all(jobs >= 0 for jobs in shares)
+    assert sum(shares) <= count
+    after = deepcopy(rooms)
+    for room, jobs in zip(after, shares, strict=True):
+        assert not jobs or has_room(room, limits), "given to one without room"
+        give(room, jobs, expected_s, limits)
+        assert room.outstanding <= limits.max_outstanding
+        if jobs > 1:
+            assert room.expected_s - expected_s <= limits.budget_s, "the last one found the budget used up"
+    alone, reached = one_by_one(*case)
+    assert sum(shares) == sum(alone)
+    assert loads(after) == loads(reached)
+    event(f"{'all' if sum(shares) == count else 'some' if any(shares) else 'none'} placed")
+    event("levelled" if count > 3 and 0.0 < expected_s <= 2 * limits.budget_s else "one by one")
+
+
+def loads(rooms: list[Room]) -> list[float]:
+    return sorted(room.expected_s for room in rooms)

@@ -7,17 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.jobs import Cancelled, Failed, Job, JobId, Peer, Returned, TimedOut
+from workers.jobs import Cancelled, Failed, Job, Kind, Peer, Returned, TimedOut
 from workers.wire import (
     MAX_MESSAGE,
+    MAX_TEXT,
+    MAX_TRACE,
     OVERHEAD_BYTES,
-    Answer,
+    VERSION,
+    Answers,
     Dispatch,
     Frame,
     Idle,
     Later,
     Letter,
     Malformed,
+    Progress,
+    Results,
     Withdraw,
     clean,
     decode,
@@ -27,25 +32,33 @@ from workers.wire import (
 )
 
 SIP, WORKER = Peer("sip-1", 3), Peer("worker-2", 7)
-JOB = Job(JobId(SIP, 42), "pkg:fn", "dr_reload", b"\x00payload", 12.5, True, -3, None)
+PLAIN = Kind("pkg:fn", "dr_reload", idempotent=True, priority=-3)
+DIRECTED = Kind("pkg:fn", "x", to=WORKER, kill=True)
 MOST = 1 << 24
 
 WORDS = [
-    Dispatch(JOB, True),
-    Dispatch(Job(JobId(SIP, 43), "pkg:fn", "x", b"", 0.0, False, 0, WORKER), False),
+    Dispatch([Job(SIP, 42, PLAIN, b"\x00payload", 12.5)], True),
+    Dispatch([Job(SIP, 43, DIRECTED, b"", 0.0)], False),
+    Dispatch([Job(SIP, serial, PLAIN, b"%d" % serial, serial / 4) for serial in range(50, 90)], True),
     Withdraw(42),
-    Answer(1, Returned(b"result", SIP, 0.25), 0.25),
-    Answer(2, Failed("KeyError", "'ünknown'", SIP, 0.5), 0.5),
-    Answer(3, TimedOut(0.0), 0.0),
-    Answer(4, Cancelled("withdrawn"), 0.0),
-    Answer(5, None, 0.0),
+    Answers([(1, Returned(b"result", SIP, 0.25), 0.25)]),
+    Answers([(2, Failed("KeyError", "'ünknown'", SIP, 0.5, "Traceback\n  …"), 0.5)]),
+    Answers([(3, TimedOut(0.0), 0.0), (4, Cancelled("withdrawn"), 0.0), (5, None, 0.0)]),
     Later(42),
+    Progress(42, 0.5, "rows ½"),
     Idle(),
     Letter("sip", b"body"),
 ]
+LARGEST = [
+    Dispatch([Job(SIP, 2**63 - 1, Kind("h" * MAX_TEXT, "é" * MAX_TEXT, True, -(2**31)), b"", 1e300)] * 9, True),
+    Results([2**63 - 1] * 1000, [b"x" * number for number in range(1000)], [1e300] * 1000),
+    Answers([(2**63 - 1, Failed("\U0001f600" * 512, "\U0001f600" * 2048, SIP, 1e9, "\U0001f600" * 8192), 1e9)] * 3),
+    Progress(2**63 - 1, 1.0, "\U0001f600" * MAX_TEXT),
+    Letter("\U0001f600" * MAX_TEXT, b"x" * 1000),
+]
 
 
-def raw(*records: object, name: object = "sip-1", incarnation: object = 3, version: int = 1) -> bytes:
+def raw(*records: object, name: object = "sip-1", incarnation: object = 3, version: int = VERSION) -> bytes:
     return bytes([version]) + msgpack.packb((name, incarnation, records))
 
 
@@ -59,24 +72,74 @@ def test_a_known_sender_is_the_same_object() -> None:
     assert frame.sender is SIP
 
 
-@pytest.mark.parametrize("word", WORDS)
+def test_results_are_read_as_answers() -> None:
+    """How long a blocking handler ran is how long it kept the worker from others."""
+    results = Results([7, 9], [b"seven", b""], [0.25, 0.5])
+    assert decode(encode(SIP, [results]), WORKER, {}, MOST) == Frame(
+        SIP, [Answers([(7, Returned(b"seven", SIP, 0.25), 0.25), (9, Returned(b"", SIP, 0.5), 0.5)])]
+    )
+
+
+def test_a_directed_job_is_directed_at_its_receiver() -> None:
+    """The name is not in the frame, so that no frame can direct anything elsewhere."""
+    there = Peer("worker-3", 1)
+    frame = decode(encode(SIP, [WORDS[1]]), there, {}, MOST)
+    assert isinstance(frame, Frame)
+    assert [job.kind.to for job in frame.words[0].jobs] == [there]
+
+
+def test_jobs_of_one_record_share_their_kind() -> None:
+    frame = decode(encode(SIP, [WORDS[2]]), WORKER, {}, MOST)
+    assert isinstance(frame, Frame)
+    assert len({id(job.kind) for job in frame.words[0].jobs}) == 1
+
+
+@pytest.mark.parametrize("word", WORDS + LARGEST, ids=lambda word: type(word).__name__)
 def test_a_word_fits_in_the_size_that_is_told(word) -> None:
     assert len(encode(SIP, [word])) <= OVERHEAD_BYTES + size_of(word)
+    assert isinstance(decode(encode(SIP, [word]), WORKER, {}, MOST), Frame)
 
 
-GOOD = (1, 42, "h", "l", b"p", 1.0, 0, 0)
+def dispatch(**column: object) -> bytes:
+    """A record of one job, with some of it replaced."""
+    fields = {"handler": "h", "label": "l", "flags": 0, "priority": 0, "serials": [42], "payloads": [b"p"]}
+    return raw((1, *{**fields, "deadlines": [1.0], **column}.values()))
+
+
+def results(serials: object = (1,), payloads: object = (b"",), elapsed_s: object = (0.0,)) -> bytes:
+    return raw((7, serials, payloads, elapsed_s))
+
+
+def answer(
+    serial: object = 1,
+    code: object = 5,
+    first: object = "",
+    second: object = b"",
+    third: object = "",
+    elapsed_s: object = 0.0,
+    occupied_s: object = 0.0,
+) -> bytes:
+    return raw((3, [(serial, code, first, second, third, elapsed_s, occupied_s)]))
+
+
+def test_the_helpers_write_what_is_read() -> None:
+    for good in (dispatch(), dispatch(flags=15), results(), answer(), raw((8, 1, 0.5, "rows"))):
+        assert isinstance(decode(good, WORKER, {}, MOST), Frame)
+
+
+NAN, INF = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "another version"),
-        (b"\x02" + encode(SIP, [])[1:], "another version"),
+        (b"\x01" + encode(SIP, [])[1:], "another version"),
         (encode(SIP, WORDS)[:-1], "ValueError"),
         (encode(SIP, WORDS) + b"\x00", "ExtraData"),
-        (b"\x01\xc1", "FormatError"),
-        (b"\x01" + b"\x91" * 5000, "StackError"),
-        (b"\x01\xdd\xff\xff\xff\xff", "ValueError"),
+        (b"\x02\xc1", "FormatError"),
+        (b"\x02" + b"\x91" * 5000, "StackError"),
+        (b"\x02\xdd\xff\xff\xff\xff", "ValueError"),
         (raw(name="../etc"), "ValueError"),
         (raw(name=""), "ValueError"),
         (raw(name=b"sip-1"), "ValueError"),
@@ -91,17 +154,59 @@ GOOD = (1, 42, "h", "l", b"p", 1.0, 0, 0)
         (raw((2, -1)), "ValueError"),
         (raw((2, 1.0)), "ValueError"),
         (raw((2, 1, 1)), "ValueError"),
-        (raw(GOOD[:-1]), "ValueError"),
-        (raw((*GOOD[:2], 7, *GOOD[3:])), "ValueError"),
-        (raw((*GOOD[:2], "h" * 513, *GOOD[3:])), "ValueError"),
-        (raw((*GOOD[:4], "text", *GOOD[5:])), "ValueError"),
-        (raw((*GOOD[:5], float("nan"), 0, 0)), "ValueError"),
-        (raw((*GOOD[:5], float("inf"), 0, 0)), "ValueError"),
-        (raw((*GOOD[:6], 8, 0)), "ValueError"),
-        (raw((3, 1, 9, "", b"", 0.0, 0.0)), "ValueError"),
-        (raw((3, 1, 0, "", "text", 0.0, 0.0)), "ValueError"),
-        (raw((3, 1, 0, "", b"", -1.0, 0.0)), "ValueError"),
-        (raw((3, 1, 1, "K", "m" * (MAX_MESSAGE + 1), 0.0, 0.0)), "ValueError"),
+        (raw((1, "h", "l", 0, 0, [42], [b"p"])), "ValueError"),
+        (dispatch(handler=7), "ValueError"),
+        (dispatch(handler="h" * 513), "ValueError"),
+        (dispatch(label=b"l"), "ValueError"),
+        (dispatch(flags=16), "ValueError"),
+        (dispatch(flags=-1), "ValueError"),
+        (dispatch(flags=True), "ValueError"),
+        (dispatch(priority=0.5), "ValueError"),
+        (dispatch(serials=[], payloads=[], deadlines=[]), "ValueError"),
+        (dispatch(serials=[1, 2]), "ValueError"),
+        (dispatch(payloads=[b"p", b"q"]), "ValueError"),
+        (dispatch(deadlines=[]), "ValueError"),
+        (dispatch(serials=42), "ValueError"),
+        (dispatch(serials=b"x"), "ValueError"),
+        (dispatch(payloads={"p": 1}), "ValueError"),
+        (dispatch(serials=[-1]), "ValueError"),
+        (dispatch(serials=[2**63]), "ValueError"),
+        (dispatch(serials=[1.0]), "ValueError"),
+        (dispatch(serials=[True]), "ValueError"),
+        (dispatch(payloads=["text"]), "ValueError"),
+        (dispatch(deadlines=[NAN]), "ValueError"),
+        (dispatch(serials=[1, 2], payloads=[b"", b""], deadlines=[1.0, NAN]), "ValueError"),
+        (dispatch(serials=[1, 2], payloads=[b"", b""], deadlines=[NAN, 1.0]), "ValueError"),
+        (dispatch(serials=[1, 2], payloads=[b"", "t"], deadlines=[1.0, 1.0]), "ValueError"),
+        (dispatch(serials=[1, 2], payloads=[b"", b""], deadlines=[1.0, 1]), "ValueError"),
+        (dispatch(deadlines=[INF]), "ValueError"),
+        (dispatch(deadlines=[-INF]), "ValueError"),
+        (dispatch(deadlines=[-1.0]), "ValueError"),
+        (results(serials=[1, 2]), "ValueError"),
+        (results(serials=[-1]), "ValueError"),
+        (results(payloads=["text"]), "ValueError"),
+        (results(elapsed_s=[NAN]), "ValueError"),
+        (results(elapsed_s=[-1.0]), "ValueError"),
+        (raw((7, [1], [b""])), "ValueError"),
+        (raw((3, 1)), "TypeError"),
+        (raw((3, [7])), "TypeError"),
+        (raw((3, [(1, 5, "", b"", 0.0, 0.0)])), "ValueError"),
+        (answer(code=9), "ValueError"),
+        (answer(code=True), "ValueError"),
+        (answer(code="5"), "ValueError"),
+        (answer(serial=-1), "ValueError"),
+        (answer(second="text"), "ValueError"),
+        (answer(elapsed_s=-1.0), "ValueError"),
+        (answer(occupied_s=NAN), "ValueError"),
+        (answer(code=1, first="K", second="m" * (MAX_MESSAGE + 1)), "ValueError"),
+        (answer(code=1, first="K", second="m", third="t" * (MAX_TRACE + 1)), "ValueError"),
+        (answer(code=1, first=b"K", second="m"), "ValueError"),
+        (answer(code=3, second=b"reason"), "ValueError"),
+        (raw((8, 1, NAN, "")), "ValueError"),
+        (raw((8, 1, -0.5, "")), "ValueError"),
+        (raw((8, 1, 1, "")), "ValueError"),
+        (raw((8, 1, 0.5, b"")), "ValueError"),
+        (raw((8, -1, 0.5, "")), "ValueError"),
         (raw((6, "topic", "text")), "ValueError"),
     ],
 )
@@ -118,7 +223,7 @@ def test_a_frame_over_the_limit_is_not_looked_at() -> None:
 @given(st.binary(max_size=300))
 def test_no_bytes_raise(data: bytes) -> None:
     assert isinstance(decode(data, WORKER, {}, MOST), Frame | Malformed)
-    assert isinstance(decode(b"\x01" + data, WORKER, {}, MOST), Frame | Malformed)
+    assert isinstance(decode(b"\x02" + data, WORKER, {}, MOST), Frame | Malformed)
 
 
 JUNK = st.recursive(
@@ -131,11 +236,32 @@ JUNK = st.recursive(
 @given(JUNK, JUNK, JUNK)
 def test_no_well_formed_nonsense_raises(name: object, incarnation: object, records: object) -> None:
     for data in (
-        b"\x01" + msgpack.packb(name),
-        b"\x01" + msgpack.packb((name, incarnation, records)),
-        b"\x01" + msgpack.packb(("sip-1", 3, records)),
+        b"\x02" + msgpack.packb(name),
+        b"\x02" + msgpack.packb((name, incarnation, records)),
+        b"\x02" + msgpack.packb(("sip-1", 3, records)),
     ):
         assert isinstance(decode(data, WORKER, {}, MOST), Frame | Malformed)
+
+
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=4))
+def test_no_damage_to_a_good_frame_raises(at: int, damage: bytes) -> None:
+    data = bytearray(encode(SIP, [*WORDS, Results([7, 9], [b"seven", b""], [0.25, 0.5])]))
+    at %= len(data)
+    data[at : at + len(damage)] = damage
+    assert isinstance(decode(bytes(data), WORKER, {}, MOST), Frame | Malformed)
+
+
+SERIALS, SECONDS = st.integers(0, 2**63 - 1), st.floats(0.0, 1e15)
+COLUMNS = st.lists(st.tuples(SERIALS, st.binary(max_size=40), SECONDS), min_size=1, max_size=30)
+
+
+@given(COLUMNS, st.text("abc:é", max_size=9), st.booleans(), st.integers(-(2**31), 2**31 - 1), st.booleans())
+def test_any_jobs_of_one_kind_survive_the_wire(columns, text: str, flag: bool, priority: int, weighed: bool) -> None:
+    kind = Kind(text, text[::-1], flag, priority, WORKER if weighed else None, not flag)
+    word = Dispatch([Job(SIP, serial, kind, payload, deadline) for serial, payload, deadline in columns], weighed)
+    data = encode(SIP, [word])
+    assert decode(data, WORKER, {}, MOST) == Frame(SIP, [word])
+    assert len(data) <= OVERHEAD_BYTES + size_of(word)
 
 
 @given(st.text(st.characters(), max_size=3000), st.integers(1, MAX_MESSAGE))
