@@ -182,7 +182,12 @@ class Driver:
         with self.lock:
             deadline = self.session.next_deadline()
             self._led_until = inf if deadline is None else deadline
-        events = self._poll.poll(None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000)
+        events = self._poll.poll(0)
+        spun_at = time.monotonic() + self.session.settings.limits.spin_s
+        while not events and time.monotonic() < spun_at:
+            events = self._poll.poll(0)
+        if not events:
+            events = self._poll.poll(None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000)
         with self.lock:
             try:
                 self._take_turn([fd for fd, _ in events])

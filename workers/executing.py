@@ -132,6 +132,7 @@ class PoolWorker:
         self._max_jobs = station.settings.max_jobs_per_worker or inf
         self._memory_limit = station.settings.memory_limit_bytes or inf
         self._drain_s = station.settings.drain_s
+        self._spin_s = station.settings.limits.spin_s
         self._is_limited = min(self._max_jobs, self._memory_limit) < inf
         self._measured_at = 0.0
         self._leave_by: float | None = None
@@ -152,17 +153,19 @@ class PoolWorker:
         poller.register(node.fileno(), select.POLLIN)
         poller.register(control_fd, select.POLLIN)
         poll, next_deadline, monotonic = poller.poll, node.next_deadline, time.monotonic
+        spin_s = self._spin_s
         on_readable, on_deadline = node.on_readable, node.on_deadline
         while not self._over:
             deadline = next_deadline()
             if self._leave_by is not None or self._is_limited:
                 deadline = self._consider(deadline, monotonic())
-            if deadline is None:
-                events = poll()
-            elif deadline == AT_ONCE:
-                events = poll(0)
-            else:
-                events = poll(max(0.0, deadline - monotonic()) * 1000)
+            events = poll(0)
+            if not events and deadline != AT_ONCE:
+                spun_at = monotonic() + spin_s
+                while not events and monotonic() < spun_at:
+                    events = poll(0)
+                if not events:
+                    events = poll(None if deadline is None else max(0.0, deadline - monotonic()) * 1000)
             if not events:
                 on_deadline(monotonic())
                 continue

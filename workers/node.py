@@ -387,6 +387,7 @@ class Node:
     def pause(self) -> None:
         """Hold back ordinary jobs, letters, and settlements without ``through_pause``. Pauses nest."""
         self._paused += 1
+        self._origin.paused = True
         if not self._closed:
             self._board.pause(self._slot, True)
 
@@ -461,7 +462,7 @@ class Node:
         if worker.awaited:
             worker.beat(now)
         if origin.settlements:
-            origin.deliver(self._is_paused)
+            origin.deliver()
             origin.hand_in(now)  # what the callers submitted leaves in this turn as well
         if self._letters:
             self._read_letters()
@@ -476,9 +477,6 @@ class Node:
             self._nudge()
         if endpoint.unsent and not self._closed:
             endpoint.flush()
-
-    def _is_paused(self) -> bool:
-        return self._paused > 0
 
     def _receive(self, now: float) -> None:
         self._may_have_frames = True  # a handler that listens may stop short of the end, with the edge used up

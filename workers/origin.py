@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, assert_never
 
@@ -119,6 +119,8 @@ class Origin:
         self._loads_at = -math.inf
         self._retry_at: float | None = None
         self._retry_s = limits.retry_s
+        self.paused = False
+        """Whether `deliver` holds back what is not to be told through a pause."""
         self.freed = False
         """Whether answers came since the last `tick`."""
         self.due = math.inf
@@ -145,7 +147,7 @@ class Origin:
             self.due = deadline
         if len(payload) > self._most_payload:
             self._counters["submitted"] += 1
-            self._settle(serial, Rejected(f"the payload is too large: {len(payload)} bytes"))
+            self._settle([(serial, Rejected(f"the payload is too large: {len(payload)} bytes"))])
         else:
             self.fresh.append(job)
         return job
@@ -233,7 +235,7 @@ class Origin:
                 # Invariant 4 stands whatever the layer below has forgotten; that it has is our fault, so say it.
                 log.error("job %s.%d was lost before its deadline", self._me, serial)
                 self._counters["lost_jobs"] += 1
-                self._settle(serial, TimedOut(0.0))
+                self._settle([(serial, TimedOut(0.0))])
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             if self._dispatcher.waiting:
@@ -262,8 +264,7 @@ class Origin:
                 case Send():
                     self._endpoint.send_jobs(effect.worker, effect.jobs, effect.weighed)
                 case Settle():
-                    for serial, outcome in effect.outcomes:
-                        self._settle(serial, outcome)
+                    self._settle(effect.outcomes)
                 case SendCancel():
                     self._endpoint.send(effect.worker, Withdraw(effect.serial))
                 case Waiting():
@@ -278,45 +279,56 @@ class Origin:
         self._retry_at = now + self._retry_s
         self.due = min(self.due, self._retry_at)
 
-    def _settle(self, serial: int, outcome: Outcome) -> None:
-        waiter = self._suspensions.settle(serial)
-        if waiter is not None:
-            if type(outcome) is TimedOut:
-                outcome = TimedOut(waiter.timeout_s)  # what was asked for: the dispatcher counts from the hand-in
-            self._counters[_COUNTER[type(outcome)]] += 1
-            self.settlements.append((waiter, outcome))
+    def _settle(self, outcomes: Sequence[tuple[int, Outcome]]) -> None:
+        settled = self._suspensions.settle_all(outcomes)
+        for kind, count in Counter([type(outcome) for _, outcome in settled]).items():
+            self._counters[_COUNTER[kind]] += count
+        self.settlements.extend(settled)
 
     # -- telling --------------------------------------------------------------------------------------------------
 
-    def deliver(self, is_paused: Callable[[], bool]) -> None:
+    def deliver(self) -> None:
         """Tell the callers whose jobs are settled by now; those of this turn's callers come next turn.
 
         A caller may pause, run a nested loop (which delivers as well), and resume: so nothing is kept in a local.
         """
-        for _ in range(len(self.settlements)):
-            if not self.settlements:
+        settlements = self.settlements
+        for _ in range(len(settlements)):
+            if not settlements:
                 return
-            settlement = self.settlements.popleft()
-            if not settlement[0].through_pause and is_paused():
-                self._held_back.append(settlement)
-            else:
-                self._tell(*settlement)
+            waiter, outcome = settlements.popleft()
+            if self.paused and not waiter.through_pause:
+                self._held_back.append((waiter, outcome))
+            elif type(outcome) is not Returned:
+                self._tell(waiter, outcome)
+            else:  # `_tell`, spelt out for the common case
+                try:
+                    waiter.settled(waiter.job, outcome)
+                except Exception:
+                    self._complain(waiter)
 
     def resume(self) -> None:
         """Put what was held back in front again, in its order."""
+        self.paused = False
         self.settlements.extendleft(reversed(self._held_back))
         self._held_back.clear()
 
     def _tell(self, waiter: _Waiter, outcome: Outcome | Progress) -> None:
         try:
-            if not isinstance(outcome, Progress):
+            if isinstance(outcome, TimedOut):
+                # What was asked for: the dispatcher counts from the hand-in.
+                waiter.settled(waiter.job, TimedOut(waiter.timeout_s))
+            elif not isinstance(outcome, Progress):
                 waiter.settled(waiter.job, outcome)
             elif waiter.on_progress is not None:
                 waiter.on_progress(outcome.fraction, outcome.text)
         except Exception:
-            # Ours or the caller's fault; others wait behind it and must not pay.
-            log.exception("the caller of job %s raised when told of it", waiter.job.id)
-            self._counters["callback_errors"] += 1
+            self._complain(waiter)
+
+    def _complain(self, waiter: _Waiter) -> None:
+        # Ours or the caller's fault; others wait behind it and must not pay.
+        log.exception("the caller of job %s raised when told of it", waiter.job.id)
+        self._counters["callback_errors"] += 1
 
     # -- the rest -------------------------------------------------------------------------------------------------
 
@@ -331,14 +343,14 @@ class Origin:
 
     def pending(self) -> int:
         """How many callers have not been told."""
-        return len(self._suspensions) + len(self.settlements) + len(self._held_back)
+        told = [*self.settlements, *self._held_back]
+        return len(self._suspensions) + sum(not isinstance(outcome, Progress) for _, outcome in told)
 
     def close(self, reason: str, now: float) -> None:
         """Settle what is left as Cancelled, and tell everybody, paused or not. New jobs are Rejected."""
         self.hand_in(now)
         self._perform(self._dispatcher.handle(Closing(reason)), now)
-        for serial in self._suspensions.serials():
-            self._settle(serial, Cancelled(reason))
+        self._settle([(serial, Cancelled(reason)) for serial in self._suspensions.serials()])
         self.resume()
         for _ in range(len(self.settlements)):
             self._tell(*self.settlements.popleft())

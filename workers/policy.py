@@ -40,6 +40,8 @@ class Limits(Struct, frozen=True):
         turn_frames: how many frames one turn of the loop takes from the inbox.
         max_labels: how many labels' usual times are remembered.
         progress_s: how often one job may tell of its progress; what it says in between is left out.
+        spin_s: how long a process that just had something to do looks for more before it sleeps, where there is a
+            processor to spare. Waking up takes longer than a small job does.
         kill_grace_s: how long after its deadline a job that is killed then may still run.
     """
 
@@ -60,6 +62,7 @@ class Limits(Struct, frozen=True):
     turn_frames: int = 64
     max_labels: int = 4096
     progress_s: float = 0.01
+    spin_s: float = 0.0
     kill_grace_s: float = 0.1
 
 

@@ -11,7 +11,10 @@ origin's jobs never gets here, and an int hashes ten times faster than a `JobId`
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from typing import Generic, TypeVar
+
+from workers.jobs import Outcome
 
 Waiter = TypeVar("Waiter")
 
@@ -54,6 +57,14 @@ class Suspensions(Generic[Waiter]):
         if len(self._deadlines) > 2 * len(self._waiters) + _SLACK:
             self._rebuild()
         return waiter
+
+    def settle_all(self, outcomes: Iterable[tuple[int, Outcome]]) -> list[tuple[Waiter, Outcome]]:
+        """`settle` for many: the waiters that there still are, each with its outcome."""
+        pop = self._waiters.pop
+        settled = [(waiter, outcome) for serial, outcome in outcomes if (waiter := pop(serial, None)) is not None]
+        if len(self._deadlines) > 2 * len(self._waiters) + _SLACK:
+            self._rebuild()
+        return settled
 
     def expired(self, now: float) -> list[int]:
         """Name the jobs whose deadline has come, earliest first.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from workers.endpoint import Endpoint
 from workers.jobs import Cancelled, Failed, Job, Kind, Peer, Returned, TimedOut
 from workers.loads import LoadBoard
-from workers.policy import Limits, is_slow
+from workers.policy import Limits
 from workers.wire import (
     MAX_MESSAGE,
     MAX_TRACE,
@@ -31,6 +31,7 @@ from workers.wire import (
     Later,
     Progress,
     clean,
+    size_of,
 )
 
 if TYPE_CHECKING:
@@ -172,6 +173,8 @@ class Worker:
         """How many handlers are awaited now, so that `beat` is to be called."""
         self._known: dict[tuple[str, str], _Known] = {}
         self._most_result = limits.max_frame_bytes - 2 * OVERHEAD_BYTES - PER_JOB_BYTES
+        self._slow_s = 2 * limits.budget_s
+        """Whatever takes longer is slow, see `workers.policy.is_slow`."""
         self.beat_at = 0.0
         """When to call `beat` next, if anything is awaited (CLOCK_MONOTONIC seconds)."""
         self._listened_at = 0.0
@@ -268,12 +271,12 @@ class Worker:
                 if now == began_job_at:
                     ended -= 1  # past its deadline, or nobody knows how: it did not run
                     continue
-                if running.job.kind.to is None and not is_slow(now - began_job_at, self._limits):
+                if now - began_job_at <= self._slow_s and running.job.kind.to is None:
                     quick_at = now
                 if now >= ends_at:
                     break
         finally:
-            if ended > shown:
+            if began:
                 self._board.done(self._slot, now, ended - shown)
             if quick_at:
                 self._board.ran_quick(self._slot, quick_at)
@@ -297,19 +300,23 @@ class Worker:
         try:
             result = handler(job.payload, running)
         except BaseException as problem:
-            ended_at = self._took(running)
+            ended_at = time.monotonic()
+            if job.kind.kill:
+                self._board.kill_from(self._slot, 0.0)
             self._fail(running, problem, ended_at - began_at, ended_at - began_at)
             if not isinstance(problem, Exception):
                 # The process is about to end; whoever waits should not have to wait for its death to be noticed.
                 self._endpoint.flush()
                 raise
             return ended_at
-        ended_at = self._took(running)
+        ended_at = time.monotonic()
+        if job.kind.kill:
+            self._board.kill_from(self._slot, 0.0)
         if type(result) is not bytes:
             self._continue_later(running, result, began_at)
             return ended_at
         elapsed_s = ended_at - began_at
-        known.took(elapsed_s)
+        known.usual_s += _NEW_WEIGHT * (elapsed_s - known.usual_s)
         if running._ended:
             return ended_at  # its origin died, or the process was closed from within the handler
         if len(result) > self._most_result:
@@ -320,12 +327,6 @@ class Worker:
         del self._held[job.origin][job.serial]
         self._endpoint.send_result(job.origin, job.serial, result, elapsed_s)
         return ended_at
-
-    def _took(self, running: Running) -> float:
-        """The moment at which a handler gave back control."""
-        if running.job.kind.kill:
-            self._board.kill_from(self._slot, 0.0)
-        return time.monotonic()
 
     # -- what a handler asks --------------------------------------------------------------------------------------
 
@@ -400,6 +401,9 @@ class Worker:
         self._counters["handler_failures"] += 1
         log.warning("job %s (%s) raised", running.job.id, running.job.kind.label, exc_info=problem)
         failed = Failed(clean(type(problem).__name__), _message(problem), self._me, elapsed_s, _trace(problem))
+        if size_of(Answers([(running.job.serial, failed, occupied_s)])) > self._most_result:
+            # Only where frames are kept very small. One that is too long would be dropped, and others with it.
+            failed = Failed(failed.kind, clean(failed.message, self._most_result // 8), self._me, elapsed_s)
         self._answer(running, failed, occupied_s)
 
     def _answer(

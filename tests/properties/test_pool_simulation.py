@@ -14,9 +14,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 import pytest
+from msgspec.structs import replace
 
 from workers.jobs import Cancelled, Failed, Job, JobId, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 from workers.loads import LoadBoard
@@ -108,7 +107,7 @@ class SimOrigin:
         while self.inbox:
             self.hear(*self.inbox.popleft(), now)
         self.core.tick(now)
-        self.core.deliver(lambda: False)
+        self.core.deliver()
         self.core.hand_in(now)
         for peer, words in self.outbox.words.items():
             self.pool.transmit(self.peer, peer, words)

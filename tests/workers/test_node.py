@@ -537,7 +537,8 @@ def test_a_keyboard_interrupt_is_not_swallowed(house: House) -> None:
         turn_until_interrupted()
     house.until(lambda: told.outcomes)
     assert told.outcomes[job].kind == "KeyboardInterrupt"
-    assert worker.next_deadline() is None or not worker._worker.runnable(False)
+    assert (worker.counters["executed"], house.board.done_by(1), house.board.running(1)) == (1, 1, False)
+    assert worker.next_deadline() is None
 
 
 # -- balance ----------------------------------------------------------------------------------------------------------

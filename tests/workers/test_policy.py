@@ -127,6 +127,7 @@ def test_many_are_levelled() -> None:
     assert share(6, room(), room()) == [3, 3]
     assert share(4, room(2, 2 * QUICK_S), room()) == [1, 3]
     assert share(3, room(3, 3 * QUICK_S), room()) == [0, 3]
+    assert share(4, room(), room(), room(1, 0.0019), expected_s=0.0001) == [2, 2, 0], "what is fuller does not count"
 
 
 def test_each_gets_what_its_budget_holds_and_the_rest_waits() -> None:
@@ -164,9 +165,9 @@ def some_rooms(draw: st.DrawFn, limits: Limits) -> list[Room]:
     rooms = []
     for number in range(draw(st.integers(0, 6))):
         outstanding = draw(st.integers(0, limits.max_outstanding))
-        expected_s = draw(st.just(0.0) | GRAINS) if outstanding else 0.0
-        still_s = draw(st.sampled_from([0.0, 0.001, 0.005, 0.0051, 0.2, 0.5, 0.51, 100.0]))
-        usable = draw(st.integers(0, 4)) > 0 and outstanding < limits.max_outstanding
+        expected_s = draw(st.just(0.0) | st.just(0.0) | GRAINS) if outstanding else 0.0
+        still_s = draw(st.just(0.0) | st.just(0.005) | st.sampled_from([0.001, 0.0051, 0.2, 0.5, 0.51, 100.0]))
+        usable = draw(st.integers(0, 9)) > 0 and outstanding < limits.max_outstanding
         rooms.append(Room(Peer(f"w-{number}", 1), outstanding, expected_s, still_s, usable, draw(st.booleans())))
     return rooms
 
@@ -175,7 +176,8 @@ def some_rooms(draw: st.DrawFn, limits: Limits) -> list[Room]:
 def some_case(draw: st.DrawFn) -> tuple[float, int, list[Room], Limits, bool, int]:
     share = draw(st.sampled_from([None, 0.0, 0.5, 1.0]))
     limits = replace(LIMITS, max_outstanding=draw(st.integers(1, 40)), quick_share=share)
-    expected_s = draw(st.just(0.0) | st.integers(1, 6000).map(lambda grains: grains * GRAIN_S))
+    few, some, many = st.integers(1, 60), st.integers(1, 600), st.integers(1, 6000)
+    expected_s = GRAIN_S * draw(st.one_of(st.just(0), few, some, some, many))
     return (
         expected_s,
         draw(st.integers(1, 60)),

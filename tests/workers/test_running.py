@@ -11,10 +11,10 @@ import pytest
 
 from tests.workers.house import House, Told
 from workers.channel import open_channel
-from workers.jobs import Cancelled, Failed, Job, JobId, Outcome, Peer, Rejected, Returned, TimedOut
+from workers.jobs import Cancelled, Failed, Job, JobId, Kind, Outcome, Peer, Rejected, Returned, TimedOut
 from workers.node import Node
 from workers.policy import Limits, Room, least_expected
-from workers.wire import MAX_TEXT, MAX_TRACE, Dispatch, Frame, Idle, Progress, decode
+from workers.wire import MAX_TEXT, MAX_TRACE, Answers, Dispatch, Frame, Idle, Progress, decode, encode
 from workers.worker import Running
 
 
@@ -220,10 +220,13 @@ def test_a_pause_holds_progress_back_in_its_place(house: House) -> None:
     held, passed = Heard(), Heard()
     sip.pause()
     held.ask(sip, "steps", to=worker.me)
+    assert sip.pending() == 1
     passed.ask(sip, "steps", to=worker.me, through_pause=True)
     house.until(lambda: passed.outcomes)
     assert len(passed.story) == 3
     assert held.story == []
+    house.until(lambda: sip.counters["returned"] == 2)
+    assert sip.pending() == 1, "what is said of it on the way is no caller of its own"
     sip.resume()
     house.until(lambda: held.outcomes)
     assert held.story[:-1] == [(0.0, "step 0"), (1.0, "done")]
@@ -406,8 +409,29 @@ def test_a_job_that_comes_too_late_is_no_reason_to_kill(house: House) -> None:
     worker.attach(house.loop)
     house.until(lambda: sip.counters["late_answers"])
     assert house.board.kill_at(1) == 0.0
-    assert (worker.counters["executed"], house.board.done_by(1)) == (0, 0)
+    assert (worker.counters["executed"], house.board.done_by(1), house.board.running(1)) == (0, 0, False)
     assert house.board.load(1).quick_at == 0.0, "what never ran was no quick job"
+
+
+def test_what_came_too_late_is_answered_and_not_run(house: House) -> None:
+    worker, stranger = house.add("worker-1", executes=True), Peer("sip-9", 1)
+    channel = open_channel(house.transport, stranger, house.folder, 10_000)
+    channel.connect(worker.me)
+    late = Job(stranger, 7, Kind("echo", "echo", kill=True), b"", time.monotonic() - 1.0)
+    channel.send(worker.me, encode(stranger, [Dispatch([late], True)]))
+    frames: list[bytes] = []
+
+    def answered() -> bool:
+        frames.extend(frame for frame in [channel.receive()] if frame is not None)
+        return bool(frames)
+
+    house.until(answered)
+    channel.close()
+    assert decode(frames[0], stranger, {}, 10_000) == Frame(worker.me, [Answers([(7, TimedOut(0.0), 0.0)])])
+    assert (worker.counters["executed"], worker.pending()) == (0, 0)
+    assert (house.board.done_by(0), house.board.running(0), house.board.kill_at(0)) == (0, False, 0.0)
+    assert house.board.load(0).quick_at == 0.0
+    worker.peer_down(stranger)
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------
@@ -453,6 +477,20 @@ def test_of_a_long_traceback_the_end_is_kept(house: House, caplog) -> None:
     assert len(failed.trace) == MAX_TRACE
     assert failed.trace[0] == "…"
     assert failed.trace.endswith("éthe end\n")
+
+
+def test_a_failure_of_many_words_fits_in_the_smallest_frames(house: House, caplog) -> None:
+    """One that does not would be dropped, and on a stream all that follows it."""
+
+    def wordy(payload: bytes, running: Running) -> bytes:
+        raise LookupError("\U0001f600" * 5000)
+
+    sip, _ = add(house, wordy, limits=Limits(max_frame_bytes=10_000))
+    with caplog.at_level(logging.CRITICAL, "layby.workers"):
+        failed = house.run(sip.call("wordy", b"", label="wordy", timeout_s=5))
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.message[:10]) == ("LookupError", "\U0001f600" * 10)
+    assert house.run(sip.call("echo", b"x", label="echo", timeout_s=5)).payload == b"echo x"
 
 
 def test_a_problem_without_words(house: House, caplog) -> None:
