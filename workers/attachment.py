@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import Callable
 
@@ -24,6 +25,8 @@ class Attachment:
         turn: called with the time when it was asked for by `wake` or by ``next_deadline``.
         next_deadline: when to call ``turn`` without the descriptor; `AT_ONCE` when there is more to do,
             else None.
+        spin_s: how long the loop is kept from sleeping after a turn, while ``expects`` says that something is to come.
+        expects: whether something is to come.
     """
 
     def __init__(
@@ -32,11 +35,17 @@ class Attachment:
         on_readable: Callable[[float], None],
         turn: Callable[[float], None],
         next_deadline: Callable[[], float | None],
+        spin_s: float = 0.0,
+        expects: Callable[[], bool] = lambda: False,
     ) -> None:
         self._fd = fd
         self._on_readable = on_readable
         self._turn = turn
         self._next_deadline = next_deadline
+        self._spin_s = spin_s
+        self._expects = expects
+        self._spins_until = 0.0
+        self._spin: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -56,10 +65,10 @@ class Attachment:
             return
         if not loop.is_closed():
             loop.remove_reader(self._fd)
-        for handle in (self._soon, self._timer):
+        for handle in (self._soon, self._timer, self._spin):
             if handle is not None:
                 handle.cancel()
-        self._soon, self._timer, self._timer_at = None, None, math.inf
+        self._soon, self._timer, self._timer_at, self._spin = None, None, math.inf, None
 
     def wake(self) -> None:
         """Ask for a turn soon; many wishes make one turn. Without a loop, ``next_deadline`` has to say so."""
@@ -78,11 +87,23 @@ class Attachment:
         try:
             turn(time.monotonic())
         finally:
-            self._rearm()
+            self.rearm()
 
-    def _rearm(self) -> None:
+    def _keep_awake(self) -> None:
+        """Be called in every turn of the loop for a while, so that it looks at the descriptor and does not sleep."""
+        self._spin = None
+        if self._loop is not None and time.monotonic() < self._spins_until:
+            os.sched_yield()
+            self._spin = self._loop.call_soon(self._keep_awake)
+
+    def rearm(self) -> None:
+        """See that the next turn comes when it is due."""
         if self._loop is None:
             return
+        if self._spin_s and self._expects():
+            self._spins_until = time.monotonic() + self._spin_s
+            if self._spin is None:
+                self._spin = self._loop.call_soon(self._keep_awake)
         deadline = self._next_deadline()
         if deadline == AT_ONCE:
             self.wake()

@@ -185,6 +185,7 @@ class Driver:
         events = self._poll.poll(0)
         spun_at = time.monotonic() + self.session.settings.limits.spin_s
         while not events and time.monotonic() < spun_at:
+            os.sched_yield()
             events = self._poll.poll(0)
         if not events:
             events = self._poll.poll(None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000)

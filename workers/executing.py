@@ -163,6 +163,7 @@ class PoolWorker:
             if not events and deadline != AT_ONCE:
                 spun_at = monotonic() + spin_s
                 while not events and monotonic() < spun_at:
+                    os.sched_yield()
                     events = poll(0)
                 if not events:
                     events = poll(None if deadline is None else max(0.0, deadline - monotonic()) * 1000)

@@ -287,9 +287,16 @@ class Node:
             timeout_s = 0.0
         elif not timeout_s < math.inf:
             raise ValueError(f"not a time limit: {timeout_s}")
-        job = self._origin.submit(kind, payload, timeout_s, settled, time.monotonic(), through_pause, on_progress)
+        now = time.monotonic()
+        job = self._origin.submit(kind, payload, timeout_s, settled, now, through_pause, on_progress)
         if self._attachment is not None:
-            self._attachment.wake()
+            if self._origin.has_only(job):
+                # Nothing to leave together with, so it need not wait for a turn of the loop.
+                self._origin.hand_in(now)
+                self._endpoint.flush()
+                self._attachment.rearm()
+            else:
+                self._attachment.wake()
         return job
 
     async def call(
@@ -551,7 +558,9 @@ class Node:
         if self._attachment is None:
             from workers.attachment import Attachment  # who runs no asyncio need not load it
 
-            self._attachment = Attachment(self._fd, self.on_readable, self._turn, self.next_deadline)
+            self._attachment = Attachment(
+                self._fd, self.on_readable, self._turn, self.next_deadline, self._limits.spin_s, self._origin.expects
+            )
         if self._worker.loop is None or not self._paused:
             self._worker.loop = loop
         self._attachment.attach(loop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, assert_never
 
@@ -281,8 +281,9 @@ class Origin:
 
     def _settle(self, outcomes: Sequence[tuple[int, Outcome]]) -> None:
         settled = self._suspensions.settle_all(outcomes)
-        for kind, count in Counter([type(outcome) for _, outcome in settled]).items():
-            self._counters[_COUNTER[kind]] += count
+        counters = self._counters
+        for _, outcome in settled:
+            counters[_COUNTER[type(outcome)]] += 1
         self.settlements.extend(settled)
 
     # -- telling --------------------------------------------------------------------------------------------------
@@ -340,6 +341,14 @@ class Origin:
     def expected_s(self, label: str) -> float:
         """How long a job of that label is expected to occupy its worker, in seconds."""
         return self._dispatcher.expected_s(label)
+
+    def has_only(self, job: Job) -> bool:
+        """Whether that job is the only one, and not handed in."""
+        return len(self._suspensions) == 1 and self.fresh == [job]
+
+    def expects(self) -> bool:
+        """Whether any job has not ended."""
+        return len(self._suspensions) > 0
 
     def pending(self) -> int:
         """How many callers have not been told."""

@@ -40,8 +40,8 @@ class Limits(Struct, frozen=True):
         turn_frames: how many frames one turn of the loop takes from the inbox.
         max_labels: how many labels' usual times are remembered.
         progress_s: how often one job may tell of its progress; what it says in between is left out.
-        spin_s: how long a process that just had something to do looks for more before it sleeps, where there is a
-            processor to spare. Waking up takes longer than a small job does.
+        spin_s: how long a process that just had something to do, or waits for an answer, looks for more before it
+            sleeps. It gives way to whoever wants the processor meanwhile. Waking up takes longer than a small job does.
         kill_grace_s: how long after its deadline a job that is killed then may still run.
     """
 

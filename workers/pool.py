@@ -25,6 +25,10 @@ from workers.targets import path_of
 if TYPE_CHECKING:
     from workers.asynchronous import AsyncPool
 
+_SPIN_S = 100e-6
+"""About what a small job's way there and back takes. Measured on 2 cores: a round trip of 160 µs instead of 250, since
+nobody has to be woken; half of it does nothing, and twice as much no more."""
+
 Handlers: TypeAlias = str | ModuleType | Callable[..., Any]
 """A module, or its name; a function, or its import path ``package.module:function``."""
 
@@ -60,7 +64,7 @@ class WorkerPool:
         codec: how arguments and results are written: msgpack, or pickle, for who trusts every process of the user.
         title: what ``ps`` shows before the names of the processes.
         policy: which worker a job of this process goes to, see `workers.policy`; None for the least loaded.
-        limits: all other bounds.
+        limits: all other bounds; by default `workers.Limits` with a ``spin_s`` of 100 µs.
         folder: where the pool lives; by default a fresh folder that only this user may enter. For a known address.
         start_timeout_s: how long the start may take, in seconds.
         drain_s: how long the end may take, in seconds.
@@ -116,7 +120,7 @@ class WorkerPool:
             workers=workers,
             max_workers=max_workers or 0,
             handlers=tuple(names),
-            limits=_limits(limits or DEFAULT_LIMITS, max_queued, kill_grace_s),
+            limits=_limits(limits or _own_limits(), max_queued, kill_grace_s),
             transport=transport,
             initializer=None if initializer is None else f"{calls.__name__}:{calls.initialize.__name__}",
             initargs=() if initializer is None else _packed(initializer, initargs, main_path, codec),
@@ -226,6 +230,11 @@ def _main_path() -> str | None:
     sys.modules.setdefault(calls.MAIN, main)
     path = getattr(main, "__file__", None)
     return None if path is None else os.path.abspath(path)
+
+
+def _own_limits() -> Limits:
+    """A pool's own: its processes look for more for a moment before they sleep, where that takes nobody's processor."""
+    return replace(DEFAULT_LIMITS, spin_s=_SPIN_S if len(os.sched_getaffinity(0)) > 1 else 0.0)
 
 
 def _limits(limits: Limits, max_queued: int | None, kill_grace_s: float) -> Limits:
