@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from workers.node import AT_ONCE
+from workers.spinning import TAKEN_S
 
 
 class Attachment:
@@ -92,8 +93,13 @@ class Attachment:
     def _keep_awake(self) -> None:
         """Be called in every turn of the loop for a while, so that it looks at the descriptor and does not sleep."""
         self._spin = None
-        if self._loop is not None and time.monotonic() < self._spins_until:
-            os.sched_yield()
+        if self._loop is None:
+            return
+        asked_at = time.monotonic()
+        if asked_at >= self._spins_until:
+            return
+        os.sched_yield()
+        if time.monotonic() - asked_at < TAKEN_S:
             self._spin = self._loop.call_soon(self._keep_awake)
 
     def rearm(self) -> None:

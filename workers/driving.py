@@ -25,6 +25,7 @@ from typing import TypeVar
 from workers.errors import WrongProcess
 from workers.jobs import Job, Outcome
 from workers.session import Session
+from workers.spinning import wait
 
 log = logging.getLogger("layby.workers")
 
@@ -182,13 +183,8 @@ class Driver:
         with self.lock:
             deadline = self.session.next_deadline()
             self._led_until = inf if deadline is None else deadline
-        events = self._poll.poll(0)
-        spun_at = time.monotonic() + self.session.settings.limits.spin_s
-        while not events and time.monotonic() < spun_at:
-            os.sched_yield()
-            events = self._poll.poll(0)
-        if not events:
-            events = self._poll.poll(None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000)
+        timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+        events = wait(self._poll, timeout_s, self.session.settings.limits.spin_s)
         with self.lock:
             try:
                 self._take_turn([fd for fd, _ in events])

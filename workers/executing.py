@@ -34,6 +34,7 @@ from workers.control import AttendantGone, Tell
 from workers.loads import LoadBoard
 from workers.node import Node
 from workers.overseer import over_limit, resident_bytes
+from workers.spinning import wait
 from workers.terms import BootFailure, PoolSettings
 from workers.tree_events import GUEST, Drain, ExitCode, PeerDown, PeerUp, Retire
 from workers.worker import Handler
@@ -152,21 +153,17 @@ class PoolWorker:
         poller = select.poll()
         poller.register(node.fileno(), select.POLLIN)
         poller.register(control_fd, select.POLLIN)
-        poll, next_deadline, monotonic = poller.poll, node.next_deadline, time.monotonic
+        next_deadline, monotonic = node.next_deadline, time.monotonic
         spin_s = self._spin_s
         on_readable, on_deadline = node.on_readable, node.on_deadline
         while not self._over:
             deadline = next_deadline()
             if self._leave_by is not None or self._is_limited:
                 deadline = self._consider(deadline, monotonic())
-            events = poll(0)
-            if not events and deadline != AT_ONCE:
-                spun_at = monotonic() + spin_s
-                while not events and monotonic() < spun_at:
-                    os.sched_yield()
-                    events = poll(0)
-                if not events:
-                    events = poll(None if deadline is None else max(0.0, deadline - monotonic()) * 1000)
+            if deadline is None:
+                events = wait(poller, None, spin_s)
+            else:
+                events = wait(poller, 0.0 if deadline == AT_ONCE else max(0.0, deadline - monotonic()), spin_s)
             if not events:
                 on_deadline(monotonic())
                 continue
