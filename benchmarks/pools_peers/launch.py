@@ -78,7 +78,9 @@ def _environment(folder: Path) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     own = {"PATH": path, "HOME": str(folder), "TMPDIR": str(folder), "IPYTHONDIR": str(folder / "ipython")}
     modules = {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
-    return {**os.environ, **QUIET, **own, **modules}
+    # Installed programs have their bytecode; who is told to write none compiles layby anew at every start.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, **QUIET, **own, **modules}
 
 
 def _read(folder: Path, hangs: bool) -> dict[str, Any]:

@@ -443,7 +443,7 @@ def test_the_examples_are_beside_the_packages_and_the_command_names_what_was_ask
     command = server.command(script, 5070, 3, 2)
     assert command[1:] == [
         *("-m", "runtime", "run", str(script), "-l", "udp:127.0.0.1:5070"),
-        *("--udp-workers", "3", "--mi-workers", "2"),
+        *("--udp-workers", "3", "--mi-workers", "2", "--mi-workers-max", "2"),
     ]
     with pytest.raises(server.ServerError, match="runs from a checkout"):
         server.example("nosuch.cfg")
