@@ -151,6 +151,8 @@ class JobHandle:
 
     async def _wait(self) -> None:
         """Wait until it has ended or told something."""
+        if self._awaited == 0 and self.job is not None:
+            self._session.node.hurry(self.job)
         waiter = asyncio.get_running_loop().create_future()
         if self._waiters is None:
             self._waiters = []

@@ -287,17 +287,19 @@ class Node:
             timeout_s = 0.0
         elif not timeout_s < math.inf:
             raise ValueError(f"not a time limit: {timeout_s}")
-        now = time.monotonic()
-        job = self._origin.submit(kind, payload, timeout_s, settled, now, through_pause, on_progress)
+        job = self._origin.submit(kind, payload, timeout_s, settled, time.monotonic(), through_pause, on_progress)
         if self._attachment is not None:
-            if self._origin.has_only(job):
-                # Nothing to leave together with, so it need not wait for a turn of the loop.
-                self._origin.hand_in(now)
-                self._endpoint.flush()
-                self._attachment.rearm()
-            else:
-                self._attachment.wake()
+            self._attachment.wake()
         return job
+
+    def hurry(self, job: Job) -> None:
+        """Let a job that was just submitted leave at once, if it is the only one that has not ended.
+
+        It has nothing to leave together with, and need not wait for a turn of the loop, unless more are about to come.
+        """
+        if self._origin.has_only(job) and not self._closed:
+            self._origin.hand_in(time.monotonic())
+            self._endpoint.flush()
 
     async def call(
         self,
