@@ -196,12 +196,15 @@ class Dispatcher:
         self._full_for: Loads | None = None
         self.late = 0
         """Words that came too late to change anything: of the dead, of settled jobs, or twice."""
+        self.reruns = 0
+        """Idempotent jobs that were queued again because their worker died."""
 
     def handle(self, stimulus: Stimulus) -> list[Effect]:
         """Change the state by one stimulus.
 
         Returns:
-            What is to be done, in this order: what the board shows, who is told, what is sent.
+            What is to be done, in this order: what the board shows, who is told, what is sent. Directed jobs, and a
+            batch that overflows the queue, are done with one after the other, each in this order.
 
         Raises:
             ValueError: a job of another origin, or a serial that is in use, was submitted.
@@ -416,6 +419,7 @@ class Dispatcher:
         gone = set(map(id, again))
         lost = [entry for entry in hands.jobs.values() if id(entry) not in gone and not entry.settled]
         self._put_back(again)
+        self.reruns += len(again)
         effects: list[Effect] = [Occupy(hands.slot, 0, 0.0)]
         if lost:
             effects.append(Settle([(entry.job.serial, WorkerLost(peer, reason)) for entry in lost]))
@@ -471,6 +475,8 @@ class Dispatcher:
             reserve = usual.slow and self._reserves(lane, now, loads)
             shares = self._policy(usual.expected_s, run, rooms, self._limits, reserve, self._turn)
             if any(shares):
+                if sum(shares) > run or min(shares) < 0:
+                    raise ValueError(f"the policy gave out {list(shares)} of {run} jobs")
                 return lane, shares
         return None
 

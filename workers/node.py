@@ -63,6 +63,7 @@ _COUNTERS = (
     "cancelled",
     "rejected",
     "late_answers",
+    "reruns",
     "lost_jobs",
     "callback_errors",
     "executed",

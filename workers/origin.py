@@ -214,6 +214,7 @@ class Origin:
         self._executing.pop(peer, None)
         self._loads_at = -math.inf
         self._perform(self._dispatcher.handle(WorkerDown(peer, reason, now, self._look(now))), now)
+        self._counters["reruns"] = self._dispatcher.reruns
 
     # -- time -----------------------------------------------------------------------------------------------------
 

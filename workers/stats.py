@@ -42,7 +42,8 @@ class PoolStats(Struct, frozen=True):
         waiting: jobs that wait for room, at all origins.
         pending: jobs of this process that are not settled.
         counters: what happened to this process's jobs so far: ``submitted``, ``returned``, ``failed``, ``worker_lost``,
-            ``timed_out``, ``cancelled``, ``rejected`` and more.
+            ``timed_out``, ``cancelled``, ``rejected``, ``reruns`` (idempotent ones whose worker died, and which went to
+            another) and more.
     """
 
     workers: list[WorkerStats]

@@ -592,7 +592,9 @@ def test_an_idempotent_job_runs_elsewhere_once_more_and_not_a_third_time(two: Di
     ]
     # The first worker's answer was still under way when it died.
     assert two.handle(answered(first, worker=W1)) == []
+    assert two.reruns == 1
     assert two.handle(down(W2)) == [Occupy(2, 0, 0.0), lost(first, W2)]
+    assert two.reruns == 1
 
 
 @pytest.mark.parametrize("more", [{"timeout_s": 0.5}, {"to": W1}], ids=["past its deadline", "directed"])
