@@ -232,7 +232,8 @@ class Driver:
 
     def _sleep(self) -> None:
         """Until something has to be led or told, or the attendant says something."""
-        fds = [self._thread_bell] if self.session.link.closed or self._led else [self._thread_bell, self._link_fd]
+        # The link as well while another thread leads: it may stop to without anything pending, and nobody would hear.
+        fds = [self._thread_bell] if self.session.link.closed else [self._thread_bell, self._link_fd]
         for fd, _ in _poller(*fds).poll():
             if fd == self._thread_bell:
                 _hush(fd)

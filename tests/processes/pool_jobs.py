@@ -144,3 +144,11 @@ def greeting() -> str:
 def greet_badly() -> None:
     """An initialiser that raises."""
     raise Odd("no database")
+
+
+def hoard(mebibytes: int, seconds: float) -> int:
+    """Take memory, and keep it for a while."""
+    kept = bytearray(mebibytes * 2**20)
+    kept[:: os.sysconf("SC_PAGE_SIZE")] = b"x" * len(kept[:: os.sysconf("SC_PAGE_SIZE")])
+    time.sleep(seconds)
+    return len(kept)
