@@ -77,6 +77,8 @@ class Driver:
         # One for the thread that leads, one for the background thread while another one leads or nobody has to.
         self._leader_bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread_bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._bells: tuple[int, ...] = (self._leader_bell, self._thread_bell)
+        """Those that are open."""
         self._node_fd, self._link_fd = session.files
         self._poll = _poller(self._node_fd, self._link_fd, self._leader_bell)
         self._thread = threading.Thread(target=self._run, name=f"layby-{session.node.me}", daemon=True)
@@ -271,7 +273,9 @@ class Driver:
                 self._close_bells()
 
     def _close_bells(self) -> None:
-        for bell in (self._leader_bell, self._thread_bell):
+        # By whoever is the last to need them, which is either `close` or the thread that leads meanwhile.
+        bells, self._bells = self._bells, ()
+        for bell in bells:
             os.close(bell)
 
 

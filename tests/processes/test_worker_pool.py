@@ -557,6 +557,15 @@ def test_room_is_waited_for_without_a_loop() -> None:
             pool.submit_wait("nap", 0.2, wait_s=0.05)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Where tests run in the background SIGINT may be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_call_and_not_the_pool() -> None:
     with pool_of(workers=1) as pool:
         threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
