@@ -87,3 +87,10 @@ def test_an_initialiser_runs_in_every_worker_that_comes() -> None:
             pool.call("die")
         wait_until(lambda: len(pool.stats().workers) == 2)
         assert {pool.call("greeting") for _ in range(10)} == {"good morning"}
+
+
+def test_a_pool_may_be_left_while_its_jobs_are_under_way() -> None:
+    for _ in range(5):
+        with WorkerPool(workers=1, handlers=JOBS) as pool:
+            futures = [pool.submit("nap", 0.01) for _ in range(5)]
+        assert [future.result(0.0) for future in futures] == [0.01] * 5
