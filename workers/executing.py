@@ -32,7 +32,7 @@ from msgspec.structs import replace
 from workers.birth import Child
 from workers.control import AttendantGone, Tell
 from workers.loads import LoadBoard
-from workers.node import Node
+from workers.node import AT_ONCE, Node
 from workers.overseer import over_limit, resident_bytes
 from workers.spinning import wait
 from workers.terms import BootFailure, PoolSettings
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     import asyncio
 
 log = logging.getLogger("layby.process")
-
-AT_ONCE: Final = 0.0
-"""What `Node.next_deadline` answers when there is more to do now."""
 
 _QUIET_S: Final = 0.005
 _LOOK_S: Final = 0.001

@@ -281,7 +281,7 @@ class Origin:
         self.due = min(self.due, self._retry_at)
 
     def _settle(self, outcomes: Sequence[tuple[int, Outcome]]) -> None:
-        settled = self._suspensions.settle_all(outcomes)
+        settled = self._suspensions.settle(outcomes)
         counters = self._counters
         for _, outcome in settled:
             counters[_COUNTER[type(outcome)]] += 1

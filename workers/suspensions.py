@@ -51,15 +51,11 @@ class Suspensions(Generic[Waiter]):
         """Who waits for the job, who goes on waiting; None once it is settled."""
         return self._waiters.get(serial)
 
-    def settle(self, serial: int) -> Waiter | None:
-        """Give out the job's waiter, once. None for a job that is settled or was never waited for."""
-        waiter = self._waiters.pop(serial, None)
-        if len(self._deadlines) > 2 * len(self._waiters) + _SLACK:
-            self._rebuild()
-        return waiter
+    def settle(self, outcomes: Iterable[tuple[int, Outcome]]) -> list[tuple[Waiter, Outcome]]:
+        """Give out the waiters of jobs that have ended, each once, with their outcomes.
 
-    def settle_all(self, outcomes: Iterable[tuple[int, Outcome]]) -> list[tuple[Waiter, Outcome]]:
-        """`settle` for many: the waiters that there still are, each with its outcome."""
+        Those that are settled already, or were never waited for, are left out.
+        """
         pop = self._waiters.pop
         settled = [(waiter, outcome) for serial, outcome in outcomes if (waiter := pop(serial, None)) is not None]
         if len(self._deadlines) > 2 * len(self._waiters) + _SLACK:

@@ -528,7 +528,8 @@ class Pool(RuleBasedStateMachine):
         self.sound = True
 
     def settle(self, one: Origin, job_id: JobId, outcome: Outcome) -> None:
-        job = one.waiters.settle(job_id.serial)
+        told = one.waiters.settle([(job_id.serial, outcome)])
+        job = told[0][0] if told else None
         assert job is not None, "settled twice"
         one.settled[job_id] = outcome
         match outcome:

@@ -7,6 +7,7 @@ from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from workers.jobs import Cancelled
 from workers.suspensions import Suspensions
 
 
@@ -21,6 +22,10 @@ class Waiters(RuleBasedStateMachine):
         self.now = 0.0
         self.serial = 0
 
+    def told(self, serial: int) -> str | None:
+        told = self.table.settle([(serial, Cancelled("the test"))])
+        return told[0][0] if told else None
+
     @rule(target=jobs, timeout_s=st.floats(0.0, 10.0))
     def suspend(self, timeout_s: float) -> int:
         self.serial += 1
@@ -32,7 +37,7 @@ class Waiters(RuleBasedStateMachine):
 
     @rule(job=jobs)
     def settle(self, job: int) -> None:
-        waiter = self.table.settle(job)
+        waiter = self.told(job)
         assert waiter == self.model.pop(job, (None, 0.0))[0]
         if waiter is not None:
             self.given[job] += 1
@@ -40,7 +45,7 @@ class Waiters(RuleBasedStateMachine):
 
     @rule(ahead=st.integers(1, 100))
     def settle_what_was_never_waited_for(self, ahead: int) -> None:
-        assert self.table.settle(self.serial + ahead) is None
+        assert self.told(self.serial + ahead) is None
 
     @rule(job=jobs)
     def look(self, job: int) -> None:
@@ -60,7 +65,7 @@ class Waiters(RuleBasedStateMachine):
         assert deadlines == sorted(deadlines)
         assert set(due) == {job for job, (_, deadline) in self.model.items() if deadline <= self.now}
         for job in due:
-            assert self.table.settle(job) == self.model.pop(job)[0]
+            assert self.told(job) == self.model.pop(job)[0]
             self.given[job] += 1
         event("expired" if due else "nothing expired")
 
