@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.settings import SettingsError, runtime_home
+from workers.homes import try_lock
 
 _LOCK: Final = ".layby-lock"
 """Its presence also tells a runtime folder from any other: only that is ever emptied or removed."""
@@ -54,7 +55,9 @@ class RuntimeFolder:
         if path.is_dir() and any(path.iterdir()) and not (path / _LOCK).exists():
             raise SettingsError(f"{path} has files in it and is no runtime folder; choose another")
         _private(path)
-        lock = _try_lock(path)
+        # The children hold the lock as well, which a fork hands down: a server whose attendant was killed counts as
+        # alive until its last process is gone.
+        lock = try_lock(path / _LOCK)
         if lock is None:
             raise SettingsError(f"{path}: another server runs in this folder")
         for leftover in path.iterdir():
@@ -80,7 +83,7 @@ def sweep(home: Path) -> list[Path]:
     for path in home.iterdir():
         if path.is_symlink() or not (path / _LOCK).exists():
             continue
-        lock = _try_lock(path)
+        lock = try_lock(path / _LOCK)
         if lock is None:
             continue
         shutil.rmtree(path, ignore_errors=True)
@@ -114,21 +117,6 @@ def _is_there(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _try_lock(path: Path) -> int | None:
-    try:
-        # Not inherited over exec, but over fork: the children hold the lock as well, and a server whose
-        # attendant was killed counts as alive until its last process is gone.
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _private(path: Path) -> None:

@@ -24,7 +24,7 @@ from typing import assert_never
 from msgspec import Struct, field
 
 from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
-from workers.policy import DEFAULT_LIMITS, Limits, Policy, Room, least_expected
+from workers.policy import DEFAULT_LIMITS, Limits, Policy, Room, least_expected, slow_s
 from workers.stimuli import (
     Answered,
     AnswersLater,
@@ -565,7 +565,7 @@ class Dispatcher:
         if usual is None:
             if len(self._usual) >= self._limits.max_labels:
                 del self._usual[next(iter(self._usual))]
-            usual = self._usual[label] = _Usual(2 * self._limits.budget_s, self._unknown_s)
+            usual = self._usual[label] = _Usual(slow_s(self._limits), self._unknown_s)
             usual.settle()
         return usual
 

@@ -106,13 +106,13 @@ class Endpoint:
         line = self._lines.get(peer)
         if line is not None and line.words:
             last = line.words[-1]
-            line.nbytes += PER_JOB_BYTES + len(payload)
-            if type(last) is Results and line.nbytes <= self._max_frame_bytes:
+            nbytes = line.nbytes + PER_JOB_BYTES + len(payload)
+            if type(last) is Results and nbytes <= self._max_frame_bytes:
+                line.nbytes = nbytes
                 last.serials.append(serial)
                 last.payloads.append(payload)
                 last.elapsed_s.append(elapsed_s)
                 return
-            line.nbytes -= PER_JOB_BYTES + len(payload)
         self.send(peer, Results([serial], [payload], [elapsed_s]))
 
     def is_unsent_to(self, peer: Peer) -> bool:

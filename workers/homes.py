@@ -72,7 +72,7 @@ def remove_folder(folder: Path) -> bool:
         except OSError:
             return False
         return True
-    lock = _try_lock(folder)
+    lock = try_lock(folder / _LOCK)
     if lock is None:
         return False
     _remove(folder)
@@ -99,7 +99,7 @@ def take_folder(folder: Path) -> int:
     if any(entry.name != _LOCK for entry in folder.iterdir()) and not (folder / _LOCK).exists():
         raise BootFailure(f"{folder} has files in it and is no pool's folder; choose another")
     folder.chmod(0o700)
-    lock = _try_lock(folder)
+    lock = try_lock(folder / _LOCK)
     if lock is None:
         raise BootFailure(f"{folder}: another pool runs in this folder")
     _empty(folder)
@@ -121,9 +121,15 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def _try_lock(folder: Path) -> int | None:
+def try_lock(path: Path) -> int | None:
+    """Lock a file, making it if it is not there, without waiting.
+
+    Returns:
+        The descriptor that holds the lock; None where somebody else does, or the file cannot be had. It is not
+        inherited over exec, but over fork.
+    """
     try:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
         return None
     try:

@@ -42,7 +42,6 @@ class LoadBoard:
         self._cells = self._bytes.cast("d")
         self._row_cells = 2 * slots + _OWN
         self._row = struct.Struct(f"@{self._row_cells}d")
-        self._row_bytes = self._row_cells * _DOUBLE
         self._waiting_at = slots * self._row_cells
         self._waiting = self._cells[self._waiting_at : self._waiting_at + slots]
 
@@ -98,15 +97,21 @@ class LoadBoard:
 
     def load(self, worker: int, besides: int | None = None) -> Load:
         """One worker's load, summed over the origins; without the origin ``besides``, if given."""
-        slots = self.slots
+        slots, own = self.slots, 2 * self.slots
         row = self._row.unpack_from(self._bytes, self._at(worker) * _DOUBLE)
-        outstanding, expected_s = sum(row[:slots]), sum(row[slots : 2 * slots])
+        outstanding, expected_s = sum(row[:slots]), sum(row[slots:own])
         if besides is not None:
             outstanding -= row[besides]
             expected_s -= row[slots + besides]  # exact: expected seconds come in whole grains
-        own = 2 * slots
-        progressed_at, _, _, paused, draining, quick_at, _ = row[own:]
-        return Load(worker, int(outstanding), expected_s, progressed_at, paused != 0.0, draining != 0.0, quick_at)
+        return Load(
+            worker,
+            int(outstanding),
+            expected_s,
+            row[own + _PROGRESSED_AT],
+            row[own + _PAUSED] != 0.0,
+            row[own + _DRAINING] != 0.0,
+            row[own + _QUICK_AT],
+        )
 
     def loads(self) -> list[Load]:
         """Every slot's load, summed over the origins."""
@@ -114,21 +119,7 @@ class LoadBoard:
 
     def loads_of(self, workers: Iterable[int], besides: int) -> dict[int, Load]:
         """The loads that all origins but ``besides`` put on these workers, by slot."""
-        # `load`, spelt out: this is looked at before every job that is given out.
-        slots, unpack, loads = self.slots, self._row.unpack_from, {}
-        for worker in workers:
-            row = unpack(self._bytes, worker * self._row_bytes)
-            own = 2 * slots
-            loads[worker] = Load(
-                worker,
-                int(sum(row[:slots]) - row[besides]),
-                sum(row[slots:own]) - row[slots + besides],
-                row[own + _PROGRESSED_AT],
-                row[own + _PAUSED] != 0.0,
-                row[own + _DRAINING] != 0.0,
-                row[own + _QUICK_AT],
-            )
-        return loads
+        return {worker: self.load(worker, besides) for worker in workers}
 
     def waiting_besides(self, origin: int) -> int:
         """How many jobs wait at the other origins together."""

@@ -118,12 +118,17 @@ _FEW = 3
 """So many jobs are placed one by one; more are levelled first."""
 
 
-def is_slow(expected_s: float, limits: Limits) -> bool:
-    """Whether so much work keeps fast jobs waiting: more than twice the budget.
+def slow_s(limits: Limits) -> float:
+    """What is more than this is slow: it keeps fast jobs waiting.
 
-    Twice, because a worker within its budget may be given one more job of up to the budget.
+    Twice the budget, because a worker within its budget may be given one more job of up to the budget.
     """
-    return expected_s > 2 * limits.budget_s
+    return 2 * limits.budget_s
+
+
+def is_slow(expected_s: float, limits: Limits) -> bool:
+    """Whether so much work keeps fast jobs waiting."""
+    return expected_s > slow_s(limits)
 
 
 def is_progressing(room: Room, limits: Limits) -> bool:

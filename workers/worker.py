@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from workers.endpoint import Endpoint
 from workers.jobs import Cancelled, Failed, Job, Kind, Peer, Returned, TimedOut
 from workers.loads import LoadBoard
-from workers.policy import Limits
+from workers.policy import Limits, slow_s
 from workers.wire import (
     MAX_MESSAGE,
     MAX_TRACE,
@@ -173,8 +173,7 @@ class Worker:
         """How many handlers are awaited now, so that `beat` is to be called."""
         self._known: dict[tuple[str, str], _Known] = {}
         self._most_result = limits.max_frame_bytes - 2 * OVERHEAD_BYTES - PER_JOB_BYTES
-        self._slow_s = 2 * limits.budget_s
-        """Whatever takes longer is slow, see `workers.policy.is_slow`."""
+        self._slow_s = slow_s(limits)
         self.beat_at = 0.0
         """When to call `beat` next, if anything is awaited (CLOCK_MONOTONIC seconds)."""
         self._listened_at = 0.0
@@ -316,7 +315,7 @@ class Worker:
             self._continue_later(running, result, began_at)
             return ended_at
         elapsed_s = ended_at - began_at
-        known.usual_s += _NEW_WEIGHT * (elapsed_s - known.usual_s)
+        known.took(elapsed_s)
         if running._ended:
             return ended_at  # its origin died, or the process was closed from within the handler
         if len(result) > self._most_result:
