@@ -35,6 +35,7 @@ from runtime.worker_process import WorkerProcess
 from workers.birth import Child
 from workers.jobs import Peer
 from workers.loads import LoadBoard
+from workers.policy import DEFAULT_LIMITS
 from workers.tree import ProcessTree, Role
 from workers.tree_events import Died, Draining, Event, GaveUp, Ready, Restarting, Retiring, Started, Stopped
 
@@ -165,7 +166,7 @@ def _serve(house: House) -> int:
             prepare=lambda child: logs.in_child(child.peer.name, child.slot),
         )
         if settings.mi_workers:
-            tree.oversee(roles.WORKER, house.board)
+            tree.oversee(roles.WORKER, house.board, quick_share=DEFAULT_LIMITS.quick_share)
         addresses = " ".join(str(listen) for listen in settings.listen)
         log.info("serving %s on %s (runtime folder %s)", house.program.path, addresses, house.folder)
         # What is loaded by now lives as long as the server; out of the collector's sight it stays shared.

@@ -149,7 +149,13 @@ class Attendance:
         if self._creator is not None:
             self._tree.add_reader(self._creator, self._on_creator_dead)
         settings = self._settings
-        self._tree.oversee(WORKER, self._board, idle_s=settings.idle_s, memory_limit_bytes=settings.memory_limit_bytes)
+        self._tree.oversee(
+            WORKER,
+            self._board,
+            quick_share=settings.limits.quick_share,
+            idle_s=settings.idle_s,
+            memory_limit_bytes=settings.memory_limit_bytes,
+        )
         # What is loaded by now lives as long as the pool; out of the collector's sight it stays shared. Not collected
         # before: that takes 5 ms of the start, and loading leaves next to no garbage.
         gc.freeze()

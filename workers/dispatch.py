@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import assert_never
 
 from msgspec import Struct, field
@@ -182,7 +182,7 @@ class Dispatcher:
         self._lanes: dict[Kind, _Lane] = {}
         self._workers: dict[Peer, _Hands] = {}
         self._executing: list[_Hands] = []
-        """Those among them that take jobs that are not directed."""
+        """Those among them that take jobs that are not directed, by slot: in the same order at every origin."""
         # name -> the newest incarnation known to be dead. A word from one at or below it changes nothing.
         self._dead: dict[str, int] = {}
         self._waiting = 0
@@ -401,6 +401,7 @@ class Dispatcher:
         hands = self._workers[peer] = _Hands(peer, stimulus.slot, peer == self._me)
         if stimulus.executes:
             self._executing.append(hands)
+            self._executing.sort(key=attrgetter("slot"))
         return effects + self._fill(stimulus.now, stimulus.loads)
 
     def _on_worker_down(self, stimulus: WorkerDown) -> list[Effect]:

@@ -2,11 +2,12 @@
 
 Whoever watches the pool looks at it now and then and tells what it sees; the answer is what to do about it.
 
-**One more** is started while jobs wait and every worker is occupied: a handler that blocks costs no CPU while it
-sleeps, so another process is worth its memory. Not for a backlog that the workers there are work off sooner than
-``worth_s`` at the rate just seen: many quick jobs in flight always wait a little, and more processes than cores would
-only be in each other's way. The pressure must last from one look to the next, at most one worker comes at a time, and
-none while one is still on its way in or out. So workers come one per look at most, and never in a storm.
+**One more** is started while jobs wait and every worker is occupied, but for those that slow jobs leave to quick ones:
+a handler that blocks costs no CPU while it sleeps, so another process is worth its memory. Not for a backlog that the
+workers there are work off sooner than ``worth_s`` at the rate just seen: many quick jobs in flight always wait a
+little, and more processes than cores would only be in each other's way. The pressure must last from one look to the
+next, at most one worker comes at a time, and none while one is still on its way in or out. So workers come one per look
+at most, and never in a storm.
 
 **One is let go** when the pool could have done without it for ``idle_s``. Not when that very worker was idle for so
 long: the choice of workers goes by turns, so a little traffic keeps all of them awake. What counts is how many were
@@ -23,6 +24,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from workers.jobs import Peer
+from workers.policy import reserved
 
 
 class ElasticPolicy(Struct, frozen=True):
@@ -33,12 +35,14 @@ class ElasticPolicy(Struct, frozen=True):
         worth_s: a backlog that is worked off sooner is left to the workers that there are.
         look_s: how often to look while jobs wait.
         rest_s: how often to look else.
+        quick_share: the share of the workers that slow jobs leave free, see `workers.policy.Limits`.
     """
 
     idle_s: float = 10.0
     worth_s: float = 0.1
     look_s: float = 0.02
     rest_s: float = 0.05
+    quick_share: float | None = None
 
 
 class Seen(Struct, frozen=True):
@@ -109,8 +113,9 @@ class Elastic:
         rate = self._rate(now, workers)
         up = [worker for worker in workers if worker.settled]
         occupied = sum(worker.occupied for worker in up)
-        pressed = waiting > 0 and occupied == len(up) and waiting >= rate * self._policy.worth_s
-        self._note_need(now, occupied + pressed)
+        left_free = reserved(len(up), self._policy.quick_share)
+        pressed = waiting > 0 and occupied + left_free >= len(up) and waiting >= rate * self._policy.worth_s
+        self._note_need(now, occupied + (left_free if occupied else 0) + pressed)
         was_pressed, self._pressed = self._pressed, pressed
         if len(up) < len(workers):
             return []

@@ -232,14 +232,21 @@ class ProcessTree:
         self._feed(Condemned(peer, reason, time.monotonic()))
 
     def oversee(
-        self, role: str, board: LoadBoard, *, idle_s: float = 10.0, memory_limit_bytes: int | None = None
+        self,
+        role: str,
+        board: LoadBoard,
+        *,
+        quick_share: float | None,
+        idle_s: float = 10.0,
+        memory_limit_bytes: int | None = None,
     ) -> None:
         """Look after the workers of a role by the load board, from now on: start more of them, up to the role's
-        ``max_count``, while jobs wait and all are occupied; retire those that were not needed for ``idle_s`` seconds;
-        kill one whose job is past its deadline, or that exceeds the memory limit in the middle of a job.
+        ``max_count``, while jobs wait and all are occupied but for the ``quick_share`` of them that slow jobs leave
+        free; retire those that were not needed for ``idle_s`` seconds; kill one whose job is past its deadline, or
+        that exceeds the memory limit in the middle of a job.
         """
         (found,) = (one for one in self._roles if one.name == role)
-        policy = ElasticPolicy(idle_s=idle_s)
+        policy = ElasticPolicy(idle_s=idle_s, quick_share=quick_share)
         overseer = Overseer(
             self, role, found.count, found.most, board, policy=policy, memory_limit_bytes=memory_limit_bytes
         )

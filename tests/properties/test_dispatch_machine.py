@@ -580,7 +580,11 @@ class Pool(RuleBasedStateMachine):
                 worker = job.kind.to
             else:
                 slow = expected_s > 2 * LIMITS.budget_s and self.leaves_one_free(one, job.id)
-                worker = self.least_loaded(totals, [peer for peer in one.alive if left[peer, job.kind]], slow)
+                chosen = [peer for peer in one.alive if left[peer, job.kind]]
+                worker = self.least_loaded(self.open_to_slow(one, totals) if slow else totals, chosen)
+                if slow and len(totals) > 1:
+                    others = [total for peer, total in totals.items() if peer != worker]
+                    assert any(self.passes(total, 2 * LIMITS.budget_s) for total in others), "none left to quick jobs"
             left[worker, job.kind] -= 1
             totals[worker] = self.with_one_more(totals[worker], expected_s)
             if len(jobs) > 1:
@@ -620,16 +624,19 @@ class Pool(RuleBasedStateMachine):
     def has_room(self, total: Total) -> bool:
         return self.passes(total, LIMITS.budget_s)
 
-    def least_loaded(self, totals: dict[Peer, Total], chosen: list[Peer], slow: bool) -> Peer:
+    def open_to_slow(self, one: Origin, totals: dict[Peer, Total]) -> dict[Peer, Total]:
+        """All workers but the one that every origin keeps for quick jobs: of those that take any, the first by slot."""
+        takes = [peer for peer, (_, jobs, _, usable) in totals.items() if usable and jobs < LIMITS.max_outstanding]
+        kept = min(takes, key=lambda peer: one.alive[peer]) if len(totals) > 1 else None
+        return {peer: total for peer, total in totals.items() if peer != kept}
+
+    def least_loaded(self, totals: dict[Peer, Total], chosen: list[Peer]) -> Peer:
         """One of those that were chosen, which had the least to do of all with room."""
         with_room = {peer: total for peer, total in totals.items() if self.has_room(total)}
         assert with_room.keys() & set(chosen), "sent to a worker without room"
         least = min(total[:2] for total in with_room.values())
         best = [peer for peer in chosen if peer in with_room and with_room[peer][:2] == least]
         assert best, "another had less to do"
-        others = [total for peer, total in totals.items() if peer != best[0]]
-        if slow and others:
-            assert any(self.passes(total, 2 * LIMITS.budget_s) for total in others), "none is left to quick jobs"
         return best[0]
 
     def waits_only_without_room(self, one: Origin) -> None:

@@ -50,6 +50,27 @@ def test_one_comes_at_a_time():
     assert elastic.look(1.04, 5, [worker(1), worker(2)]) == [Grow()]
 
 
+def test_what_slow_jobs_leave_free_does_not_keep_it_small():
+    """One of three is left to quick jobs; slow ones that wait get a fourth, which stays as long as they need it."""
+    elastic = Elastic(ElasticPolicy(idle_s=10.0, quick_share=0.0), 3, 4)
+    three = [worker(1, occupied=False), worker(2), worker(3)]
+    assert elastic.look(0.0, 1, three) == []
+    assert elastic.look(0.02, 1, three) == [Grow()]
+    four = [*three, worker(4)]
+    assert [elastic.look(float(second), 0, four) for second in range(1, 40)] == [[]] * 39
+    idle = [worker(number, occupied=number == 2) for number in range(1, 5)]
+    assert elastic.look(40.0, 0, idle) == []
+    assert elastic.look(51.0, 0, idle) == let_go(4)
+
+
+def test_with_more_idle_than_are_left_free_it_does_not_grow():
+    elastic = Elastic(ElasticPolicy(quick_share=0.0), 3, 4)
+    seen = [worker(1, occupied=False), worker(2, occupied=False), worker(3)]
+    assert [elastic.look(number / 50, 5, seen) for number in range(5)] == [[]] * 5
+    alone = Elastic(ElasticPolicy(quick_share=0.0), 1, 4)
+    assert [alone.look(number / 50, 5, [worker(1, occupied=False)]) for number in range(5)] == [[]] * 5
+
+
 def test_it_never_exceeds_its_most():
     elastic = Elastic(POLICY, 1, 2)
     both = [worker(1), worker(2)]

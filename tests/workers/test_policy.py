@@ -97,7 +97,16 @@ def test_a_slow_job_leaves_one_worker_to_the_quick_ones() -> None:
     busy = room(1, SLOW_S)
     assert choose(room(), busy, expected_s=SLOW_S) is None
     assert choose(room(), busy, expected_s=QUICK_S) == 0
-    assert choose(room(), room(1, QUICK_S), busy, expected_s=SLOW_S) == 0
+    assert choose(room(1, QUICK_S), room(), busy, expected_s=SLOW_S) == 1
+
+
+def test_origins_that_choose_at_the_same_moment_leave_the_same_worker() -> None:
+    """Neither sees the other's job yet."""
+    assert {choose(room(), room(), expected_s=SLOW_S, turn=turn) for turn in range(4)} == {1}
+    assert {choose(room(), room(), room(), expected_s=SLOW_S, turn=turn) for turn in range(4)} == {1, 2}
+    assert choose(room(open=False), room(), room(), expected_s=SLOW_S) == 2, "who takes nothing is left to nobody"
+    assert choose(room(), room(1, QUICK_S), expected_s=SLOW_S) == 1, "even though the one that is left is idle"
+    assert choose(room(1, SLOW_S), room(), room(), expected_s=SLOW_S) in (1, 2)
 
 
 def test_a_stuck_or_closed_worker_does_not_count_as_left_to_the_quick_ones() -> None:
@@ -112,7 +121,7 @@ def test_a_slow_job_takes_the_last_worker_when_it_has_waited_long_or_when_it_is_
 
 @pytest.mark.parametrize(
     ("quick_share", "busy", "chosen"),
-    [(0.0, 0, 0), (0.0, 2, 2), (0.0, 3, None), (0.5, 1, 1), (0.5, 2, None), (1.0, 0, 0), (1.0, 1, None), (None, 3, 3)],
+    [(0.0, 0, 1), (0.0, 2, 2), (0.0, 3, None), (0.5, 1, 2), (0.5, 2, None), (1.0, 0, 3), (1.0, 1, None), (None, 3, 3)],
 )
 def test_the_share_that_is_left_to_the_quick_ones(quick_share: float | None, busy: int, chosen: int | None) -> None:
     rooms = [room(1, SLOW_S) for _ in range(busy)] + [room() for _ in range(4 - busy)]
