@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from collections.abc import Callable
 
 from workers.node import AT_ONCE
-from workers.spinning import TAKEN_S
+from workers.spinning import Spin
 
 
 class Attachment:
@@ -43,10 +42,10 @@ class Attachment:
         self._on_readable = on_readable
         self._turn = turn
         self._next_deadline = next_deadline
-        self._spin_s = spin_s
-        self._expects = expects
+        self._spin = Spin(spin_s)
+        self._expects = expects if spin_s else lambda: False
         self._spins_until = 0.0
-        self._spin: asyncio.Handle | None = None
+        self._awake: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -56,7 +55,7 @@ class Attachment:
         """Leave the loop that we live in, if any, and live in this one."""
         self.detach()
         self._loop = loop
-        loop.add_reader(self._fd, self._take_turn, self._on_readable)
+        loop.add_reader(self._fd, self._on_fd)
         self.wake()
 
     def detach(self) -> None:
@@ -66,15 +65,20 @@ class Attachment:
             return
         if not loop.is_closed():
             loop.remove_reader(self._fd)
-        for handle in (self._soon, self._timer, self._spin):
+        for handle in (self._soon, self._timer, self._awake):
             if handle is not None:
                 handle.cancel()
-        self._soon, self._timer, self._timer_at, self._spin = None, None, math.inf, None
+        self._soon, self._timer, self._timer_at, self._awake = None, None, math.inf, None
 
     def wake(self) -> None:
         """Ask for a turn soon; many wishes make one turn. Without a loop, ``next_deadline`` has to say so."""
         if self._loop is not None and self._soon is None:
             self._soon = self._loop.call_soon(self._on_soon)
+
+    def _on_fd(self) -> None:
+        if self._awake is not None:
+            self._spin.found()
+        self._take_turn(self._on_readable)
 
     def _on_soon(self) -> None:
         self._soon = None
@@ -92,24 +96,20 @@ class Attachment:
 
     def _keep_awake(self) -> None:
         """Be called in every turn of the loop for a while, so that it looks at the descriptor and does not sleep."""
-        self._spin = None
-        if self._loop is None:
-            return
-        asked_at = time.monotonic()
-        if asked_at >= self._spins_until:
-            return
-        os.sched_yield()
-        if time.monotonic() - asked_at < TAKEN_S:
-            self._spin = self._loop.call_soon(self._keep_awake)
+        self._awake = None
+        now = time.monotonic()
+        if self._loop is not None and now < self._spins_until and self._spin.give_way(now):
+            self._awake = self._loop.call_soon(self._keep_awake)
 
     def rearm(self) -> None:
         """See that the next turn comes when it is due."""
         if self._loop is None:
             return
-        if self._spin_s and self._expects():
-            self._spins_until = time.monotonic() + self._spin_s
-            if self._spin is None:
-                self._spin = self._loop.call_soon(self._keep_awake)
+        if self._expects():
+            now = time.monotonic()
+            self._spins_until = self._spin.until(now)
+            if self._awake is None and self._spins_until > now:
+                self._awake = self._loop.call_soon(self._keep_awake)
         deadline = self._next_deadline()
         if deadline == AT_ONCE:
             self.wake()

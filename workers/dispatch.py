@@ -167,16 +167,18 @@ class Dispatcher:
         me: this process; only jobs of this incarnation are handled.
         limits: the bounds.
         policy: which worker a job goes to.
-        turn: where this origin begins among equal workers; different origins should begin at different ones.
+        favourite: which of equal workers gets this origin's first job; different origins should begin with different
+            ones. Later it is whichever was given something last: it is awake, and two origins that were in each
+            other's way once go separate ways.
     """
 
     def __init__(
-        self, me: Peer, limits: Limits = DEFAULT_LIMITS, *, policy: Policy = least_expected, turn: int = 0
+        self, me: Peer, limits: Limits = DEFAULT_LIMITS, *, policy: Policy = least_expected, favourite: int = 0
     ) -> None:
         self._me = me
         self._limits = limits
         self._policy = policy
-        self._turn = turn
+        self._favourite = favourite
         # Every job that is queued stands in exactly one lane, and every one that a worker holds in exactly one pair of
         # hands; none in both (invariant 6). No lane is empty.
         self._lanes: dict[Kind, _Lane] = {}
@@ -276,7 +278,6 @@ class Dispatcher:
             return [Settle([(job.serial, Rejected("queue is full"))])]
         expected_s = self._expected(job.kind.label)
         hands.take(_Entry(job, now), expected_s)
-        self._turn += 1
         return [hands.occupy(), Send(hands.peer, [job], expected_s > 0.0)]
 
     def _end_early(self, serial: int, outcome: Cancelled | None) -> list[Effect]:
@@ -463,9 +464,11 @@ class Dispatcher:
         touched: dict[Peer, _Hands] = {}
         while self._waiting and (found := self._next_with_room(rooms, now, loads)) is not None:
             lane, shares = found
-            for room, share in zip(rooms, shares, strict=True):
+            for index, share in enumerate(shares):
                 if share:
+                    room = rooms[index]
                     touched[room.worker] = self._hand_over(lane, room, share, sends)
+                    self._favourite = index
         self._full_for = loads if self._waiting else None
         return [*[hands.occupy() for hands in touched.values()], *self._tell_waiting(), *sends.values()]
 
@@ -474,9 +477,9 @@ class Dispatcher:
         for lane, run in self._runs():
             usual = lane.usual
             reserve = usual.slow and self._reserves(lane, now, loads)
-            shares = self._policy(usual.expected_s, run, rooms, self._limits, reserve, self._turn)
+            shares = self._policy(usual.expected_s, run, rooms, self._limits, reserve, self._favourite)
             if any(shares):
-                if sum(shares) > run or min(shares) < 0:
+                if len(shares) != len(rooms) or sum(shares) > run or min(shares) < 0:
                     raise ValueError(f"the policy gave out {list(shares)} of {run} jobs")
                 return lane, shares
         return None
@@ -524,7 +527,6 @@ class Dispatcher:
         room.expected_s += share * expected_s
         room.open = room.open and room.outstanding < self._limits.max_outstanding
         self._waiting -= share
-        self._turn += share
         send = sends.get((room.worker, lane.kind))
         if send is None:
             sends[room.worker, lane.kind] = Send(room.worker, jobs, expected_s > 0.0)

@@ -25,7 +25,7 @@ from typing import TypeVar
 from workers.errors import WrongProcess
 from workers.jobs import Job, Outcome
 from workers.session import Session
-from workers.spinning import wait
+from workers.spinning import Spin
 
 log = logging.getLogger("layby.workers")
 
@@ -81,6 +81,7 @@ class Driver:
         """Those that are open."""
         self._node_fd, self._link_fd = session.files
         self._poll = _poller(self._node_fd, self._link_fd, self._leader_bell)
+        self._spin = Spin(session.settings.limits.spin_s)
         self._thread = threading.Thread(target=self._run, name=f"layby-{session.node.me}", daemon=True)
         self._thread.start()
 
@@ -186,7 +187,7 @@ class Driver:
             deadline = self.session.next_deadline()
             self._led_until = inf if deadline is None else deadline
         timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-        events = wait(self._poll, timeout_s, self.session.settings.limits.spin_s)
+        events = self._spin.wait(self._poll, timeout_s)
         with self.lock:
             try:
                 self._take_turn([fd for fd, _ in events])

@@ -10,7 +10,7 @@ next, at most one worker comes at a time, and none while one is still on its way
 at most, and never in a storm.
 
 **One is let go** when the pool could have done without it for ``idle_s``. Not when that very worker was idle for so
-long: the choice of workers goes by turns, so a little traffic keeps all of them awake. What counts is how many were
+long: which worker gets a little traffic is a matter of chance. What counts is how many were
 occupied *at once*: `_last_needed` keeps, for each number of workers, when more than so many were last needed. The
 newest go first, and only those beyond ``count`` that are idle now.
 """

@@ -34,7 +34,7 @@ from workers.control import AttendantGone, Tell
 from workers.loads import LoadBoard
 from workers.node import AT_ONCE, Node
 from workers.overseer import over_limit, resident_bytes
-from workers.spinning import wait
+from workers.spinning import Spin
 from workers.terms import BootFailure, PoolSettings
 from workers.tree_events import GUEST, Drain, ExitCode, PeerDown, PeerUp, Retire
 from workers.worker import Handler
@@ -130,7 +130,7 @@ class PoolWorker:
         self._max_jobs = station.settings.max_jobs_per_worker or inf
         self._memory_limit = station.settings.memory_limit_bytes or inf
         self._drain_s = station.settings.drain_s
-        self._spin_s = station.settings.limits.spin_s
+        self._spin = Spin(station.settings.limits.spin_s)
         self._is_limited = min(self._max_jobs, self._memory_limit) < inf
         self._measured_at = 0.0
         self._leave_by: float | None = None
@@ -151,16 +151,16 @@ class PoolWorker:
         poller.register(node.fileno(), select.POLLIN)
         poller.register(control_fd, select.POLLIN)
         next_deadline, monotonic = node.next_deadline, time.monotonic
-        spin_s = self._spin_s
+        wait = self._spin.wait
         on_readable, on_deadline = node.on_readable, node.on_deadline
         while not self._over:
             deadline = next_deadline()
             if self._leave_by is not None or self._is_limited:
                 deadline = self._consider(deadline, monotonic())
             if deadline is None:
-                events = wait(poller, None, spin_s)
+                events = wait(poller, None)
             else:
-                events = wait(poller, 0.0 if deadline == AT_ONCE else max(0.0, deadline - monotonic()), spin_s)
+                events = wait(poller, 0.0 if deadline == AT_ONCE else max(0.0, deadline - monotonic()))
             if not events:
                 on_deadline(monotonic())
                 continue

@@ -105,7 +105,7 @@ class Origin:
         self._limits = limits
         self._endpoint = endpoint
         self._counters = counters
-        self._dispatcher = Dispatcher(me, limits, policy=policy, turn=slot)
+        self._dispatcher = Dispatcher(me, limits, policy=policy, favourite=slot)
         self._suspensions: Suspensions[_Waiter] = Suspensions()
         self._most_payload = limits.max_frame_bytes - 2 * OVERHEAD_BYTES - 8 * MAX_TEXT
         self._serial = 0

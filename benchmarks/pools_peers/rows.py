@@ -41,7 +41,7 @@ class Effort:
         origins: among how many the row's work is divided.
     """
 
-    calls: int = 3000
+    calls: int = 20_000
     sequential_s: float = 4.0
     pipelined_s: float = 2.0
     mixed_s: float = 20.0
@@ -51,7 +51,7 @@ class Effort:
     origins: int = 1
 
 
-QUICK = Effort(calls=300, sequential_s=1.0, pipelined_s=0.5, mixed_s=2.0, openings=2)
+QUICK = Effort(calls=2000, sequential_s=1.0, pipelined_s=0.5, mixed_s=2.0, openings=2)
 
 Gate = Callable[[], None]
 """Called between warm-up and measuring: holds an origin until all others are warm too."""

@@ -112,7 +112,7 @@ class Pool(RuleBasedStateMachine):
         self.handles: list[Line] = []
         for number in range(1, origins + 1):
             peer, slot = Peer(f"sip-{number}", 1), 10 + number
-            self.origins[peer] = Origin(peer, slot, Dispatcher(peer, LIMITS, turn=slot), Suspensions())
+            self.origins[peer] = Origin(peer, slot, Dispatcher(peer, LIMITS, favourite=slot), Suspensions())
         for number in range(1, workers + 1):
             self.start(Peer(f"worker-{number}", 1), number)
         if taught:
@@ -572,26 +572,37 @@ class Pool(RuleBasedStateMachine):
         """
         left = Counter({(send.worker, send.jobs[0].kind): len(send.jobs) for send in sends})
         assert len(left) == len(sends), "one kind was sent to one worker in two parts"
-        totals = self.totals(one)
-        jobs = [job for send in sends for job in send.jobs]
-        for job in sorted(jobs, key=lambda job: (-job.kind.priority, job.serial)):
-            expected_s = one.dispatcher.expected_s(job.kind.label)
-            if job.kind.to is not None:
-                worker = job.kind.to
-            else:
-                slow = expected_s > 2 * LIMITS.budget_s and self.leaves_one_free(one, job.id)
-                chosen = [peer for peer in one.alive if left[peer, job.kind]]
-                worker = self.least_loaded(self.open_to_slow(one, totals) if slow else totals, chosen)
-                if slow and len(totals) > 1:
-                    others = [total for peer, total in totals.items() if peer != worker]
-                    assert any(self.passes(total, 2 * LIMITS.budget_s) for total in others), "none left to quick jobs"
-            left[worker, job.kind] -= 1
-            totals[worker] = self.with_one_more(totals[worker], expected_s)
-            if len(jobs) > 1:
-                event("placed in a batch")
+        jobs = sorted((job for send in sends for job in send.jobs), key=lambda job: (-job.kind.priority, job.serial))
+        if len(jobs) > 1:
+            event("placed in a batch")
+        assert self.may_be_placed(one, jobs, left, self.totals(one)), "another had less to do"
         for send in sends:
             for job in send.jobs:
                 one.held[job.id] = (send.worker, one.dispatcher.expected_s(job.kind.label))
+
+    def may_be_placed(
+        self, one: Origin, jobs: Sequence[Job], left: Counter[tuple[Peer, Kind]], totals: dict[Peer, Total]
+    ) -> bool:
+        """Whether the first of the jobs could have gone to one of those who had least to do, and so on."""
+        if not jobs:
+            return True
+        kind = jobs[0].kind
+        expected_s = one.dispatcher.expected_s(kind.label)
+        if kind.to is not None:
+            workers = [kind.to]
+        else:
+            slow = expected_s > 2 * LIMITS.budget_s and self.leaves_one_free(one, jobs[0].id)
+            workers = self.least_loaded(one, totals, slow)
+        return any(
+            self.may_be_placed(
+                one,
+                jobs[1:],
+                left - Counter([(worker, kind)]),
+                {**totals, worker: self.with_one_more(totals[worker], expected_s)},
+            )
+            for worker in workers
+            if left[worker, kind]
+        )
 
     def leaves_one_free(self, one: Origin, slow: JobId) -> bool:
         """Whether a slow job must: it has not waited long, and some worker ran a quick job lately."""
@@ -624,20 +635,20 @@ class Pool(RuleBasedStateMachine):
     def has_room(self, total: Total) -> bool:
         return self.passes(total, LIMITS.budget_s)
 
-    def open_to_slow(self, one: Origin, totals: dict[Peer, Total]) -> dict[Peer, Total]:
-        """All workers but the one that every origin keeps for quick jobs: of those that take any, the first by slot."""
-        takes = [peer for peer, (_, jobs, _, usable) in totals.items() if usable and jobs < LIMITS.max_outstanding]
-        kept = min(takes, key=lambda peer: one.alive[peer]) if len(totals) > 1 else None
-        return {peer: total for peer, total in totals.items() if peer != kept}
-
-    def least_loaded(self, totals: dict[Peer, Total], chosen: list[Peer]) -> Peer:
-        """One of those that were chosen, which had the least to do of all with room."""
+    def least_loaded(self, one: Origin, totals: dict[Peer, Total], slow: bool) -> list[Peer]:
+        """Those with room who have the least to do; for a slow job, of those who are not left to quick ones."""
         with_room = {peer: total for peer, total in totals.items() if self.has_room(total)}
-        assert with_room.keys() & set(chosen), "sent to a worker without room"
-        least = min(total[:2] for total in with_room.values())
-        best = [peer for peer in chosen if peer in with_room and with_room[peer][:2] == least]
-        assert best, "another had less to do"
-        return best[0]
+        if slow and len(totals) > 1:
+            takes = [peer for peer, (_, jobs, _, usable) in totals.items() if usable and jobs < LIMITS.max_outstanding]
+            with_room.pop(min(takes, key=lambda peer: one.alive[peer]), None)
+        least = min((total[:2] for total in with_room.values()), default=None)
+        found = [peer for peer, total in with_room.items() if total[:2] == least]
+        return [peer for peer in found if not slow or self.leaves_room(totals, peer)]
+
+    def leaves_room(self, totals: dict[Peer, Total], worker: Peer) -> bool:
+        """Whether quick jobs have somebody to go to when that worker is given a slow one."""
+        others = [total for peer, total in totals.items() if peer != worker]
+        return not others or any(self.passes(total, 2 * LIMITS.budget_s) for total in others)
 
     def waits_only_without_room(self, one: Origin) -> None:
         queued = [view for view in one.dispatcher.jobs(self.now) if view.state == "queued"]

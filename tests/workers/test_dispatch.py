@@ -350,10 +350,10 @@ def test_room_is_given_in_the_order_of_submission_and_what_is_sent_goes_by_kind(
     seen: list[int] = []
 
     def counting(
-        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, turn: int
+        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int
     ) -> Sequence[int]:
         seen.append(count)
-        return least_expected(expected_s, count, rooms, limits, reserve, turn)
+        return least_expected(expected_s, count, rooms, limits, reserve, favourite)
 
     dispatcher = Dispatcher(ME, replace(LIMITS, max_queued=20), policy=counting)
     dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
@@ -470,13 +470,13 @@ def test_another_policy_decides_instead() -> None:
     asked: list[tuple[float, int, list[tuple[Peer, int, float, bool]], bool, int]] = []
 
     def last(
-        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, turn: int
+        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int
     ) -> Sequence[int]:
         seen = [(room.worker, room.outstanding, room.expected_s, room.open) for room in rooms]
-        asked.append((expected_s, count, seen, reserve, turn))
+        asked.append((expected_s, count, seen, reserve, favourite))
         return [0, min(count, 2) if rooms[1].outstanding < 4 else 0]
 
-    dispatcher = Dispatcher(ME, LIMITS, policy=last, turn=5)
+    dispatcher = Dispatcher(ME, LIMITS, policy=last, favourite=5)
     dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
     dispatcher.handle(WorkerUp(W2, 2, True, NOW, NONE))
     learn(dispatcher, "ps", QUICK_S)
@@ -484,9 +484,37 @@ def test_another_policy_decides_instead() -> None:
     effects = dispatcher.handle(submitted(*batch, loads={1: Load(1, 0, 0.0, NOW, paused=True)}))
     assert effects == [Occupy(2, 3, 3 * QUICK_S), Send(W2, batch, True)]
     assert asked == [
-        (QUICK_S, 3, [(W1, 0, 0.0, False), (W2, 0, 0.0, True)], False, 6),
-        (QUICK_S, 1, [(W1, 0, 0.0, False), (W2, 2, 2 * QUICK_S, True)], False, 8),
+        (QUICK_S, 3, [(W1, 0, 0.0, False), (W2, 0, 0.0, True)], False, 5),
+        (QUICK_S, 1, [(W1, 0, 0.0, False), (W2, 2, 2 * QUICK_S, True)], False, 1),
     ]
+
+
+def test_workers_are_seen_by_slot_whenever_they_came() -> None:
+    """All origins leave the first of them to quick jobs, and each hears of them in an order of its own."""
+    seen: list[list[Peer]] = []
+
+    def looking(
+        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int
+    ) -> Sequence[int]:
+        seen.append([room.worker for room in rooms])
+        return [0] * len(rooms)
+
+    dispatcher = Dispatcher(ME, LIMITS, policy=looking)
+    third = Peer("worker-3", 1)
+    for slot, peer in ((3, third), (1, W1), (2, W2)):
+        dispatcher.handle(WorkerUp(peer, slot, True, NOW, NONE))
+    dispatcher.handle(submitted(job(1)))
+    assert seen == [[W1, W2, third]]
+
+
+def test_who_was_used_last_is_used_again(two: Dispatcher) -> None:
+    learn(two, "ps", QUICK_S)
+    busy = Load(1, 1, 1.0, NOW)
+    assert two.handle(submitted(job(11)))[-1] == Send(W1, [job(11)], True)
+    two.handle(answered(job(11), worker=W1, occupied_s=QUICK_S))
+    assert two.handle(submitted(job(12), loads={1: busy}))[-1] == Send(W2, [job(12)], True)
+    two.handle(answered(job(12), worker=W2, occupied_s=QUICK_S))
+    assert two.handle(submitted(job(13)))[-1] == Send(W2, [job(13)], True)
 
 
 @pytest.mark.parametrize(("share", "slow_at_once"), [(None, 4), (0.0, 3), (0.5, 2), (0.75, 1), (1.0, 1)])
@@ -647,8 +675,8 @@ def test_giving_back_is_not_a_run(two: Dispatcher) -> None:
     first = job(1, idempotent=True)
     assert two.handle(submitted(first))[-1] == Send(W1, [first], True)
     two.handle(given_back(first))
-    assert two.handle(RoomMade(NOW, NONE))[-1] == Send(third, [first], True)
-    assert two.handle(down(third))[-1] == Send(W2, [first], True)
+    assert two.handle(RoomMade(NOW, NONE))[-1] == Send(W2, [first], True)
+    assert two.handle(down(W2))[-1] == Send(third, [first], True)
 
 
 @pytest.mark.parametrize(

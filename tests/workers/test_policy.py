@@ -21,17 +21,17 @@ def room(outstanding: int = 0, expected_s: float = 0.0, **more: object) -> Room:
     return Room(Peer("worker", 1), outstanding, expected_s, **more)
 
 
-def share(count: int, *rooms: Room, expected_s: float = QUICK_S, reserve: bool = True, turn: int = 0) -> list[int]:
+def share(count: int, *rooms: Room, expected_s: float = QUICK_S, reserve: bool = True, favourite: int = 0) -> list[int]:
     """How many of so many jobs each of the rooms gets; the rooms are left as they were."""
     before = deepcopy(rooms)
-    shares = least_expected(expected_s, count, rooms, LIMITS, reserve, turn)
+    shares = least_expected(expected_s, count, rooms, LIMITS, reserve, favourite)
     assert rooms == before
     return shares
 
 
-def choose(*rooms: Room, expected_s: float = QUICK_S, reserve: bool = True, turn: int = 0) -> int | None:
+def choose(*rooms: Room, expected_s: float = QUICK_S, reserve: bool = True, favourite: int = 0) -> int | None:
     """Which of the rooms gets a single job."""
-    shares = share(1, *rooms, expected_s=expected_s, reserve=reserve, turn=turn)
+    shares = share(1, *rooms, expected_s=expected_s, reserve=reserve, favourite=favourite)
     assert len(shares) == len(rooms)
     assert sum(shares) <= 1
     return shares.index(1) if any(shares) else None
@@ -54,8 +54,8 @@ def test_among_equals_another_process_goes_before_this_one() -> None:
     assert choose(room(myself=True)) == 0
 
 
-def test_equals_take_turns() -> None:
-    assert [choose(room(), room(), room(), turn=turn) for turn in range(4)] == [0, 1, 2, 0]
+def test_among_equals_the_favourite_wins() -> None:
+    assert [choose(room(), room(), room(), favourite=one) for one in range(4)] == [0, 1, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_a_slow_job_leaves_one_worker_to_the_quick_ones() -> None:
 
 def test_origins_that_choose_at_the_same_moment_leave_the_same_worker() -> None:
     """Neither sees the other's job yet."""
-    assert {choose(room(), room(), expected_s=SLOW_S, turn=turn) for turn in range(4)} == {1}
-    assert {choose(room(), room(), room(), expected_s=SLOW_S, turn=turn) for turn in range(4)} == {1, 2}
+    assert {choose(room(), room(), expected_s=SLOW_S, favourite=one) for one in range(4)} == {1}
+    assert {choose(room(), room(), room(), expected_s=SLOW_S, favourite=one) for one in range(4)} == {1, 2}
     assert choose(room(open=False), room(), room(), expected_s=SLOW_S) == 2, "who takes nothing is left to nobody"
     assert choose(room(), room(1, QUICK_S), expected_s=SLOW_S) == 1, "even though the one that is left is idle"
     assert choose(room(1, SLOW_S), room(), room(), expected_s=SLOW_S) in (1, 2)
@@ -198,12 +198,12 @@ def some_case(draw: st.DrawFn) -> tuple[float, int, list[Room], Limits, bool, in
 
 
 def one_by_one(
-    expected_s: float, count: int, rooms: list[Room], limits: Limits, reserve: bool, turn: int
+    expected_s: float, count: int, rooms: list[Room], limits: Limits, reserve: bool, favourite: int
 ) -> tuple[list[int], list[Room]]:
     """The same choice, made anew for each job with what the ones before it left."""
     rooms, shares = deepcopy(rooms), [0] * len(rooms)
-    for number in range(count):
-        chosen = least_expected(expected_s, 1, rooms, limits, reserve, turn + number)
+    for _ in range(count):
+        chosen = least_expected(expected_s, 1, rooms, limits, reserve, favourite)
         if 1 not in chosen:
             break
         give(rooms[chosen.index(1)], 1, expected_s, limits)

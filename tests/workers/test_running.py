@@ -548,7 +548,7 @@ def test_a_policy_of_ones_own_places_the_jobs_of_a_turn_together(house: House) -
     asked: list[int] = []
 
     def to_the_last(
-        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, turn: int
+        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int
     ) -> Sequence[int]:
         asked.append(count)
         shares = [0] * len(rooms)
