@@ -8,7 +8,7 @@ DEV_STAMP := .venv/.ready-dev
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: run test check format bench-pools lock clean help
+.PHONY: run test check format mutants bench-pools lock clean help
 
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
@@ -25,6 +25,10 @@ format: $(DEV_STAMP) ## put imports and layout in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+mutants: $(DEV_STAMP) ## change the cores in every small way and see that a test notices (ARGS="workers.wire*")
+	$(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
+
 bench-pools: $(BENCH_STAMP) ## the pool engine beside its peers (ARGS="--quick", ARGS="--runs 3 --json out/pools.json")
 	$(BENCH_BIN)/python benchmarks/pools.py $(ARGS)
 
@@ -39,7 +43,7 @@ lock: $(DEV_STAMP) ## work out the locked versions anew (needs uv on PATH)
 		--no-emit-index-url --extra bench pyproject.toml requirements/build.in -o requirements/bench.txt
 
 clean: ## remove what set-up and runs made
-	rm -rf .venv .venv-bench out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench mutants out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13

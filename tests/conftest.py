@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from tests.harness import HEAD, ROOT, Server, answers, free_port, wait_until
+
+# For `make mutants`: what fails need not be made small, and the same mutant gets the same examples.
+settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate], derandomize=True, database=None)
 
 
 @pytest.fixture
