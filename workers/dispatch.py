@@ -240,7 +240,11 @@ class Dispatcher:
 
     def _on_submitted(self, stimulus: Submitted) -> list[Effect]:
         now, loads = stimulus.now, stimulus.loads
-        effects: list[Effect] = []
+        if len(stimulus.jobs) == 1 and not self._waiting:
+            effects = self._place_alone(stimulus.jobs[0], now, loads)
+            if effects:
+                return effects
+        effects = []
         rejected: list[tuple[int, Outcome]] = []
         room = self._room_to_wait(stimulus.elsewhere)
         lane: _Lane | None = None
@@ -265,6 +269,26 @@ class Dispatcher:
                 self._waiting += 1
         effects += self._fill_anew(now, loads)
         return [*effects, Settle(rejected)] if rejected else effects
+
+    def _place_alone(self, job: Job, now: float, loads: Loads) -> list[Effect]:
+        """Give out the only job that there is, past the lanes; nothing, where that is not all that there is to it.
+
+        That is what a call that is awaited comes to. It saves code, which is what counts for one that comes after a
+        pause: the processor has forgotten all of it by then, and takes three times as long.
+        """
+        is_new = job.origin == self._me and job.serial > self._newest
+        if not is_new or self._refusing is not None or job.kind.to is not None:
+            return []
+        usual, rooms = self._usual_of(job.kind.label), self._rooms(now, loads)
+        reserve = usual.slow and self._reserves(now, now, loads)
+        shares = self._choose(usual, 1, rooms, reserve)
+        if 1 not in shares:
+            return []
+        self._newest = job.serial
+        self._favourite = shares.index(1)
+        hands = self._workers[rooms[self._favourite].worker]
+        hands.take(_Entry(job, now), usual.expected_s)
+        return [hands.occupy(), Send(hands.peer, [job], usual.expected_s > 0.0)]
 
     def _room_to_wait(self, elsewhere: int) -> int:
         """How many jobs may wait here, when so many wait at other origins."""
@@ -476,13 +500,18 @@ class Dispatcher:
         """The next jobs that find room: their lane, and how many of them each room gets."""
         for lane, run in self._runs():
             usual = lane.usual
-            reserve = usual.slow and self._reserves(lane, now, loads)
-            shares = self._policy(usual.expected_s, run, rooms, self._limits, reserve, self._favourite)
+            since = next(iter(lane.entries.values())).submitted_at
+            shares = self._choose(usual, run, rooms, usual.slow and self._reserves(since, now, loads))
             if any(shares):
-                if len(shares) != len(rooms) or sum(shares) > run or min(shares) < 0:
-                    raise ValueError(f"the policy gave out {list(shares)} of {run} jobs")
                 return lane, shares
         return None
+
+    def _choose(self, usual: _Usual, count: int, rooms: list[Room], reserve: bool) -> Sequence[int]:
+        """How many of so many jobs each room gets."""
+        shares = self._policy(usual.expected_s, count, rooms, self._limits, reserve, self._favourite)
+        if len(shares) != len(rooms) or sum(shares) > count or min(shares, default=0) < 0:
+            raise ValueError(f"the policy gave out {list(shares)} of {count} jobs to {len(rooms)} workers")
+        return shares
 
     def _runs(self) -> list[tuple[_Lane, int]]:
         """The first of the quick lanes and the first of the slow ones, in the order of their claims.
@@ -503,10 +532,9 @@ class Dispatcher:
             runs.append((first, lane, lane.run_before(min(others)) if others else len(lane.entries)))
         return [(lane, run) for _, lane, run in sorted(runs, key=itemgetter(0))]
 
-    def _reserves(self, lane: _Lane, now: float, loads: Loads) -> bool:
+    def _reserves(self, submitted_at: float, now: float, loads: Loads) -> bool:
         """Whether a slow job must leave a worker free: there are quick jobs these days, and it has not waited long."""
-        first = next(iter(lane.entries.values()))
-        if now - first.submitted_at >= self._limits.patience_s:
+        if now - submitted_at >= self._limits.patience_s:
             return False
         since = now - self._limits.quick_memory_s
         return any(load.quick_at > since for load in loads.values())

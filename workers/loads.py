@@ -95,31 +95,33 @@ class LoadBoard:
 
     # -- readers --------------------------------------------------------------------------------------------------
 
-    def load(self, worker: int, besides: int | None = None) -> Load:
-        """One worker's load, summed over the origins; without the origin ``besides``, if given."""
-        slots, own = self.slots, 2 * self.slots
-        row = self._row.unpack_from(self._bytes, self._at(worker) * _DOUBLE)
-        outstanding, expected_s = sum(row[:slots]), sum(row[slots:own])
-        if besides is not None:
-            outstanding -= row[besides]
-            expected_s -= row[slots + besides]  # exact: expected seconds come in whole grains
-        return Load(
-            worker,
-            int(outstanding),
-            expected_s,
-            row[own + _PROGRESSED_AT],
-            row[own + _PAUSED] != 0.0,
-            row[own + _DRAINING] != 0.0,
-            row[own + _QUICK_AT],
-        )
+    def load(self, worker: int) -> Load:
+        """One worker's load, summed over the origins."""
+        return self.loads_of((worker,))[worker]
 
     def loads(self) -> list[Load]:
         """Every slot's load, summed over the origins."""
-        return [self.load(slot) for slot in range(self.slots)]
+        return list(self.loads_of(range(self.slots)).values())
 
-    def loads_of(self, workers: Iterable[int], besides: int) -> dict[int, Load]:
-        """The loads that all origins but ``besides`` put on these workers, by slot."""
-        return {worker: self.load(worker, besides) for worker in workers}
+    def loads_of(self, workers: Iterable[int], besides: int | None = None) -> dict[int, Load]:
+        """These workers' loads by slot, summed over the origins; without the origin ``besides``, if given."""
+        slots, own, found = self.slots, 2 * self.slots, {}
+        for worker in workers:
+            row = self._row.unpack_from(self._bytes, self._at(worker) * _DOUBLE)
+            outstanding, expected_s = sum(row[:slots]), sum(row[slots:own])
+            if besides is not None:
+                outstanding -= row[besides]
+                expected_s -= row[slots + besides]  # exact: expected seconds come in whole grains
+            found[worker] = Load(
+                worker,
+                int(outstanding),
+                expected_s,
+                row[own + _PROGRESSED_AT],
+                row[own + _PAUSED] != 0.0,
+                row[own + _DRAINING] != 0.0,
+                row[own + _QUICK_AT],
+            )
+        return found
 
     def waiting_besides(self, origin: int) -> int:
         """How many jobs wait at the other origins together."""

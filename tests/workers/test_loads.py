@@ -29,7 +29,7 @@ def test_a_load_is_the_sum_over_the_origins(board: LoadBoard) -> None:
     board.occupy(0, 2, 3, 0.5)
     board.occupy(1, 2, 4, 0.25)
     assert board.load(2) == Load(2, 7, 0.75, 0.0)
-    assert board.load(2, besides=1) == Load(2, 3, 0.5, 0.0)
+    assert board.loads_of([2], besides=1)[2] == Load(2, 3, 0.5, 0.0)
     assert board.loads_of([2, 3], besides=0) == {2: Load(2, 4, 0.25, 0.0), 3: Load(3, 0, 0.0, 0.0)}
     assert board.load(0) == Load(0, 0, 0.0, 0.0)
 
