@@ -19,6 +19,8 @@ CORES = frozenset(
         "workers.jobs",
         "workers.dispatch",
         "workers.elastic",
+        "workers.habits",
+        "workers.lanes",
         "workers.policy",
         "workers.stimuli",
         "workers.suspensions",

@@ -15,16 +15,14 @@ What does not fit that line: a directed job (``Kind.to``) is never queued; it is
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from operator import attrgetter, itemgetter
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import assert_never
 
-from msgspec import Struct, field
-
+from workers.habits import Habits, Usual
 from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
-from workers.policy import DEFAULT_LIMITS, Limits, Policy, Room, least_expected, slow_s
+from workers.lanes import Entry, Hands, Lane, runs
+from workers.policy import DEFAULT_LIMITS, Limits, Policy, Room, least_expected
 from workers.stimuli import (
     Answered,
     AnswersLater,
@@ -47,115 +45,11 @@ from workers.stimuli import (
     WorkerUp,
 )
 
-_NEW_WEIGHT = 0.2
-"""Weight of the newest running time in a label's moving average."""
-
-_LEAST_S = 10e-6
-"""What running anything costs a worker; less is a handler that answers later and occupies nobody."""
-
-_GRAIN = 2.0**20
-"""Expected seconds are whole 2**-20ths (a microsecond), so that their sums are exact however often jobs come and go:
-an empty worker reads as nothing, and equal workers as equal."""
-
 _MOST_RUNS = 2
 """An idempotent job may run a second time. Not a third: it may be what kills its workers."""
 
 
-class _Usual(Struct, eq=False):
-    """What jobs of one label usually take."""
-
-    slow_s: float
-    """What is more than this is slow."""
-    expected_s: float
-    """In whole grains; what is reckoned with."""
-    usual_s: float | None = None
-    slow: bool = False
-
-    def learn(self, occupied_s: float) -> None:
-        sample = 0.0 if occupied_s <= 0.0 else occupied_s if occupied_s > _LEAST_S else _LEAST_S
-        if self.usual_s is None:
-            self.usual_s = sample
-            return
-        self.usual_s += _NEW_WEIGHT * (sample - self.usual_s)
-        if sample == 0.0 and self.usual_s < _LEAST_S:
-            self.usual_s = 0.0  # a label that turned to answering later would otherwise never reach nothing
-
-    def settle(self) -> None:
-        """To be called after the last of some lessons."""
-        if self.usual_s is not None:
-            self.expected_s = math.ceil(self.usual_s * _GRAIN) / _GRAIN
-        self.slow = self.expected_s > self.slow_s
-
-
-class _Hands(Struct, eq=False):
-    """What one worker holds of ours. ``expected_s`` is the sum over ``jobs``, exactly (see ``_GRAIN``)."""
-
-    peer: Peer
-    slot: int
-    myself: bool
-    closing: bool = False
-    jobs: dict[int, _Entry] = field(default_factory=dict)
-    expected_s: float = 0.0
-
-    def take(self, entry: _Entry, expected_s: float) -> None:
-        self.jobs[entry.job.serial] = entry
-        self.expected_s += expected_s
-        entry.hands, entry.expected_s = self, expected_s
-        entry.runs += 1
-
-    def occupy(self) -> Occupy:
-        return Occupy(self.slot, len(self.jobs), self.expected_s)
-
-
-class _Entry(Struct, eq=False):
-    """A job that is queued (``hands`` None) or with a worker; once ``settled`` it only keeps the worker's load true."""
-
-    job: Job
-    submitted_at: float
-    hands: _Hands | None = None
-    expected_s: float = 0.0
-    runs: int = 0
-    settled: bool = False
-
-
-class _Lane(Struct, eq=False):
-    """The jobs of one kind that wait, by serial and in that order.
-
-    One lane per kind, because whether a label is slow is learnt while its jobs wait, and a slow job that waits for its
-    turn must hold no quick one up. An OrderedDict, because jobs leave at the front and, when they end while they wait,
-    anywhere.
-    """
-
-    kind: Kind
-    usual: _Usual
-    entries: OrderedDict[int, _Entry] = field(default_factory=OrderedDict)
-
-    def claim(self) -> tuple[int, int]:
-        """What goes first: the least of these among the lanes."""
-        return (-self.kind.priority, next(iter(self.entries)))
-
-    def run_before(self, claim: tuple[int, int]) -> int:
-        """How many jobs at the front go before that claim of another lane."""
-        if -self.kind.priority != claim[0]:
-            return len(self.entries)
-        run = 0
-        for serial in self.entries:
-            if serial > claim[1]:
-                break
-            run += 1
-        return run
-
-    def put_back(self, entries: Iterable[_Entry]) -> None:
-        """Jobs that come back go before everything that was submitted after them."""
-        self.entries.update((entry.job.serial, entry) for entry in entries)
-        self.entries = OrderedDict(sorted(self.entries.items()))
-
-
-def _whole_grains(seconds: float) -> float:
-    return math.ceil(seconds * _GRAIN) / _GRAIN
-
-
-def _timed_out(entry: _Entry) -> TimedOut:
+def _timed_out(entry: Entry) -> TimedOut:
     # From the origin's own figures, whoever noticed.
     return TimedOut(entry.job.deadline - entry.submitted_at)
 
@@ -181,16 +75,15 @@ class Dispatcher:
         self._favourite = favourite
         # Every job that is queued stands in exactly one lane, and every one that a worker holds in exactly one pair of
         # hands; none in both (invariant 6). No lane is empty.
-        self._lanes: dict[Kind, _Lane] = {}
-        self._workers: dict[Peer, _Hands] = {}
-        self._executing: list[_Hands] = []
+        self._lanes: dict[Kind, Lane] = {}
+        self._workers: dict[Peer, Hands] = {}
+        self._executing: list[Hands] = []
         """Those among them that take jobs that are not directed, by slot: in the same order at every origin."""
         # name -> the newest incarnation known to be dead. A word from one at or below it changes nothing.
         self._dead: dict[str, int] = {}
         self._waiting = 0
         self._waiting_told = 0
-        self._usual: dict[str, _Usual] = {}
-        self._unknown_s = _whole_grains(limits.unknown_s)
+        self._habits = Habits(limits)
         self._newest = 0
         """Serials only grow, which is how it is known that each is new."""
         self._refusing: str | None = None
@@ -247,7 +140,7 @@ class Dispatcher:
         effects = []
         rejected: list[tuple[int, Outcome]] = []
         room = self._room_to_wait(stimulus.elsewhere)
-        lane: _Lane | None = None
+        lane: Lane | None = None
         for job in stimulus.jobs:
             if (job.origin is not self._me and job.origin != self._me) or job.serial <= self._newest:
                 raise ValueError(f"{job.id} is not a new job of {self._me}")
@@ -265,7 +158,7 @@ class Dispatcher:
                         continue
                 if lane is None or lane.kind is not job.kind:
                     lane = self._lane(job.kind)
-                lane.entries[job.serial] = _Entry(job, now)
+                lane.entries[job.serial] = Entry(job, now)
                 self._waiting += 1
         effects += self._fill_anew(now, loads)
         return [*effects, Settle(rejected)] if rejected else effects
@@ -279,7 +172,7 @@ class Dispatcher:
         is_new = job.origin == self._me and job.serial > self._newest
         if not is_new or self._refusing is not None or job.kind.to is not None:
             return []
-        usual, rooms = self._usual_of(job.kind.label), self._rooms(now, loads)
+        usual, rooms = self._habits.of(job.kind.label), self._rooms(now, loads)
         reserve = usual.slow and self._reserves(now, now, loads)
         shares = self._choose(usual, 1, rooms, reserve)
         if 1 not in shares:
@@ -287,7 +180,7 @@ class Dispatcher:
         self._newest = job.serial
         self._favourite = shares.index(1)
         hands = self._workers[rooms[self._favourite].worker]
-        hands.take(_Entry(job, now), usual.expected_s)
+        hands.take(Entry(job, now), usual.expected_s)
         return [hands.occupy(), Send(hands.peer, [job], usual.expected_s > 0.0)]
 
     def _room_to_wait(self, elsewhere: int) -> int:
@@ -300,8 +193,8 @@ class Dispatcher:
             return [Settle([(job.serial, Rejected(f"{to} is not there"))])]
         if len(hands.jobs) >= self._limits.max_queued:
             return [Settle([(job.serial, Rejected("queue is full"))])]
-        expected_s = self._expected(job.kind.label)
-        hands.take(_Entry(job, now), expected_s)
+        expected_s = self._habits.expected_s(job.kind.label)
+        hands.take(Entry(job, now), expected_s)
         return [hands.occupy(), Send(hands.peer, [job], expected_s > 0.0)]
 
     def _end_early(self, serial: int, outcome: Cancelled | None) -> list[Effect]:
@@ -316,7 +209,7 @@ class Dispatcher:
                 return [Settle([(serial, outcome or _timed_out(entry))]), SendCancel(hands.peer, serial)]
         return []
 
-    def _end_waiting(self, lane: _Lane, serial: int, outcome: Cancelled | None) -> list[Effect]:
+    def _end_waiting(self, lane: Lane, serial: int, outcome: Cancelled | None) -> list[Effect]:
         entry = lane.entries.pop(serial)
         self._waiting -= 1
         if not lane.entries:
@@ -344,7 +237,7 @@ class Dispatcher:
             self.late += len(stimulus.answers)
             return []
         outcomes: list[tuple[int, Outcome]] = []
-        back: list[_Entry] = []
+        back: list[Entry] = []
         freed_s, label, usual = 0.0, None, None
         freed = 0
         for serial, outcome, occupied_s in stimulus.answers:
@@ -359,7 +252,7 @@ class Dispatcher:
                     if usual is not None:
                         usual.settle()
                     label = entry.job.kind.label
-                    usual = self._usual_of(label)
+                    usual = self._habits.of(label)
                 usual.learn(occupied_s)
             if outcome is None:
                 back.append(entry)
@@ -385,12 +278,12 @@ class Dispatcher:
         self._full_for = None
         hands.expected_s -= entry.expected_s
         entry.expected_s = 0.0
-        usual = self._usual_of(entry.job.kind.label)
+        usual = self._habits.of(entry.job.kind.label)
         usual.learn(0.0)
         usual.settle()
         return [hands.occupy()]
 
-    def _take_back(self, entries: list[_Entry], hands: _Hands, now: float) -> list[tuple[int, Outcome]]:
+    def _take_back(self, entries: list[Entry], hands: Hands, now: float) -> list[tuple[int, Outcome]]:
         """A closing worker gives jobs back unrun, so that they may run elsewhere even if they are not idempotent."""
         if not entries:
             return []
@@ -423,7 +316,7 @@ class Dispatcher:
                 return []
             # One name lives one life at a time: the new one tells of the old one's death.
             effects += self._write_off(other, f"{peer} took its place", stimulus.now)
-        hands = self._workers[peer] = _Hands(peer, stimulus.slot, peer == self._me)
+        hands = self._workers[peer] = Hands(peer, stimulus.slot, peer == self._me)
         if stimulus.executes:
             self._executing.append(hands)
             self._executing.sort(key=attrgetter("slot"))
@@ -451,12 +344,12 @@ class Dispatcher:
             effects.append(Settle([(entry.job.serial, WorkerLost(peer, reason)) for entry in lost]))
         return effects
 
-    def _may_run_again(self, entry: _Entry, now: float) -> bool:
+    def _may_run_again(self, entry: Entry, now: float) -> bool:
         kind = entry.job.kind
         wanted = not entry.settled and now < entry.job.deadline
         return wanted and kind.idempotent and kind.to is None and entry.runs < _MOST_RUNS
 
-    def _put_back(self, entries: list[_Entry]) -> None:
+    def _put_back(self, entries: list[Entry]) -> None:
         for kind in {entry.job.kind: None for entry in entries}:
             of_kind = [entry for entry in entries if entry.job.kind == kind]
             for entry in of_kind:
@@ -466,10 +359,10 @@ class Dispatcher:
 
     # -- giving out ---------------------------------------------------------------------------------------------
 
-    def _lane(self, kind: Kind) -> _Lane:
+    def _lane(self, kind: Kind) -> Lane:
         lane = self._lanes.get(kind)
         if lane is None:
-            lane = self._lanes[kind] = _Lane(kind, self._usual_of(kind.label))
+            lane = self._lanes[kind] = Lane(kind, self._habits.of(kind.label))
             self._full_for = None
         return lane
 
@@ -485,7 +378,7 @@ class Dispatcher:
             return self._tell_waiting()
         rooms = self._rooms(now, loads)
         sends: dict[tuple[Peer, Kind], Send] = {}
-        touched: dict[Peer, _Hands] = {}
+        touched: dict[Peer, Hands] = {}
         while self._waiting and (found := self._next_with_room(rooms, now, loads)) is not None:
             lane, shares = found
             for index, share in enumerate(shares):
@@ -496,9 +389,9 @@ class Dispatcher:
         self._full_for = loads if self._waiting else None
         return [*[hands.occupy() for hands in touched.values()], *self._tell_waiting(), *sends.values()]
 
-    def _next_with_room(self, rooms: list[Room], now: float, loads: Loads) -> tuple[_Lane, Sequence[int]] | None:
+    def _next_with_room(self, rooms: list[Room], now: float, loads: Loads) -> tuple[Lane, Sequence[int]] | None:
         """The next jobs that find room: their lane, and how many of them each room gets."""
-        for lane, run in self._runs():
+        for lane, run in runs(self._lanes.values()):
             usual = lane.usual
             since = next(iter(lane.entries.values())).submitted_at
             shares = self._choose(usual, run, rooms, usual.slow and self._reserves(since, now, loads))
@@ -506,31 +399,12 @@ class Dispatcher:
                 return lane, shares
         return None
 
-    def _choose(self, usual: _Usual, count: int, rooms: list[Room], reserve: bool) -> Sequence[int]:
+    def _choose(self, usual: Usual, count: int, rooms: list[Room], reserve: bool) -> Sequence[int]:
         """How many of so many jobs each room gets."""
         shares = self._policy(usual.expected_s, count, rooms, self._limits, reserve, self._favourite)
         if len(shares) != len(rooms) or sum(shares) > count or min(shares, default=0) < 0:
             raise ValueError(f"the policy gave out {list(shares)} of {count} jobs to {len(rooms)} workers")
         return shares
-
-    def _runs(self) -> list[tuple[_Lane, int]]:
-        """The first of the quick lanes and the first of the slow ones, in the order of their claims.
-
-        With each, how many of its jobs may go at once: those that go before all of another lane. Slow ones go one at a
-        time.
-        """
-        if len(self._lanes) == 1:
-            [lane] = self._lanes.values()
-            return [(lane, 1 if lane.usual.slow else len(lane.entries))]
-        claims = sorted((lane.claim(), index, lane) for index, lane in enumerate(self._lanes.values()))
-        quick = [(claim, lane) for claim, _, lane in claims if not lane.usual.slow]
-        slow = [(claim, lane) for claim, _, lane in claims if lane.usual.slow][:1]
-        runs = [(claim, lane, 1) for claim, lane in slow]
-        if quick:
-            first, lane = quick[0]
-            others = [claim for claim, _ in quick[1:2] + slow if claim > first]
-            runs.append((first, lane, lane.run_before(min(others)) if others else len(lane.entries)))
-        return [(lane, run) for _, lane, run in sorted(runs, key=itemgetter(0))]
 
     def _reserves(self, submitted_at: float, now: float, loads: Loads) -> bool:
         """Whether a slow job must leave a worker free: there are quick jobs these days, and it has not waited long."""
@@ -539,7 +413,7 @@ class Dispatcher:
         since = now - self._limits.quick_memory_s
         return any(load.quick_at > since for load in loads.values())
 
-    def _hand_over(self, lane: _Lane, room: Room, share: int, sends: dict[tuple[Peer, Kind], Send]) -> _Hands:
+    def _hand_over(self, lane: Lane, room: Room, share: int, sends: dict[tuple[Peer, Kind], Send]) -> Hands:
         """Put so many of a lane's jobs into a worker's hands."""
         hands, expected_s = self._workers[room.worker], lane.usual.expected_s
         pop, held = lane.entries.popitem, hands.jobs
@@ -589,21 +463,6 @@ class Dispatcher:
         self._waiting_told = self._waiting
         return [Waiting(self._waiting)]
 
-    # -- running times ------------------------------------------------------------------------------------------
-
-    def _usual_of(self, label: str) -> _Usual:
-        usual = self._usual.get(label)
-        if usual is None:
-            if len(self._usual) >= self._limits.max_labels:
-                del self._usual[next(iter(self._usual))]
-            usual = self._usual[label] = _Usual(slow_s(self._limits), self._unknown_s)
-            usual.settle()
-        return usual
-
-    def _expected(self, label: str) -> float:
-        usual = self._usual.get(label)
-        return self._unknown_s if usual is None else usual.expected_s
-
     # -- to look at ---------------------------------------------------------------------------------------------
 
     @property
@@ -619,7 +478,7 @@ class Dispatcher:
 
     def expected_s(self, label: str) -> float:
         """How long a job of that label is expected to occupy its worker, in seconds."""
-        return self._expected(label)
+        return self._habits.expected_s(label)
 
     def jobs(self, now: float) -> list[JobView]:
         """The unsettled jobs, oldest first."""
@@ -636,7 +495,7 @@ class Dispatcher:
             if not entry.settled
         ]
 
-    def _all(self) -> dict[int, _Entry]:
+    def _all(self) -> dict[int, Entry]:
         lanes = [lane.entries for lane in self._lanes.values()]
         hands = [hands.jobs for hands in self._workers.values()]
         return {serial: entry for entries in [*lanes, *hands] for serial, entry in entries.items()}

@@ -1,0 +1,97 @@
+"""Where the jobs of an origin are: in a lane while they wait, in a worker's hands once they were sent."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from operator import itemgetter
+
+from msgspec import Struct, field
+
+from workers.habits import Usual
+from workers.jobs import Job, Kind, Peer
+from workers.stimuli import Occupy
+
+
+class Hands(Struct, eq=False):
+    """What one worker holds of ours. ``expected_s`` is the sum over ``jobs``, exactly (see `workers.habits`)."""
+
+    peer: Peer
+    slot: int
+    myself: bool
+    closing: bool = False
+    jobs: dict[int, Entry] = field(default_factory=dict)
+    expected_s: float = 0.0
+
+    def take(self, entry: Entry, expected_s: float) -> None:
+        self.jobs[entry.job.serial] = entry
+        self.expected_s += expected_s
+        entry.hands, entry.expected_s = self, expected_s
+        entry.runs += 1
+
+    def occupy(self) -> Occupy:
+        return Occupy(self.slot, len(self.jobs), self.expected_s)
+
+
+class Entry(Struct, eq=False):
+    """A job that is queued (``hands`` None) or with a worker; once ``settled`` it only keeps the worker's load true."""
+
+    job: Job
+    submitted_at: float
+    hands: Hands | None = None
+    expected_s: float = 0.0
+    runs: int = 0
+    settled: bool = False
+
+
+class Lane(Struct, eq=False):
+    """The jobs of one kind that wait, by serial and in that order.
+
+    One lane per kind, because whether a label is slow is learnt while its jobs wait, and a slow job that waits for its
+    turn must hold no quick one up. An OrderedDict, because jobs leave at the front and, when they end while they wait,
+    anywhere.
+    """
+
+    kind: Kind
+    usual: Usual
+    entries: OrderedDict[int, Entry] = field(default_factory=OrderedDict)
+
+    def claim(self) -> tuple[int, int]:
+        """What goes first: the least of these among the lanes."""
+        return (-self.kind.priority, next(iter(self.entries)))
+
+    def run_before(self, claim: tuple[int, int]) -> int:
+        """How many jobs at the front go before that claim of another lane."""
+        if -self.kind.priority != claim[0]:
+            return len(self.entries)
+        run = 0
+        for serial in self.entries:
+            if serial > claim[1]:
+                break
+            run += 1
+        return run
+
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """Jobs that come back go before everything that was submitted after them."""
+        self.entries.update((entry.job.serial, entry) for entry in entries)
+        self.entries = OrderedDict(sorted(self.entries.items()))
+
+
+def runs(lanes: Collection[Lane]) -> list[tuple[Lane, int]]:
+    """The first of the quick lanes and the first of the slow ones, in the order of their claims.
+
+    With each, how many of its jobs may go at once: those that go before all of another lane. Slow ones go one at a
+    time.
+    """
+    if len(lanes) == 1:
+        [lane] = lanes
+        return [(lane, 1 if lane.usual.slow else len(lane.entries))]
+    claims = sorted((lane.claim(), index, lane) for index, lane in enumerate(lanes))
+    quick = [(claim, lane) for claim, _, lane in claims if not lane.usual.slow]
+    slow = [(claim, lane) for claim, _, lane in claims if lane.usual.slow][:1]
+    found = [(claim, lane, 1) for claim, lane in slow]
+    if quick:
+        first, lane = quick[0]
+        others = [claim for claim, _ in quick[1:2] + slow if claim > first]
+        found.append((first, lane, lane.run_before(min(others)) if others else len(lane.entries)))
+    return [(lane, run) for _, lane, run in sorted(found, key=itemgetter(0))]
