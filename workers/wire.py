@@ -276,6 +276,8 @@ def _word(record: Any, sender: Peer, receiver: Peer) -> Word:
     if kind == _PROGRESS:
         _, serial, fraction, text = record
         _numbers(serial, fraction)
+        if fraction > 1.0:
+            raise ValueError
         return Progress(serial, fraction, _text(text))
     if kind == _LETTER:
         _, topic, body = record

@@ -204,6 +204,7 @@ NAN, INF = float("nan"), float("inf")
         (answer(code=3, second=b"reason"), "ValueError"),
         (raw((8, 1, NAN, "")), "ValueError"),
         (raw((8, 1, -0.5, "")), "ValueError"),
+        (raw((8, 1, 1.001, "")), "ValueError"),
         (raw((8, 1, 1, "")), "ValueError"),
         (raw((8, 1, 0.5, b"")), "ValueError"),
         (raw((8, -1, 0.5, "")), "ValueError"),
