@@ -18,6 +18,7 @@ newest go first, and only those beyond ``count`` that are idle now.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import inf
 from typing import TypeAlias
 
@@ -129,7 +130,7 @@ class Elastic:
 
     def check(self) -> None:
         """Assert every invariant of this machine."""
-        assert all(one >= other for one, other in zip(self._last_needed, self._last_needed[1:], strict=False))
+        assert all(one >= other for one, other in pairwise(self._last_needed))
         assert len(self._last_needed) == self._most
         assert len(self._done) <= self._most
 

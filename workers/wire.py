@@ -126,7 +126,7 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     """Make a text fit to be sent: bounded, and without lone surrogates."""
     if len(text) > limit:
         text = text[: limit - 1] + "…"
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")[:limit]
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()[:limit]
 
 
 def size_of(word: Word) -> int:
