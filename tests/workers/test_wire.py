@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.jobs import Cancelled, Failed, Job, Kind, Peer, Returned, TimedOut
+from workers.jobs import Cancelled, Failed, Job, Kind, Peer, Returned, TimedOut, WorkerLost
 from workers.wire import (
     MAX_MESSAGE,
+    MAX_NAME,
     MAX_TEXT,
     MAX_TRACE,
     OVERHEAD_BYTES,
+    PER_JOB_BYTES,
     VERSION,
     Answers,
     Dispatch,
@@ -49,12 +51,39 @@ WORDS = [
     Idle(),
     Letter("sip", b"body"),
 ]
+LAST, WIDEST = 2**63 - 1, "\U0001f600"
 LARGEST = [
-    Dispatch([Job(SIP, 2**63 - 1, Kind("h" * MAX_TEXT, "é" * MAX_TEXT, True, -(2**31)), b"", 1e300)] * 9, True),
-    Results([2**63 - 1] * 1000, [b"x" * number for number in range(1000)], [1e300] * 1000),
-    Answers([(2**63 - 1, Failed("\U0001f600" * 512, "\U0001f600" * 2048, SIP, 1e9, "\U0001f600" * 8192), 1e9)] * 3),
-    Progress(2**63 - 1, 1.0, "\U0001f600" * MAX_TEXT),
-    Letter("\U0001f600" * MAX_TEXT, b"x" * 1000),
+    (
+        Dispatch([Job(SIP, LAST, Kind(WIDEST * 512, WIDEST * 512, True, -(2**31)), b"x" * 300, 1e300)] * 16, True),
+        OVERHEAD_BYTES + 16 * PER_JOB_BYTES,
+    ),
+    (
+        Results([LAST] * 1000, [b"x" * number for number in range(1000)], [1e300] * 1000),
+        OVERHEAD_BYTES + 1000 * PER_JOB_BYTES,
+    ),
+    (
+        Answers([(LAST, Failed(WIDEST * 512, WIDEST * 2048, SIP, 1e9, WIDEST * 8192), 1e9)] * 3),
+        4 * OVERHEAD_BYTES,
+    ),
+    (Answers([(LAST, Returned(b"x" * 100_000, SIP, 1e300), 1e300)]), 2 * OVERHEAD_BYTES),
+    (Answers([(LAST, Cancelled(WIDEST * MAX_TEXT), 1e300)]), 2 * OVERHEAD_BYTES),
+    (Progress(LAST, 1.0, WIDEST * MAX_TEXT), OVERHEAD_BYTES),
+    (Letter(WIDEST * MAX_TEXT, b"x" * 1000), OVERHEAD_BYTES),
+]
+"""Words as large as they can be, and how much of the size that is told is not their texts and payloads."""
+
+FORMAT = [
+    (1, "pkg:fn", "dr_reload", 1 | 4, -3, [42], [b"\x00payload"], [12.5]),
+    (1, "pkg:fn", "x", 2 | 8, 0, [43], [b""], [0.0]),
+    (2, 42),
+    (3, [(1, 5, "", b"result", "", 0.25, 0.25)]),
+    (3, [(2, 1, "KeyError", "'ünknown'", "Traceback\n  …", 0.5, 0.5)]),
+    (3, [(3, 2, "", "", "", 0.0, 0.0), (4, 3, "", "withdrawn", "", 0.0, 0.0), (5, 4, "", "", "", 0.0, 0.0)]),
+    (4, 42),
+    (8, 42, 0.5, "rows ½"),
+    (5,),
+    (6, "sip", b"body"),
+    (7, [7, 9], [b"seven", b""], [0.25, 0.5]),
 ]
 
 
@@ -64,6 +93,19 @@ def raw(*records: object, name: object = "sip-1", incarnation: object = 3, versi
 
 def test_every_word_survives_the_wire() -> None:
     assert decode(encode(SIP, WORDS), WORKER, {}, MOST) == Frame(SIP, WORDS)
+
+
+def test_the_format_of_version_2() -> None:
+    """Processes of two builds may meet in one pool: whoever changes what is written here counts the version up."""
+    words = [*WORDS[:2], *WORDS[3:], Results([7, 9], [b"seven", b""], [0.25, 0.5])]
+    assert encode(SIP, words) == raw(*FORMAT, version=2)
+
+
+def test_only_words_and_answers_are_written() -> None:
+    with pytest.raises(AssertionError, match="'a word'"):
+        encode(SIP, ["a word"])
+    with pytest.raises(AssertionError, match="WorkerLost"):
+        encode(SIP, [Answers([(1, WorkerLost(WORKER), 0.0)])])
 
 
 def test_a_known_sender_is_the_same_object() -> None:
@@ -77,6 +119,10 @@ def test_results_are_read_as_answers() -> None:
     results = Results([7, 9], [b"seven", b""], [0.25, 0.5])
     assert decode(encode(SIP, [results]), WORKER, {}, MOST) == Frame(
         SIP, [Answers([(7, Returned(b"seven", SIP, 0.25), 0.25), (9, Returned(b"", SIP, 0.5), 0.5)])]
+    )
+    alone = Results([7], [b"seven"], [0.25])
+    assert decode(encode(SIP, [alone]), WORKER, {}, MOST) == Frame(
+        SIP, [Answers([(7, Returned(b"seven", SIP, 0.25), 0.25)])]
     )
 
 
@@ -94,10 +140,24 @@ def test_jobs_of_one_record_share_their_kind() -> None:
     assert len({id(job.kind) for job in frame.words[0].jobs}) == 1
 
 
-@pytest.mark.parametrize("word", WORDS + LARGEST, ids=lambda word: type(word).__name__)
+@pytest.mark.parametrize("word", WORDS + [word for word, _ in LARGEST], ids=lambda word: type(word).__name__)
 def test_a_word_fits_in_the_size_that_is_told(word) -> None:
     assert len(encode(SIP, [word])) <= OVERHEAD_BYTES + size_of(word)
     assert isinstance(decode(encode(SIP, [word]), WORKER, {}, MOST), Frame)
+
+
+@pytest.mark.parametrize(("word", "spare"), LARGEST)
+def test_the_size_that_is_told_is_near_the_real_one(word, spare: int) -> None:
+    """What is told to be larger than it is may be refused, though there is room for it."""
+    nbytes = len(encode(SIP, [word])) - len(encode(SIP, []))
+    assert nbytes <= size_of(word) <= nbytes + spare
+
+
+def test_the_head_of_a_frame_fits_in_the_overhead() -> None:
+    sender = Peer("n" * MAX_NAME, LAST)
+    data = encode(sender, [])
+    assert len(data) <= OVERHEAD_BYTES
+    assert decode(data, WORKER, {}, MOST) == Frame(sender, [])
 
 
 def dispatch(**column: object) -> bytes:
@@ -146,6 +206,7 @@ NAN, INF = float("nan"), float("inf")
         (raw(name={}), "TypeError"),
         (raw(incarnation=0), "ValueError"),
         (raw(incarnation=True), "ValueError"),
+        (raw(incarnation=2**63), "ValueError"),
         (raw(7), "ValueError"),
         (raw(()), "ValueError"),
         (raw((99,)), "ValueError"),
@@ -177,6 +238,7 @@ NAN, INF = float("nan"), float("inf")
         (dispatch(deadlines=[NAN]), "ValueError"),
         (dispatch(serials=[1, 2], payloads=[b"", b""], deadlines=[1.0, NAN]), "ValueError"),
         (dispatch(serials=[1, 2], payloads=[b"", b""], deadlines=[NAN, 1.0]), "ValueError"),
+        (dispatch(serials=[1, 2**63], payloads=[b"", b""], deadlines=[1.0, 1.0]), "ValueError"),
         (dispatch(serials=[1, 2], payloads=[b"", "t"], deadlines=[1.0, 1.0]), "ValueError"),
         (dispatch(serials=[1, 2], payloads=[b"", b""], deadlines=[1.0, 1]), "ValueError"),
         (dispatch(deadlines=[INF]), "ValueError"),
@@ -198,6 +260,7 @@ NAN, INF = float("nan"), float("inf")
         (answer(second="text"), "ValueError"),
         (answer(elapsed_s=-1.0), "ValueError"),
         (answer(occupied_s=NAN), "ValueError"),
+        (answer(occupied_s=INF), "ValueError"),
         (answer(code=1, first="K", second="m" * (MAX_MESSAGE + 1)), "ValueError"),
         (answer(code=1, first="K", second="m", third="t" * (MAX_TRACE + 1)), "ValueError"),
         (answer(code=1, first=b"K", second="m"), "ValueError"),
@@ -278,6 +341,26 @@ def test_lone_surrogates_are_spelled_out() -> None:
     assert clean("caf\udce9") == "caf\\udce9"
 
 
-@pytest.mark.parametrize(("name", "good"), [("sip-1", True), ("a.b", False), ("a/b", False), ("", False), ("é", False)])
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [("12345678", "12345678"), ("123456789", "1234567…"), ("éééééééé", "éééééééé"), ("ééééééééé", "ééééééé…")],
+)
+def test_a_text_is_cut_only_beyond_its_limit_and_shows_it(text: str, cleaned: str) -> None:
+    assert clean(text, 8) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("sip-1", True),
+        ("n" * MAX_NAME, True),
+        ("n" * (MAX_NAME + 1), False),
+        ("sip-1\n", False),
+        ("a.b", False),
+        ("a/b", False),
+        ("", False),
+        ("é", False),
+    ],
+)
 def test_names(name: str, good: bool) -> None:
     assert is_name(name) is good
