@@ -77,6 +77,14 @@ def test_it_never_exceeds_its_most():
     assert [elastic.look(number / 50, 100, both) for number in range(50)] == [[]] * 50
 
 
+def test_a_pool_of_fixed_size_stays_as_it_is():
+    elastic = Elastic(POLICY, 1, 1)
+    assert [elastic.look(number / 50, 0, [worker(1, False)]) for number in range(5)] == [[]] * 5
+    assert [elastic.look(1 + number / 50, 100, [worker(1)]) for number in range(5)] == [[]] * 5
+    assert elastic.look(50.0, 0, [worker(1, False)]) == []
+    elastic.check()
+
+
 def test_a_backlog_that_is_worked_off_at_once_is_left_to_those_who_are_there():
     """1,000 jobs in flight at 100,000 a second wait 10 ms: no reason for a process more."""
     elastic = Elastic(POLICY, 1, 4)
@@ -85,6 +93,28 @@ def test_a_backlog_that_is_worked_off_at_once_is_left_to_those_who_are_there():
     elastic = Elastic(POLICY, 1, 4)
     elastic.look(0.0, 1000, [worker(1)])
     assert elastic.look(0.02, 1000, [worker(1, done=2)]) == [Grow()]
+
+
+def test_the_rate_is_that_of_what_was_done_since_the_last_look():
+    """At ten jobs a second, five that wait take half a second and four take less."""
+    elastic = Elastic(ElasticPolicy(worth_s=0.5), 1, 4)
+    assert elastic.look(0.0, 5, [worker(1, done=1000)]) == []
+    assert elastic.look(1.0, 5, [worker(1, done=1010)]) == [Grow()]
+    assert elastic.look(2.0, 4, [worker(1, done=1020)]) == []
+
+
+def test_what_a_new_worker_has_done_counts_from_its_start():
+    """Five jobs that wait are worth half a second at ten a second, and less at eleven."""
+    for done, decisions in ((10, [Grow()]), (11, [])):
+        elastic = Elastic(ElasticPolicy(worth_s=0.5), 1, 4)
+        elastic.look(0.0, 5, [worker(1)])
+        assert elastic.look(1.0, 5, [worker(1), worker(2, done=done)]) == decisions
+
+
+def test_two_looks_at_one_instant_tell_of_no_rate():
+    elastic = Elastic(ElasticPolicy(worth_s=10.0), 1, 4)
+    assert elastic.look(1.0, 5, [worker(1)]) == []
+    assert elastic.look(1.0, 5, [worker(1, done=3)]) == [Grow()]
 
 
 def test_who_was_superfluous_for_long_enough_goes_newest_first():
@@ -117,6 +147,15 @@ def test_a_pool_that_never_had_anything_to_do_waits_as_long():
     assert elastic.look(100.0, 0, both) == []
     assert elastic.look(109.9, 0, both) == []
     assert elastic.look(110.1, 0, both) == let_go(2)
+
+
+def test_while_nobody_is_occupied_nobody_is_left_free_either():
+    """What is left free of slow jobs is needed only beside somebody who has something to do."""
+    elastic = Elastic(ElasticPolicy(idle_s=10.0, quick_share=0.5), 1, 4)
+    idle = [worker(number, False) for number in (1, 2, 3, 4)]
+    assert elastic.look(100.0, 0, idle) == []
+    assert elastic.look(109.9, 0, idle) == []
+    assert elastic.look(110.1, 0, idle) == let_go(4, 3, 2)
 
 
 def test_nobody_goes_while_somebody_comes_or_goes():
