@@ -81,3 +81,52 @@ def test_settled_jobs_do_not_pile_up(table: Suspensions[str]) -> None:
         settle(table, serial)
         table.check()
     assert table.serials() == [ONE]
+
+
+def test_tidying_up_costs_a_job_a_few_looks_and_no_walk_through_the_table(table: Suspensions[str]) -> None:
+    looks = 0
+
+    class Counted(int):
+        def __hash__(self) -> int:
+            nonlocal looks
+            looks += 1
+            return super().__hash__()
+
+    for serial in range(30):
+        table.suspend(Counted(serial), "stays", 1e9)
+    looks = 0
+    for serial in range(100, 1100):
+        table.suspend(Counted(serial), "goes", 1e6)
+        settle(table, Counted(serial))
+    assert len(table) == 30
+    assert looks < 6 * 1000
+
+
+def test_check_demands_that_the_expired_are_settled(table: Suspensions[str]) -> None:
+    table.suspend(ONE, "waiter", 10.0)
+    table.check()
+    assert table.expired(10.0) == [ONE]
+    with pytest.raises(AssertionError, match=r"^a waiter without a deadline$"):
+        table.check()
+    settle(table, ONE)
+    table.check()
+
+
+def test_check_notices_settled_jobs_that_pile_up() -> None:
+    """As many as those who wait, and 64 more, are no pile."""
+
+    class Untidy(Suspensions[str]):
+        def _rebuild(self) -> None:
+            pass
+
+    table = Untidy()
+    for serial in range(10):
+        table.suspend(serial, "stays", 1e9)
+    for serial in range(100, 174):
+        table.suspend(serial, "goes", 1e6)
+        settle(table, serial)
+    table.check()
+    table.suspend(174, "goes", 1e6)
+    settle(table, 174)
+    with pytest.raises(AssertionError, match=r"^settled jobs pile up$"):
+        table.check()
