@@ -265,8 +265,8 @@ class Supervisor:
         Words from or about a life that is over, or that never was, change nothing.
         """
         match stimulus:
-            case Begin(now):
-                return self._begin(now)
+            case Begin(_):
+                return self._begin()
             case Forked(peer, pid, _):
                 return self._forked(peer, pid)
             case ForkFailed(peer, reason, now):
@@ -308,18 +308,19 @@ class Supervisor:
             assert not place.is_guest or place.life in {Life.VACANT, Life.STARTING, Life.UP}, place
             assert place.life is not Life.WAITING or self._phase is Phase.RUNNING, place
             assert place.life is not Life.VACANT or optional or self._phase is not Phase.RUNNING, place
+            assert place.life is Life.VACANT or self._phase not in {Phase.NEW, Phase.DONE}, place
             assert place.known == (up - {place.peer} if is_up else set()), place
             assert place.incarnation >= 1 or optional or self._phase in {Phase.NEW, Phase.DONE}, place
         assert (self._drain_ends < inf) == (self._phase in {Phase.DRAINING, Phase.KILLING}), self._phase
-        assert self._phase in {Phase.NEW, Phase.RUNNING, Phase.DONE} or self._living(), "nobody to wait for"
-        assert self._phase not in {Phase.NEW, Phase.DONE} or not up, "somebody is left"
-        assert self._phase not in {Phase.NEW, Phase.DONE} or not self._living(), "somebody is left"
+        assert self._phase in {Phase.NEW, Phase.RUNNING, Phase.DONE} or self._living(), self._phase
         assert self._code is ExitCode.STOPPED or self._phase not in {Phase.NEW, Phase.RUNNING}, self._code
-        assert all(len(deaths) <= self._policy.storm_deaths + 1 for deaths in self._deaths.values())
+        # One death more than that ends the tree, and then nobody counts any more.
+        most = self._policy.storm_deaths + (self._phase is not Phase.RUNNING)
+        assert all(len(deaths) <= most for deaths in self._deaths.values()), self._deaths
 
     # Births.
 
-    def _begin(self, now: float) -> list[Effect]:
+    def _begin(self) -> list[Effect]:
         if self._phase is not Phase.NEW:
             return []
         self._phase = Phase.RUNNING
