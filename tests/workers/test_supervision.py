@@ -136,6 +136,14 @@ def test_one_crash_restarts_one_under_its_name_and_slot():
     ]
 
 
+def test_the_owner_is_told_all_of_the_last_words_and_the_others_their_beginning():
+    words = "x" * 300
+    assert running().handle(Ended(peer("sip-2"), Exited(1), 1.0, words))[:2] == [
+        Report(Died(peer("sip-2"), 1, 102, words)),
+        Announce(peer("sip-1"), PeerDown(peer("sip-2"), "x" * 200)),
+    ]
+
+
 def test_an_uninvited_exit_is_a_crash_too():
     assert Fork(WORKER_1, peer("worker-1", 2)) in running().handle(Ended(peer("worker-1"), Exited(0), 1.0))
 
@@ -164,6 +172,10 @@ def die_soon(supervisor: Supervisor, incarnation: int, now: float, lived_s: floa
     effects = supervisor.handle(Ended(who, Exited(1), now + lived_s))
     (restarting,) = (e.event for e in effects if isinstance(e, Report) and isinstance(e.event, Restarting))
     return restarting.after_s
+
+
+def test_a_place_may_fail_for_ever_without_waiting_longer_than_the_limit():
+    assert RestartPolicy(backoff_max_s=5.0).delay_s(100_000) == 5.0
 
 
 def test_the_back_off_doubles_up_to_its_limit_and_is_forgotten_after_a_long_life():
@@ -297,6 +309,13 @@ def test_the_second_request_kills_at_once_and_the_third_adds_nothing():
     assert supervisor.exit_code == ExitCode.KILLED
 
 
+def test_a_request_so_soon_after_another_is_the_same_one_however_often_it_is_heard():
+    supervisor = running(RestartPolicy(same_request_s=0.25))
+    supervisor.handle(StopAsked(1.0))
+    assert [supervisor.handle(StopAsked(now)) for now in (1.125, 1.25, 1.375)] == [[], [], []]
+    assert supervisor.handle(StopAsked(1.625)) == [Kill(peer("sip-1")), Kill(peer("sip-2")), Kill(peer("worker-1"))]
+
+
 def test_a_hurry_does_not_hide_why_the_tree_gave_up():
     supervisor = running(RestartPolicy(storm_deaths=0))
     supervisor.handle(Ended(peer("sip-1"), KILLED, 1.0))
@@ -313,11 +332,27 @@ def test_a_stop_before_the_beginning_begins_nothing():
     supervisor.check()
 
 
+def test_what_is_no_stimulus_is_an_error_of_ours():
+    supervisor = running()
+    before = supervisor.views()
+    with pytest.raises(AssertionError, match="got: 'begin'"):
+        supervisor.handle("begin")
+    assert supervisor.views() == before
+
+
 def test_seats():
-    assert seats_of([("sip", 2, 2, 0, False), ("worker", 1, 1, 2, True)]) == [SIP_1, SIP_2, WORKER_1]
-    for seats in ([], [SIP_1, SIP_1], [SIP_1, Seat("sip-9", "sip", 0, False)]):
-        with pytest.raises(ValueError, match="process"):
+    assert seats_of([("sip", 2, 2, 0, False), ("worker", 1, 3, 2, True)]) == [SIP_1, SIP_2, WORKER_1, SPARE, SPARE_2]
+    clash = "two processes share a name or a slot"
+    for seats, why in (
+        ([], "a tree needs at least one process"),
+        ([SIP_1, SIP_1], clash),
+        ([SIP_1, Seat("sip-1", "sip", 9, False)], clash),
+        ([SIP_1, Seat("sip-9", "sip", 0, False)], clash),
+    ):
+        with pytest.raises(ValueError, match=f"^{why}$"):
             Supervisor(seats, RestartPolicy(), 5.0)
+    with pytest.raises(ValueError, match=f"^{clash}$"):
+        Supervisor([SIP_1], RestartPolicy(), 5.0, guest_slots=[0])
 
 
 # Spare places.
