@@ -152,6 +152,9 @@ class Life(Enum):
 RETIRED: Final = "retired"
 """The reason that is told of one that was not needed any more."""
 
+CONDEMNED: Final = "condemned"
+"""The reason that is told of one that was condemned for none that was given."""
+
 _LIVING: Final = frozenset({Life.FORKING, Life.STARTING, Life.UP, Life.LEAVING})
 _ANNOUNCED: Final = frozenset({Life.UP, Life.LEAVING})
 
@@ -364,14 +367,16 @@ class Supervisor:
         place = self._living_place(peer)
         if place is None or place.life is not Life.UP or not place.seat.spare or self._phase is not Phase.RUNNING:
             return []
-        place.life, place.verdict, place.limit_at = Life.LEAVING, RETIRED, now + self._drain_s
+        # One that was condemned before dies of that, and that is what is told.
+        place.life, place.verdict, place.limit_at = Life.LEAVING, place.verdict or RETIRED, now + self._drain_s
         return [Report(Retiring(peer, place.seat.slot)), Announce(peer, Retire(place.limit_at))]
 
     def _condemn(self, peer: Peer, reason: str) -> list[Effect]:
         place = self._living_place(peer)
         if place is None or place.life not in _ANNOUNCED or place.is_guest:
             return []
-        place.verdict = reason
+        # Without a verdict the kill would count as a crash, and no life may end for no reason.
+        place.verdict = reason or CONDEMNED
         return [Kill(peer)]
 
     # Guests.

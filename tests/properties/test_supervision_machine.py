@@ -164,9 +164,10 @@ class World(RuleBasedStateMachine):
             case Ready(peer, _):
                 self.alive[peer] = "up"
                 self.knows[peer] = set()
-            case Died(peer, slot, _, _):
+            case Died(peer, slot, _, reason):
                 assert slot == self.place_of(peer)[0]
                 assert peer not in self.cleared
+                assert reason == self.verdicts.get(peer, reason)
                 self.cleared.add(peer)
             case Retiring(peer):
                 event("retiring")

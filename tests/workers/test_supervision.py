@@ -490,6 +490,33 @@ def test_planned_ends_are_replaced_at_once_however_many_there_are(condemned):
         up_one(supervisor, peer("worker-1", life + 1), 1.0)
 
 
+@pytest.mark.parametrize("condemned_first", [True, False])
+def test_one_that_is_retired_and_condemned_is_not_replaced_and_died_of_its_verdict(condemned_first):
+    supervisor, who = grown(), peer("worker-2")
+    stimuli = [Condemned(who, "too fat", 2.0), RetireAsked(who, 2.0)]
+    for stimulus in stimuli if condemned_first else reversed(stimuli):
+        supervisor.handle(stimulus)
+        supervisor.check()
+    assert supervisor.handle(Ended(who, KILLED, 2.1)) == [
+        Report(Died(who, 3, 104, "too fat")),
+        Announce(peer("sip-1"), PeerDown(who, "too fat")),
+        Announce(peer("worker-1"), PeerDown(who, "too fat")),
+    ]
+    assert lives(supervisor)["worker-2"] == (1, Life.VACANT)
+
+
+def test_one_that_is_condemned_for_no_reason_given_is_replaced_at_once_too():
+    supervisor = running(RestartPolicy(storm_deaths=0))
+    assert supervisor.handle(Condemned(peer("worker-1"), "", 1.0)) == [Kill(peer("worker-1"))]
+    assert supervisor.handle(Ended(peer("worker-1"), KILLED, 1.0)) == [
+        Report(Died(peer("worker-1"), 2, 103, "condemned")),
+        Announce(peer("sip-1"), PeerDown(peer("worker-1"), "condemned")),
+        Announce(peer("sip-2"), PeerDown(peer("worker-1"), "condemned")),
+        Report(Restarting(peer("worker-1", 2), 2, 0.0)),
+        Fork(WORKER_1, peer("worker-1", 2)),
+    ]
+
+
 def test_before_it_said_ready_no_end_is_planned():
     supervisor = running()
     supervisor.handle(Ended(peer("worker-1"), KILLED, 1.0))
