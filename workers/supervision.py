@@ -413,7 +413,8 @@ class Supervisor:
         effects = self._vacate(place, _why(verdict, text, status))
         if self._phase is not Phase.RUNNING:
             return effects + self._finish_if_empty()
-        place.quick_deaths = 0 if was_up and lived_s >= self._policy.lived_s else place.quick_deaths
+        if lived_s >= self._policy.lived_s:  # -inf where it was not up
+            place.quick_deaths = 0
         if retired:
             return effects
         if planned:
