@@ -164,6 +164,18 @@ def test_words_about_other_lives_change_nothing(stale):
     supervisor.check()
 
 
+def test_a_word_that_is_heard_twice_counts_once():
+    supervisor = running()
+    before = supervisor.views()
+    for stimulus in (Forked(peer("sip-1"), 7, 1.0), SaidReady(peer("sip-1"), 1.0)):
+        assert supervisor.handle(stimulus) == []
+    assert supervisor.views() == before
+    assert supervisor.handle(Ended(peer("sip-1"), KILLED, 2.0))[0] == Report(
+        Died(peer("sip-1"), 0, 101, "killed by SIGKILL")
+    )
+    assert supervisor.handle(Ended(peer("sip-1"), KILLED, 2.0)) == []
+
+
 def die_soon(supervisor: Supervisor, incarnation: int, now: float, lived_s: float = 0.0) -> float:
     """Let worker-1 come up at `now` and die `lived_s` later; the back-off that follows."""
     who = peer("worker-1", incarnation)
@@ -254,6 +266,12 @@ def test_too_many_deaths_of_one_role_within_the_window_end_the_tree():
     )
     assert not [effect for effect in effects if isinstance(effect, Fork)]
     supervisor.check()
+
+
+def test_where_the_window_is_empty_no_number_of_deaths_is_a_storm():
+    supervisor = running(RestartPolicy(storm_deaths=0, storm_within_s=0.0))
+    assert [die_soon(supervisor, incarnation, 1.0, lived_s=10.0) for incarnation in (1, 2, 3)] == [0.0, 0.0, 0.0]
+    assert supervisor.phase is Phase.RUNNING
 
 
 def test_a_stop_drains_everybody_and_starts_nobody():
@@ -435,6 +453,8 @@ def test_a_drain_takes_over_from_a_retirement():
     assert Announce(peer("worker-2"), Drain(8.0)) in supervisor.handle(StopAsked(3.0))
     assert supervisor.handle(Tick(7.5)) == []
     supervisor.check()
+    supervisor.handle(StopAsked(7.6))
+    assert supervisor.next_deadline() is None  # else the attendant would spin until the last one is reaped
 
 
 def test_the_first_life_of_a_spare_place_is_no_boot():
@@ -465,6 +485,19 @@ def test_boot_failures_are_a_storm_when_nobody_of_the_role_is_up():
     effects = supervisor.handle(Ended(peer("worker-1", 2), Exited(3), 1.0, "no database"))
     reason = "more than 1 deaths of worker in 30 s; the last: no database"
     assert Report(GaveUp(ExitCode.CRASH_STORM, reason)) in effects
+
+
+def test_exit_code_3_after_ready_is_a_death_that_counts_though_others_of_the_role_are_up():
+    supervisor = grown(RestartPolicy(boot_failure_ends=False, storm_deaths=0))
+    assert supervisor.handle(Ended(peer("worker-2"), Exited(3), 2.0)) == [
+        Report(Died(peer("worker-2"), 3, 104, "exit code 3")),
+        Announce(peer("sip-1"), PeerDown(peer("worker-2"), "exit code 3")),
+        Announce(peer("worker-1"), PeerDown(peer("worker-2"), "exit code 3")),
+        Report(GaveUp(ExitCode.CRASH_STORM, "more than 0 deaths of worker in 30 s; the last: exit code 3")),
+        Report(Draining(5.0)),
+        Announce(peer("sip-1"), Drain(7.0)),
+        Announce(peer("worker-1"), Drain(7.0)),
+    ]
 
 
 # Planned ends.
@@ -586,6 +619,14 @@ def test_a_guest_that_does_not_say_ready_is_dismissed():
     ]
     supervisor.check()
     assert supervisor.handle(SaidReady(peer("guest-1"), 11.1)) == []
+
+
+def test_nobody_is_forked_into_a_place_for_guests_and_only_guests_leave_unreaped():
+    supervisor = visited()
+    before = supervisor.views()
+    for stimulus in (GrowAsked("guest", 1.0), GuestLeft(peer("worker-1"), "it left", 1.0)):
+        assert supervisor.handle(stimulus) == []
+    assert supervisor.views() == before
 
 
 def test_a_guest_is_neither_killed_nor_waited_for():
