@@ -12,6 +12,8 @@ What every channel promises, and `tests/workers/test_channels.py` holds each to:
 * Nothing blocks: what a peer has not yet taken is kept, and credit above bounds how much that is.
 * The descriptor is readable when something came. After it was, `Channel.receive` is to be called until it gives None:
   a descriptor may be edge-triggered.
+* What could not be done for want of something that no descriptor tells of is tried again: when `Channel.due` has come,
+  `Channel.receive` is to be called in the same way.
 * An inbox belongs to one incarnation: nothing meant for a dead process reaches its successor.
 """
 
@@ -26,7 +28,14 @@ Transport: TypeAlias = Literal["unix", "zmq"]
 
 
 class Channel(Protocol):
-    """One process's inbox, and its ways to others."""
+    """One process's inbox, and its ways to others.
+
+    Attributes:
+        due: when `receive` is to be called although the descriptor is not readable (CLOCK_MONOTONIC seconds); infinite
+            as long as the descriptor tells of everything, which is nearly always. Any call may change it.
+    """
+
+    due: float
 
     def fileno(self) -> int:
         """The descriptor to wait for."""

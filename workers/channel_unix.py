@@ -4,16 +4,23 @@ A frame is preceded by its length, four bytes, most significant first. Streams a
 whom never matters. One epoll descriptor stands for the listener, for what others opened to us and for what of ours has
 to wait until a peer takes more; it is readable when any of them can go on, and so one descriptor is all that a loop
 has to watch.
+
+**When descriptors are short**, nothing tells when there is one again: it may be given back by any code of this process
+or, where the whole machine is short, by another's. So it is tried again every `_RETRY_S`, and `UnixChannel.due` says
+when. Meanwhile the listener is not listened to, since it stays readable and the loop would turn on the spot. A peer's
+stream waits in the backlog with all that was sent on it, so nothing is lost. (To keep a descriptor in reserve, and to
+use it to accept and hang up, is for servers whose clients come back: a peer that is hung up on takes us for dead, and
+its frames are gone.)
 """
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import struct
 import time
 from collections import deque
-from contextlib import suppress
 from pathlib import Path
 
 from workers.channel import inbox_path
@@ -28,6 +35,9 @@ _CHUNK = 256 * 1024
 
 _BACKLOG = 1024
 """Streams that may wait to be accepted. More processes than that are not in one pool."""
+
+_RETRY_S = 0.01
+"""How long to leave alone what no descriptor tells of. A try in vain costs some 5 µs."""
 
 
 class _Incoming:
@@ -124,6 +134,8 @@ class UnixChannel:
         self._incoming: dict[int, _Incoming] = {}
         self._outgoing: dict[Peer, _Outgoing] = {}
         self._waiting: dict[int, _Outgoing] = {}
+        self.due = math.inf
+        """When to `_try_again`; finite while something is left alone."""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._listener.setblocking(False)
@@ -143,6 +155,8 @@ class UnixChannel:
     def receive(self) -> bytes | None:
         if not self._frames and not self._looked:
             self._looked = True
+            if self.due < math.inf:
+                self._try_again()
             for fd, _ in self._epoll.poll(0):
                 self._serve(fd)
         if self._frames:
@@ -162,12 +176,32 @@ class UnixChannel:
             self._accept()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # none left, or no descriptor left: then they wait
-            while True:
-                sock, _ = self._listener.accept()
-                sock.setblocking(False)
-                self._incoming[sock.fileno()] = _Incoming(sock, self._max_frame_bytes)
-                self._epoll.register(sock, select.EPOLLIN)
+        while (sock := self._accept_one()) is not None:
+            sock.setblocking(False)
+            self._incoming[sock.fileno()] = _Incoming(sock, self._max_frame_bytes)
+            self._epoll.register(sock, select.EPOLLIN)
+
+    def _accept_one(self) -> socket.socket | None:
+        try:
+            return self._listener.accept()[0]
+        except BlockingIOError:
+            return None
+        except OSError:
+            # No descriptor or no memory is left. Whatever it is, to ask again at once would not change it.
+            self._epoll.modify(self._listener, 0)
+            self._try_later()
+            return None
+
+    def _try_later(self) -> None:
+        if self.due == math.inf:
+            self.due = time.monotonic() + _RETRY_S
+
+    def _try_again(self) -> None:
+        if time.monotonic() < self.due:
+            return
+        self.due = math.inf
+        # Not by accepting: without a free descriptor that fails where nobody calls, too, and there would be no end.
+        self._epoll.modify(self._listener, select.EPOLLIN)
 
     def _drop(self, fd: int) -> None:
         self._epoll.unregister(fd)

@@ -6,6 +6,7 @@ way.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class ZmqChannel:
     """See `workers.channel`. Neither its sockets nor its threads survive a fork."""
 
     def __init__(self, me: Peer, folder: Path, max_frame_bytes: int) -> None:
+        self.due = math.inf  # ZeroMQ's thread tries again by itself
         self._folder = folder
         self._path = inbox_path(folder, me)
         self._lines: dict[Peer, zmq.Socket[bytes]] = {}

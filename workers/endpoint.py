@@ -50,9 +50,8 @@ class Endpoint:
         """The lines on which something waits for a `flush`."""
         self.to_myself: deque[Word] = deque()
         """What this process says to itself; it needs no channel, but waits for a later turn all the same."""
-        self._channel = open_channel(transport, me, folder, max_frame_bytes)
-        self.fileno = self._channel.fileno
-        self.receive = self._channel.receive
+        self.channel = open_channel(transport, me, folder, max_frame_bytes)
+        """To be read from, and for no more: what is sent goes through `flush`."""
 
     def connect(self, peer: Peer, *, announced: bool = True) -> bool:
         """Open the line to a peer; False when there are too many that nobody announced."""
@@ -62,7 +61,7 @@ class Endpoint:
             return True
         if not announced and sum(not line.announced for line in self._lines.values()) >= _MOST_UNANNOUNCED:
             return False
-        self._channel.connect(peer)
+        self.channel.connect(peer)
         self._lines[peer] = _Line(peer, announced)
         return True
 
@@ -73,7 +72,7 @@ class Endpoint:
             return
         if line.words:
             self.unsent.remove(line)
-        self._channel.disconnect(peer)
+        self.channel.disconnect(peer)
 
     def send(self, peer: Peer, word: Word) -> bool:
         """Put a word down for a peer; it goes with the next `flush`. False when there is no line to it."""
@@ -127,10 +126,10 @@ class Endpoint:
 
     def _flush(self, line: _Line) -> None:
         words, line.words, line.nbytes = line.words, [], OVERHEAD_BYTES
-        self._channel.send(line.peer, encode(self.me, words))
+        self.channel.send(line.peer, encode(self.me, words))
 
     def close(self) -> None:
         """Say the last words, close everything and remove the inbox."""
         self.flush()
         self._lines.clear()
-        self._channel.close()
+        self.channel.close()

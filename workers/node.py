@@ -149,7 +149,8 @@ class Node:
         self._may_have_frames = True
         self._closing = False
         self._closed = False
-        self._fd = self._endpoint.fileno()
+        self._channel = self._endpoint.channel
+        self._fd = self._channel.fileno()
         self._attachment: Attachment | None = None
         now = time.monotonic()
         board.progress(slot, now)
@@ -444,6 +445,7 @@ class Node:
         due = self._origin.due
         if self._worker.awaited:
             due = min(due, self._worker.beat_at)
+        due = min(due, self._channel.due)
         return due if due < math.inf else None
 
     def _has_more(self) -> bool:
@@ -463,7 +465,7 @@ class Node:
         if self._closed:
             return
         origin, worker, endpoint = self._origin, self._worker, self._endpoint
-        if self._may_have_frames:
+        if self._may_have_frames or now >= self._channel.due:
             self._receive(now)
         if endpoint.to_myself:
             self._hear_myself(now)
@@ -491,7 +493,7 @@ class Node:
     def _receive(self, now: float) -> None:
         self._may_have_frames = True  # a handler that listens may stop short of the end, with the edge used up
         for _ in range(self._limits.turn_frames):
-            data = self._endpoint.receive()
+            data = self._channel.receive()
             if data is None:
                 self._may_have_frames = False
                 return

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
+import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -108,6 +110,19 @@ class House:
 
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+@contextmanager
+def no_descriptor_free() -> Iterator[None]:
+    """Meanwhile this process is at its limit of descriptors; those below the lowest free one are in use."""
+    lowest_free = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest_free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Told:

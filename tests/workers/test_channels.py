@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.workers.house import no_descriptor_free
 from workers.channel import Channel, Transport, inbox_path, open_channel
 from workers.jobs import Peer
 
@@ -44,7 +46,7 @@ def drain(channel: Channel) -> list[bytes]:
 
 
 class Hall:
-    """Some channels of one folder, served from one loop that looks only where a descriptor is readable."""
+    """Some channels of one folder, served from one loop that looks only where a descriptor is readable, or when due."""
 
     def __init__(self, transport: Transport, folder: Path) -> None:
         self.transport, self.folder = transport, folder
@@ -63,15 +65,24 @@ class Hall:
         self.channels.pop(peer).close()
 
     def turn(self, wait_s: float = 0.05, *, but: Peer | None = None) -> bool:
-        """Serve what is readable, all but one; whether anything was."""
+        """Serve what is readable or due, all but one; whether anything was readable."""
         poller = select.poll()
         served = {channel.fileno(): peer for peer, channel in self.channels.items() if peer != but}
         for fd in served:
             poller.register(fd, select.POLLIN)
-        events = poller.poll(wait_s * 1000)
+        due = min((self.channels[peer].due for peer in served.values()), default=math.inf)
+        events = poller.poll(max(0.0, min(wait_s, due - time.monotonic())) * 1000)
         for fd, _ in events:
             self.got[served[fd]] += drain(self.channels[served[fd]])
+        for peer in served.values():
+            self.serve_due(peer)
         return bool(events)
+
+    def serve_due(self, peer: Peer) -> None:
+        channel, now = self.channels[peer], time.monotonic()
+        if now >= channel.due:
+            self.got[peer] += drain(channel)
+            assert channel.due > now, "the loop turns on the spot"
 
     def until(self, condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
         ends_at = time.monotonic() + limit_s
@@ -202,6 +213,17 @@ def test_each_frame_makes_the_descriptor_readable(hall: Hall) -> None:
         assert got == burst
     assert hall.comes_to_rest()
     assert not is_readable(receiver, 0.0)
+
+
+def test_nothing_is_due_where_the_descriptor_tells_of_everything(hall: Hall) -> None:
+    hall.open(ME)
+    sender = hall.open(A, ME)
+    for frame in (b"first", bytes(FULL), b"last"):
+        sender.send(ME, frame)
+    while len(hall.got[ME]) < 3:
+        assert [channel.due for channel in hall.channels.values()] == [math.inf, math.inf]
+        hall.turn()
+    assert [channel.due for channel in hall.channels.values()] == [math.inf, math.inf]
 
 
 def test_the_descriptor_stays_the_same(hall: Hall) -> None:
@@ -356,6 +378,54 @@ def test_a_child_that_inherited_the_descriptors_keeps_nothing_busy(hall: Hall) -
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+# -- when something is short ------------------------------------------------------------------------------------------
+
+
+def test_who_calls_while_no_descriptor_is_free_is_heard_once_there_is_one(unix: Hall) -> None:
+    receiver, known = unix.open(ME), unix.open(B, ME)
+    known.send(ME, b"before")
+    unix.until(lambda: unix.got[ME])
+    callers = [Peer("sip-3", number) for number in range(1, 4)]
+    for caller in callers:
+        unix.open(caller, ME).send(ME, b"from %d" % caller.incarnation)
+    with no_descriptor_free():
+        assert unix.comes_to_rest(), "the loop turns on the spot"
+        known.send(ME, b"meanwhile")
+        unix.until(lambda: len(unix.got[ME]) == 2)
+        assert unix.comes_to_rest()
+        assert unix.got[ME] == [b"before", b"meanwhile"]
+        assert receiver.due < math.inf
+    unix.until(lambda: len(unix.got[ME]) == 5)
+    assert sorted(unix.got[ME][2:]) == [b"from 1", b"from 2", b"from 3"]
+    assert unix.comes_to_rest()
+    assert receiver.due == math.inf
+
+
+def test_without_a_free_descriptor_nothing_is_due_when_nobody_calls(unix: Hall) -> None:
+    """Where none is free the kernel says so even to who would find nobody to accept."""
+    receiver, sender = unix.open(ME), unix.open(A, ME)
+    sender.send(ME, b"first")
+    last = os.open(os.devnull, os.O_RDONLY)
+    with no_descriptor_free():
+        os.close(last)
+        unix.until(lambda: unix.got[ME])
+        unix.until(lambda: receiver.due == math.inf)
+        assert unix.comes_to_rest()
+    assert unix.got[ME] == [b"first"]
+
+
+def test_parting_while_somebody_calls_in_vain(unix: Hall) -> None:
+    unix.open(ME)
+    sender = unix.open(A, ME)
+    sender.send(ME, b"first")
+    with no_descriptor_free():
+        assert unix.comes_to_rest()
+        began_at = time.monotonic()
+        unix.close(ME)
+        assert time.monotonic() - began_at < 1.0
+    assert unix.comes_to_rest()
 
 
 # -- strangers --------------------------------------------------------------------------------------------------------

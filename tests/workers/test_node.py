@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import mmap
 import select
 import stat
@@ -13,7 +14,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from tests.workers.house import HANDLERS, SLOTS, House, Told, open_files
+from tests.workers.house import HANDLERS, SLOTS, House, Told, no_descriptor_free, open_files
 from workers.channel import Transport, open_channel
 from workers.jobs import Cancelled, Failed, Job, JobId, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 from workers.loads import LoadBoard
@@ -499,6 +500,28 @@ def test_a_loop_of_ones_own(tmp: Path, transport: Transport) -> None:
         node.close()
     board.close()
     memory.close()
+
+
+@pytest.mark.parametrize("house", ["asyncio-unix", "uvloop-unix"], indirect=True)
+def test_who_calls_while_no_descriptor_is_free_is_heard_once_there_is_one(house: House) -> None:
+    """Nothing happens then that would have the node look again, but that it is due."""
+    sip, worker = house.add("sip-1"), house.add("worker-1", executes=True, attach=False)
+    tries: set[float] = set()
+
+    async def main() -> Outcome:  # in one go, because uvloop opens something whenever it begins to run
+        with no_descriptor_free():
+            worker.attach(house.loop)
+            call = asyncio.ensure_future(sip.call("echo", b"x", label="echo", timeout_s=5))
+            while len(tries) < 4:
+                await asyncio.sleep(0.001)
+                tries.add(worker._channel.due)
+            assert (call.done(), worker.counters["executed"]) == (False, 0)
+        return await call
+
+    outcome = house.run(main())
+    assert isinstance(outcome, Returned)
+    assert outcome.payload == b"echo x"
+    assert (len(tries - {math.inf}) >= 3, worker._channel.due) == (True, math.inf)
 
 
 def test_moving_between_loops(house: House, pair: tuple[Node, Node]) -> None:
