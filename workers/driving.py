@@ -244,6 +244,8 @@ class Driver:
                 with self.lock:
                     if not self._closed:
                         self._hear()
+                        if self._led:  # by one that may have missed it, and knows nothing of what is due now
+                            _ring(self._leader_bell)
 
     def _tell_all(self) -> None:
         while self._ended:
