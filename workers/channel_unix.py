@@ -11,10 +11,16 @@ when. Meanwhile the listener is not listened to, since it stays readable and the
 stream waits in the backlog with all that was sent on it, so nothing is lost. (To keep a descriptor in reserve, and to
 use it to accept and hang up, is for servers whose clients come back: a peer that is hung up on takes us for dead, and
 its frames are gone.)
+
+**When a peer's backlog is full**, a stream to it cannot be opened either, and there is nothing to wait for: one that is
+not connected cannot be polled for becoming so, since the kernel keeps no note of a non-blocking caller that it turned
+away. (A blocking one it queues, but that would stop the loop for as long as the peer is busy with its job.) What is to
+go there is kept, and opening it is tried again in the same way.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import select
 import socket
@@ -34,10 +40,14 @@ _CHUNK = 256 * 1024
 """Bytes read in one go: more than the kernel holds for a stream by its default limits (about 208 KiB)."""
 
 _BACKLOG = 1024
-"""Streams that may wait to be accepted. More processes than that are not in one pool."""
+"""Streams that may wait to be accepted. More processes than that are not in one pool, but the kernel may allow less
+(net.core.somaxconn)."""
 
 _RETRY_S = 0.01
 """How long to leave alone what no descriptor tells of. A try in vain costs some 5 µs."""
+
+_PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Why a stream cannot be opened yet: the peer's backlog is full, or something is short. Else the peer is not there."""
 
 
 class _Incoming:
@@ -91,14 +101,25 @@ class _Incoming:
 
 
 class _Outgoing:
-    """A stream that we opened to a peer, and what it has not taken yet."""
+    """A stream to a peer, and what it has not taken yet."""
 
     __slots__ = ("dead", "socket", "unsent")
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
+    def __init__(self) -> None:
+        self.socket: socket.socket | None = None
+        """None until it is open."""
         self.unsent: deque[memoryview] = deque()
         self.dead = False
+
+    def open(self, path: Path) -> bool:
+        """Connect to the inbox; False when that may become possible later."""
+        try:
+            self.socket = _stream_to(path)
+        except OSError as problem:
+            if problem.errno in _PASSING:
+                return False
+            self._die()
+        return True
 
     def write(self) -> None:
         """Send what the peer takes of what waits."""
@@ -111,14 +132,30 @@ class _Outgoing:
 
     def push(self, data: bytes | memoryview) -> int:
         """Send what the peer takes of it at once; everything, when it is dead."""
+        if self.socket is None:
+            return 0
         try:
             return self.socket.send(data, socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return 0
         except OSError:
-            self.dead = True  # its death is told by the attendant, not found out here
-            self.unsent.clear()
+            self._die()
             return len(data)
+
+    def _die(self) -> None:
+        self.dead = True  # its death is told by the attendant, not found out here
+        self.unsent.clear()
+
+
+def _stream_to(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class UnixChannel:
@@ -134,6 +171,9 @@ class UnixChannel:
         self._incoming: dict[int, _Incoming] = {}
         self._outgoing: dict[Peer, _Outgoing] = {}
         self._waiting: dict[int, _Outgoing] = {}
+        """What is open and full, by descriptor."""
+        self._unopened: dict[Peer, _Outgoing] = {}
+        """What is not open yet; `due` is finite as long as there is any."""
         self.due = math.inf
         """When to `_try_again`; finite while something is left alone."""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -202,6 +242,7 @@ class UnixChannel:
         self.due = math.inf
         # Not by accepting: without a free descriptor that fails where nobody calls, too, and there would be no end.
         self._epoll.modify(self._listener, select.EPOLLIN)
+        self._open_all()
 
     def _drop(self, fd: int) -> None:
         self._epoll.unregister(fd)
@@ -215,16 +256,27 @@ class UnixChannel:
             del self._waiting[fd]
 
     def connect(self, peer: Peer) -> None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        outgoing = self._outgoing[peer] = _Outgoing(sock)
-        try:
-            sock.setblocking(False)
-            sock.connect(str(inbox_path(self._folder, peer)))
-        except OSError:
-            outgoing.dead = True
+        outgoing = self._outgoing[peer] = _Outgoing()
+        self._open(peer, outgoing)
+
+    def _open(self, peer: Peer, outgoing: _Outgoing) -> None:
+        if not outgoing.open(inbox_path(self._folder, peer)):
+            self._unopened[peer] = outgoing
+            self._try_later()
+        elif outgoing.unsent:
+            outgoing.write()
+            self._wait_if_full(outgoing)
+
+    def _open_all(self) -> None:
+        unopened, self._unopened = self._unopened, {}
+        for peer, outgoing in unopened.items():
+            self._open(peer, outgoing)
 
     def disconnect(self, peer: Peer) -> None:
         outgoing = self._outgoing.pop(peer)
+        self._unopened.pop(peer, None)
+        if outgoing.socket is None:
+            return
         if self._waiting.pop(outgoing.socket.fileno(), None) is not None:
             self._epoll.unregister(outgoing.socket)
         outgoing.socket.close()
@@ -238,25 +290,37 @@ class UnixChannel:
         if taken == len(data):
             return
         outgoing.unsent.append(memoryview(data)[taken:])
+        self._wait_if_full(outgoing)
+
+    def _wait_if_full(self, outgoing: _Outgoing) -> None:
+        if outgoing.socket is None or not outgoing.unsent:
+            return
         fd = outgoing.socket.fileno()
         if fd not in self._waiting:
             self._waiting[fd] = outgoing
             self._epoll.register(fd, select.EPOLLOUT)
 
     def close(self) -> None:
+        self._epoll.unregister(self._listener)  # who calls now calls in vain
         ends_at = time.monotonic() + _PARTING_S
-        while self._waiting and (left_s := ends_at - time.monotonic()) > 0.0:
-            for fd, _ in self._epoll.poll(left_s):
-                if fd in self._waiting:
-                    self._go_on(fd)
-                elif fd in self._incoming:
-                    self._drop(fd)
-                else:
-                    self._epoll.unregister(fd)
+        while self._has_unsent() and (left_s := ends_at - time.monotonic()) > 0.0:
+            self._part(min(left_s, _RETRY_S) if self._unopened else left_s)
+        for fd in list(self._incoming):
+            self._drop(fd)
+        for peer in list(self._outgoing):
+            self.disconnect(peer)
         self._epoll.close()
-        for sock in [one.socket for one in self._incoming.values()] + [one.socket for one in self._outgoing.values()]:
-            sock.close()
-        self._incoming.clear()
-        self._outgoing.clear()
         self._listener.close()
         self._path.unlink(missing_ok=True)
+
+    def _has_unsent(self) -> bool:
+        return bool(self._waiting) or any(outgoing.unsent for outgoing in self._unopened.values())
+
+    def _part(self, wait_s: float) -> None:
+        """Let go on what can; what comes meanwhile is for nobody."""
+        self._open_all()
+        for fd, _ in self._epoll.poll(wait_s):
+            if fd in self._waiting:
+                self._go_on(fd)
+            else:
+                self._drop(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import select
@@ -426,6 +427,122 @@ def test_parting_while_somebody_calls_in_vain(unix: Hall) -> None:
         unix.close(ME)
         assert time.monotonic() - began_at < 1.0
     assert unix.comes_to_rest()
+
+
+def test_who_connects_while_no_descriptor_is_free_is_connected_once_there_is_one(unix: Hall) -> None:
+    unix.open(ME)
+    sender = unix.open(A)
+    with no_descriptor_free():
+        sender.connect(ME)
+        sender.send(ME, b"first")
+        assert unix.comes_to_rest()
+        sender.send(ME, bytes(FULL))
+        assert unix.got[ME] == []
+        assert sender.due < math.inf
+    unix.until(lambda: len(unix.got[ME]) == 2)
+    assert unix.got[ME] == [b"first", bytes(FULL)]
+    assert unix.comes_to_rest()
+    assert sender.due == math.inf
+
+
+@pytest.fixture
+def small_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two streams may wait to be accepted: the kernel allows one more than it is told. ZeroMQ has its own ways."""
+    monkeypatch.setattr("workers.channel_unix._BACKLOG", 1)
+
+
+def late_callers(hall: Hall) -> list[Peer]:
+    """More than a backlog holds; the last of them are turned away for now."""
+    callers = [Peer("sip-3", number) for number in range(1, 7)]
+    for caller in callers:
+        hall.open(caller, ME)
+    return callers
+
+
+@pytest.mark.usefixtures("small_backlog")
+def test_a_peer_that_accepts_nobody_for_a_while_misses_nothing(hall: Hall) -> None:
+    hall.open(ME)
+    callers = late_callers(hall)
+    frames = {caller: [b"%d %d" % (caller.incarnation, number) for number in range(3)] for caller in callers}
+    for caller in callers:
+        for frame in frames[caller]:
+            hall.channels[caller].send(ME, frame)
+    hall.channels[callers[-1]].send(ME, bytes(FULL))
+    for _ in range(20):
+        hall.turn(0.002, but=ME)
+    hall.until(lambda: len(hall.got[ME]) == 19)
+    for caller in callers:
+        mine = [frame for frame in hall.got[ME] if frame.startswith(b"%d " % caller.incarnation)]
+        assert mine == frames[caller]
+    assert hall.got[ME][-1] == bytes(FULL)
+    assert hall.comes_to_rest()
+    assert {channel.due for channel in hall.channels.values()} == {math.inf}
+
+
+@pytest.mark.usefixtures("small_backlog")
+def test_who_was_turned_away_costs_no_turns(unix: Hall) -> None:
+    unix.open(ME)
+    last = unix.channels[late_callers(unix)[-1]]
+    dues, ends_at = {last.due}, time.monotonic() + LIMIT_S
+    assert last.due < math.inf
+    while len(dues) < 4:
+        assert time.monotonic() < ends_at
+        unix.turn(but=ME)
+        assert not is_readable(last, 0.0)
+        dues.add(last.due)
+    ordered = sorted(dues)
+    assert all(0.005 < after - before < math.inf for before, after in itertools.pairwise(ordered))
+
+
+@pytest.mark.usefixtures("small_backlog")
+def test_what_was_to_go_to_one_that_died_before_it_accepted_is_forgotten(hall: Hall) -> None:
+    hall.open(ME)
+    callers = late_callers(hall)
+    for caller in callers:
+        hall.channels[caller].send(ME, b"to the dead")
+    hall.close(ME)
+    assert hall.comes_to_rest()
+    hall.until(lambda: {channel.due for channel in hall.channels.values()} == {math.inf})
+    for caller in callers:
+        hall.channels[caller].send(ME, b"to the dead")
+    assert hall.comes_to_rest()
+
+
+@pytest.mark.usefixtures("small_backlog")
+def test_a_way_that_was_never_open_can_be_closed(hall: Hall) -> None:
+    hall.open(ME)
+    last = hall.channels[late_callers(hall)[-1]]
+    last.send(ME, bytes(FULL))
+    last.disconnect(ME)
+    hall.until(lambda: last.due == math.inf)
+    last.connect(ME)
+    last.send(ME, b"again")
+    hall.until(lambda: hall.got[ME])
+    assert hall.got[ME] == [b"again"]
+
+
+@pytest.mark.usefixtures("small_backlog")
+def test_last_words_to_one_that_accepts_nobody_yet(hall: Hall) -> None:
+    hall.open(ME)
+    callers = late_callers(hall)
+    last = hall.channels.pop(callers[-1])
+    last.send(ME, b"the very last")
+    closing = threading.Thread(target=last.close)
+    closing.start()
+    hall.until(lambda: hall.got[ME])
+    closing.join(LIMIT_S)
+    assert hall.got[ME] == [b"the very last"]
+
+
+@pytest.mark.usefixtures("small_backlog")
+def test_parting_from_one_that_never_accepts_is_short(hall: Hall) -> None:
+    hall.open(ME)
+    callers = late_callers(hall)
+    for caller in callers:
+        hall.channels[caller].send(ME, b"x")
+    began_at = time.monotonic()
+    hall.close(callers[-1])
+    assert time.monotonic() - began_at < 1.0
 
 
 # -- strangers --------------------------------------------------------------------------------------------------------

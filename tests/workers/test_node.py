@@ -512,9 +512,10 @@ def test_who_calls_while_no_descriptor_is_free_is_heard_once_there_is_one(house:
         with no_descriptor_free():
             worker.attach(house.loop)
             call = asyncio.ensure_future(sip.call("echo", b"x", label="echo", timeout_s=5))
-            while len(tries) < 4:
-                await asyncio.sleep(0.001)
-                tries.add(worker._channel.due)
+            async with asyncio.timeout(5):
+                while len(tries) < 4:
+                    await asyncio.sleep(0.001)
+                    tries.add(worker._channel.due)
             assert (call.done(), worker.counters["executed"]) == (False, 0)
         return await call
 
@@ -522,6 +523,20 @@ def test_who_calls_while_no_descriptor_is_free_is_heard_once_there_is_one(house:
     assert isinstance(outcome, Returned)
     assert outcome.payload == b"echo x"
     assert (len(tries - {math.inf}) >= 3, worker._channel.due) == (True, math.inf)
+
+
+def test_more_peers_call_at_once_than_may_wait_to_be_accepted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were turned away say nothing more, and are heard all the same."""
+    monkeypatch.setattr("workers.channel_unix._BACKLOG", 0)
+    worker = house.add("worker-1", executes=True, attach=False)
+    origins = [house.add(f"sip-{number}") for number in range(1, 5)]
+    told = Told()
+    jobs = [told.submit(origin, "echo", origin.me.name.encode(), to=worker.me) for origin in origins]
+    house.until(lambda: house.board.load(0).outstanding == 4)
+    worker.attach(house.loop)
+    house.until(lambda: len(told.outcomes) == 4)
+    assert {told.outcomes[job].payload for job in jobs} == {b"echo sip-%d" % number for number in range(1, 5)}
+    assert {node._channel.due for node in house.nodes} == {math.inf}
 
 
 def test_moving_between_loops(house: House, pair: tuple[Node, Node]) -> None:
