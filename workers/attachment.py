@@ -41,7 +41,7 @@ class Attachment:
         self._fd = fd
         self._on_readable = on_readable
         self._turn = turn
-        self._next_deadline = next_deadline
+        self._own_deadline = self._next_deadline = next_deadline
         self._spin = Spin(spin_s)
         self._expects = expects if spin_s else lambda: False
         self._spins_until = 0.0
@@ -51,10 +51,11 @@ class Attachment:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Leave the loop that we live in, if any, and live in this one."""
+    def attach(self, loop: asyncio.AbstractEventLoop, next_deadline: Callable[[], float | None] | None = None) -> None:
+        """Leave the loop that we live in, if any, and live in this one, with another ``next_deadline`` if given."""
         self.detach()
         self._loop = loop
+        self._next_deadline = next_deadline or self._own_deadline
         loop.add_reader(self._fd, self._on_fd)
         self.wake()
 

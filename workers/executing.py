@@ -176,22 +176,21 @@ class PoolWorker:
         """The same, in a loop that awaits what handlers give back."""
         loop = self._loop = _new_loop()
         loop.add_reader(self._control.fileno(), self._hear_attendant)
-        self._node.attach(loop)
+        # Who has no limit need not look after every turn before the attendant says that it is to leave.
+        self._node.attach(loop, self._considered_deadline if self._is_limited else None)
         try:
-            if self._is_limited:
-                loop.call_soon(self._look_in_asyncio)
             loop.run_forever()
         finally:
             self._node.detach()
             loop.close()
 
-    def _look_in_asyncio(self) -> None:
+    def _considered_deadline(self) -> float | None:
+        """Asked after every turn: as `run` does before it waits, so that a limit is heeded as promptly."""
         assert self._loop is not None
-        self._consider(None, time.monotonic())
+        deadline = self._consider(self._node.next_deadline(), time.monotonic())
         if self._over:
             self._loop.stop()
-        else:
-            self._loop.call_later(_MEASURE_S if self._leave_by is None else _LOOK_S, self._look_in_asyncio)
+        return deadline
 
     # What the attendant says.
 
@@ -214,12 +213,12 @@ class PoolWorker:
                     os._exit(ExitCode.CRASHED)
                 case _:
                     assert_never(told)
+        if self._loop is not None and self._leave_by is not None:
+            node.attach(self._loop, self._considered_deadline)  # which makes a turn, too
 
     # Leaving.
 
     def _leave(self, by: float, reason: str, *, with_all: bool) -> None:
-        if self._loop is not None and self._leave_by is None and not self._is_limited:
-            self._loop.call_soon(self._look_in_asyncio)
         self._leave_by = by if self._leave_by is None else min(by, self._leave_by)
         self._with_all = with_all
         self._node.drain(reason)
@@ -229,15 +228,13 @@ class PoolWorker:
 
     def _consider(self, deadline: float | None, now: float) -> float | None:
         """Leave if it is time; else when to look again at the latest, or `deadline` if that is sooner."""
+        look_at = self._end_if_spent(now) if self._leave_by is None else None
         if self._leave_by is None:
-            self._end_if_spent(now)
-        if self._leave_by is None:
-            return deadline
+            return _sooner(deadline, look_at)
         if now >= self._leave_by or self._is_quiet(now):
             self._over = True
             return AT_ONCE
-        look_at = now + _LOOK_S
-        return look_at if deadline is None else min(deadline, look_at)
+        return _sooner(deadline, now + _LOOK_S)
 
     def _is_quiet(self, now: float) -> bool:
         """Whether nobody has had anything for this worker for a while."""
@@ -250,12 +247,15 @@ class PoolWorker:
         has_guests = any(peer.name.startswith(GUEST) for peer in self._node.peers())
         return now - self._quiet_since >= _QUIET_S or (self._with_all and not has_guests)
 
-    def _end_if_spent(self, now: float) -> None:
+    def _end_if_spent(self, now: float) -> float | None:
+        """When to look again even if there is no turn before; None when nothing was left to be looked at."""
         reason = ""
         executed = self._node.counters["executed"]
         if executed >= self._max_jobs:
             reason = f"it served its {executed} jobs"
-        elif self._memory_limit < inf and now >= self._measured_at + _MEASURE_S:
+        elif self._memory_limit < inf:
+            if now < self._measured_at + _MEASURE_S:
+                return self._measured_at + _MEASURE_S
             self._measured_at = now
             if resident_bytes() > self._memory_limit:
                 reason = over_limit(int(self._memory_limit))
@@ -263,6 +263,13 @@ class PoolWorker:
             self.exit_code = ExitCode.SPENT
             self._control.last_words(reason)
             self._leave(now + self._drain_s, reason, with_all=False)
+        return None
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -554,11 +554,16 @@ class Node:
 
     # -- asyncio --------------------------------------------------------------------------------------------------
 
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+    def attach(self, loop: asyncio.AbstractEventLoop, next_deadline: Callable[[], float | None] | None = None) -> None:
         """Live in this loop from now on. A nested loop may borrow the node; attach it back afterwards.
 
         Handlers that answer later are awaited in the loop that was attached while not paused: a nested one ends too
         soon for them.
+
+        Args:
+            loop: the loop.
+            next_deadline: asked after every turn in place of `next_deadline`, which it is to ask in its turn; for who
+                looks at something after every turn, or has deadlines of its own.
         """
         if self._attachment is None:
             from workers.attachment import Attachment  # who runs no asyncio need not load it
@@ -568,7 +573,7 @@ class Node:
             )
         if self._worker.loop is None or not self._paused:
             self._worker.loop = loop
-        self._attachment.attach(loop)
+        self._attachment.attach(loop, next_deadline)
 
     def detach(self) -> None:
         """Leave the loop."""

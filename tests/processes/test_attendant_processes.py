@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -496,6 +497,52 @@ def test_a_spent_worker_is_replaced_and_loses_nothing(pools: Pools) -> None:
     assert all(reason.startswith("it served its ") for reason in guest.ends().values())
 
 
+@pytest.mark.parametrize("handlers", [(), ("async",)], ids=["plain", "async"])
+def test_a_fast_worker_is_spent_when_it_has_served_its_number(pools: Pools, handlers: tuple[str, ...]) -> None:
+    """One job after the other: what it serves beyond that was sent before anybody could see that it leaves."""
+    pools.start(workers=1, handlers=handlers, max_jobs_per_worker=10)
+    guest = pools.guest()
+    served = Counter(guest.call("pid") for _ in range(50))
+    assert sum(served.values()) == 50
+    assert max(served.values()) <= 13
+    assert len(served) >= 4
+
+
+@pytest.mark.parametrize("handlers", [(), ("async",)], ids=["plain", "async"])
+@pytest.mark.parametrize("limit", [{"max_jobs_per_worker": 10_000}, {"memory_limit_bytes": 2**30}], ids=str)
+def test_a_worker_with_a_limit_sleeps_while_there_is_nothing_to_do(
+    pools: Pools, handlers: tuple[str, ...], limit: dict[str, int]
+) -> None:
+    pools.start(workers=1, handlers=handlers, **limit)
+    guest = pools.guest()
+    pid = int([guest.call("pid") for _ in range(20)][-1])
+    seen_at, seen = time.monotonic(), -1
+
+    def slept() -> bool:
+        nonlocal seen_at, seen
+        now, wakings = time.monotonic(), wakings_of(pid)
+        if wakings != seen:
+            seen_at, seen = now, wakings
+        return now - seen_at > 0.3
+
+    guest.until(slept, "it is not woken for a while")
+
+
+@pytest.mark.parametrize("handlers", [(), ("async",)], ids=["plain", "async"])
+def test_a_worker_that_grew_too_large_just_after_it_was_looked_at_is_replaced(
+    pools: Pools, handlers: tuple[str, ...]
+) -> None:
+    """Nothing more is asked of it, and so it has no turn in which to notice."""
+    pools.start(workers=1, handlers=handlers, memory_limit_bytes=60 * 2**20)
+    guest = pools.guest()
+    for _ in range(5):
+        guest.call("echo")
+    for _ in range(20):  # one meal of all would take so long that a look is due after it anyhow
+        guest.submit("eat", b"3")
+    guest.until(guest.ends)
+    assert set(guest.ends().values()) == {"over its memory limit of 60 MiB"}
+
+
 def test_a_worker_that_grew_too_large_is_replaced_after_its_job(pools: Pools) -> None:
     pools.start(workers=1, memory_limit_bytes=60 * 2**20)
     guest = pools.guest()
@@ -571,6 +618,12 @@ def test_an_idle_pool_uses_no_processor(pools: Pools) -> None:
     ends_at = time.monotonic() + 1.0
     guest.until(lambda: time.monotonic() > ends_at)
     assert sum(cpu_s(pid) for pid in pids) - before <= 0.03
+
+
+def wakings_of(pid: int) -> int:
+    """How often a process, with its threads, has begun to wait."""
+    statuses = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return sum(int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for status in statuses)
 
 
 def cpu_s(pid: int) -> float:
