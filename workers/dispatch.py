@@ -173,7 +173,7 @@ class Dispatcher:
         if not is_new or self._refusing is not None or job.kind.to is not None:
             return []
         usual, rooms = self._habits.of(job.kind.label), self._rooms(now, loads)
-        reserve = usual.slow and self._reserves(now, now, loads)
+        reserve = usual.slow and self._reserves(usual, now, now, loads)
         shares = self._choose(usual, 1, rooms, reserve)
         if 1 not in shares:
             return []
@@ -394,7 +394,7 @@ class Dispatcher:
         for lane, run in runs(self._lanes.values()):
             usual = lane.usual
             since = next(iter(lane.entries.values())).submitted_at
-            shares = self._choose(usual, run, rooms, usual.slow and self._reserves(since, now, loads))
+            shares = self._choose(usual, run, rooms, usual.slow and self._reserves(usual, since, now, loads))
             if any(shares):
                 return lane, shares
         return None
@@ -406,9 +406,10 @@ class Dispatcher:
             raise ValueError(f"the policy gave out {list(shares)} of {count} jobs to {len(rooms)} workers")
         return shares
 
-    def _reserves(self, submitted_at: float, now: float, loads: Loads) -> bool:
+    def _reserves(self, usual: Usual, submitted_at: float, now: float, loads: Loads) -> bool:
         """Whether a slow job must leave a worker free: there are quick jobs these days, and it has not waited long."""
-        if now - submitted_at >= self._limits.patience_s:
+        is_known = usual.usual_s is not None
+        if now - submitted_at >= (self._limits.patience_s if is_known else self._limits.unknown_patience_s):
             return False
         since = now - self._limits.quick_memory_s
         return any(load.quick_at > since for load in loads.values())

@@ -28,6 +28,7 @@ class Usual(Struct, eq=False):
     """In whole grains; what is reckoned with."""
     usual_s: float | None = None
     slow: bool = False
+    """Whether it is taken for slow, as what is not known yet is, too."""
 
     def learn(self, occupied_s: float) -> None:
         sample = 0.0 if occupied_s <= 0.0 else occupied_s if occupied_s > _LEAST_S else _LEAST_S

@@ -44,6 +44,7 @@ class LoadBoard:
         self._row = struct.Struct(f"@{self._row_cells}d")
         self._waiting_at = slots * self._row_cells
         self._waiting = self._cells[self._waiting_at : self._waiting_at + slots]
+        self._kill_ats = self._cells[2 * slots + _KILL_AT : self._waiting_at : self._row_cells]
 
     @staticmethod
     def size(slots: int) -> int:
@@ -147,6 +148,10 @@ class LoadBoard:
         """From when on a worker is to be killed, because a job of its is past its deadline; 0.0 for never."""
         return self._cells[self._own_at(worker) + _KILL_AT]
 
+    def anybody_to_kill(self) -> bool:
+        """Whether any worker is to be killed at some moment; see `kill_at`."""
+        return any(self._kill_ats)
+
     # -- the attendant --------------------------------------------------------------------------------------------
 
     def clear_slot(self, slot: int) -> None:
@@ -167,6 +172,7 @@ class LoadBoard:
     def close(self) -> None:
         """Let the buffer go, so that its owner can close it."""
         self._waiting.release()
+        self._kill_ats.release()
         self._cells.release()
         self._bytes.release()
 

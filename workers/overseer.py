@@ -84,6 +84,9 @@ class Overseer:
 
     def look(self) -> float:
         """Look once and act; after how many seconds to look again."""
+        if self._elastic is None and self._memory_limit is None and not self._board.anybody_to_kill():
+            # The attendant shares its processors with those who work, and what it does comes in between their jobs.
+            return self._policy.rest_s
         now = self._clock()
         views = [view for view in self._tree.views() if view.seat.role == self._role and view.life is not Life.VACANT]
         pause_s = self._kill_late(now, views)

@@ -34,6 +34,7 @@ class Limits(Struct, frozen=True):
             (and never all); None leaves none free.
         quick_memory_s: they are left free while a quick job was run so lately, by anybody.
         patience_s: a slow job that waited so long may take a worker that was left free.
+        unknown_patience_s: the same for one whose label has not been seen yet, which is only taken for slow.
         retry_s: how often waiting jobs look for room when nobody tells of any.
         max_frame_bytes: the largest frame that is sent or accepted.
         turn_s: after so long a worker lets its loop turn before it starts the next job.
@@ -56,6 +57,7 @@ class Limits(Struct, frozen=True):
     quick_share: float | None = 0.0
     quick_memory_s: float = 1.0
     patience_s: float = 1.0
+    unknown_patience_s: float = 0.05
     retry_s: float = 0.005
     max_frame_bytes: int = 16 * 1024 * 1024
     turn_s: float = 0.001

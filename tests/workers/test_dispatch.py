@@ -34,7 +34,7 @@ W1, W2 = Peer("worker-1", 1), Peer("worker-2", 1)
 NOW = 100.0
 GRAIN_S = 2.0**-20
 UNKNOWN_S = 10 * 2.0**-10
-QUICK_S = 2.0**-11
+QUICK_S, SLOW_S = 2.0**-11, 2.0**-4
 LIMITS = Limits(max_queued=3, max_outstanding=10, unknown_s=UNKNOWN_S, budget_s=2.0**-9, patience_s=0.25)
 NONE: dict[int, Load] = {}
 
@@ -250,9 +250,10 @@ def test_a_worker_takes_only_so_many_however_little_they_cost(one: Dispatcher) -
 
 def test_a_slow_job_that_waits_holds_no_quick_one_up(two: Dispatcher) -> None:
     learn(two, "quick", QUICK_S)
+    learn(two, "slow", SLOW_S, 2)
     slow, slower, quick = job(11, "slow"), job(12, "slow"), job(13, "quick")
     loads = {1: Load(1, 0, 0.0, NOW, quick_at=NOW - 0.9), 2: Load(2, 0, 0.0, NOW)}
-    assert two.handle(submitted(slow, loads=loads)) == [Occupy(2, 1, UNKNOWN_S), Send(W2, [slow], True)]
+    assert two.handle(submitted(slow, loads=loads)) == [Occupy(2, 1, SLOW_S), Send(W2, [slow], True)]
     assert two.handle(submitted(slower, loads=loads)) == [Waiting(1)]
     assert two.handle(submitted(quick, loads=loads)) == [Occupy(1, 1, QUICK_S), Send(W1, [quick], True)]
     assert states(two) == {11: "sent", 12: "queued", 13: "sent"}
@@ -260,10 +261,19 @@ def test_a_slow_job_that_waits_holds_no_quick_one_up(two: Dispatcher) -> None:
     later = {1: Load(1, 0, 0.0, NOW + 0.3, quick_at=NOW), 2: Load(2, 0, 0.0, NOW + 0.3)}
     assert two.handle(RoomMade(NOW + 0.2, later)) == []
     assert two.handle(RoomMade(NOW + 0.3, later)) == [
-        Occupy(1, 2, QUICK_S + UNKNOWN_S),
+        Occupy(1, 2, QUICK_S + SLOW_S),
         Waiting(0),
         Send(W1, [slower], True),
     ]
+
+
+def test_what_is_not_known_yet_waits_less_long_for_what_it_may_not_need(two: Dispatcher) -> None:
+    learn(two, "quick", QUICK_S)
+    loads = {1: Load(1, 0, 0.0, NOW, quick_at=NOW), 2: Load(2, 1, 1.0, NOW)}
+    first, patience_s = job(11, "new"), LIMITS.unknown_patience_s
+    assert two.handle(submitted(first, loads=loads)) == [Waiting(1)]
+    assert two.handle(RoomMade(NOW + 0.9 * patience_s, loads)) == []
+    assert two.handle(RoomMade(NOW + 1.1 * patience_s, loads))[-1] == Send(W1, [first], True)
 
 
 def test_slow_jobs_take_every_worker_while_there_are_no_quick_ones(two: Dispatcher) -> None:

@@ -528,10 +528,12 @@ def test_the_whole_pools_queue_is_bounded(house: House) -> None:
 
 @pytest.mark.parametrize(("share", "sent"), [(None, 3), (0.0, 2), (0.67, 1)])
 def test_slow_jobs_leave_a_share_of_the_workers_free(house: House, share: float | None, sent: int) -> None:
-    limits = Limits(quick_share=share, unknown_s=1.0, patience_s=60.0, quick_memory_s=60.0)
+    limits = Limits(quick_share=share, budget_s=1e-7, patience_s=60.0, quick_memory_s=60.0)
     sip = house.add("sip-1", limits=limits)
-    for number in (1, 2, 3):
-        house.add(f"worker-{number}", executes=True, attach=False)
+    workers = [house.add(f"worker-{number}", executes=True) for number in (1, 2, 3)]
+    house.run(sip.call("echo", b"", label="echo", timeout_s=5))  # with that budget, it is slow, and now known to be
+    for worker in workers:
+        worker.detach()
     house.board.ran_quick(1, time.monotonic())
     told = Told()
     for _ in range(4):
