@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from operator import itemgetter
 
 from msgspec import Struct, field
 
@@ -86,12 +85,12 @@ def runs(lanes: Collection[Lane]) -> list[tuple[Lane, int]]:
     if len(lanes) == 1:
         [lane] = lanes
         return [(lane, 1 if lane.usual.slow else len(lane.entries))]
-    claims = sorted((lane.claim(), index, lane) for index, lane in enumerate(lanes))
-    quick = [(claim, lane) for claim, _, lane in claims if not lane.usual.slow]
-    slow = [(claim, lane) for claim, _, lane in claims if lane.usual.slow][:1]
+    claims = sorted((lane.claim(), lane) for lane in lanes)  # no two are equal: each names another job
+    quick = [(claim, lane) for claim, lane in claims if not lane.usual.slow]
+    slow = [(claim, lane) for claim, lane in claims if lane.usual.slow][:1]
     found = [(claim, lane, 1) for claim, lane in slow]
     if quick:
         first, lane = quick[0]
         others = [claim for claim, _ in quick[1:2] + slow if claim > first]
         found.append((first, lane, lane.run_before(min(others)) if others else len(lane.entries)))
-    return [(lane, run) for _, lane, run in sorted(found, key=itemgetter(0))]
+    return [(lane, run) for _, lane, run in sorted(found)]

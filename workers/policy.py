@@ -10,6 +10,7 @@ each would cost more than all the rest that is done for a small job.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -173,10 +174,8 @@ def least_expected(
             shares[best] = 1
         return shares
     rooms = [Room(r.worker, r.outstanding, r.expected_s, r.still_s, r.open, r.myself) for r in rooms]
-    while count > _FEW and expected_s > 0.0 and not is_slow(expected_s, limits):
-        given = _level(expected_s, count, rooms, limits, shares)
-        if not given:
-            break
+    levels = expected_s > 0.0 and not is_slow(expected_s, limits)
+    while levels and count > _FEW and (given := _level(expected_s, count, rooms, limits, shares)):
         count -= given
     while count and (best := _least(expected_s, rooms, limits, reserve, favourite)) is not None:
         _give(rooms[best], 1, expected_s, limits)
@@ -188,7 +187,7 @@ def least_expected(
 def _least(expected_s: float, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int) -> int | None:
     """Who gets the next job."""
     best: int | None = None
-    best_key = (0.0, 0, False, 0)
+    best_key: tuple[float, ...] = (math.inf,)
     left_free = reserved(len(rooms), limits.quick_share) if reserve and is_slow(expected_s, limits) else 0
     kept = left_free
     for index, room in enumerate(rooms):
@@ -200,9 +199,9 @@ def _least(expected_s: float, rooms: Sequence[Room], limits: Limits, reserve: bo
         if not has_room(room, limits):
             continue
         key = (room.expected_s, room.outstanding, room.myself, (index - favourite) % len(rooms))
-        if best is None or key < best_key:
+        if key < best_key:
             best, best_key = index, key
-    if best is None or not left_free:
+    if not left_free:
         return best
     free = sum(_stays_free(room, limits) for index, room in enumerate(rooms) if index != best)
     return best if free >= left_free else None
@@ -228,19 +227,18 @@ def _level(expected_s: float, count: int, rooms: Sequence[Room], limits: Limits,
     all of them one by one would have. Returns how many were given.
     """
     order = sorted((room.expected_s, index) for index, room in enumerate(rooms) if has_room(room, limits))
-    below, level = 0.0, 0.0
-    for wet, (load_s, _) in enumerate(order, start=1):
-        if wet > 1 and level <= load_s:
+    wet, below, level = 0, 0.0, math.inf
+    for load_s, _ in order:
+        if level <= load_s:
             break
+        wet += 1
         below += load_s
         level = (below + count * expected_s) / wet
     given = 0
-    for load_s, index in order:
-        room = rooms[index]
-        share = min(int((level - load_s) / expected_s), _most(room, expected_s, limits), count - given)
-        if share <= 0:
-            continue
-        _give(room, share, expected_s, limits)
+    for load_s, index in order[:wet]:
+        # All of these together are at most ``count``, because whatever is less than a job is broken off.
+        share = min(int((level - load_s) / expected_s), _most(rooms[index], expected_s, limits))
+        _give(rooms[index], share, expected_s, limits)
         shares[index] += share
         given += share
     return given

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from workers.jobs import Peer
-from workers.policy import Limits, Room, has_room, is_slow, least_expected
+from workers.policy import Limits, Room, _level, has_room, is_slow, least_expected
 
 LIMITS = Limits(budget_s=0.002, stall_s=0.005, later_stall_s=0.5)
 GRAIN_S = 2.0**-20
@@ -52,6 +52,7 @@ def test_among_equals_the_fewest_jobs_win() -> None:
 def test_among_equals_another_process_goes_before_this_one() -> None:
     assert choose(room(myself=True), room()) == 1
     assert choose(room(myself=True)) == 0
+    assert share(2, room(myself=True), room(), room()) == [0, 1, 1]
 
 
 def test_among_equals_the_favourite_wins() -> None:
@@ -100,6 +101,11 @@ def test_a_slow_job_leaves_one_worker_to_the_quick_ones() -> None:
     assert choose(room(1, QUICK_S), room(), busy, expected_s=SLOW_S) == 1
 
 
+def test_many_slow_jobs_leave_it_as_well() -> None:
+    assert share(5, room(), room(), room(), expected_s=SLOW_S) == [0, 1, 1]
+    assert share(5, room(), room(), room(), expected_s=SLOW_S, reserve=False) == [1, 1, 1]
+
+
 def test_origins_that_choose_at_the_same_moment_leave_the_same_worker() -> None:
     """Neither sees the other's job yet."""
     assert {choose(room(), room(), expected_s=SLOW_S, favourite=one) for one in range(4)} == {1}
@@ -112,6 +118,10 @@ def test_origins_that_choose_at_the_same_moment_leave_the_same_worker() -> None:
 def test_a_stuck_or_closed_worker_does_not_count_as_left_to_the_quick_ones() -> None:
     assert choose(room(), room(1, QUICK_S, still_s=1.0), expected_s=SLOW_S) is None
     assert choose(room(), room(open=False), expected_s=SLOW_S) is None
+    busy, idle = room(1, SLOW_S), room()
+    assert choose(busy, idle, room(1, QUICK_S), expected_s=SLOW_S) == 1
+    assert choose(busy, idle, room(1, QUICK_S, still_s=1.0), expected_s=SLOW_S) is None
+    assert choose(busy, idle, room(open=False), expected_s=SLOW_S) is None
 
 
 def test_a_slow_job_takes_the_last_worker_when_it_has_waited_long_or_when_it_is_the_only_one() -> None:
@@ -153,6 +163,31 @@ def test_one_that_was_idle_for_long_is_tried_with_one(still_s: float) -> None:
     """Whether it still moves is not known; what it does not begin, a second worker could."""
     assert share(8, room(still_s=still_s), room()) == [1, 5]
     assert share(2, room(still_s=still_s), room(1, 0.1)) == [1, 0]
+
+
+STEP_S = 64 * GRAIN_S
+"""Of this a budget holds 32 and a part."""
+
+
+@pytest.mark.parametrize(
+    ("count", "rooms", "shares"),
+    [
+        (8, [room(), room(), room()], [2, 2, 2]),
+        (8, [room(9, 9 * STEP_S), room(3, 3 * STEP_S), room(1, STEP_S)], [0, 3, 5]),
+        (5, [room(), room(3, 3 * STEP_S)], [4, 1]),
+        (8, [room(1, 32 * STEP_S), room(open=False)], [1, 0]),
+        (99, [room(), room(3, 3 * STEP_S), room(1, 0.1)], [33, 30, 0]),
+        (8, [room(still_s=0.005), room(still_s=0.006)], [4, 1]),
+        (99, [room(999, 0.0)], [1]),
+        (8, [], []),
+    ],
+    ids=["level", "below the fullest", "one", "who has room", "the budget", "idle for long", "the most", "nobody"],
+)
+def test_levelling_leaves_only_what_is_broken_off(count: int, rooms: list[Room], shares: list[int]) -> None:
+    """The rest is placed one by one and ends in the same place, so that its being small is all that this is for."""
+    given = [0] * len(rooms)
+    assert _level(STEP_S, count, deepcopy(rooms), LIMITS, given) == sum(shares)
+    assert given == shares
 
 
 def test_jobs_that_occupy_nobody_go_by_their_number() -> None:
