@@ -87,7 +87,8 @@ class Dispatcher:
         self._newest = 0
         """Serials only grow, which is how it is known that each is new."""
         self._refusing: str | None = None
-        # The look at the loads with which the waiting found no room, until something of ours changes or a lane begins.
+        # The look at the loads with which the waiting found no room, until something of ours changes or a lane begins
+        # (which is the first thing to happen when none waited).
         self._full_for: Loads | None = None
         self.late = 0
         """Words that came too late to change anything: of the dead, of settled jobs, or twice."""
@@ -239,13 +240,12 @@ class Dispatcher:
         outcomes: list[tuple[int, Outcome]] = []
         back: list[Entry] = []
         freed_s, label, usual = 0.0, None, None
-        freed = 0
+        before = len(hands.jobs)
         for serial, outcome, occupied_s in stimulus.answers:
             entry = hands.jobs.pop(serial, None)
             if entry is None:
                 self.late += 1
                 continue
-            freed += 1
             freed_s += entry.expected_s
             if type(outcome) is Returned or type(outcome) is Failed:
                 if usual is None or entry.job.kind.label != label:
@@ -260,7 +260,7 @@ class Dispatcher:
                 self.late += 1
             else:
                 outcomes.append((serial, _timed_out(entry) if type(outcome) is TimedOut else outcome))
-        if not freed:
+        if len(hands.jobs) == before:
             return []
         if usual is not None:
             usual.settle()
@@ -308,14 +308,13 @@ class Dispatcher:
 
     def _on_worker_up(self, stimulus: WorkerUp) -> list[Effect]:
         peer = stimulus.worker
-        if peer in self._workers or peer.incarnation <= self._dead.get(peer.name, 0):
+        if peer.incarnation <= self._dead.get(peer.name, 0):
             return []
-        effects: list[Effect] = []
-        for other in [other for other in self._workers if other.name == peer.name]:
-            if other.incarnation > peer.incarnation:
-                return []
-            # One name lives one life at a time: the new one tells of the old one's death.
-            effects += self._write_off(other, f"{peer} took its place", stimulus.now)
+        former = next((other for other in self._workers if other.name == peer.name), None)
+        if former is not None and peer.incarnation <= former.incarnation:
+            return []
+        # One name lives one life at a time: the new one tells of the old one's death.
+        effects = [] if former is None else self._write_off(former, f"{peer} took its place", stimulus.now)
         hands = self._workers[peer] = Hands(peer, stimulus.slot, peer == self._me)
         if stimulus.executes:
             self._executing.append(hands)
@@ -353,7 +352,7 @@ class Dispatcher:
         for kind in {entry.job.kind: None for entry in entries}:
             of_kind = [entry for entry in entries if entry.job.kind == kind]
             for entry in of_kind:
-                entry.hands, entry.expected_s = None, 0.0
+                entry.hands = None
             self._lane(kind).put_back(of_kind)
         self._waiting += len(entries)
 
@@ -386,7 +385,7 @@ class Dispatcher:
                     room = rooms[index]
                     touched[room.worker] = self._hand_over(lane, room, share, sends)
                     self._favourite = index
-        self._full_for = loads if self._waiting else None
+        self._full_for = loads
         return [*[hands.occupy() for hands in touched.values()], *self._tell_waiting(), *sends.values()]
 
     def _next_with_room(self, rooms: list[Room], now: float, loads: Loads) -> tuple[Lane, Sequence[int]] | None:

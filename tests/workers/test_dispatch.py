@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
 
 from workers.dispatch import Dispatcher
+from workers.habits import Habits
 from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
-from workers.policy import Limits, Load, Room, least_expected
+from workers.policy import Limits, Load, Room, is_slow, least_expected
 from workers.stimuli import (
     Answered,
     AnswersLater,
@@ -35,7 +37,7 @@ NOW = 100.0
 GRAIN_S = 2.0**-20
 UNKNOWN_S = 10 * 2.0**-10
 QUICK_S, SLOW_S = 2.0**-11, 2.0**-4
-LIMITS = Limits(max_queued=3, max_outstanding=10, unknown_s=UNKNOWN_S, budget_s=2.0**-9, patience_s=0.25)
+LIMITS = Limits(max_queued=3, max_outstanding=10, unknown_s=UNKNOWN_S, budget_s=2.0**-9, patience_s=0.25, unknown_patience_s=0.125)
 NONE: dict[int, Load] = {}
 
 
@@ -157,13 +159,43 @@ def test_a_directed_job_is_sent_to_a_busy_peer_and_rejected_without_it(one: Disp
     assert one.handle(submitted(nobody)) == [settled(nobody, Rejected("worker-2.1 is not there"))]
 
 
+def test_a_peer_is_sent_only_so_many_directed_jobs(one: Dispatcher) -> None:
+    for serial in range(1, LIMITS.max_queued + 1):
+        one.handle(submitted(job(serial, to=W1)))
+    late = job(9, to=W1)
+    assert one.handle(submitted(late)) == [settled(late, Rejected("queue is full"))]
+    one.handle(answered(job(1)))
+    again = job(10, to=W1)
+    assert one.handle(submitted(again))[-1] == Send(W1, [again], True)
+
+
+@pytest.mark.parametrize("loads", [NONE, {1: Load(1, 0, 0.0, NOW), 2: Load(2, 0, 0.0, NOW)}], ids=["unseen", "seen"])
+def test_another_process_is_used_before_this_one(alone: Dispatcher, loads: dict[int, Load]) -> None:
+    alone.handle(WorkerUp(ME, 1, True, NOW, NONE))
+    alone.handle(WorkerUp(W2, 2, True, NOW, NONE))
+    assert alone.handle(submitted(job(1), loads=loads))[-1] == Send(W2, [job(1)], True)
+    assert alone.handle(submitted(job(2), loads=loads))[-1] == Send(ME, [job(2)], True)
+
+
 def test_only_new_jobs_of_this_incarnation_are_accepted(one: Dispatcher) -> None:
     one.handle(submitted(job(1)))
     with pytest.raises(ValueError, match="not a new job"):
         one.handle(submitted(job(1)))
+    one.handle(answered(job(1)))
+    with pytest.raises(ValueError, match="not a new job"):
+        one.handle(submitted(job(1)))
+    assert one.handle(submitted(job(2)))[-1] == Send(W1, [job(2)], True)
     with pytest.raises(ValueError, match="not a new job"):
         one.handle(submitted(Job(Peer("sip-1", 2), 5, job(5).kind, b"payload", NOW + 5.0)))
-    assert states(one) == {1: "sent"}
+    assert states(one) == {2: "sent"}
+
+
+def test_a_worker_holds_a_job_while_somebody_waits_for_it(two: Dispatcher) -> None:
+    assert not two.holds(W1, 1)
+    two.handle(submitted(job(1)))
+    assert [two.holds(peer, 1) for peer in (W1, W2, OTHER)] == [True, False, False]
+    two.handle(CancelAsked(1, "asked"))
+    assert not two.holds(W1, 1)
 
 
 # -- waiting ----------------------------------------------------------------------------------------------------------
@@ -238,6 +270,30 @@ def test_what_is_freed_counts_even_under_the_same_look(one: Dispatcher) -> None:
     ]
 
 
+def test_who_joins_a_lane_that_found_no_room_does_not_look_again_before_anything_changed() -> None:
+    asked: list[int] = []
+
+    def counting(
+        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int
+    ) -> Sequence[int]:
+        asked.append(count)
+        return least_expected(expected_s, count, rooms, limits, reserve, favourite)
+
+    dispatcher = Dispatcher(ME, replace(LIMITS, max_queued=20), policy=counting)
+    dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
+    learn(dispatcher, "ps", QUICK_S)
+    busy, same = {1: Load(1, 1, 1.0, NOW)}, {1: Load(1, 1, 1.0, NOW)}
+    assert dispatcher.handle(submitted(job(11), job(12), loads=busy)) == [Waiting(2)]
+    assert asked == [2]
+    assert dispatcher.handle(submitted(job(13), loads=busy)) == [Waiting(3)]
+    assert asked == [2]
+    # A new look may show room, and who begins a lane may be quick enough for what there is.
+    assert dispatcher.handle(submitted(job(14), loads=same)) == [Waiting(4)]
+    assert asked == [2, 4]
+    assert dispatcher.handle(submitted(job(15, "other"), loads=same)) == [Waiting(5)]
+    assert asked == [2, 4, 4, 1]
+
+
 def test_a_worker_takes_only_so_many_however_little_they_cost(one: Dispatcher) -> None:
     learn(one, "later", 0.0)
     for number in range(1, LIMITS.max_outstanding + 1):
@@ -258,9 +314,9 @@ def test_a_slow_job_that_waits_holds_no_quick_one_up(two: Dispatcher) -> None:
     assert two.handle(submitted(quick, loads=loads)) == [Occupy(1, 1, QUICK_S), Send(W1, [quick], True)]
     assert states(two) == {11: "sent", 12: "queued", 13: "sent"}
     # It has waited long enough to take the last worker that is free of slow jobs.
-    later = {1: Load(1, 0, 0.0, NOW + 0.3, quick_at=NOW), 2: Load(2, 0, 0.0, NOW + 0.3)}
+    later = {1: Load(1, 0, 0.0, NOW + 0.25, quick_at=NOW), 2: Load(2, 0, 0.0, NOW + 0.25)}
     assert two.handle(RoomMade(NOW + 0.2, later)) == []
-    assert two.handle(RoomMade(NOW + 0.3, later)) == [
+    assert two.handle(RoomMade(NOW + LIMITS.patience_s, later)) == [
         Occupy(1, 2, QUICK_S + SLOW_S),
         Waiting(0),
         Send(W1, [slower], True),
@@ -272,15 +328,42 @@ def test_what_is_not_known_yet_waits_less_long_for_what_it_may_not_need(two: Dis
     loads = {1: Load(1, 0, 0.0, NOW, quick_at=NOW), 2: Load(2, 1, 1.0, NOW)}
     first, patience_s = job(11, "new"), LIMITS.unknown_patience_s
     assert two.handle(submitted(first, loads=loads)) == [Waiting(1)]
-    assert two.handle(RoomMade(NOW + 0.9 * patience_s, loads)) == []
-    assert two.handle(RoomMade(NOW + 1.1 * patience_s, loads))[-1] == Send(W1, [first], True)
+    assert two.handle(RoomMade(NOW + patience_s / 2, loads)) == []
+    assert two.handle(RoomMade(NOW + patience_s, loads))[-1] == Send(W1, [first], True)
 
 
 def test_slow_jobs_take_every_worker_while_there_are_no_quick_ones(two: Dispatcher) -> None:
     slow, slower = job(1, "slow"), job(2, "slow")
-    long_ago = {1: Load(1, 0, 0.0, NOW, quick_at=NOW - 1.1), 2: Load(2, 0, 0.0, NOW)}
+    long_ago = {1: Load(1, 0, 0.0, NOW, quick_at=NOW - LIMITS.quick_memory_s), 2: Load(2, 0, 0.0, NOW)}
     assert two.handle(submitted(slow, loads=long_ago))[-1] == Send(W1, [slow], True)
     assert two.handle(submitted(slower, loads=long_ago))[-1] == Send(W2, [slower], True)
+
+
+@pytest.mark.parametrize("behind", [[], [job(3, "slower")]], ids=["of one kind", "of two kinds"])
+def test_each_slow_job_has_a_patience_of_its_own(two: Dispatcher, behind: list[Job]) -> None:
+    paused = {slot: Load(slot, 0, 0.0, NOW, paused=True) for slot in (1, 2)}
+    two.handle(submitted(job(1, "slow"), loads=paused))
+    two.handle(submitted(job(2, "slow"), *behind, now=NOW + 0.2, loads=paused))
+    quick_lately = {1: Load(1, 0, 0.0, NOW, quick_at=NOW)}
+    assert two.handle(RoomMade(NOW + 0.3, quick_lately)) == [
+        Occupy(1, 1, UNKNOWN_S),
+        Waiting(1 + len(behind)),
+        Send(W1, [job(1, "slow")], True),
+    ]
+
+
+def test_a_slow_job_that_lost_patience_does_not_overtake_one_of_higher_priority(two: Dispatcher) -> None:
+    old, urgent = job(1, "slow"), job(2, "urgent", priority=1)
+    busy = {1: Load(1, 1, 1.0, NOW, quick_at=NOW), 2: Load(2, 1, 1.0, NOW)}
+    two.handle(submitted(old, loads=busy))
+    two.handle(submitted(urgent, now=NOW + 0.2, loads=busy))
+    one_idle = {1: Load(1, 1, 1.0, NOW, quick_at=NOW)}
+    assert two.handle(RoomMade(NOW + 0.3, one_idle)) == []
+    assert two.handle(RoomMade(NOW + 0.5, one_idle)) == [
+        Occupy(2, 1, UNKNOWN_S),
+        Waiting(1),
+        Send(W2, [urgent], True),
+    ]
 
 
 def test_the_load_of_others_counts(two: Dispatcher) -> None:
@@ -499,6 +582,15 @@ def test_another_policy_decides_instead() -> None:
     ]
 
 
+@pytest.mark.parametrize("shares", [[1], [0, 0, 1], [1, 1], [2, -1]])
+def test_a_policy_that_does_not_add_up_fails_loudly(shares: list[int]) -> None:
+    dispatcher = Dispatcher(ME, LIMITS, policy=lambda *_: shares)
+    for peer, slot in ((W1, 1), (W2, 2)):
+        dispatcher.handle(WorkerUp(peer, slot, True, NOW, NONE))
+    with pytest.raises(ValueError, match=f"^{re.escape(f'the policy gave out {shares} of 1 jobs to 2 workers')}$"):
+        dispatcher.handle(submitted(job(1)))
+
+
 def test_workers_are_seen_by_slot_whenever_they_came() -> None:
     """All origins leave the first of them to quick jobs, and each hears of them in an order of its own."""
     seen: list[list[Peer]] = []
@@ -636,7 +728,11 @@ def test_an_idempotent_job_runs_elsewhere_once_more_and_not_a_third_time(two: Di
     assert two.reruns == 1
 
 
-@pytest.mark.parametrize("more", [{"timeout_s": 0.5}, {"to": W1}], ids=["past its deadline", "directed"])
+@pytest.mark.parametrize(
+    "more",
+    [{"timeout_s": 0.5}, {"timeout_s": 1.0}, {"to": W1}],
+    ids=["past its deadline", "at its deadline", "directed"],
+)
 def test_some_idempotent_jobs_are_lost_all_the_same(two: Dispatcher, more: dict[str, object]) -> None:
     first = job(1, idempotent=True, **more)
     two.handle(submitted(first))
@@ -661,6 +757,27 @@ def test_the_next_life_of_a_name_tells_of_the_death_of_the_last(one: Dispatcher)
     assert one.handle(down(W1)) == []
     assert one.handle(WorkerUp(W1, 1, True, NOW, NONE)) == []
     assert one.handle(submitted(job(2)))[-1] == Send(next_life, [job(2)], True)
+
+
+def test_a_late_announcement_of_an_earlier_life_changes_nothing(alone: Dispatcher) -> None:
+    second = Peer("worker-1", 2)
+    alone.handle(WorkerUp(second, 1, True, NOW, NONE))
+    assert alone.handle(WorkerUp(W1, 1, True, NOW, NONE)) == []
+    assert alone.handle(submitted(job(1)))[-1] == Send(second, [job(1)], True)
+    # Nor does a late word of its death let the dead come back.
+    assert alone.handle(down(second)) == [Occupy(1, 0, 0.0), lost(job(1), second)]
+    assert alone.handle(down(W1)) == []
+    assert alone.handle(WorkerUp(second, 1, True, NOW, NONE)) == []
+    assert alone.handle(submitted(job(2))) == [Waiting(1)]
+
+
+def test_an_announcement_that_comes_twice_or_after_the_death_changes_nothing(one: Dispatcher) -> None:
+    one.handle(submitted(job(1)))
+    assert one.handle(WorkerUp(W1, 1, True, NOW, NONE)) == []
+    next_life = Peer("worker-1", 2)
+    assert one.handle(down(next_life)) == []
+    assert one.handle(WorkerUp(next_life, 1, True, NOW, NONE)) == []
+    assert one.handle(answered(job(1))) == [Occupy(1, 0, 0.0), settled(job(1), result())]
 
 
 def test_the_dead_do_not_come_back(one: Dispatcher) -> None:
@@ -688,6 +805,7 @@ def test_giving_back_is_not_a_run(two: Dispatcher) -> None:
     two.handle(given_back(first))
     assert two.handle(RoomMade(NOW, NONE))[-1] == Send(W2, [first], True)
     assert two.handle(down(W2))[-1] == Send(third, [first], True)
+    assert two.handle(down(third)) == [Occupy(3, 0, 0.0), lost(first, third)]
 
 
 @pytest.mark.parametrize(
@@ -695,8 +813,9 @@ def test_giving_back_is_not_a_run(two: Dispatcher) -> None:
     [
         ({"to": W1}, NOW, Rejected("worker-1.1 is closing")),
         ({"timeout_s": 0.5}, NOW + 1, TimedOut(0.5)),
+        ({"timeout_s": 0.5}, NOW + 0.5, TimedOut(0.5)),
     ],
-    ids=["directed", "past its deadline"],
+    ids=["directed", "past its deadline", "at its deadline"],
 )
 def test_what_cannot_run_elsewhere_is_settled(two: Dispatcher, more: dict[str, object], now: float, outcome) -> None:
     first = job(1, **more)
@@ -716,6 +835,15 @@ def test_running_times_are_learnt(one: Dispatcher) -> None:
     assert one.expected_s("dr_reload") == UNKNOWN_S
 
 
+def test_a_failure_teaches_as_well_and_what_did_not_end_by_itself_does_not(one: Dispatcher) -> None:
+    failed, stopped = job(1, to=W1), job(2, to=W1)
+    one.handle(submitted(failed, stopped))
+    one.handle(Answered(W1, [(2, Cancelled("stopped"), 1.0)], NOW))
+    assert one.expected_s("ps") == UNKNOWN_S
+    one.handle(Answered(W1, [(1, Failed("KeyError", "'x'", W1, QUICK_S), QUICK_S)], NOW))
+    assert one.expected_s("ps") == QUICK_S
+
+
 def test_a_job_that_answers_later_occupies_nobody_meanwhile(one: Dispatcher) -> None:
     first, second = job(1), job(2)
     one.handle(submitted(first))
@@ -733,6 +861,28 @@ def test_a_label_can_turn_to_answering_later_and_back(one: Dispatcher) -> None:
     for serial in range(200, 260):
         learn(one, "t_uac_dlg", 0.001, serial)
     assert one.expected_s("t_uac_dlg") == pytest.approx(0.001, rel=0.01)
+
+
+def test_running_anything_costs_at_least_ten_microseconds(one: Dispatcher) -> None:
+    learn(one, "ps", 1e-9)
+    assert one.expected_s("ps") == 11 * GRAIN_S
+
+
+def test_a_label_that_hardly_costs_anything_is_soon_expected_to_cost_nothing_and_learns_anew(one: Dispatcher) -> None:
+    learn(one, "t_uac_dlg", 12e-6)
+    assert one.expected_s("t_uac_dlg") == 13 * GRAIN_S
+    learn(one, "t_uac_dlg", 0.0, 2)
+    assert one.expected_s("t_uac_dlg") == 0.0
+    learn(one, "t_uac_dlg", 20e-6, 3)
+    assert one.expected_s("t_uac_dlg") == 5 * GRAIN_S, "a fifth of it, which is less than anything costs"
+
+
+@pytest.mark.parametrize(("grains_more", "slow"), [(0, False), (1, True)])
+def test_what_is_learnt_to_be_slow_is_what_is_slow_to_a_policy(grains_more: int, slow: bool) -> None:
+    usual = Habits(LIMITS).of("ps")
+    usual.learn(2 * LIMITS.budget_s + grains_more * GRAIN_S)
+    usual.settle()
+    assert usual.slow is is_slow(usual.expected_s, LIMITS) is slow
 
 
 def test_only_so_many_labels_are_remembered(one: Dispatcher) -> None:
