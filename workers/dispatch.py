@@ -504,17 +504,18 @@ class Dispatcher:
         """Assert the conservation of jobs (invariant 6) and of load."""
         lanes = list(self._lanes.values())
         assert all(lane.entries for lane in lanes), "an empty lane"
-        assert all(kind is lane.kind or kind == lane.kind for kind, lane in self._lanes.items())
+        assert all(kind == lane.kind for kind, lane in self._lanes.items()), "a lane stands for another kind"
         queued = [entry for lane in lanes for entry in lane.entries.values()]
         assert self._waiting == len(queued), "the waiting are miscounted"
         assert all(entry.hands is None and not entry.settled for entry in queued), "sent or settled, and yet it waits"
-        assert all(list(lane.entries) == sorted(lane.entries) for lane in lanes), "a lane keeps its order"
-        assert all(entry.job.kind == lane.kind for lane in lanes for entry in lane.entries.values())
+        assert all(list(lane.entries) == sorted(lane.entries) for lane in lanes), "a lane lost its order"
+        of_kind = [(entry.job.kind, lane.kind) for lane in lanes for entry in lane.entries.values()]
+        assert all(mine == kind for mine, kind in of_kind), "a job waits among another kind"
         held = [entry for hands in self._workers.values() for entry in hands.jobs.values()]
-        assert len(self._all()) == len(queued) + len(held), "a job is in one place only"
+        assert len(self._all()) == len(queued) + len(held), "a job is in two places"
         for peer, hands in self._workers.items():
-            assert hands.peer == peer
-            assert all(entry.job.serial == serial for serial, entry in hands.jobs.items())
-            assert all(entry.hands is hands for entry in hands.jobs.values())
+            assert hands.peer == peer, "a worker stands under another's name"
+            assert all(entry.job.serial == serial for serial, entry in hands.jobs.items()), "a job has another's serial"
+            assert all(entry.hands is hands for entry in hands.jobs.values()), "a job does not know who holds it"
             total = sum(entry.expected_s for entry in hands.jobs.values())
             assert hands.expected_s == total, "the load does not add up"
