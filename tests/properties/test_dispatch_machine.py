@@ -89,6 +89,8 @@ class Origin:
     held: dict[JobId, tuple[Peer, float]] = field(default_factory=dict)
     may_send: Counter[JobId] = field(default_factory=Counter)
     looked: dict[int, Load] = field(default_factory=dict)
+    # Who was given something last, and who else was there.
+    used: tuple[Peer, list[Peer]] | None = None
     serial: int = 0
     waiting: int = 0
 
@@ -576,9 +578,26 @@ class Pool(RuleBasedStateMachine):
         if len(jobs) > 1:
             event("placed in a batch")
         assert self.may_be_placed(one, jobs, left, self.totals(one)), "another had less to do"
+        if jobs[0].kind.to is None:
+            self.the_last_is_used_again(one, sends)
         for send in sends:
             for job in send.jobs:
                 one.held[job.id] = (send.worker, one.dispatcher.expected_s(job.kind.label))
+
+    def the_last_is_used_again(self, one: Origin, sends: list[Send]) -> None:
+        """Whoever was used last goes first among equals, which shows with one job while nobody comes or goes."""
+        [first, *others], there = sends, list(self.totals(one))
+        if one.used and one.used[1] == there and not others and len(first.jobs) == 1:
+            equals = self.who_may_get(one, first.jobs[0], self.totals(one))
+            assert first.worker == one.used[0] or one.used[0] not in equals, "not the one that was used last"
+            event(f"one of {len(equals)} equals")
+        one.used = None if others else (first.worker, there)
+
+    def who_may_get(self, one: Origin, job: Job, totals: dict[Peer, Total]) -> list[Peer]:
+        if job.kind.to is not None:
+            return [job.kind.to]
+        slow = one.dispatcher.expected_s(job.kind.label) > 2 * LIMITS.budget_s and self.leaves_one_free(one, job.id)
+        return self.least_loaded(one, totals, slow)
 
     def may_be_placed(
         self, one: Origin, jobs: Sequence[Job], left: Counter[tuple[Peer, Kind]], totals: dict[Peer, Total]
@@ -588,11 +607,6 @@ class Pool(RuleBasedStateMachine):
             return True
         kind = jobs[0].kind
         expected_s = one.dispatcher.expected_s(kind.label)
-        if kind.to is not None:
-            workers = [kind.to]
-        else:
-            slow = expected_s > 2 * LIMITS.budget_s and self.leaves_one_free(one, jobs[0].id)
-            workers = self.least_loaded(one, totals, slow)
         return any(
             self.may_be_placed(
                 one,
@@ -600,7 +614,7 @@ class Pool(RuleBasedStateMachine):
                 left - Counter([(worker, kind)]),
                 {**totals, worker: self.with_one_more(totals[worker], expected_s)},
             )
-            for worker in workers
+            for worker in self.who_may_get(one, jobs[0], totals)
             if left[worker, kind]
         )
 
