@@ -190,6 +190,16 @@ def test_only_new_jobs_of_this_incarnation_are_accepted(one: Dispatcher) -> None
     assert states(one) == {2: "sent"}
 
 
+def test_jobs_are_of_this_incarnation_when_they_name_it(one: Dispatcher) -> None:
+    copies = [replace(job(serial), origin=Peer("sip-1", 1)) for serial in (1, 2)]
+    assert one.handle(submitted(*copies)) == [Occupy(1, 1, UNKNOWN_S), Waiting(1), Send(W1, copies[:1], True)]
+
+
+def test_what_is_no_stimulus_fails_loudly(one: Dispatcher) -> None:
+    with pytest.raises(AssertionError, match="unreachable, but got: 'hello'"):
+        one.handle("hello")
+
+
 def test_a_worker_holds_a_job_while_somebody_waits_for_it(two: Dispatcher) -> None:
     assert not two.holds(W1, 1)
     two.handle(submitted(job(1)))
