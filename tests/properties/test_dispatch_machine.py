@@ -41,7 +41,16 @@ from workers.stimuli import (
 from workers.suspensions import Suspensions
 from workers.wire import Answers, Dispatch, Frame, Later, Results, Withdraw, Word, decode, encode
 
-LIMITS = Limits(max_queued=6, max_pool_queued=9, max_outstanding=8, stall_s=0.05, later_stall_s=10.0, patience_s=0.5)
+UNKNOWN_S = 10 * 2.0**-10
+LIMITS = Limits(
+    max_queued=6,
+    max_pool_queued=9,
+    max_outstanding=8,
+    stall_s=0.05,
+    later_stall_s=10.0,
+    patience_s=0.5,
+    unknown_s=UNKNOWN_S,
+)
 COSTS_S = {"quick": 0.0004, "slow": 0.02, "later": 0.0}
 ATTENDANT = Peer("attendant", 1)
 TINY = 1e-9
@@ -622,7 +631,9 @@ class Pool(RuleBasedStateMachine):
         """Whether a slow job must: it has not waited long, and some worker ran a quick job lately."""
         quick_at = max((load.quick_at for load in self.loads(one).values()), default=0.0)
         event("a slow job met quick ones" if quick_at > self.now - LIMITS.quick_memory_s else "slow jobs alone")
-        return self.now - one.submitted_at[slow] < LIMITS.patience_s and quick_at > self.now - LIMITS.quick_memory_s
+        usual_s = one.dispatcher.expected_s(one.accepted[slow].kind.label)
+        patience_s = LIMITS.unknown_patience_s if abs(usual_s - LIMITS.unknown_s) < TINY else LIMITS.patience_s
+        return self.now - one.submitted_at[slow] < patience_s and quick_at > self.now - LIMITS.quick_memory_s
 
     def totals(self, one: Origin) -> dict[Peer, Total]:
         """What all have on each worker: seconds, jobs, whether it moves, whether it may be used at all."""

@@ -37,7 +37,9 @@ NOW = 100.0
 GRAIN_S = 2.0**-20
 UNKNOWN_S = 10 * 2.0**-10
 QUICK_S, SLOW_S = 2.0**-11, 2.0**-4
-LIMITS = Limits(max_queued=3, max_outstanding=10, unknown_s=UNKNOWN_S, budget_s=2.0**-9, patience_s=0.25, unknown_patience_s=0.125)
+LIMITS = Limits(
+    max_queued=3, max_outstanding=10, unknown_s=UNKNOWN_S, budget_s=2.0**-9, patience_s=0.25, unknown_patience_s=0.125
+)
 NONE: dict[int, Load] = {}
 
 

@@ -51,9 +51,11 @@ def test_what_a_worker_tells(board: LoadBoard) -> None:
 def test_from_when_a_worker_is_to_be_killed(board: LoadBoard) -> None:
     board.kill_from(2, 12.5)
     assert [board.kill_at(slot) for slot in range(4)] == [0.0, 0.0, 12.5, 0.0]
+    assert board.anybody_to_kill()
     assert board.load(2) == Load(2, 0, 0.0, 0.0), "nobody's choice is changed by it"
     board.kill_from(2, 0.0)
     assert board.kill_at(2) == 0.0
+    assert not board.anybody_to_kill()
 
 
 def test_how_many_wait_elsewhere(board: LoadBoard) -> None:
