@@ -36,7 +36,7 @@ def test_the_rows_count_every_job_and_a_verdict_ends_them(tmp: Path) -> None:
         assert all(result["left"] == [] and result["closed"] for result in results.values())
     for name in peers.split(","):
         seen = run["sequential"][name]["figures"]
-        assert 10 <= seen["count"] <= 300
+        assert 10 <= seen["count"] <= 2000
         assert 0 < seen["p50_us"] <= seen["p99_us"]
         assert run["pipelined-100"][name]["figures"]["jobs_per_s"] > 0
         seen = run["regular"][name]["figures"]
