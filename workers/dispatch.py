@@ -99,8 +99,8 @@ class Dispatcher:
         """Change the state by one stimulus.
 
         Returns:
-            What is to be done, in this order: what the board shows, who is told, what is sent. Directed jobs, and a
-            batch that overflows the queue, are done with one after the other, each in this order.
+            What is to be done, in this order: what the board shows, who is told, what is sent. Directed jobs, and what
+            of a batch overflows the queue, are done with one after the other, each in this order.
 
         Raises:
             ValueError: a job of another origin, or a serial that is in use, was submitted.
@@ -134,9 +134,10 @@ class Dispatcher:
 
     def _on_submitted(self, stimulus: Submitted) -> list[Effect]:
         now, loads = stimulus.now, stimulus.loads
-        if len(stimulus.jobs) == 1 and not self._waiting:
-            effects = self._place_alone(stimulus.jobs[0], now, loads)
-            if effects:
+        if len(stimulus.jobs) == 1 and not self._waiting and self._refusing is None:
+            [job] = stimulus.jobs
+            is_new = job.origin == self._me and job.serial > self._newest
+            if is_new and job.kind.to is None and (effects := self._place_alone(job, now, loads)):
                 return effects
         effects = []
         rejected: list[tuple[int, Outcome]] = []
@@ -155,7 +156,10 @@ class Dispatcher:
                     effects += self._fill_anew(now, loads)
                     lane = None  # it may have been emptied, and then it is gone
                     if self._waiting >= room:
-                        rejected.append((job.serial, Rejected("queue is full")))
+                        placed = self._place_alone(job, now, loads) if self._passes_by(job.kind) else []
+                        effects += placed
+                        if not placed:
+                            rejected.append((job.serial, Rejected("queue is full")))
                         continue
                 if lane is None or lane.kind is not job.kind:
                     lane = self._lane(job.kind)
@@ -165,14 +169,11 @@ class Dispatcher:
         return [*effects, Settle(rejected)] if rejected else effects
 
     def _place_alone(self, job: Job, now: float, loads: Loads) -> list[Effect]:
-        """Give out the only job that there is, past the lanes; nothing, where that is not all that there is to it.
+        """Give out a job past the lanes, in which nothing goes before it; nothing, where it finds no room.
 
         That is what a call that is awaited comes to. It saves code, which is what counts for one that comes after a
         pause: the processor has forgotten all of it by then, and takes three times as long.
         """
-        is_new = job.origin == self._me and job.serial > self._newest
-        if not is_new or self._refusing is not None or job.kind.to is not None:
-            return []
         usual, rooms = self._habits.of(job.kind.label), self._rooms(now, loads)
         reserve = usual.slow and self._reserves(usual, now, now, loads)
         shares = self._choose(usual, 1, rooms, reserve)
@@ -183,6 +184,12 @@ class Dispatcher:
         hands = self._workers[rooms[self._favourite].worker]
         hands.take(Entry(job, now), usual.expected_s)
         return [hands.occupy(), Send(hands.peer, [job], usual.expected_s > 0.0)]
+
+    def _passes_by(self, kind: Kind) -> bool:
+        """Whether a job that may not wait could find room all the same: slow ones hold no quick one up."""
+        if not self._lanes:
+            return True
+        return not self._habits.of(kind.label).slow and all(lane.usual.slow for lane in self._lanes.values())
 
     def _room_to_wait(self, elsewhere: int) -> int:
         """How many jobs may wait here, when so many wait at other origins."""

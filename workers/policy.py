@@ -23,8 +23,8 @@ class Limits(Struct, frozen=True):
     """Every bound of one process's place in the pool. Times are in seconds, sizes in bytes.
 
     Args:
-        max_queued: how many jobs may wait at one origin; the next one is Rejected.
-        max_pool_queued: how many jobs may wait at all origins together; the next one is Rejected.
+        max_queued: how many jobs may wait at one origin; the next one that finds no room at once is Rejected.
+        max_pool_queued: how many jobs may wait at all origins together; beyond it just the same.
         max_outstanding: how many unanswered jobs one worker may have, whatever they are expected to take.
         budget_s: a worker that is not idle gets a job only while its expected work is at most this.
         unknown_s: what a job is expected to take before its label has been seen once.

@@ -186,6 +186,9 @@ class Pool(RuleBasedStateMachine):
         for job in refused:
             if job.kind.to is None:
                 assert one.waiting >= room, "turned away though there was room to wait"
+                slow = one.dispatcher.expected_s(job.kind.label) > 2 * LIMITS.budget_s
+                rooms = [self.has_room(total) for total in self.totals(one).values()]
+                assert slow or not any(rooms), "a quick job was turned away though there was room"
             else:
                 assert one.own(job.kind.to)[0] >= LIMITS.max_queued
         event("some turned away" if refused else "all taken in")

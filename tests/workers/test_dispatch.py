@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from workers.dispatch import Dispatcher
 from workers.habits import Habits
 from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
-from workers.policy import Limits, Load, Room, is_slow, least_expected
+from workers.policy import Limits, Load, Policy, Room, is_slow, least_expected
 from workers.stimuli import (
     Answered,
     AnswersLater,
@@ -112,6 +112,18 @@ def learn(dispatcher: Dispatcher, label: str, occupied_s: float, serial: int = 1
     lesson = job(serial, label, to=worker)
     dispatcher.handle(submitted(lesson))
     dispatcher.handle(answered(lesson, worker=worker, occupied_s=occupied_s))
+
+
+def counting(asked: list[int]) -> Policy:
+    """The usual policy, which writes down for how many jobs it was asked."""
+
+    def choose(
+        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int
+    ) -> Sequence[int]:
+        asked.append(count)
+        return least_expected(expected_s, count, rooms, limits, reserve, favourite)
+
+    return choose
 
 
 def states(dispatcher: Dispatcher) -> dict[int, str]:
@@ -284,14 +296,7 @@ def test_what_is_freed_counts_even_under_the_same_look(one: Dispatcher) -> None:
 
 def test_who_joins_a_lane_that_found_no_room_does_not_look_again_before_anything_changed() -> None:
     asked: list[int] = []
-
-    def counting(
-        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int
-    ) -> Sequence[int]:
-        asked.append(count)
-        return least_expected(expected_s, count, rooms, limits, reserve, favourite)
-
-    dispatcher = Dispatcher(ME, replace(LIMITS, max_queued=20), policy=counting)
+    dispatcher = Dispatcher(ME, replace(LIMITS, max_queued=20), policy=counting(asked))
     dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
     learn(dispatcher, "ps", QUICK_S)
     busy, same = {1: Load(1, 1, 1.0, NOW)}, {1: Load(1, 1, 1.0, NOW)}
@@ -453,14 +458,7 @@ def full(*jobs: Job) -> list[Settle]:
 def test_room_is_given_in_the_order_of_submission_and_what_is_sent_goes_by_kind() -> None:
     """The third job of kind a gets no room before the one of kind b, but then it travels with its kind."""
     seen: list[int] = []
-
-    def counting(
-        expected_s: float, count: int, rooms: Sequence[Room], limits: Limits, reserve: bool, favourite: int
-    ) -> Sequence[int]:
-        seen.append(count)
-        return least_expected(expected_s, count, rooms, limits, reserve, favourite)
-
-    dispatcher = Dispatcher(ME, replace(LIMITS, max_queued=20), policy=counting)
+    dispatcher = Dispatcher(ME, replace(LIMITS, max_queued=20), policy=counting(seen))
     dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
     for serial, label in enumerate("ab", start=1):
         learn(dispatcher, label, 2.0**-12, serial)
@@ -498,6 +496,59 @@ def test_the_whole_pools_bound_counts_what_waits_elsewhere() -> None:
         Waiting(3),
         settled(job(6), Rejected("queue is full")),
     ]
+    dispatcher.check()
+
+
+def test_what_finds_a_worker_need_not_find_room_to_wait(two: Dispatcher) -> None:
+    batch = [job(serial) for serial in range(1, 4)]
+    assert two.handle(submitted(*batch, elsewhere=LIMITS.max_pool_queued)) == [
+        Occupy(1, 1, UNKNOWN_S),
+        Send(W1, [job(1)], True),
+        Occupy(2, 1, UNKNOWN_S),
+        Send(W2, [job(2)], True),
+        settled(job(3), Rejected("queue is full")),
+    ]
+
+
+def test_slow_jobs_that_fill_the_queue_do_not_turn_quick_ones_away(two: Dispatcher) -> None:
+    learn(two, "quick", QUICK_S)
+    slow = [job(serial, "slow") for serial in range(11, 16)]
+    loads = {1: Load(1, 0, 0.0, NOW, quick_at=NOW), 2: Load(2, 0, 0.0, NOW)}
+    assert two.handle(submitted(*slow, loads=loads))[-2:] == [Waiting(3), settled(slow[-1], Rejected("queue is full"))]
+    quick, slower, last = job(16, "quick"), job(17, "slower"), job(18, "quick")
+    assert two.handle(submitted(quick, slower, loads=loads)) == [
+        Occupy(1, 1, QUICK_S),
+        Send(W1, [quick], True),
+        settled(slower, Rejected("queue is full")),
+    ]
+    busy = {**loads, 1: Load(1, 1, 1.0, NOW)}
+    assert two.handle(submitted(last, loads=busy)) == [settled(last, Rejected("queue is full"))]
+    assert two.waiting == 3
+
+
+@pytest.mark.parametrize(
+    ("waits", "comes", "looks"),
+    [
+        ("quick", "quick", 0),
+        ("quick", "slow", 0),
+        ("slow", "slow", 0),
+        ("slow", "slower", 0),
+        ("slow", "quick", 1),
+    ],
+)
+def test_only_a_quick_job_that_slow_ones_would_keep_is_looked_for_before_it_is_turned_away(
+    waits: str, comes: str, looks: int
+) -> None:
+    asked: list[int] = []
+    dispatcher = Dispatcher(ME, LIMITS, policy=counting(asked))
+    dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
+    learn(dispatcher, "quick", QUICK_S)
+    busy = {1: Load(1, 1, 1.0, NOW)}
+    assert dispatcher.handle(submitted(*[job(serial, waits) for serial in (11, 12, 13)], loads=busy)) == [Waiting(3)]
+    asked.clear()
+    late = job(14, comes)
+    assert dispatcher.handle(submitted(late, loads=busy)) == [settled(late, Rejected("queue is full"))]
+    assert asked == [1] * looks
     dispatcher.check()
 
 
