@@ -182,7 +182,7 @@ class Dispatcher:
         self._newest = job.serial
         self._favourite = shares.index(1)
         hands = self._workers[rooms[self._favourite].worker]
-        hands.take(Entry(job, now), usual.expected_s)
+        hands.take(job, now, usual.expected_s)
         return [hands.occupy(), Send(hands.peer, [job], usual.expected_s > 0.0)]
 
     def _passes_by(self, kind: Kind) -> bool:
@@ -202,7 +202,7 @@ class Dispatcher:
         if len(hands.jobs) >= self._limits.max_queued:
             return [Settle([(job.serial, Rejected("queue is full"))])]
         expected_s = self._habits.expected_s(job.kind.label)
-        hands.take(Entry(job, now), expected_s)
+        hands.take(job, now, expected_s)
         return [hands.occupy(), Send(hands.peer, [job], expected_s > 0.0)]
 
     def _end_early(self, serial: int, outcome: Cancelled | None) -> list[Effect]:

@@ -22,11 +22,10 @@ class Hands(Struct, eq=False):
     jobs: dict[int, Entry] = field(default_factory=dict)
     expected_s: float = 0.0
 
-    def take(self, entry: Entry, expected_s: float) -> None:
-        self.jobs[entry.job.serial] = entry
+    def take(self, job: Job, now: float, expected_s: float) -> None:
+        """A job that never waited: this is its first run."""
+        self.jobs[job.serial] = Entry(job, now, self, expected_s, 1)
         self.expected_s += expected_s
-        entry.hands, entry.expected_s = self, expected_s
-        entry.runs += 1
 
     def occupy(self) -> Occupy:
         return Occupy(self.slot, len(self.jobs), self.expected_s)
@@ -86,11 +85,12 @@ def runs(lanes: Collection[Lane]) -> list[tuple[Lane, int]]:
         [lane] = lanes
         return [(lane, 1 if lane.usual.slow else len(lane.entries))]
     claims = sorted((lane.claim(), lane) for lane in lanes)  # no two are equal: each names another job
-    quick = [(claim, lane) for claim, lane in claims if not lane.usual.slow]
-    slow = [(claim, lane) for claim, lane in claims if lane.usual.slow][:1]
-    found = [(claim, lane, 1) for claim, lane in slow]
-    if quick:
-        first, lane = quick[0]
-        others = [claim for claim, _ in quick[1:2] + slow if claim > first]
-        found.append((first, lane, lane.run_before(min(others)) if others else len(lane.entries)))
-    return [(lane, run) for _, lane, run in sorted(found)]
+    quick = [head for head in claims if not head[1].usual.slow]
+    heads = sorted(quick + [head for head in claims if head[1].usual.slow][:1])
+    found = []
+    for (_, lane), after in zip(heads, [*heads[1:], None], strict=True):
+        if lane.usual.slow:
+            found.append((lane, 1))
+        elif lane is quick[0][1]:
+            found.append((lane, lane.run_before(after[0]) if after else len(lane.entries)))
+    return found

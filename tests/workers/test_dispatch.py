@@ -860,6 +860,18 @@ def test_a_closing_worker_gives_back_what_it_has_not_begun(two: Dispatcher) -> N
     assert two.handle(submitted(directed)) == [settled(directed, Rejected("worker-1.1 is not there"))]
 
 
+def test_what_is_given_back_and_nobody_waits_for_is_late_and_gone(two: Dispatcher) -> None:
+    learn(two, "ps", QUICK_S)
+    batch = [job(11), job(12)]
+    assert two.handle(submitted(*batch, loads={2: Load(2, 1, 1.0, NOW)}))[-1] == Send(W1, batch, True)
+    for each in batch:
+        two.handle(CancelAsked(each.serial, "asked"))
+    assert two.late == 0
+    assert two.handle(given_back(*batch)) == [Occupy(1, 0, 0.0)]
+    assert two.late == 2
+    assert two.handle(RoomMade(NOW, NONE)) == []
+
+
 def test_giving_back_is_not_a_run(two: Dispatcher) -> None:
     third = Peer("worker-3", 1)
     two.handle(WorkerUp(third, 3, True, NOW, NONE))
@@ -938,6 +950,9 @@ def test_a_label_that_hardly_costs_anything_is_soon_expected_to_cost_nothing_and
     assert one.expected_s("t_uac_dlg") == 0.0
     learn(one, "t_uac_dlg", 20e-6, 3)
     assert one.expected_s("t_uac_dlg") == 5 * GRAIN_S, "a fifth of it, which is less than anything costs"
+    learn(one, "ps", 12.5e-6, 4)
+    learn(one, "ps", 0.0, 5)
+    assert one.expected_s("ps") == 11 * GRAIN_S, "ten microseconds are still something"
 
 
 @pytest.mark.parametrize(("grains_more", "slow"), [(0, False), (1, True)])
