@@ -88,9 +88,10 @@ def runs(lanes: Collection[Lane]) -> list[tuple[Lane, int]]:
     quick = [head for head in claims if not head[1].usual.slow]
     heads = sorted(quick + [head for head in claims if head[1].usual.slow][:1])
     found = []
-    for (_, lane), after in zip(heads, [*heads[1:], None], strict=True):
+    for place, (_, lane) in enumerate(heads, start=1):
         if lane.usual.slow:
             found.append((lane, 1))
         elif lane is quick[0][1]:
-            found.append((lane, lane.run_before(after[0]) if after else len(lane.entries)))
+            behind = heads[place:]
+            found.append((lane, lane.run_before(behind[0][0]) if behind else len(lane.entries)))
     return found
