@@ -982,6 +982,12 @@ def test_draining_rejects_and_lets_the_rest_end(one: Dispatcher) -> None:
     assert one.handle(answered(first)) == [Occupy(1, 0, 0.0), settled(first, result())]
 
 
+def test_draining_rejects_even_what_would_find_room(two: Dispatcher) -> None:
+    two.handle(DrainAsked("restarting"))
+    assert two.handle(submitted(job(1))) == [settled(job(1), Rejected("restarting"))]
+    assert states(two) == {}
+
+
 def test_closing_cancels_what_is_left(one: Dispatcher) -> None:
     first, second = job(1), job(2)
     one.handle(submitted(first))
