@@ -97,7 +97,7 @@ def test_a_parked_request_is_never_run_twice_by_its_retransmissions(server) -> N
     calls = [client.request("count") for _ in range(40)]
     for _, data in calls:
         client.send(data)
-    # Up to its async() the script has run for each; a copy that overtakes that runs up to there as well, and no farther.
+    # The script has run up to its async() for each. A copy that overtook that would run up to there as well.
     wait_until(lambda: server.statistic("script:seen") == 40)
     for _ in range(4):
         for _, data in calls:
