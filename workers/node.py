@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -283,16 +283,30 @@ class Node:
             ValueError: the time limit is not finite.
             RuntimeError: the node is closed.
         """
-        if self._closed:
-            raise RuntimeError(f"{self.me} is closed")
-        if timeout_s < 0.0:
-            timeout_s = 0.0
-        elif not timeout_s < math.inf:
-            raise ValueError(f"not a time limit: {timeout_s}")
+        timeout_s = self._checked(timeout_s)
         job = self._origin.submit(kind, payload, timeout_s, settled, time.monotonic(), through_pause, on_progress)
         if self._attachment is not None:
             self._attachment.wake()
         return job
+
+    def submit_all(
+        self, kind: Kind, payloads: Iterable[bytes], timeout_s: float, settled: Iterable[Settled]
+    ) -> list[Job]:
+        """Hand in many jobs of one kind, each with its payload and who is told of it; the rest as `submit_kind`."""
+        timeout_s = self._checked(timeout_s)
+        jobs = self._origin.submit_all(kind, payloads, timeout_s, settled, time.monotonic())
+        if jobs:
+            self._wake()
+        return jobs
+
+    def _checked(self, timeout_s: float) -> float:
+        if self._closed:
+            raise RuntimeError(f"{self.me} is closed")
+        if timeout_s < 0.0:
+            return 0.0
+        if not timeout_s < math.inf:
+            raise ValueError(f"not a time limit: {timeout_s}")
+        return timeout_s
 
     def hurry(self, job: Job) -> None:
         """Let a job that was just submitted leave at once, if it is the only one that has not ended.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias, assert_never
 
 from msgspec import Struct
@@ -146,11 +146,33 @@ class Origin:
         if deadline < self.due:
             self.due = deadline
         if len(payload) > self._most_payload:
-            self._counters["submitted"] += 1
-            self._settle([(serial, Rejected(f"the payload is too large: {len(payload)} bytes"))])
+            self._reject_too_large(job)
         else:
             self.fresh.append(job)
         return job
+
+    def submit_all(
+        self, kind: Kind, payloads: Iterable[bytes], timeout_s: float, settled: Iterable[Settled], now: float
+    ) -> list[Job]:
+        """Take many jobs of one kind in, as `submit` does one."""
+        me, serial, deadline, most = self._me, self._serial, now + timeout_s, self._most_payload
+        suspend, fresh, jobs = self._suspensions.suspend, self.fresh, []
+        for payload, told in zip(payloads, settled, strict=False):
+            serial += 1
+            job = Job(me, serial, kind, payload, deadline)
+            suspend(serial, _Waiter(job, told, False, None, timeout_s), deadline)
+            jobs.append(job)
+            if len(payload) > most:
+                self._reject_too_large(job)
+            else:
+                fresh.append(job)
+        self._serial = serial
+        self.due = min(self.due, deadline)
+        return jobs
+
+    def _reject_too_large(self, job: Job) -> None:
+        self._counters["submitted"] += 1
+        self._settle([(job.serial, Rejected(f"the payload is too large: {len(job.payload)} bytes"))])
 
     def hand_in(self, now: float) -> None:
         """Hand in what was submitted since the last time."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 from workers.jobs import Job, Outcome
@@ -75,7 +75,7 @@ class Stream:
         self._timeout_s = session.limit_s(target, timeout_s)
         self._pack = pack
         self._read = read
-        self._submit = session.node.submit_kind
+        self._submit_all = session.node.submit_all
         self._in_flight = min(in_flight, session.settings.limits.max_queued)
         self.low = self._in_flight // 2
         """So few are worth a wake-up, because many new ones can then be handed in at once."""
@@ -95,10 +95,10 @@ class Stream:
     async def in_order(self, items: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
         """What becomes of the items, in their order."""
         places, read = self.places, self._read
-        self._open(items, self._hand_in_in_order)
+        self._open(items, self._submit_in_order)
         try:
             while True:
-                self._hand_in_all(self._hand_in_in_order)
+                self._hand_in(self._submit_in_order)
                 while places and (outcome := places[0].outcome) is not None:
                     places.popleft()
                     yield read(outcome)
@@ -111,10 +111,10 @@ class Stream:
     async def as_they_end(self, items: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
         """What becomes of the items, in the order in which the jobs end."""
         ended, read = self._ended, self._read
-        self._open(items, self._hand_in)
+        self._open(items, self._submit)
         try:
             while True:
-                self._hand_in_all(self._hand_in)
+                self._hand_in(self._submit)
                 while ended:
                     yield read(ended.popleft())
                 if not self.outstanding and self._is_at_end():
@@ -160,9 +160,9 @@ class Stream:
 
     # -- handing in ---------------------------------------------------------------------------------------------------
 
-    def _open(self, items: Iterable[Any] | AsyncIterable[Any], hand_in: Callable[[Any], None]) -> None:
+    def _open(self, items: Iterable[Any] | AsyncIterable[Any], submit: Callable[[list[bytes]], None]) -> None:
         if isinstance(items, AsyncIterable):
-            self._feeder = asyncio.ensure_future(self._feed(items, hand_in))
+            self._feeder = asyncio.ensure_future(self._feed(items, submit))
         else:
             self._items = iter(items)
 
@@ -175,7 +175,7 @@ class Stream:
     def _has_room(self) -> bool:
         return not self._source_ended and self._feeder is None and self._room() > 0
 
-    def _hand_in_all(self, hand_in: Callable[[Any], None]) -> None:
+    def _hand_in(self, submit: Callable[[list[bytes]], None]) -> None:
         """Hand in as many as there is room for; where the source takes time, let it go on."""
         session = self._session
         if session.refusal is not None and not self._source_ended:
@@ -187,12 +187,15 @@ class Stream:
         if self._source_ended:
             return
         room = self._room()
-        before = self.outstanding
-        for item in islice(self._items, room):
-            hand_in(item)
-        self._source_ended = self.outstanding - before < room
+        payloads: list[bytes] = []
+        try:
+            for item in islice(self._items, room):
+                payloads.append(self._pack(item))
+        finally:
+            submit(payloads)  # also those before one that cannot be packed
+        self._source_ended = len(payloads) < room
 
-    async def _feed(self, items: AsyncIterable[Any], hand_in: Callable[[Any], None]) -> None:
+    async def _feed(self, items: AsyncIterable[Any], submit: Callable[[list[bytes]], None]) -> None:
         """Hand in what a source gives that may take its time: the one Task of such a stream."""
         try:
             async for item in items:
@@ -200,23 +203,25 @@ class Stream:
                     self._feeder_waits = asyncio.get_running_loop().create_future()
                     await self._feeder_waits
                     self._feeder_waits = None
-                hand_in(item)
+                submit([self._pack(item)])
         except Exception as error:
             self._source_error = error
         finally:
             self._source_ended = True
             self.wake()
 
-    def _hand_in_in_order(self, item: Any) -> None:
-        place = _Place(self)
-        place.job = self._submit(self._kind, self._pack(item), self._timeout_s, place.settled)
-        self.outstanding += 1
-        self.places.append(place)
+    def _submit_in_order(self, payloads: list[bytes]) -> None:
+        places = [_Place(self) for _ in payloads]
+        jobs = self._submit_all(self._kind, payloads, self._timeout_s, [place.settled for place in places])
+        for place, job in zip(places, jobs, strict=True):
+            place.job = job
+        self.outstanding += len(jobs)
+        self.places.extend(places)
 
-    def _hand_in(self, item: Any) -> None:
-        job = self._submit(self._kind, self._pack(item), self._timeout_s, self._settled)
-        self.outstanding += 1
-        self._live[job.serial] = job
+    def _submit(self, payloads: list[bytes]) -> None:
+        jobs = self._submit_all(self._kind, payloads, self._timeout_s, repeat(self._settled))
+        self.outstanding += len(jobs)
+        self._live.update((job.serial, job) for job in jobs)
 
     def _settled(self, job: Job, outcome: Outcome) -> None:
         del self._live[job.serial]

@@ -280,7 +280,7 @@ def _judged(values: list[float], digits: int, unit: str, ok: Callable[[float], b
 
 
 def verdicts(runs: list[Run]) -> list[Verdict]:
-    """Every requirement of the issue, judged by the median of the runs."""
+    """Every requirement, judged by the median of the runs."""
     found = []
     for key in ("p50_us", "p99_us"):
         found.append(_at_most_echo(runs, key))
