@@ -19,6 +19,9 @@ from workers.targets import Target
 ROOM_POLL_S = 0.005
 """How often who waits for room in the pool looks, besides being told of room that this process makes itself."""
 
+_TINY_S = 20e-6
+"""Jobs that are expected to take less are handed in many at a time: no worker stands idle for long for want of one."""
+
 
 class _Place:
     """One job's place in the order of a stream."""
@@ -76,6 +79,7 @@ class Stream:
         self._pack = pack
         self._read = read
         self._submit_all = session.node.submit_all
+        self._expected_s = session.node.expected_s
         self._in_flight = min(in_flight, session.settings.limits.max_queued)
         self.low = self._in_flight // 2
         """So few are worth a wake-up, because many new ones can then be handed in at once."""
@@ -168,6 +172,10 @@ class Stream:
 
     def _room(self) -> int:
         room = self._in_flight - self.outstanding
+        by_the_half = self._feeder is None and 0 < self.low < self.outstanding
+        if by_the_half and self._expected_s(self._kind.label) < _TINY_S:
+            # Handed in by the half, each half goes to one worker in one frame, and a frame costs as much as 20 jobs.
+            return 0
         if self.places and len(self.places) + room > 2 * self._in_flight:
             room = 2 * self._in_flight - len(self.places)
         return min(room, self._session.room()) if room > 0 else 0

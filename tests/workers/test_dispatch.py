@@ -673,6 +673,11 @@ def test_workers_are_seen_by_slot_whenever_they_came() -> None:
     assert all(each == [W1, W2, third] for each in seen)
 
 
+def test_a_lone_job_that_occupies_nobody_is_sent_unweighed(two: Dispatcher) -> None:
+    learn(two, "later", 0.0)
+    assert two.handle(submitted(job(11, "later"))) == [Occupy(1, 1, 0.0), Send(W1, [job(11, "later")], False)]
+
+
 def test_who_was_used_last_is_used_again(two: Dispatcher) -> None:
     learn(two, "ps", QUICK_S)
     busy = Load(1, 1, 1.0, NOW)
