@@ -22,6 +22,9 @@ ROOM_POLL_S = 0.005
 _TINY_S = 20e-6
 """Jobs that are expected to take less are handed in many at a time: no worker stands idle for long for want of one."""
 
+_MANY = 100
+"""So many in a frame are enough: by halves of 500, fewer are under way and the rate falls by a quarter."""
+
 
 class _Place:
     """One job's place in the order of a stream."""
@@ -172,7 +175,7 @@ class Stream:
 
     def _room(self) -> int:
         room = self._in_flight - self.outstanding
-        by_the_half = self._feeder is None and 0 < self.low < self.outstanding
+        by_the_half = self._feeder is None and 0 < self.low < self.outstanding and self.low <= _MANY
         if by_the_half and self._expected_s(self._kind.label) < _TINY_S:
             # Handed in by the half, each half goes to one worker in one frame, and a frame costs as much as 20 jobs.
             return 0
