@@ -51,6 +51,19 @@ class Branch:
     flags: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class RecordRoute:
+    """How a proxy puts itself into the path of a dialog (RFC 3261 16.6, step 4).
+
+    Args:
+        params: URI parameters to add, each with its leading semicolon, e.g. ``;did=a1.b2``.
+        preset: ``host[:port]`` to write instead of the address of the socket; None for that address.
+    """
+
+    params: str = ""
+    preset: str | None = None
+
+
 @dataclass(slots=True)
 class Context:
     """One message on its way through the script.
@@ -74,10 +87,25 @@ class Context:
         named_params: `$param(name)` of an event route.
         route_name: `$route.name`; empty for an unnamed route.
         reply_headers: header lines (with CRLF) that `append_to_reply` collected.
-        edits: what changes in the headers when the message is relayed, in order: ``("append", line)``,
-            ``("remove", name)``.
+        edits: what changes in the headers when the message is relayed, in order: ``("append", line)`` behind the
+            last header, ``("insert", line)`` before the first that is no Via, ``("remove", name)``. Lines have their
+            CRLF.
         force_rport: whether the reply goes to the source port though the request did not ask for it (RFC 3581).
         transaction: the key of the server transaction that holds this message, once there is one.
+        send_socket: `$fs`: the index of the socket to send from; None lets the next hop decide.
+        routes: the Route values that are left for the next hop, each without commas; None while nothing was changed.
+        record_route: how this proxy puts itself into the path of the dialog; None when it does not.
+        max_forwards: Max-Forwards of what is relayed; None for one less than received (RFC 3261 16.6).
+        body: the body that replaces the message's own when it is relayed; None to leave it.
+        path: the Route values that `lookup` found for the main branch (RFC 3327), comma-separated; empty for none.
+        own_route: the parameters of the Route value of this proxy that `loose_route` took off, for `$rr_params`,
+            `check_route_param` and `is_direction`; None when there was none.
+        on_branch, on_reply, on_failure: names of the routes that `t_on_branch` and its like have set.
+        fr_timeout_s, fr_inv_timeout_s: `$T_fr_timeout`, `$T_fr_inv_timeout`; None for the module's parameters.
+        reply: in a failure route the reply that won so far; None where it is of our own making.
+        reply_status: in failure and reply routes the status that led there; 0 elsewhere.
+        branch_index: which branch a branch or reply route is about; 0 elsewhere.
+        dialog: the identifier of the dialog that the message belongs to, where one is known.
         story: the last job's story, for `$mi(code)`, `$mi(message)`, `$mi(data)`, `$mi(worker)`, `$mi(elapsed)`.
     """
 
@@ -102,3 +130,19 @@ class Context:
     force_rport: bool = False
     transaction: str | None = None
     story: dict[str, Value] = field(default_factory=dict)
+    send_socket: int | None = None
+    routes: list[str] | None = None
+    record_route: RecordRoute | None = None
+    max_forwards: int | None = None
+    body: bytes | None = None
+    path: str = ""
+    own_route: str | None = None
+    on_branch: str | None = None
+    on_reply: str | None = None
+    on_failure: str | None = None
+    fr_timeout_s: float | None = None
+    fr_inv_timeout_s: float | None = None
+    reply: Reply | None = None
+    reply_status: int = 0
+    branch_index: int = 0
+    dialog: str | None = None
