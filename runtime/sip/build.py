@@ -130,11 +130,18 @@ def _record_routes(request: Request) -> str:
 def _vias(request: Request, source: Address) -> str:
     """All Via lines, with `received` and `rport` filled in at the top one; all else as it stands."""
     top, *others = request.fields("via") if request.names.count("via") > 1 else (request.field("via") or "",)
-    top = _stamped(top, request.via, source)
+    top = stamped_via(top, request.via, source)
     return f"Via: {top}\r\n" + "".join([f"Via: {value}\r\n" for value in others])
 
 
-def _stamped(field: str, via: Via, source: Address) -> str:
+def stamped_via(field: str, via: Via, source: Address) -> str:
+    """A Via field with ``received`` and ``rport`` of its topmost value filled in (RFC 3261 18.2.1, RFC 3581 4).
+
+    Args:
+        field: the whole field.
+        via: its topmost value.
+        source: where the request came from.
+    """
     params = via.params
     is_elsewhere = via.host != source.host and via.host.strip("[]") != source.host
     if "rport" not in params and "received" not in params:

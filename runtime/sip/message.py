@@ -53,11 +53,12 @@ class Message:
         max_forwards, expires: None when absent or not a number (Expires: below 2**32).
         contact: the first Contact, None when absent or unreadable.
         content_type, user_agent: None when absent.
+        body_at, body_end: where in `raw` the body begins and ends.
     """
 
     __slots__ = (
-        "_body_at",
-        "_body_end",
+        "body_at",
+        "body_end",
         "call_id",
         "contact",
         "content_type",
@@ -88,8 +89,8 @@ class Message:
     contact: NameAddr | None
     content_type: str | None
     user_agent: str | None
-    _body_at: int
-    _body_end: int
+    body_at: int
+    body_end: int
 
     if not TYPE_CHECKING:  # a visible __getattr__ would let every misspelt attribute pass the type checker
 
@@ -104,7 +105,7 @@ class Message:
     @property
     def body(self) -> bytes:
         """What follows the empty line, cut to Content-Length."""
-        return self.raw[self._body_at : self._body_end]
+        return self.raw[self.body_at : self.body_end]
 
     def field(self, name: str) -> str | None:
         """The first field of that name, whole, even where it is a comma-joined list; None when absent.
@@ -304,7 +305,7 @@ _ONCE: Final = ("from", "to", "call-id", "cseq", "max-forwards", "content-length
 def _fill(message: Message, data: bytes, body_at: int, lines: list[str]) -> str | None:
     """Fill what every message has, and check it; the first problem found, or None."""
     message.raw = data
-    message._body_at = message._body_end = len(data)
+    message.body_at = message.body_end = len(data)
     try:
         # The usual message: every line's name is a usual spelling of a known name, and nothing is folded.
         names = [KNOWN_NAMES[line[: line.index(":")]] for line in lines]
@@ -333,7 +334,7 @@ def _fill(message: Message, data: bytes, body_at: int, lines: list[str]) -> str 
     message.via = via
     if _read_cseq(message) is None:
         return "Malformed CSeq header"
-    message._body_at = body_at
+    message.body_at = body_at
     return _cut_body(message) if "content-length" in found else None
 
 
@@ -421,14 +422,14 @@ def _cut_body(message: Message) -> str | None:
     """RFC 3261 18.3: a shorter Content-Length cuts the body, a longer one is an error."""
     value = message.lines[message.names.index("content-length")].partition(":")[2].strip()
     if value == "0":
-        message._body_end = message._body_at
+        message.body_end = message.body_at
         return None
     if not value.isdecimal():
         return "Malformed Content-Length header"
     length = number(value, MAX_DATAGRAM_BYTES)
-    if length is None or length > message._body_end - message._body_at:
+    if length is None or length > message.body_end - message.body_at:
         return "Content-Length longer than the message"
-    message._body_end = message._body_at + length
+    message.body_end = message.body_at + length
     return None
 
 

@@ -1,0 +1,216 @@
+"""What a proxy sends on: the message as it came, with only those bytes changed that it has to (RFC 3261 16.6, 16.7).
+
+Header lines stay as they were written, folding, spacing and spelling included: many a device is particular about its
+own headers, and a line that is not rewritten costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from runtime.context import Address
+from runtime.sip.build import stamped_via
+from runtime.sip.fields import split_outside
+from runtime.sip.headers import COMPACT
+from runtime.sip.message import Message, Reply, Request
+
+MAX_FORWARDS: Final = 70
+"""Of a request that comes without (RFC 3261 8.1.1.6)."""
+_KEPT: Final = frozenset(("via", "from", "to", "call-id", "cseq", "max-forwards", "content-length"))
+"""Headers that no edit may take away: without them it is no message any more."""
+
+Edit = tuple[str, str]
+
+
+def forwarded_request(
+    request: Request,
+    *,
+    ruri: str,
+    via: str,
+    source: Address | None,
+    record_routes: Sequence[str] = (),
+    routes: Sequence[str] | None = None,
+    max_forwards: int | None = None,
+    edits: Sequence[Edit] = (),
+    body: bytes | None = None,
+    stream: bool = False,
+) -> bytes:
+    """A request's bytes for its next hop.
+
+    Args:
+        request: as received.
+        ruri: the Request-URI to send.
+        via: the value of our Via.
+        source: where it came from, for ``received`` and ``rport`` of the sender's Via; None for a request of our own.
+        record_routes: values of Record-Route to add, the topmost first.
+        routes: the Route values to send; None for those that it has.
+        max_forwards: None for one less than it has.
+        edits: as in `Context.edits`.
+        body: in place of the message's own, with its Content-Type among `edits`.
+        stream: it goes over a stream, where Content-Length must be there (18.3).
+    """
+    lines, names = _lines(request), request.names
+    at = names.index("via")
+    if source is not None:
+        lines[at] = _stamped_line(lines[at], request, source)
+    top = [f"{request.method} {ruri} SIP/2.0", f"Via: {via}", *[f"Record-Route: {value}" for value in record_routes]]
+    if "max-forwards" in names:
+        left = max(0, (request.max_forwards or 0) - 1) if max_forwards is None else max_forwards
+        lines[names.index("max-forwards")] = f"Max-Forwards: {left}"
+    else:
+        top.append(f"Max-Forwards: {MAX_FORWARDS if max_forwards is None else max_forwards}")
+    if routes is not None:
+        _put_routes(lines, names, top, routes)
+    return _assembled(request, top, lines, edits, body, stream)
+
+
+def relayed_reply(
+    reply: Reply,
+    *,
+    edits: Sequence[Edit] = (),
+    body: bytes | None = None,
+    status: tuple[int, str] | None = None,
+    stream: bool = False,
+) -> bytes:
+    """A reply's bytes for who sent the request: without the topmost Via (RFC 3261 16.7 step 3).
+
+    Args:
+        reply: as received.
+        edits, body, stream: as for a request.
+        status: another status and reason to send, e.g. 500 for a 503 from further on (16.7 step 6).
+    """
+    names = reply.names
+    if names[0] == "via" and not edits and body is None and status is None and not stream:
+        # The usual reply: what lies before and behind one line is copied as it is.
+        raw = reply.raw
+        start = raw.index(b"\r\n") + 2
+        end = raw.index(b"\r\n", start) + 2
+        if b"," not in raw[start:end] and raw[end : end + 1] not in (b" ", b"\t"):
+            return raw[:start] + raw[end : reply.body_end]
+    lines = _lines(reply)
+    at = names.index("via")
+    # The value of a field that is folded or joined is written anew, so that it is certain what is taken off.
+    _, *others = split_outside(reply.field("via") or "", ",")
+    lines[at] = f"Via: {', '.join(others)}" if others else None
+    first = _first_line(reply) if status is None else f"SIP/2.0 {status[0]} {status[1]}"
+    return _assembled(reply, [first], lines, edits, body, stream)
+
+
+def route_values(message: Message) -> list[str]:
+    """The message's Route values, topmost first."""
+    return message.all("route")
+
+
+# --- The lines as they stand
+
+
+def _first_line(message: Message) -> str:
+    return message.raw.partition(b"\r\n")[0].decode("latin-1")
+
+
+def _lines(message: Message) -> list[str | None]:
+    """The header lines as they were written, one string for each of `message.names`, folded ones with their CRLFs."""
+    head = message.raw[: message.body_at].decode("latin-1")
+    lines: list[str | None] = [*head.split("\r\n")[1:-2]]
+    if len(lines) == len(message.names):
+        return lines
+    joined: list[str | None] = []
+    for line in lines:
+        assert line is not None
+        if line[:1] in (" ", "\t") and joined:
+            joined[-1] = f"{joined[-1]}\r\n{line}"
+        else:
+            joined.append(line)
+    return joined
+
+
+def _stamped_line(line: str | None, request: Request, source: Address) -> str | None:
+    value = request.field("via") or ""
+    stamped = stamped_via(value, request.via, source)
+    return line if stamped == value else f"Via: {stamped}"
+
+
+def _put_routes(lines: list[str | None], names: list[str], top: list[str], routes: Sequence[str]) -> None:
+    """Write the Route values that are left. Lines all of whose values are left stay as they are."""
+    left = list(routes)
+    for at in range(len(names) - 1, -1, -1):
+        line = lines[at]
+        if names[at] != "route" or line is None:
+            continue
+        values = split_outside(" ".join(line.partition(":")[2].split("\r\n")), ",")
+        if values and left[-len(values) :] == values:
+            del left[-len(values) :]
+        else:
+            lines[at] = None
+    if left:
+        top.append(f"Route: {', '.join(left)}")
+
+
+def _assembled(
+    message: Message,
+    top: list[str],
+    lines: list[str | None],
+    edits: Sequence[Edit],
+    body: bytes | None,
+    stream: bool,
+) -> bytes:
+    bottom: list[str] = []
+    for kind, text in edits:
+        if kind == "append":
+            bottom.append(text.rstrip("\r\n"))
+        elif kind == "insert":
+            top.append(text.rstrip("\r\n"))
+        else:
+            _remove(message.names, lines, text)
+    content = message.body if body is None else body
+    if body is not None or (stream and "content-length" not in message.names):
+        _set_length(message.names, lines, bottom, len(content))
+    kept = [line for line in lines if line is not None]
+    return "\r\n".join([*top, *kept, *bottom, "", ""]).encode("latin-1", "replace") + content
+
+
+def _remove(names: list[str], lines: list[str | None], header: str) -> None:
+    name = header.strip().lower()
+    name = COMPACT.get(name, name)
+    if name in _KEPT:
+        return
+    for at, found in enumerate(names):
+        if found == name:
+            lines[at] = None
+
+
+def _set_length(names: list[str], lines: list[str | None], bottom: list[str], length: int) -> None:
+    line = f"Content-Length: {length}"
+    if "content-length" in names:
+        lines[names.index("content-length")] = line
+    else:
+        bottom.append(line)
+
+
+# --- What a client transaction makes of the request that it sent
+
+
+def ack_of(sent: Request, reply: Reply) -> bytes:
+    """The ACK of a final reply other than 2xx, hop by hop (RFC 3261 17.1.1.3).
+
+    Args:
+        sent: the INVITE as it was sent.
+        reply: what is acknowledged; To comes from it.
+    """
+    return _follow_up(sent, "ACK", reply.lines[reply.names.index("to")])
+
+
+def cancel_of(sent: Request) -> bytes:
+    """The CANCEL of a request that was sent (RFC 3261 9.1): its Via's branch is that of the request."""
+    return _follow_up(sent, "CANCEL", sent.lines[sent.names.index("to")])
+
+
+def _follow_up(sent: Request, method: str, to: str) -> bytes:
+    lines, names = sent.lines, sent.names
+    routes = "".join([f"{line}\r\n" for name, line in zip(names, lines, strict=True) if name == "route"])
+    return (
+        f"{method} {sent.ruri} SIP/2.0\r\n{lines[names.index('via')]}\r\n{routes}Max-Forwards: {MAX_FORWARDS}\r\n"
+        f"{lines[names.index('from')]}\r\n{to}\r\n{lines[names.index('call-id')]}\r\n"
+        f"CSeq: {sent.cseq_number} {method}\r\nContent-Length: 0\r\n\r\n"
+    ).encode("latin-1", "replace")
