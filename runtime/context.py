@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from runtime.sip.message import Reply, Request
+
+if TYPE_CHECKING:
+    from runtime.script.script import Script
 
 Value: TypeAlias = str | int | None
 """A script value: a string, an integer, or NULL."""
@@ -106,6 +109,7 @@ class Context:
         reply_status: in failure and reply routes the status that led there; 0 elsewhere.
         branch_index: which branch a branch or reply route is about; 0 elsewhere.
         dialog: the identifier of the dialog that the message belongs to, where one is known.
+        script: the script that it was parked under, whose routes go on being its own after a reload; None before.
         story: the last job's story, for `$mi(code)`, `$mi(message)`, `$mi(data)`, `$mi(worker)`, `$mi(elapsed)`.
     """
 
@@ -146,3 +150,4 @@ class Context:
     reply_status: int = 0
     branch_index: int = 0
     dialog: str | None = None
+    script: Script | None = None

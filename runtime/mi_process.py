@@ -19,7 +19,7 @@ from mi_script.transports.fifo import FifoTransport
 from runtime.clock import epoch_now
 from runtime.context import RouteType
 from runtime.roles import COMMAND
-from runtime.script_process import ScriptProcess
+from runtime.script_process import ScriptProcess, nothing_more
 from runtime.settings import SettingsError, parse_listen
 from runtime.store import StoreError
 from workers.jobs import Peer, TimedOut
@@ -124,7 +124,7 @@ class MiProcess(ScriptProcess):
     def _run_startup(self) -> None:
         startup = self.house.program.script.routes.startup
         if startup is not None:
-            self.run_route(self.dummy_context(RouteType.STARTUP), startup)
+            self.run(self.dummy_context(RouteType.STARTUP), startup, nothing_more)
 
     def on_reloaded(self) -> None:
         self._set_timers()
@@ -150,7 +150,7 @@ class MiProcess(ScriptProcess):
         self._set_timer(name, interval_s, max(due + interval_s, self.loop.time()))
         for timer in self.house.program.script.routes.timers:
             if timer.name == name:
-                self.run_route(self.dummy_context(RouteType.TIMER), timer.code)
+                self.run(self.dummy_context(RouteType.TIMER), timer.code, nothing_more)
 
     def on_peer_down(self, peer: Peer) -> None:
         self.store.free_readers()

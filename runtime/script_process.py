@@ -7,6 +7,7 @@ never on the stack that parked it.
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from runtime.log_levels import to_python
 from runtime.process import Process
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
 from runtime.script.problems import Place, ScriptError
-from runtime.script.script import Exit, Script
+from runtime.script.script import DROP, Exit, Script
 from runtime.sip.message import dummy_request
 from workers.birth import Child
 from workers.gathering import GatheredAll, Wanted, gather
@@ -36,6 +37,19 @@ UNWRITABLE: Final = -3
 ASYNC_COUNTERS: Final = ("parked", "resumed", "resume_lost", "launched", "reported", "script_errors")
 
 
+class Ended(enum.Enum):
+    """How a run came to its end, however often it was parked on the way."""
+
+    WELL = "well"
+    DROPPED = "dropped"  # by `drop`: in a reply route and a branch route the message goes no further
+    FAILED = "failed"  # a statement raised, or a resume route is not there any more
+    ELSEWHERE = "elsewhere"  # another process turned out to have the message
+
+
+Then = Callable[[Context, Ended], None]
+"""What the process does with a context when its run has come to its end."""
+
+
 @dataclass(slots=True)
 class Parked:
     """A context that waits for its job.
@@ -43,6 +57,7 @@ class Parked:
     Args:
         variables: the `$var`s as they were; the process's own go on changing meanwhile.
         script: the one it was parked under; a reload does not change where it resumes.
+        then: what follows when the run that parked has come to its end.
     """
 
     context: Context
@@ -50,6 +65,7 @@ class Parked:
     script: Script
     place: Place
     variables: dict[str, Value]
+    then: Then
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,10 @@ class ScriptProcess(Process):
         """What is put aside, by the serial of the job that it waits for."""
         self._due = 0
         """Resumptions and reports that wait for the next turn of the loop."""
+        self._then: Then = nothing_more
+        """What follows the run that is on the stack now."""
+        self._end: Ended | None = Ended.WELL
+        """How that run ends, as far as is known; None where it was parked."""
 
     def open(self) -> None:
         self.house.program.target.process = self
@@ -89,16 +109,33 @@ class ScriptProcess(Process):
 
     # Running.
 
-    def run_route(self, context: Context, route: Route) -> bool:
-        """Run a route to its end; False when it failed, which is logged and counted and ends nothing else."""
+    def run(self, context: Context, route: Route, then: Then) -> None:
+        """Run a route, and when it has come to its end, now or after it was parked, do what follows.
+
+        Args:
+            context: what it runs on.
+            route: the compiled route.
+            then: called exactly once, never on the stack of the route; not at all where the context is given up at the
+                end of a drain.
+        """
+        ended = self._run(context, route, then)
+        if ended is not None:
+            then(context, ended)
+
+    def _run(self, context: Context, route: Route, then: Then) -> Ended | None:
+        """How the route ended; None when it parked. A failure is logged and counted and ends nothing else."""
+        outer = self._then, self._end
+        self._then, self._end = then, Ended.WELL
         try:
-            route(context)
+            dropped = route(context) is DROP
+            return Ended.DROPPED if dropped else self._end
         except ScriptError as error:
             self.count("async:script_errors")
             message = context.message
             script_log.error("%s [%s %s]", error, getattr(message, "method", "reply"), message.call_id)
-            return False
-        return True
+            return Ended.FAILED
+        finally:
+            self._then, self._end = outer
 
     def dummy_context(self, route: RouteType = RouteType.REQUEST) -> Context:
         """A context with no message behind it, for reports, timers and startup."""
@@ -115,8 +152,10 @@ class ScriptProcess(Process):
         Never resumes before it returns: what could not even be asked for is resumed in the next turn of the loop.
         """
         if not self.hold(context):
+            self._end = Ended.ELSEWHERE
             return
-        parked = Parked(context, resume_route, script, place, dict(self.variables))
+        self._end = None
+        parked = Parked(context, resume_route, script, place, dict(self.variables), self._then)
         # Its bytes are enough: what was parsed of it is parsed again when somebody asks.
         context.message.compact()
         self.count("async:parked")
@@ -175,9 +214,6 @@ class ScriptProcess(Process):
     def on_resuming(self, context: Context) -> None:
         """The context is taken up again; its resume route runs next."""
 
-    def on_resumed(self, context: Context, succeeded: bool) -> None:
-        """The resume route is through; `succeeded` is False when it failed or is not there any more."""
-
     # Endings.
 
     def _submit(self, begin: JobRequest, timeout_s: float, settled: Callable[[Job, Outcome], None]) -> Job:
@@ -225,12 +261,15 @@ class ScriptProcess(Process):
         context = parked.context
         context.variables = self.variables
         context.params = ()
+        context.script = parked.script
         self.on_resuming(context)
-        succeeded = self._written(context, write, parked.place)
-        if succeeded:
-            succeeded = self._run_named(context, parked.script, parked.route, parked.place)
+        ended: Ended | None = Ended.FAILED
+        if self._written(context, write, parked.place):
+            ended = self._run_named(context, parked.script, parked.route, parked.place, parked.then)
+        if ended is None:
+            return
         try:
-            self.on_resumed(context, succeeded)
+            parked.then(context, ended)
         except Exception:
             log.exception("%s: what follows a resumed route failed", parked.place)
 
@@ -244,7 +283,7 @@ class ScriptProcess(Process):
                 script_log.info("%s: launched, and it ended with %d", launched.place, context.rc)
             return
         context.params = () if launched.param is None else (launched.param,)
-        self._run_named(context, launched.script, launched.route, launched.place)
+        self._run_named(context, launched.script, launched.route, launched.place, nothing_more)
 
     def _written(self, context: Context, write: Callable[[Context], int], place: Place) -> bool:
         """Put an outcome into a context; False when that raised, which is a fault of the module that gave `write`."""
@@ -256,9 +295,13 @@ class ScriptProcess(Process):
             return False
         return True
 
-    def _run_named(self, context: Context, script: Script, name: str, place: Place) -> bool:
+    def _run_named(self, context: Context, script: Script, name: str, place: Place, then: Then) -> Ended | None:
         route = script.routes.named.get(name)
         if route is None:
             script_log.error("%s: there is no route %r", place, name)
-            return False
-        return self.run_route(context, route)
+            return Ended.FAILED
+        return self._run(context, route, then)
+
+
+def nothing_more(context: Context, ended: Ended) -> None:
+    """What follows a route behind which nothing waits: a timer's, a report's."""

@@ -1,0 +1,241 @@
+"""The client transactions of a SIP process, as a shell around their table: it sends, keeps time, and passes replies up.
+
+The branch of our Via is made from the fingerprint of the server transaction that a request is relayed for. So whichever
+process receives the reply can tell from the reply alone whose it is (`owner_fingerprint`), and a process that takes up
+a retransmission after another one's death sends the very same branch on: the next hop sees a retransmission too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, assert_never
+
+from runtime.clock import monotonic_now
+from runtime.context import Address
+from runtime.net import ListenSocket
+from runtime.sip.client_table import ClientTable, ClientTagged, client_key
+from runtime.sip.forward import ack_of, cancel_of
+from runtime.sip.message import Reply, Request, parse
+from runtime.sip.transaction_words import (
+    ClientTold,
+    PassFailure,
+    PassReply,
+    PassTimeout,
+    SendAck,
+    SendCancel,
+    SendRequest,
+    Terminated,
+    Timers,
+)
+
+log = logging.getLogger("layby.sip")
+
+_GRAIN_S: Final = 0.001
+_NO_REPLY: Final = 408
+_UNREACHABLE: Final = 503
+
+
+class Served(Protocol):
+    """Who a client transaction works for."""
+
+    def on_reply(self, leg: Leg, reply: Reply) -> None:
+        """A reply came: each provisional one, the final one, and every copy of a 2xx to an INVITE."""
+
+    def on_failed(self, leg: Leg, status: int) -> None:
+        """It ended without a reply: 408 in time, 503 where it could not be sent."""
+
+    def on_gone(self, leg: Leg) -> None:
+        """Nothing more will come."""
+
+
+class Sends(Protocol):
+    """What puts bytes on the network."""
+
+    def send(self, socket: ListenSocket, data: bytes, to: Address, failed: Failed | None = None) -> bool: ...
+
+
+class Failed(Protocol):
+    """Called when it turns out later that the bytes could not be sent."""
+
+    def __call__(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Leg:
+    """One client transaction: a request that this process sent, and to where.
+
+    Args:
+        branch: the branch of its Via.
+        method: its method.
+        data: its bytes.
+        socket: what it is sent from.
+        target: where it goes.
+        served: who hears of it.
+        index: which branch of the relayed request it is.
+        fr_timeout_s, fr_inv_timeout_s: how long a reply, and the final one to an INVITE, is awaited.
+    """
+
+    branch: str
+    method: str
+    data: bytes
+    socket: ListenSocket
+    target: Address
+    served: Served
+    index: int = 0
+    fr_timeout_s: float = 30.0
+    fr_inv_timeout_s: float = 120.0
+    key: str = field(init=False)
+    _parsed: Request | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.key = client_key(self.branch, self.method)
+
+    @property
+    def sent(self) -> Request:
+        """The request, read; only its ACK and its CANCEL need that."""
+        if self._parsed is None:
+            parsed = parse(self.data)
+            assert isinstance(parsed, Request), "what was sent was built from a request"
+            self._parsed = parsed
+        return self._parsed
+
+
+class _Nobody:
+    """Who a CANCEL is sent for: its reply matters to nobody (RFC 3261 9.1)."""
+
+    def on_reply(self, leg: Leg, reply: Reply) -> None:
+        pass
+
+    def on_failed(self, leg: Leg, status: int) -> None:
+        pass
+
+    def on_gone(self, leg: Leg) -> None:
+        pass
+
+
+_NOBODY: Final = _Nobody()
+
+
+class ClientTransactions:
+    """All client transactions of this process.
+
+    Args:
+        transports: what sends.
+        loop: for their timers.
+        timers: the base values.
+    """
+
+    def __init__(self, transports: Sends, loop: asyncio.AbstractEventLoop, timers: Timers) -> None:
+        self._transports = transports
+        self._loop = loop
+        self._table = ClientTable(timers)
+        self._legs: dict[str, Leg] = {}
+        """One for each transaction in the table, by the same key."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+
+    def __len__(self) -> int:
+        return len(self._legs)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._legs
+
+    def begin(self, leg: Leg) -> bool:
+        """Send a request; False where it is under way already, as a copy is."""
+        if leg.key in self._legs:
+            return False
+        self._legs[leg.key] = leg
+        told = self._table.create(
+            leg.key,
+            leg.method == "INVITE",
+            monotonic_now(),
+            reliable=leg.socket.reliable,
+            fr_timeout_s=leg.fr_timeout_s,
+            fr_inv_timeout_s=leg.fr_inv_timeout_s,
+        )
+        self._perform(told, None)
+        return True
+
+    def receive(self, reply: Reply) -> bool:
+        """A reply arrived; False when no transaction of this process knows it."""
+        branch = reply.via.params.get("branch") or ""
+        told = self._table.receive(client_key(branch, reply.cseq_method), reply.status, monotonic_now())
+        if told is None:
+            return False
+        self._perform(told, reply)
+        return True
+
+    def cancel(self, leg: Leg) -> None:
+        """The INVITE shall end: CANCEL it as soon as the RFC lets us."""
+        self._perform(self._table.cancel(leg.key, monotonic_now()) or [], None)
+
+    def drop(self, leg: Leg) -> None:
+        """Forget it; nobody is told."""
+        leg.served = _NOBODY
+        self._perform(self._table.terminate(leg.key, monotonic_now()) or [], None)
+
+    # Effects.
+
+    def _perform(self, told: Iterable[ClientTagged], reply: Reply | None) -> None:
+        for key, effect in told:
+            leg = self._legs.get(key)
+            if leg is None:
+                continue
+            try:
+                self._perform_one(leg, effect, reply)
+            except Exception:
+                # One transaction's trouble must not cost the others their timers, nor this one its end.
+                log.exception("transaction %s: %s", key, type(effect).__name__)
+        self._arm()
+
+    def _perform_one(self, leg: Leg, effect: ClientTold, reply: Reply | None) -> None:
+        match effect:
+            case SendRequest():
+                self._send(leg, leg.data)
+            case SendAck():
+                assert reply is not None, "an ACK answers a reply"
+                self._send(leg, ack_of(leg.sent, reply))
+            case SendCancel():
+                # A transaction of its own, with the same branch (9.1).
+                data = cancel_of(leg.sent)
+                self.begin(Leg(leg.branch, "CANCEL", data, leg.socket, leg.target, _NOBODY))
+            case PassReply():
+                assert reply is not None, "what is passed has come"
+                leg.served.on_reply(leg, reply)
+            case PassTimeout():
+                leg.served.on_failed(leg, _NO_REPLY)
+            case PassFailure():
+                leg.served.on_failed(leg, _UNREACHABLE)
+            case Terminated():
+                del self._legs[leg.key]
+                leg.served.on_gone(leg)
+            case _:
+                assert_never(effect)
+
+    def _send(self, leg: Leg, data: bytes) -> None:
+        if not self._transports.send(leg.socket, data, leg.target, lambda: self._failed(leg)):
+            # In a turn of its own: who began the transaction is still at it.
+            self._loop.call_soon(self._failed, leg)
+
+    def _failed(self, leg: Leg) -> None:
+        self._perform(self._table.transport_failed(leg.key, monotonic_now()) or [], None)
+
+    # Time.
+
+    def _arm(self) -> None:
+        """Have the table's timers looked at when the next one is due."""
+        deadline = self._table.next_deadline()
+        if deadline is None or deadline >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        # A millisecond later, which is what libuv counts in: no turning on the spot before the deadline.
+        self._timer = self._loop.call_later(max(0.0, deadline - monotonic_now()) + _GRAIN_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        self._perform(self._table.tick(monotonic_now()), None)
