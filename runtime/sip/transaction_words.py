@@ -1,4 +1,8 @@
-"""What a server transaction hears and says: base timer values, stimuli, effects. The machine is transaction.py."""
+"""What transactions hear and say: base timer values, stimuli, effects.
+
+The server machines are transaction.py, the client ones client_transaction.py. Words that only one of the two uses say
+so.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,17 @@ class Timers:
 
     @property
     def patience_s(self) -> float:
-        """64*T1: timers H, J and L."""
+        """64*T1: timers D, H, J, L and M."""
         return 64 * self.t1_s
 
 
 # IntEnum, not Enum: the hash of an Enum member is computed in Python, and every table look-up below needs two.
 class State(IntEnum):
-    """Where a transaction is. TRYING is of non-INVITE only, CONFIRMED and ACCEPTED are of INVITE only."""
+    """Where a transaction is.
+
+    TRYING is of non-INVITE only; CALLING, CONFIRMED, ACCEPTED and ABANDONED are of INVITE only. Of a client: CALLING,
+    ABANDONED; of a server: CONFIRMED.
+    """
 
     TRYING = 0
     PROCEEDING = 1
@@ -41,10 +49,12 @@ class State(IntEnum):
     CONFIRMED = 3
     ACCEPTED = 4
     TERMINATED = 5
+    CALLING = 6
+    ABANDONED = 7
 
 
 class Event(IntEnum):
-    """The columns of the tables, apart from timers."""
+    """The columns of the tables, apart from timers. A client tells a 100 from the other REPLY_1XX."""
 
     REQUEST = 0
     ACK = 1
@@ -53,6 +63,9 @@ class Event(IntEnum):
     REPLY_2XX = 4
     REPLY_REST = 5
     SEND_FAILED = 6
+    REPLY_100 = 7
+    CANCEL_WANTED = 8
+    DROPPED = 9
 
 
 class Timer(IntEnum):
@@ -66,6 +79,15 @@ class Timer(IntEnum):
     J = 15
     L = 16
     RESEND = 17
+    A = 18
+    B = 19
+    C = 20
+    D = 21
+    E = 22
+    F = 23
+    K = 24
+    LAST_WAIT = 25
+    M = 26
 
 
 class Kind(IntEnum):
@@ -110,7 +132,7 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True)
 class TransportFailed:
-    """The last `Send` could not be sent."""
+    """The last message could not be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +147,27 @@ class Held:
     for_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class ReplyReceived:
+    """To a client: a reply to its request arrived."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWanted:
+    """To a client: the INVITE shall end. A CANCEL goes out as soon as it may (RFC 3261 9.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """To a client: nobody wants to hear of it any more."""
+
+
 Stimulus: TypeAlias = Received | Replied | TimerFired | TransportFailed | TryingWanted | Held
+"""What a server hears."""
+ClientStimulus: TypeAlias = ReplyReceived | TimerFired | TransportFailed | CancelWanted | Dropped
+"""What a client hears."""
 
 
 # --- effects
@@ -170,7 +212,7 @@ class PassCancel:
 
 @dataclass(frozen=True, slots=True)
 class PassFailure:
-    """A reply could not be sent (RFC 3261 17.2.4)."""
+    """A server's reply could not be sent (RFC 3261 17.2.4), or a client's request (17.1.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +227,41 @@ class Terminated:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """Of a client: send its request, for the first time or again. The shell has the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendAck:
+    """Of a client: build and send the ACK of the 300-699 that arrived, to where the INVITE went (RFC 3261 17.1.1.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendCancel:
+    """Of a client: make a CANCEL, a client transaction of its own, to where the INVITE went (RFC 3261 9.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassReply:
+    """Of a client: the reply that arrived is for the proxy core (RFC 3261 16.7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassTimeout:
+    """Of a client: no final reply came in time: to the proxy core it is a 408 (RFC 3261 16.8)."""
+
+
 Told: TypeAlias = Send | SendTrying | PassAck | PassCancel | PassFailure | Unanswered | Terminated
-"""What concerns the world."""
+"""What of a server concerns the world."""
 Effect: TypeAlias = Told | Start | Stop
+ClientTold: TypeAlias = SendRequest | SendAck | SendCancel | PassReply | PassTimeout | PassFailure | Terminated
+"""What of a client concerns the world."""
+ClientEffect: TypeAlias = ClientTold | Start | Stop
 
 DONE: Final = "done"
 NO_ACK: Final = "no ACK"
 NO_REPLY: Final = "no final reply"
 SEND_FAILED: Final = "reply could not be sent"
+UNSENT: Final = "request or ACK could not be sent"
+DROPPED: Final = "dropped"
