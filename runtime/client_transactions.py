@@ -116,7 +116,8 @@ class _Nobody:
         pass
 
 
-_NOBODY: Final = _Nobody()
+NOBODY: Final = _Nobody()
+"""Who a request is sent for whose reply nobody waits for."""
 
 
 class ClientTransactions:
@@ -174,7 +175,7 @@ class ClientTransactions:
 
     def drop(self, leg: Leg) -> None:
         """Forget it; nobody is told."""
-        leg.served = _NOBODY
+        leg.served = NOBODY
         self._perform(self._table.terminate(leg.key, monotonic_now()) or [], None)
 
     # Effects.
@@ -201,7 +202,7 @@ class ClientTransactions:
             case SendCancel():
                 # A transaction of its own, with the same branch (9.1).
                 data = cancel_of(leg.sent)
-                self.begin(Leg(leg.branch, "CANCEL", data, leg.socket, leg.target, _NOBODY))
+                self.begin(Leg(leg.branch, "CANCEL", data, leg.socket, leg.target, NOBODY))
             case PassReply():
                 assert reply is not None, "what is passed has come"
                 leg.served.on_reply(leg, reply)

@@ -151,3 +151,37 @@ class Context:
     branch_index: int = 0
     dialog: str | None = None
     script: Script | None = None
+
+    def for_branch(self, branch: Branch) -> Context:
+        """A context of its own for one of the targets that the request is relayed to.
+
+        It has the AVPs, flags and variables of the request, and edits and branch flags of its own.
+
+        Args:
+            branch: the target.
+        """
+        return Context(
+            self.message,
+            route=self.route,
+            source=self.source,
+            socket=self.socket,
+            ruri=branch.uri,
+            dst_uri=branch.dst_uri,
+            avps=self.avps,
+            variables=self.variables,
+            flags=self.flags,
+            branch_flags=set(branch.flags),
+            edits=list(self.edits),
+            transaction=self.transaction,
+            send_socket=self.send_socket,
+            routes=self.routes,
+            record_route=self.record_route,
+            max_forwards=self.max_forwards,
+            body=self.body,
+            path=branch.path,
+            own_route=self.own_route,
+            fr_timeout_s=self.fr_timeout_s,
+            fr_inv_timeout_s=self.fr_inv_timeout_s,
+            dialog=self.dialog,
+            script=self.script,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,8 @@ class House:
     claims: Claims
     attendant_pid: int
     arguments: Sequence[str]
+    secret: tuple[int, int, int] = field(default_factory=lambda: (_random(), _random(), _random()))
+    """What the branches of our Via are made with (`runtime.sip.branches`)."""
     started_at: float = field(default_factory=epoch_now)
 
     @property
@@ -53,6 +56,10 @@ class House:
     def shared_bytes(self) -> int:
         """Bytes of anonymous shared memory."""
         return self.statistics.size + LoadBoard.size(self.slots) + Fingerprints.size(self.settings.udp_workers)
+
+
+def _random() -> int:
+    return int.from_bytes(os.urandom(8))
 
 
 def slots_of(settings: Settings) -> int:

@@ -124,7 +124,7 @@ class MiProcess(ScriptProcess):
     def _run_startup(self) -> None:
         startup = self.house.program.script.routes.startup
         if startup is not None:
-            self.run(self.dummy_context(RouteType.STARTUP), startup, nothing_more)
+            self.run_script(self.dummy_context(RouteType.STARTUP), startup, nothing_more)
 
     def on_reloaded(self) -> None:
         self._set_timers()
@@ -150,7 +150,7 @@ class MiProcess(ScriptProcess):
         self._set_timer(name, interval_s, max(due + interval_s, self.loop.time()))
         for timer in self.house.program.script.routes.timers:
             if timer.name == name:
-                self.run(self.dummy_context(RouteType.TIMER), timer.code, nothing_more)
+                self.run_script(self.dummy_context(RouteType.TIMER), timer.code, nothing_more)
 
     def on_peer_down(self, peer: Peer) -> None:
         self.store.free_readers()

@@ -31,6 +31,11 @@ class ListenSocket:
     listen: Listen
     udp: socket.socket
 
+    @property
+    def reliable(self) -> bool:
+        """Whether what is sent arrives, or its loss is noticed: nothing is repeated then."""
+        return self.listen.protocol != "udp"
+
     def receive(self) -> tuple[bytes, Address] | None:
         """The next datagram, or None when another process was faster or there is none."""
         try:

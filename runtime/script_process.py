@@ -109,7 +109,7 @@ class ScriptProcess(Process):
 
     # Running.
 
-    def run(self, context: Context, route: Route, then: Then) -> None:
+    def run_script(self, context: Context, route: Route, then: Then) -> None:
         """Run a route, and when it has come to its end, now or after it was parked, do what follows.
 
         Args:
@@ -161,7 +161,7 @@ class ScriptProcess(Process):
         self.count("async:parked")
         match begin:
             case Refused(finish):
-                self._soon(partial(self._resume, parked, finish))
+                self.soon(partial(self._resume, parked, finish))
             case JobRequest():
                 within_s = float(timeout_s or begin.timeout_s)  # 0 seconds: no time of its own
                 job = self._submit(begin, within_s, partial(self._settled, begin.finish))
@@ -185,7 +185,7 @@ class ScriptProcess(Process):
         self.count("async:launched")
         match begin:
             case Refused(finish):
-                self._soon(partial(report, finish))
+                self.soon(partial(report, finish))
             case JobRequest(finish=finish):
                 self._submit(begin, begin.timeout_s, lambda _, outcome: report(lambda fresh: finish(fresh, outcome)))
             case BatchRequest(finish=write):
@@ -231,7 +231,7 @@ class ScriptProcess(Process):
         wanted = [Wanted(kind(one.handler, one.label, idempotent=one.idempotent), one.payload) for one in begin.jobs]
         return gather(self.node, wanted, timeout_s, settled)
 
-    def _soon(self, work: Callable[[], None]) -> None:
+    def soon(self, work: Callable[[], None]) -> None:
         """Do something in the next turn of the loop, and count it as unfinished until then."""
         self._due += 1
 

@@ -21,11 +21,28 @@ from runtime.sip.keys import dialog_ack_key
 from runtime.sip.message import Request
 from runtime.sip.ownership import fingerprint
 from runtime.sip.table import Tagged, TransactionTable
-from runtime.sip.transaction import PassAck, PassCancel, PassFailure, Send, SendTrying, Terminated, Told, Unanswered
+from runtime.sip.transaction import (
+    PassAck,
+    PassCancel,
+    PassFailure,
+    Send,
+    SendTrying,
+    Terminated,
+    Timers,
+    Told,
+    Unanswered,
+)
 
 log = logging.getLogger("layby.sip")
 
-TM_COUNTERS: Final = ("UAS_transactions", *(f"{status}xx_transactions" for status in range(2, 7)))
+TM_COUNTERS: Final = (
+    "received_replies",
+    "relayed_replies",
+    "local_replies",
+    "UAS_transactions",
+    "UAC_transactions",
+    *(f"{status}xx_transactions" for status in range(2, 7)),
+)
 _GRAIN_S: Final = 0.001
 
 
@@ -44,6 +61,10 @@ class _Kept:
 
     Args:
         request: what replies are built from; let go once the final one is out.
+        source, target: where it came from, and where its replies go.
+        socket: what it came in on.
+        born: when, on CLOCK_MONOTONIC.
+        invite: whether it is an INVITE.
         ack: the fingerprint by which the ACK of a 2xx is found in another process; 0 for what has no ACK.
         cancelled: a CANCEL came.
     """
@@ -52,6 +73,8 @@ class _Kept:
     source: Address
     target: Address
     socket: ListenSocket
+    born: float
+    invite: bool
     ack: int = 0
     cancelled: bool = False
 
@@ -66,6 +89,8 @@ class ServerTransactions:
         on_cancel: told the key of an INVITE transaction when its CANCEL has come.
         on_unanswered: told the key of an INVITE transaction that had no reply for long.
         on_lost_send: told of each reply that the kernel would not take.
+        on_over: told the key of each transaction that has ended.
+        timers: the base values.
     """
 
     def __init__(
@@ -76,6 +101,8 @@ class ServerTransactions:
         on_cancel: Callable[[str], None],
         on_unanswered: Callable[[str], None],
         on_lost_send: Callable[[], None],
+        on_over: Callable[[str], None],
+        timers: Timers,
     ) -> None:
         self._house = house
         self._slot = slot
@@ -83,7 +110,8 @@ class ServerTransactions:
         self._on_cancel = on_cancel
         self._on_unanswered = on_unanswered
         self._on_lost_send = on_lost_send
-        self._table = TransactionTable()
+        self._on_over = on_over
+        self._table = TransactionTable(timers)
         self._kept: dict[str, _Kept] = {}
         """One for each transaction in the table, by the same key."""
         self._timer: asyncio.TimerHandle | None = None
@@ -159,10 +187,30 @@ class ServerTransactions:
             server=self._house.settings.server_header,
         )
         if code >= 200:
+            if code < 300 and kept.invite:
+                # Its ACK ends the repeating, and may come to another process (RFC 3261 section 13.2.2.4).
+                kept.ack = fingerprint(dialog_ack_key(kept.request))
+                self._house.fingerprints.add(self._slot, kept.ack)
             kept.request = None
             self._house.statistics.count(f"tm:{code // 100}xx_transactions")
         self._perform(self._table.reply(key, code, data, monotonic_now()) or [])
         return 1
+
+    def relay(self, key: str, status: int, data: bytes) -> None:
+        """Send a reply that came from further on.
+
+        Args:
+            key: the transaction's.
+            status: 100 to 699.
+            data: its bytes, as they go upstream.
+        """
+        kept = self._kept.get(key)
+        if kept is None:
+            return
+        if status >= 200 and kept.request is not None:
+            kept.request = None
+            self._house.statistics.count(f"tm:{status // 100}xx_transactions")
+        self._perform(self._table.reply(key, status, data, monotonic_now(), relayed=True) or [])
 
     def hold(self, key: str, for_s: float) -> None:
         """A reply will come within `for_s` seconds: keep it until then, and say 100 to an INVITE now."""
@@ -174,19 +222,46 @@ class ServerTransactions:
         kept = self._kept.get(key)
         return kept is not None and kept.cancelled
 
+    def is_answered(self, key: str) -> bool:
+        """Whether its final reply has been given."""
+        transaction = self._table.find(key)
+        return transaction is None or transaction.answered
+
+    def last_status(self, key: str) -> int:
+        """The status of its last reply; 0 before the first."""
+        transaction = self._table.find(key)
+        return 0 if transaction is None else transaction.last_status
+
+    def acknowledges(self, ack: Request) -> bool:
+        """Whether an ACK is that of a 2xx of one of these transactions."""
+        return self._table.has_ack(dialog_ack_key(ack))
+
+    def is_invite(self, key: str) -> bool:
+        """Whether it is an INVITE's."""
+        kept = self._kept.get(key)
+        return kept is not None and kept.invite
+
+    def is_reliable(self, key: str) -> bool:
+        """Whether its replies go over a stream."""
+        kept = self._kept.get(key)
+        return kept is not None and kept.socket.reliable
+
+    def age_s(self, key: str) -> float:
+        """Seconds since it was made; 0 when there is none."""
+        kept = self._kept.get(key)
+        return 0.0 if kept is None else monotonic_now() - kept.born
+
     # Effects.
 
     def _begin(self, origin: Origin, key: str) -> None:
         request = origin.request
-        kept = _Kept(request, origin.source, reply_target(request, origin.source), origin.socket)
-        self._kept[key] = kept
-        invite = request.method == "INVITE"
+        now, invite = monotonic_now(), request.method == "INVITE"
+        self._kept[key] = _Kept(
+            request, origin.source, reply_target(request, origin.source), origin.socket, born=now, invite=invite
+        )
         ack_key = dialog_ack_key(request) if invite else None
-        if ack_key is not None:
-            kept.ack = fingerprint(ack_key)
-            self._house.fingerprints.add(self._slot, kept.ack)
         self._house.statistics.count("tm:UAS_transactions")
-        self._perform(self._table.create(key, invite, monotonic_now(), ack_key=ack_key))
+        self._perform(self._table.create(key, invite, now, ack_key=ack_key, reliable=origin.socket.reliable))
 
     def _perform(self, told: Iterable[Tagged]) -> None:
         for key, effect in told:
@@ -229,6 +304,7 @@ class ServerTransactions:
         self._house.fingerprints.remove(self._slot, fingerprint(key))
         if kept.ack:
             self._house.fingerprints.remove(self._slot, kept.ack)
+        self._on_over(key)
 
     # Time.
 

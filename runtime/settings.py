@@ -38,9 +38,13 @@ class Listen:
     host: str
     port: int
 
+    @property
+    def sent_by(self) -> str:
+        """The address as it stands in a Via and in a URI."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.protocol}:{host}:{self.port}"
+        return f"{self.protocol}:{self.sent_by}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,21 @@ from typing import Final
 
 import msgpack
 
+from runtime.client_transactions import Failed
 from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType
 from runtime.house import House
+from runtime.modules.tm import tm_settings
 from runtime.net import ListenSocket
+from runtime.proxy import Proxy
 from runtime.roles import SIP, role_of
-from runtime.script_process import ScriptProcess
+from runtime.script_process import Ended, ScriptProcess
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_target
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
-from runtime.sip.message import Bad, KeepAlive, Reply, Request, parse
+from runtime.sip.message import Bad, KeepAlive, Message, Reply, Request, parse
 from runtime.sip.ownership import fingerprint
+from runtime.sip.reasons import reason_of
 from runtime.sip.uri import parse_uri
 from workers.birth import Child
 from workers.jobs import JobId, Peer
@@ -67,8 +71,10 @@ class SipProcess(ScriptProcess):
         self.executes = house.settings.mi_workers == 0
         self._owners: dict[int, Peer] = {}
         """The other SIP processes by their row among the fingerprints."""
-        self._jobs: dict[str, Sequence[JobId]] = {}
-        """What each parked transaction waits for, by the transaction's key."""
+        self._waiting: dict[str, dict[int, Sequence[JobId]]] = {}
+        """The jobs that a CANCEL ends: by the transaction's key, and then for each of its contexts that is parked."""
+        self._cancel_resumes = True
+        """Whether a CANCEL resumes what is parked, or lets the job end first."""
         self._handed = False
         """Whether the request at hand was handed over. It goes no further, so that none goes round in a circle."""
 
@@ -76,6 +82,7 @@ class SipProcess(ScriptProcess):
 
     def open(self) -> None:
         super().open()
+        settings = tm_settings(self.house.program.modules.get("tm"))
         self.transactions = ServerTransactions(
             self.house,
             self.slot,
@@ -83,6 +90,16 @@ class SipProcess(ScriptProcess):
             on_cancel=self._on_cancelled,
             on_unanswered=self._on_unanswered,
             on_lost_send=partial(self.count, "core:lost_sends"),
+            on_over=self._on_over,
+            timers=settings.timers,
+        )
+        self.proxy = Proxy(
+            self,
+            settings.timers,
+            fr_timeout_s=settings.fr_timeout_s,
+            fr_inv_timeout_s=settings.fr_inv_timeout_s,
+            block_6xx=settings.block_6xx,
+            reply_avps=settings.reply_avps,
         )
         for one in self.house.sockets:
             self.loop.add_reader(one.udp.fileno(), partial(self._receive, one))
@@ -118,6 +135,13 @@ class SipProcess(ScriptProcess):
                 return
             self._take(socket, *received)
 
+    def send(self, socket: ListenSocket, data: bytes, to: Address, failed: Failed | None = None) -> bool:
+        """Send a message from a socket; False where it is known at once that it cannot be."""
+        if socket.send(data, to):
+            return True
+        self.count("core:lost_sends")
+        return False
+
     def on_letter(self, topic: str, sender: Peer, body: bytes) -> None:
         if topic != _HANDOVER:
             return super().on_letter(topic, sender, body)
@@ -131,10 +155,8 @@ class SipProcess(ScriptProcess):
                 if not handed:
                     self.count("core:rcv_requests")
                 self._on_request(Origin(request, socket, source))
-            case Reply():
-                # No transaction of this server sends requests yet, so a reply belongs to nobody here.
-                self.count("core:rcv_replies")
-                self.count("core:drop_replies")
+            case Reply() as reply:
+                self._on_reply(reply, socket, source)
             case Bad(reason, answerable, status):
                 refused = None if answerable is None else Origin(answerable, socket, source)
                 self._refuse(refused, source, status, reason)
@@ -159,7 +181,7 @@ class SipProcess(ScriptProcess):
                 return None
         elif request.method == "CANCEL" and invite_key(request) in self.transactions:
             return self._on_cancel(origin, key)
-        elif self._hand_over(self._owner_of(request, key), origin):
+        elif self._hand_over(self._owner_of(request, key), request, origin.socket, origin.source):
             return None
         elif request.method == "ACK" and request.to.tag == to_tag(request):
             self.count("sl:received_ACKs")  # of a reply that was sent without a transaction
@@ -180,9 +202,29 @@ class SipProcess(ScriptProcess):
         context = Context(
             request, source=origin.source, socket=origin.socket.index, ruri=request.ruri, variables=self.variables
         )
-        if not self.run_route(context, route):
+        self.run_script(context, route, self._request_through)
+
+    def _request_through(self, context: Context, ended: Ended) -> None:
+        """The request route is through. What failed is answered 500; what was cancelled and not answered, 487."""
+        key = context.transaction
+        if ended is Ended.FAILED:
             self.count("core:err_requests")
-            self._end(context, succeeded=False)
+            if key is None or key not in self.proxy.relays:
+                self.send_reply(context, 500, "Server Internal Error")
+        elif key is not None and self.transactions.is_cancelled(key) and key not in self.proxy.relays:
+            self.transactions.reply(key, 487, "Request Terminated")
+
+    def _on_reply(self, reply: Reply, socket: ListenSocket, source: Address) -> None:
+        if not self._handed:
+            self.count("core:rcv_replies")
+        if self.proxy.receive(reply):
+            self.count("tm:received_replies")
+            return
+        owner = self.proxy.owner_of(reply)
+        found = None if owner is None else self.house.fingerprints.find(owner, self.slot)
+        if not self._hand_over(found, reply, socket, source):
+            # A stray one: RFC 6026 section 7.3 and 8.9 forbid to send it on.
+            self.count("core:drop_replies")
 
     # Owners.
 
@@ -197,13 +239,12 @@ class SipProcess(ScriptProcess):
             return find(fingerprint(dialog_ack_key(request)), self.slot)
         return owner
 
-    def _hand_over(self, owner: int | None, origin: Origin) -> bool:
-        """Give a request to the process that has its transaction; False when that is not there (any more)."""
+    def _hand_over(self, owner: int | None, message: Message, socket: ListenSocket, source: Address) -> bool:
+        """Give a message to the process that has its transaction; False when that is not there (any more)."""
         peer = self._owners.get(owner) if owner is not None else None
         if peer is None or self._handed:
             return False
-        source = origin.source
-        body = msgpack.packb([origin.socket.index, source.host, source.port, origin.request.raw])
+        body = msgpack.packb([socket.index, source.host, source.port, message.raw])
         if not self.node.post(peer, _HANDOVER, body):
             return False
         self.count("core:handed_over")
@@ -216,7 +257,7 @@ class SipProcess(ScriptProcess):
         owner = self.transactions.create(origin, key)
         if owner is None:
             return True
-        if self._hand_over(owner, origin):
+        if self._hand_over(owner, origin.request, origin.socket, origin.source):
             return False
         # The owner is dead and its row about to be cleared, or it has just let go of the request and sent it here.
         self.transactions.create_anyway(origin, key)
@@ -231,13 +272,30 @@ class SipProcess(ScriptProcess):
 
     def _on_cancelled(self, key: str) -> None:
         # A parked context is resumed at once and may say what it thinks fit; else there is nobody to ask.
-        if not any([self.node.cancel(job, "CANCEL") for job in self._jobs.get(key, ())]):
+        waiting = list(self._waiting.get(key, {}).values())
+        if self._cancel_resumes:
+            for jobs in waiting:
+                for job in jobs:
+                    self.node.cancel(job, "CANCEL")
+        relay = self.proxy.relays.get(key)
+        if relay is not None:
+            relay.cancel()
+        elif not waiting:
             self.transactions.reply(key, 487, "Request Terminated")
 
     def _on_unanswered(self, key: str) -> None:
         # While a job is under way its deadline decides; its answer may lie in the inbox already.
-        if key not in self._jobs:
+        if key not in self._waiting:
             self.transactions.reply(key, 408, "Request Timeout")
+            self._answered(key, 408)
+
+    def _on_over(self, key: str) -> None:
+        self.proxy.gone(key)
+
+    def _answered(self, key: str, code: int) -> None:
+        relay = self.proxy.relays.get(key)
+        if relay is not None and code >= 200:
+            relay.answered(code)
 
     # What scripts do.
 
@@ -258,12 +316,64 @@ class SipProcess(ScriptProcess):
         context.transaction = key
         return True
 
+    def check_transaction(self, context: Context) -> int:
+        """Whether the context's request belongs to a transaction (`t_check_trans`).
+
+        Returns:
+            1; 0 when it is a copy of a request that another process has, and now deals with; -1 for a new one.
+        """
+        request = context.message
+        if context.transaction is not None:
+            return 1
+        if not isinstance(request, Request) or context.source is None:
+            return -1
+        if request.method == "ACK":
+            # One that belongs to a reply other than 2xx never comes so far.
+            return 1 if self.transactions.acknowledges(request) else -1
+        owner = self._owner_of(request, server_key(request))
+        handed = self._hand_over(owner, request, self.house.sockets[context.socket], context.source)
+        return 0 if handed else -1
+
+    def cancel_branches(self, context: Context, which: str) -> int:
+        """Cancel branches of the request that a reply is about (`t_cancel_branch`).
+
+        Args:
+            context: the reply's.
+            which: empty for its own branch, ``a`` for all, ``o`` for all others.
+        """
+        relay = self.proxy.relays.get(context.transaction or "")
+        if relay is None:
+            return -1
+        relay.cancel_some(context.branch_index, which)
+        return 1
+
     def reply(self, context: Context, code: int, reason: str) -> int:
         """Reply through the context's transaction (`t_reply`); -1 without one, or when it has its final reply."""
         if context.transaction is None or not 100 <= code <= 699:
             return -1
         headers, to_source = context.reply_headers, context.force_rport
-        return self.transactions.reply(context.transaction, code, reason, headers, to_source=to_source)
+        key = context.transaction
+        rc = self.transactions.reply(key, code, reason, headers, to_source=to_source)
+        if rc == 1:
+            self._answered(key, code)
+        return rc
+
+    def relay(self, context: Context) -> int:
+        """Relay the context's request (`t_relay`).
+
+        Returns:
+            1; 0 when it is a copy of one that another process has; negative when it cannot be relayed.
+        """
+        request = context.message
+        if not isinstance(request, Request) or context.source is None:
+            return -1
+        if request.max_forwards == 0 and context.max_forwards is None:
+            # RFC 3261 16.3 step 3, where the script does not look at it: what goes round in a circle ends here.
+            self.send_reply(context, 483, reason_of(483))
+            return -1
+        if request.method == "ACK" or (request.method == "CANCEL" and context.transaction is None):
+            return self.proxy.relay_stateless(context)
+        return self.proxy.relay(context) if self.new_transaction(context) else 0
 
     def send_reply(self, context: Context, code: int, reason: str) -> int:
         """Reply in the way that fits the message's state (`send_reply`, `sl_send_reply`)."""
@@ -298,8 +408,7 @@ class SipProcess(ScriptProcess):
             server=self.house.settings.server_header,
         )
         self.count("sl:sent_replies")
-        if not origin.socket.send(data, source if to_source else reply_target(request, source)):
-            self.count("core:lost_sends")
+        self.send(origin.socket, data, source if to_source else reply_target(request, source))
 
     # Parking.
 
@@ -308,27 +417,17 @@ class SipProcess(ScriptProcess):
 
     def on_parked(self, context: Context, jobs: Sequence[JobId], timeout_s: float) -> None:
         key = context.transaction
-        if key is None:
+        if key is None or key not in self.transactions:
             return
-        self._jobs[key] = jobs
         self.transactions.hold(key, timeout_s + _GRACE_S)
-        if self.transactions.is_cancelled(key):
+        if context.route is RouteType.ONREPLY:
+            return  # a CANCEL is about the branches, and what they have answered goes its way
+        self._waiting.setdefault(key, {})[id(context)] = jobs
+        if self.transactions.is_cancelled(key) and key not in self.proxy.relays:
             # It came before this parking, and the script goes on all the same: the caller waits for it no longer.
             self.transactions.reply(key, 487, "Request Terminated")
 
     def on_resuming(self, context: Context) -> None:
-        if context.transaction is not None:
-            self._jobs.pop(context.transaction, None)
-
-    def on_resumed(self, context: Context, succeeded: bool) -> None:
-        self._end(context, succeeded)
-
-    def _end(self, context: Context, succeeded: bool) -> None:
-        """A route is through. What failed is answered 500; what was cancelled and not answered, 487."""
-        if context.route is not RouteType.REQUEST:
-            return
-        key = context.transaction
-        if not succeeded:
-            self.send_reply(context, 500, "Server Internal Error")
-        elif key is not None and key not in self._jobs and self.transactions.is_cancelled(key):
-            self.transactions.reply(key, 487, "Request Terminated")
+        waiting = self._waiting.get(context.transaction or "")
+        if waiting is not None and waiting.pop(id(context), None) is not None and not waiting:
+            del self._waiting[context.transaction or ""]

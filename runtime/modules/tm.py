@@ -1,15 +1,45 @@
-"""Module tm: transactions (RFC 3261 section 17)."""
+"""Module tm: transactions and relaying (RFC 3261 sections 16 and 17)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from runtime.context import Context, RouteType
+from runtime.context import Context, RouteType, Value
 from runtime.modules.base import RuntimeModule
-from runtime.script.declare import Kind, Param, function
+from runtime.script.declare import Kind, Module, Param, Parameter, function, variable
+from runtime.settings import SettingsError
+from runtime.sip.message import Request
+from runtime.sip.transaction_words import Timers
 
 if TYPE_CHECKING:
     from runtime.sip_process import SipProcess
+
+_SEEN: Final = RouteType.REQUEST | RouteType.FAILURE
+_ANYWHERE: Final = _SEEN | RouteType.ONREPLY | RouteType.BRANCH | RouteType.LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class TmSettings:
+    """What the module's parameters say, for the transactions of a process."""
+
+    timers: Timers
+    fr_timeout_s: float
+    fr_inv_timeout_s: float
+    block_6xx: bool
+    reply_avps: bool
+
+
+def tm_settings(module: Module | None) -> TmSettings:
+    """The settings of the module as it is loaded, or the defaults."""
+    found = Tm().settings if module is None else module.settings
+    return TmSettings(
+        timers=Timers(found["T1_timer"] / 1000, found["T2_timer"] / 1000, found["T4_timer"] / 1000),
+        fr_timeout_s=float(found["fr_timeout"]),
+        fr_inv_timeout_s=float(found["fr_inv_timeout"]),
+        block_6xx=not found["disable_6xx_block"],
+        reply_avps=bool(found["onreply_avp_mode"]),
+    )
 
 
 class Tm(RuntimeModule):
@@ -17,13 +47,197 @@ class Tm(RuntimeModule):
 
     name = "tm"
     process: SipProcess
+    parameters = (
+        Parameter(
+            "fr_timeout", int, 30, doc="seconds that the first reply, and any but an INVITE's final one, may take"
+        ),
+        Parameter("fr_inv_timeout", int, 120, doc="seconds that the final reply to an INVITE may take after a first"),
+        Parameter("T1_timer", int, 500, doc="milliseconds: T1 of RFC 3261, the first wait before a copy is sent"),
+        Parameter("T2_timer", int, 4000, doc="milliseconds: T2, the longest wait between two copies"),
+        Parameter("T4_timer", int, 5000, doc="milliseconds: T4, how long a message may stay in the network"),
+        Parameter("disable_6xx_block", int, 0, doc="1 lets other branches go on after a 6xx"),
+        Parameter("onreply_avp_mode", int, 0, doc="1 lets reply routes see and change the transaction's AVPs"),
+        Parameter("wt_timer", int, 5, doc="accepted: how long transactions linger follows from T1, T2 and T4"),
+        Parameter("delete_timer", int, 2, doc="accepted: a transaction is freed when its last timer ends"),
+        Parameter("noisy_ctimer", int, 1, doc="accepted: a time-out is always answered"),
+        Parameter("restart_fr_on_each_reply", int, 1, doc="accepted: each provisional reply but 100 restarts Timer C"),
+        Parameter("auto_100trying", int, 1, doc="accepted: 100 goes out where nothing else does within 200 ms"),
+        Parameter("ruri_matching", int, 1, doc="accepted: requests are matched as RFC 3261 17.2.3 says"),
+        Parameter("via1_matching", int, 1, doc="accepted: requests are matched as RFC 3261 17.2.3 says"),
+        Parameter("pass_provisional_replies", int, 0, doc="accepted: provisional replies are passed on"),
+        Parameter("syn_branch", int, 1, doc="accepted: a branch is made from its transaction's fingerprint"),
+        Parameter("enable_stats", int, 1, doc="accepted: statistics are always on"),
+        Parameter("minor_branch_flag", str, "", doc="accepted"),
+        Parameter("timer_partitions", int, 1, doc="accepted: each process has timers of its own"),
+        Parameter("unix_tx_timeout", int, 2, doc="accepted"),
+    )
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        super().__init__(settings)
+        for name, least in (
+            ("fr_timeout", 1),
+            ("fr_inv_timeout", 1),
+            ("T1_timer", 10),
+            ("T2_timer", 10),
+            ("T4_timer", 0),
+        ):
+            if not least <= int(self.settings[name]) <= 86_400_000:
+                raise SettingsError(f'modparam("tm", "{name}", …) must be at least {least}', name)
+
+    # Transactions
 
     @function("t_newtran", routes=RouteType.REQUEST)
     def t_newtran(self, c: Context) -> int:
         """Make a transaction of the request. Ends the script (0) when it is a copy of one that is known."""
         return 1 if self.process.new_transaction(c) else 0
 
-    @function("t_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING))
+    @function("t_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING), routes=_SEEN)
     def t_reply(self, c: Context, code: int, reason: str) -> int:
         """Reply through the request's transaction; -1 when it has none."""
         return self.process.reply(c, code, reason)
+
+    @function(
+        "t_relay", Param("flags", Kind.STRING, optional=True), Param("outbound_proxy", Kind.STRING, optional=True)
+    )
+    def t_relay(self, c: Context, flags: str | None, outbound_proxy: str | None) -> int:
+        """Relay the request to its Request-URI, or `$du`, and to its further branches, through a transaction.
+
+        `outbound_proxy` is a next hop for this time. Gives 1; -1 when nothing can be reached; -3 when the caller has
+        given up. Ends the script (0) when the request is a copy of one that is known.
+        """
+        if outbound_proxy:
+            kept, c.dst_uri = c.dst_uri, _next_hop(outbound_proxy)
+            try:
+                return self.process.relay(c)
+            finally:
+                c.dst_uri = kept
+        return self.process.relay(c)
+
+    @function("t_check_trans", routes=_ANYWHERE)
+    def t_check_trans(self, c: Context) -> int:
+        """Whether the request belongs to a transaction; ends the script (0) for a copy of one that is known."""
+        return self.process.check_transaction(c)
+
+    @function("t_local_replied", Param("which", Kind.STRING), routes=_ANYWHERE)
+    def t_local_replied(self, c: Context, which: str) -> int:
+        """Whether the reply that led here (`last`), or every one so far (`all`), was of our own making."""
+        return 1 if c.route is RouteType.FAILURE and c.reply is None else -1
+
+    # Arms
+
+    @function("t_on_failure", Param("route", Kind.STRING), routes=_ANYWHERE)
+    def t_on_failure(self, c: Context, route: str) -> int:
+        """Run that failure_route when no branch takes the request."""
+        return self._arm(c, "on_failure", route, "failure")
+
+    @function("t_on_reply", Param("route", Kind.STRING), routes=_ANYWHERE)
+    def t_on_reply(self, c: Context, route: str) -> int:
+        """Run that onreply_route for each reply to the request."""
+        return self._arm(c, "on_reply", route, "onreply")
+
+    @function("t_on_branch", Param("route", Kind.STRING), routes=_ANYWHERE)
+    def t_on_branch(self, c: Context, route: str) -> int:
+        """Run that branch_route for each branch before it is sent."""
+        return self._arm(c, "on_branch", route, "branch")
+
+    def _arm(self, c: Context, field: str, route: str, kind: str) -> int:
+        known = getattr((c.script or self.house.program.script).routes, kind)
+        if route and route not in known:
+            return -1
+        setattr(c, field, route or None)
+        return 1
+
+    # Questions
+
+    @function("t_check_status", Param("pattern", Kind.REGEX), routes=_ANYWHERE)
+    def t_check_status(self, c: Context, pattern: Any) -> int:
+        """Whether the status of the reply that led here matches a regular expression, e.g. ``"(487)|(408)"``."""
+        return 1 if pattern.search(str(self._status(c))) else -1
+
+    @function("t_was_cancelled", routes=_ANYWHERE)
+    def t_was_cancelled(self, c: Context) -> int:
+        """Whether the CANCEL of the request has come."""
+        return 1 if c.transaction is not None and self.process.transactions.is_cancelled(c.transaction) else -1
+
+    @function("t_cancel_branch", Param("flags", Kind.STRING, optional=True), routes=RouteType.ONREPLY)
+    def t_cancel_branch(self, c: Context, flags: str | None) -> int:
+        """In a reply route, cancel this branch; with ``a`` all branches, with ``o`` all others."""
+        return self.process.cancel_branches(c, flags or "")
+
+    @function("t_any_timeout", routes=_SEEN)
+    def t_any_timeout(self, c: Context) -> int:
+        """Whether some branch ended without a final reply in time."""
+        return 1 if 408 in self._statuses(c) else -1
+
+    @function("t_any_replied", routes=_SEEN)
+    def t_any_replied(self, c: Context) -> int:
+        """Whether some branch has had a final reply."""
+        relay = self.process.proxy.relays.get(c.transaction or "")
+        return 1 if relay is not None and relay.responses.round_replies() else -1
+
+    @variable("T_reply_code")
+    def reply_code(self, c: Context, inner: str) -> Value:
+        """The status of the reply that led here; in a request route, of the last final reply that was sent."""
+        return self._status(c)
+
+    @variable("T_branch_idx")
+    def branch_index(self, c: Context, inner: str) -> Value:
+        """Which branch a branch route or a reply route is about."""
+        return c.branch_index
+
+    @variable("T_ruri")
+    def transaction_uri(self, c: Context, inner: str) -> Value:
+        """In a reply route, the Request-URI that the branch was sent with."""
+        relay = self.process.proxy.relays.get(c.transaction or "")
+        leg = relay.legs[c.branch_index] if relay is not None and c.branch_index < len(relay.legs) else None
+        return c.ruri or None if leg is None else leg.sent.ruri
+
+    @variable("T_fr_timeout", setter="set_fr_timeout")
+    def fr_timeout(self, c: Context, inner: str) -> Value:
+        """Seconds that the first reply may take, for what is relayed from now on."""
+        return int(c.fr_timeout_s or self.settings["fr_timeout"])
+
+    def set_fr_timeout(self, c: Context, inner: str, value: Value) -> None:
+        """Assign `$T_fr_timeout`; NULL gives the parameter back."""
+        c.fr_timeout_s = _seconds(value)
+
+    @variable("T_fr_inv_timeout", setter="set_fr_inv_timeout")
+    def fr_inv_timeout(self, c: Context, inner: str) -> Value:
+        """Seconds that the final reply to an INVITE may take after a first, for what is relayed from now on."""
+        return int(c.fr_inv_timeout_s or self.settings["fr_inv_timeout"])
+
+    def set_fr_inv_timeout(self, c: Context, inner: str, value: Value) -> None:
+        """Assign `$T_fr_inv_timeout`; NULL gives the parameter back."""
+        c.fr_inv_timeout_s = _seconds(value)
+
+    @variable("T_id")
+    def transaction_id(self, c: Context, inner: str) -> Value:
+        """A name for the transaction; NULL without one."""
+        return c.transaction
+
+    def _status(self, c: Context) -> int:
+        if c.reply_status:
+            return c.reply_status
+        if not isinstance(c.message, Request):
+            return c.message.status
+        return self.process.transactions.last_status(c.transaction) if c.transaction else 0
+
+    def _statuses(self, c: Context) -> list[int]:
+        relay = self.process.proxy.relays.get(c.transaction or "")
+        return [] if relay is None else [relay.responses.status_of(index) for index in range(len(relay.responses))]
+
+
+def _seconds(value: Value) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int) and value > 0:
+        return float(value)
+    raise ValueError("a time-out is a number of seconds above 0")
+
+
+def _next_hop(text: str) -> str:
+    """``udp:host:port`` as OpenSIPS writes an outbound proxy, or a URI as it is."""
+    protocol, colon, rest = text.partition(":")
+    if colon and protocol.lower() in ("udp", "tcp"):
+        return f"sip:{rest};transport={protocol.lower()}"
+    return text

@@ -136,6 +136,10 @@ class TransactionTable:
             entry = None if known is None else self._entries[known]
         return None if entry is None else self._handle(entry, _ACK, now)
 
+    def has_ack(self, ack_key: str) -> bool:
+        """Whether an INVITE with that `keys.dialog_ack_key` is here."""
+        return ack_key in self._acks
+
     def cancel(self, key: str, now: float) -> list[Tagged] | None:
         """A CANCEL arrived for the transaction with that key (`keys.invite_key`); None when there is none (481)."""
         return self._to(key, _CANCEL, now)

@@ -1,0 +1,264 @@
+"""What relays: the proxy of one SIP process (RFC 3261 section 16).
+
+It finds next hops, chooses the socket to send from, puts our Via and Record-Route on, and keeps the relayed requests
+by their server transactions. What becomes of each one is `runtime.relay`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from runtime.client_transactions import NOBODY, ClientTransactions, Leg, Served
+from runtime.context import Address, Context, RouteType
+from runtime.net import ListenSocket
+from runtime.relay import UNROUTABLE, Relay
+from runtime.script.script import RouteCode, Script
+from runtime.script_process import Then
+from runtime.sip.branches import Branches
+from runtime.sip.forward import Edit, forwarded_request, relayed_reply
+from runtime.sip.keys import invite_key, server_key
+from runtime.sip.locate import NotFound, Target, numeric_target
+from runtime.sip.message import Reply, Request
+from runtime.sip.ownership import fingerprint
+from runtime.sip.transaction_words import Timers
+from runtime.watchers import TransactionWatcher
+
+if TYPE_CHECKING:
+    from runtime.sip_process import SipProcess
+
+log = logging.getLogger("layby.sip")
+
+Located: TypeAlias = list[Target] | NotFound
+STATELESS: Final = "s"
+"""The branch suffix of what is relayed without a transaction."""
+
+
+class Proxy:
+    """The relaying side of a SIP process.
+
+    Args:
+        process: whose it is.
+        timers: T1, T2 and T4.
+        fr_timeout_s, fr_inv_timeout_s: how long replies are awaited where the script does not say.
+        block_6xx: whether a 6xx ends the other branches.
+        reply_avps: whether reply routes see the transaction's AVPs (`onreply_avp_mode`).
+
+    Attributes:
+        clients: the client transactions.
+        relays: what is being relayed, by the key of its server transaction.
+        watchers: told of what happens.
+    """
+
+    def __init__(
+        self,
+        process: SipProcess,
+        timers: Timers,
+        *,
+        fr_timeout_s: float,
+        fr_inv_timeout_s: float,
+        block_6xx: bool = True,
+        reply_avps: bool = False,
+    ) -> None:
+        self._process = process
+        self._timers = timers
+        self._fr_timeout_s = fr_timeout_s
+        self._fr_inv_timeout_s = fr_inv_timeout_s
+        self._reply_avps = reply_avps
+        self._sockets = process.house.sockets
+        self._kinds = [(one.listen.protocol, ipaddress.ip_address(one.listen.host).version) for one in self._sockets]
+        self._branches = Branches(process.house.secret)
+        self.block_6xx = block_6xx
+        self.clients = ClientTransactions(process, process.loop, timers)
+        self.relays: dict[str, Relay] = {}
+        self.watchers: list[TransactionWatcher] = []
+        self.soon: Callable[[Callable[[], None]], None] = process.soon
+        self.run: Callable[[Context, RouteCode, Then], None] = process.run_script
+
+    @property
+    def script(self) -> Script:
+        """The script that new messages run under."""
+        return self._process.house.program.script
+
+    # Relaying.
+
+    def relay(self, context: Context) -> int:
+        """Relay the context's request through its transaction; see `Relay.start` for what is returned."""
+        key = context.transaction
+        assert key is not None, "what is relayed with state has a transaction"
+        if self._process.transactions.is_cancelled(key):
+            return -3
+        relay = self.relays.get(key)
+        if relay is None:
+            relay = Relay(self, context, key)
+            started = relay.start(context)
+            if len(relay.responses):
+                self.relays[key] = relay
+            return started
+        return relay.start(context)
+
+    def relay_stateless(self, context: Context) -> int:
+        """Send on an ACK from end to end, or a CANCEL whose INVITE nobody here knows (16.10), without a transaction."""
+        request = context.message
+        assert isinstance(request, Request), "only requests are relayed"
+        if not self.may_reach(context):
+            return UNROUTABLE
+        if request.method == "ACK":
+            for watcher in self.watchers:
+                watcher.ack_relayed(context)
+        key, suffix = (invite_key(request), "0") if request.method == "CANCEL" else (server_key(request), STATELESS)
+
+        def send(found: Located) -> None:
+            if isinstance(found, NotFound):
+                log.info("%s: %s", context.dst_uri or context.ruri, found.reason)
+                return
+            leg = self.leg(context, key, suffix, found[0], NOBODY)
+            if leg is not None:
+                self._process.send(leg.socket, leg.data, leg.target)
+
+        found = self.locate(context, send)
+        if found is not None:
+            send(found)
+        return 1
+
+    def gone(self, key: str) -> None:
+        """A server transaction is over: what is still under way for it ends too."""
+        relay = self.relays.pop(key, None)
+        if relay is not None and not relay.responses.final:
+            relay.answered(408)
+
+    # Next hops.
+
+    def may_reach(self, context: Context) -> bool:
+        """Whether the next hop is not known to be unreachable."""
+        found = numeric_target(context.dst_uri or context.ruri)
+        if found is None:
+            return True
+        return not isinstance(found, NotFound) and self._socket_for(context, found) is not None
+
+    def locate(self, context: Context, done: Callable[[Located], None]) -> Located | None:
+        """The addresses of the next hop, the first one to be tried first; None where `done` is told later."""
+        found = numeric_target(context.dst_uri or context.ruri)
+        if isinstance(found, Target):
+            return [found]
+        return found or NotFound("names are not looked up yet")
+
+    def mark_failed(self, leg: Leg) -> None:
+        """An address did not answer."""
+
+    def _socket_for(self, context: Context, target: Target) -> ListenSocket | None:
+        """What to send from: what the script says, else where the request came in, else the first that fits."""
+        family = 6 if ":" in target.host else 4
+        wanted = [context.send_socket, context.socket if context.source is not None else None]
+        for index in wanted:
+            if index is not None and self._kinds[index] == (target.protocol, family):
+                return self._sockets[index]
+        kind = target.protocol, family
+        return self._sockets[self._kinds.index(kind)] if kind in self._kinds else None
+
+    def leg(self, context: Context, key: str, suffix: str, target: Target, served: Served) -> Leg | None:
+        """A request ready to be sent to a target; None where no socket can."""
+        request = context.message
+        assert isinstance(request, Request), "only requests are relayed"
+        socket = self._socket_for(context, target)
+        if socket is None:
+            return None
+        branch = self._branches.make(fingerprint(key), suffix)
+        data = forwarded_request(
+            request,
+            ruri=context.ruri,
+            via=f"SIP/2.0/{socket.listen.protocol.upper()} {socket.listen.sent_by};branch={branch}",
+            source=context.source,
+            record_routes=self._record_routes(context, socket),
+            routes=self._routes(context),
+            max_forwards=context.max_forwards,
+            edits=context.edits,
+            body=context.body,
+            stream=socket.reliable,
+        )
+        return Leg(
+            branch,
+            request.method,
+            data,
+            socket,
+            Address(target.host, target.port),
+            served,
+            fr_timeout_s=context.fr_timeout_s or self._fr_timeout_s,
+            fr_inv_timeout_s=context.fr_inv_timeout_s or self._fr_inv_timeout_s,
+        )
+
+    def _routes(self, context: Context) -> list[str] | None:
+        if not context.path:
+            return context.routes
+        left = context.routes if context.routes is not None else context.message.all("route")
+        return [context.path, *left]
+
+    def _record_routes(self, context: Context, socket: ListenSocket) -> list[str]:
+        wanted = context.record_route
+        if wanted is None:
+            return []
+        return [f"<sip:{wanted.preset or socket.listen.sent_by};lr{wanted.params}>"]
+
+    # Replies.
+
+    def receive(self, reply: Reply) -> bool:
+        """A reply arrived; False when no client transaction of this process knows it."""
+        return self.clients.receive(reply)
+
+    def owner_of(self, reply: Reply) -> int | None:
+        """The fingerprint of the transaction that a reply belongs to; None for a reply to nothing of ours."""
+        return self._branches.fingerprint(reply.via.params.get("branch") or "")
+
+    def reply_context(self, relay: Relay, leg: Leg, reply: Reply) -> Context:
+        """What a reply route works on."""
+        request = relay.context
+        avps = request.avps if self._reply_avps and request is not None else {}
+        return Context(
+            reply,
+            route=RouteType.ONREPLY,
+            source=leg.target,
+            socket=leg.socket.index,
+            avps=avps,
+            variables=self._process.variables,
+            flags=request.flags if request is not None else set(),
+            transaction=relay.key,
+            reply_status=reply.status,
+            branch_index=leg.index,
+            dialog=request.dialog if request is not None else None,
+        )
+
+    def send_up(
+        self, key: str, reply: Reply, edits: Iterable[Edit], body: bytes | None, status: tuple[int, str] | None
+    ) -> None:
+        """Send a branch's reply to who sent the request."""
+        transactions = self._process.transactions
+        stream = transactions.is_reliable(key)
+        data = relayed_reply(reply, edits=list(edits), body=body, status=status, stream=stream)
+        self._process.count("tm:relayed_replies")
+        transactions.relay(key, status[0] if status else reply.status, data)
+
+    def answer(self, key: str, status: int, reason: str) -> None:
+        """Send a final reply of our own making."""
+        self._process.count("tm:local_replies")
+        self._process.transactions.reply(key, status, reason)
+
+    def is_too_late(self, key: str) -> bool:
+        """Whether 408 would come after the sender of a request other than INVITE has given up (RFC 4320 4.2)."""
+        transactions = self._process.transactions
+        return not transactions.is_invite(key) and transactions.age_s(key) >= self._timers.patience_s
+
+    # Watchers.
+
+    def tell_relaying(self, context: Context) -> None:
+        for watcher in self.watchers:
+            watcher.relaying(context)
+
+    def tell_relayed(self, context: Context, reply: Reply, status: int) -> None:
+        for watcher in self.watchers:
+            watcher.reply_relayed(context, reply, status)
+
+    def tell_answered(self, context: Context, status: int) -> None:
+        for watcher in self.watchers:
+            watcher.replied_locally(context, status)

@@ -1,0 +1,357 @@
+"""One relayed request: its branches, what comes back on them, and the script's words about it.
+
+A shell around `runtime.sip.response_context`, which decides. Replies are dealt with one after the other: while a reply
+is parked in a reply route, those behind it wait, so that they go upstream in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, assert_never
+
+from runtime.client_transactions import Leg
+from runtime.context import Branch, Context, RouteType
+from runtime.script.script import RouteCode, Routes
+from runtime.script_process import Ended
+from runtime.sip.forward import Edit
+from runtime.sip.locate import NotFound, Target
+from runtime.sip.message import Reply, Request
+from runtime.sip.reasons import reason_of
+from runtime.sip.response_context import (
+    Answer,
+    Answered,
+    AskScript,
+    CancelBranch,
+    Cancelled,
+    Decided,
+    Effect,
+    Failed,
+    Over,
+    Replied,
+    ResponseContext,
+    Sent,
+    Stimulus,
+)
+from runtime.sip.response_context import Relay as RelayUp
+
+if TYPE_CHECKING:
+    from runtime.proxy import Proxy
+
+log = logging.getLogger("layby.sip")
+
+CANCELLED: Final = -3
+UNROUTABLE: Final = -1
+_UNAVAILABLE: Final = 503
+_DROPPED: Final = 500
+MAX_BRANCHES: Final = 64
+"""Of one request; a fork bomb ends here."""
+MAX_QUEUED: Final = 64
+"""Replies that wait behind a parked one. Beyond it provisional replies and copies are left out; they come again."""
+
+
+@dataclass(slots=True)
+class _Came:
+    """A branch's last reply, as the script left it."""
+
+    reply: Reply
+    edits: list[Edit] = field(default_factory=list)
+    body: bytes | None = None
+
+
+@dataclass(slots=True)
+class _Trying:
+    """What is left to try of a branch whose next hop has several addresses (RFC 3263 4.3)."""
+
+    context: Context
+    targets: list[Target]
+    attempt: int = 0
+
+
+class Relay:
+    """One request that this process relays.
+
+    Args:
+        proxy: what it is relayed by.
+        context: the request's context, which the script may see again in its failure route.
+        key: its server transaction's.
+
+    Attributes:
+        context: None once a final reply has gone upstream and no branch is left.
+        legs: the branches' client transactions, None where there is none (yet, or any more).
+        responses: what decides.
+    """
+
+    __slots__ = (
+        "_came",
+        "_failure_route",
+        "_proxy",
+        "_queue",
+        "_reading",
+        "_reply_route",
+        "_starting",
+        "_trying",
+        "context",
+        "key",
+        "legs",
+        "method",
+        "responses",
+    )
+
+    def __init__(self, proxy: Proxy, context: Context, key: str) -> None:
+        message = context.message
+        assert isinstance(message, Request), "only requests are relayed"
+        self._proxy = proxy
+        self.context: Context | None = context
+        self.key = key
+        self.method = message.method
+        self.responses = ResponseContext(message.method == "INVITE", proxy.block_6xx)
+        self.legs: list[Leg | None] = []
+        self._reply_route: RouteCode | None = None
+        self._failure_route: RouteCode | None = None
+        self._came: dict[int, _Came] = {}
+        self._trying: dict[int, _Trying] = {}
+        self._queue: deque[tuple[Leg, Reply]] = deque()
+        self._reading = False
+        self._starting = False
+
+    # Sending on.
+
+    def start(self, context: Context) -> int:
+        """Relay to the context's Request-URI and to its further branches (`t_relay`).
+
+        Returns:
+            1; `CANCELLED` where the caller has given up; `UNROUTABLE` where none of them can be reached.
+        """
+        if self.responses.final or self.responses.cancelled:
+            return CANCELLED
+        routes = (context.script or self._proxy.script).routes
+        branches = self._branches(context)
+        on_branch = routes.branch.get(context.on_branch or "")
+        if on_branch is None:
+            branches = [branch for branch in branches if self._proxy.may_reach(branch)]
+        if not branches or len(self.legs) + len(branches) > MAX_BRANCHES:
+            return UNROUTABLE
+        self._take_arms(context, routes)
+        self._proxy.tell_relaying(context)
+        self._starting = True
+        try:
+            for branch in branches:
+                branch.branch_index = self.responses.add()
+                self.legs.append(None)
+            for branch in branches:
+                if on_branch is None:
+                    self._locate(branch)
+                else:
+                    branch.route = RouteType.BRANCH
+                    self._proxy.run(branch, on_branch, self._branch_through)
+        finally:
+            self._starting = False
+        return 1
+
+    def _take_arms(self, context: Context, routes: Routes) -> None:
+        self._reply_route = routes.onreply.get(context.on_reply) if context.on_reply else None
+        self._failure_route = routes.failure.get(context.on_failure) if context.on_failure else None
+
+    def _branches(self, context: Context) -> list[Context]:
+        """A context for each branch: the request's own where there is but one and no route will change it."""
+        appended, context.branches = context.branches, []
+        if not appended and context.on_branch is None:
+            return [context]
+        main = Branch(context.ruri, context.dst_uri, context.path, flags=context.branch_flags)
+        return [context.for_branch(branch) for branch in (main, *appended)]
+
+    def _branch_through(self, branch: Context, ended: Ended) -> None:
+        if ended is Ended.WELL:
+            self._locate(branch)
+        else:
+            self._fail(branch.branch_index, _DROPPED)
+
+    def _locate(self, branch: Context) -> None:
+        found = self._proxy.locate(branch, lambda later: self._located(branch, later))
+        if found is not None:
+            self._located(branch, found)
+
+    def _located(self, branch: Context, found: list[Target] | NotFound) -> None:
+        index = branch.branch_index
+        if self.responses.status_of(index):
+            return  # it was cancelled while its name was looked up
+        if isinstance(found, NotFound):
+            log.info("%s: %s", branch.dst_uri or branch.ruri, found.reason)
+            self._fail(index, _UNAVAILABLE)
+        else:
+            trying = _Trying(branch, found)
+            if len(found) > 1:
+                self._trying[index] = trying
+            self._try(index, trying)
+
+    def _try(self, index: int, trying: _Trying) -> None:
+        """Send a branch to the next of its targets."""
+        target = trying.targets.pop(0)
+        suffix = f"{index}.{trying.attempt}" if trying.attempt else str(index)
+        trying.attempt += 1
+        leg = self._proxy.leg(trying.context, self.key, suffix, target, self)
+        if leg is None:
+            self._fail(index, _UNAVAILABLE)
+            return
+        leg.index = index
+        self.legs[index] = leg
+        self.responses.handle(Sent(index))
+        self._proxy.clients.begin(leg)
+
+    def _try_next(self, leg: Leg) -> bool:
+        """Try another address of the same next hop; False where there is none, or no point in it."""
+        trying = self._trying.get(leg.index)
+        if trying is None or not trying.targets or self.responses.final or self.responses.cancelled:
+            return False
+        self._proxy.mark_failed(leg)
+        self._try(leg.index, trying)
+        return True
+
+    def _fail(self, index: int, status: int) -> None:
+        if self._starting:  # the script that relays is still on the stack, and another must not run on top of it
+            self._proxy.soon(lambda: self.handle(Failed(index, status)))
+        else:
+            self.handle(Failed(index, status))
+
+    # What comes back.
+
+    def on_reply(self, leg: Leg, reply: Reply) -> None:
+        """See `Served`."""
+        if reply.status == _UNAVAILABLE and self._try_next(leg):
+            return
+        if not self._reading:
+            self._read(leg, reply)
+        elif len(self._queue) < MAX_QUEUED or reply.status >= 300:
+            self._queue.append((leg, reply))
+
+    def on_failed(self, leg: Leg, status: int) -> None:
+        """See `Served`."""
+        if not self._try_next(leg):
+            self._fail(leg.index, status)
+
+    def on_gone(self, leg: Leg) -> None:
+        """See `Served`."""
+        if self.legs[leg.index] is leg:
+            self.legs[leg.index] = None
+
+    def _read(self, leg: Leg, reply: Reply) -> None:
+        """Let the reply routes see a reply, and then deal with it."""
+        general = self._proxy.script.routes.onreply.get("")
+        routes = [route for route in (general, self._reply_route) if route is not None]
+        if not routes:
+            self._read_through(leg, _Came(reply))
+            return
+        context = self._proxy.reply_context(self, leg, reply)
+        self._reading = True
+        self._run_reply_routes(leg, context, routes)
+
+    def _run_reply_routes(self, leg: Leg, context: Context, routes: list[RouteCode]) -> None:
+        def through(context: Context, ended: Ended) -> None:
+            reply = context.message
+            assert isinstance(reply, Reply), "a reply stays one"
+            dropped = ended is Ended.DROPPED and reply.status < 200
+            if len(routes) > 1 and not dropped:
+                self._run_reply_routes(leg, context, routes[1:])
+                return
+            self._reading = False
+            if not dropped:
+                self._read_through(leg, _Came(reply, context.edits, context.body))
+            while self._queue and not self._reading:
+                self._read(*self._queue.popleft())
+
+        self._proxy.run(context, routes[0], through)
+
+    def _read_through(self, leg: Leg, came: _Came) -> None:
+        self._came[leg.index] = came
+        self.handle(Replied(leg.index, came.reply.status))
+        if self.responses.final or came.reply.status < 200:
+            # A provisional reply has gone up; of the final ones the best may still be wanted.
+            self._came.pop(leg.index, None)
+
+    # Deciding.
+
+    def cancel(self) -> None:
+        """The request's CANCEL came."""
+        self.handle(Cancelled())
+
+    def cancel_some(self, index: int, which: str) -> None:
+        """Cancel the branch with that index; where `which` has an ``a`` all branches, with an ``o`` all others."""
+        for at, leg in enumerate(self.legs):
+            if leg is not None and ("a" in which or (at != index) == ("o" in which)):
+                self._proxy.clients.cancel(leg)
+
+    def answered(self, status: int) -> None:
+        """The script gave a final reply itself."""
+        self.handle(Answered(status))
+
+    def handle(self, stimulus: Stimulus) -> None:
+        """Let the response context decide, and do what it says."""
+        for effect in self.responses.handle(stimulus):
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case RelayUp(index):
+                self._relay_up(index)
+            case Answer(status):
+                self._answer(status)
+            case CancelBranch(index):
+                leg = self.legs[index]
+                if leg is not None:
+                    self._proxy.clients.cancel(leg)
+            case AskScript(index, status):
+                self._ask(index, status)
+            case Over():
+                self._came.clear()
+                self._trying.clear()
+                self.context = None
+            case _:
+                assert_never(effect)
+
+    def _relay_up(self, index: int) -> None:
+        came = self._came[index]
+        status = came.reply.status
+        edits = came.edits
+        if status in (401, 407):
+            edits = [*edits, *self._other_challenges(index)]
+        # A 503 says that a server is overloaded: upstream would take it for us (RFC 3261 16.7 step 6).
+        changed = (500, "Server Internal Error") if status == _UNAVAILABLE else None
+        if self.context is not None:
+            self._proxy.tell_relayed(self.context, came.reply, changed[0] if changed else status)
+        self._proxy.send_up(self.key, came.reply, edits, came.body, changed)
+
+    def _other_challenges(self, index: int) -> list[Edit]:
+        """The challenges of the other branches, for one reply can carry them all (16.7 step 7)."""
+        found: list[Edit] = []
+        for other in self.responses.round_replies():
+            came = self._came.get(other)
+            if other == index or came is None or came.reply.status not in (401, 407):
+                continue
+            for name in ("WWW-Authenticate", "Proxy-Authenticate"):
+                found += [("append", f"{name}: {value}\r\n") for value in came.reply.fields(name)]
+        return found
+
+    def _answer(self, status: int) -> None:
+        if self.context is not None:
+            self._proxy.tell_answered(self.context, status)
+        if not (status == 408 and self._proxy.is_too_late(self.key)):
+            self._proxy.answer(self.key, status, reason_of(status))
+
+    def _ask(self, index: int | None, status: int) -> None:
+        route, self._failure_route = self._failure_route, None
+        context = self.context
+        if route is None or context is None:
+            self.handle(Decided())
+            return
+        came = None if index is None else self._came.get(index)
+        context.route = RouteType.FAILURE
+        context.on_failure = None
+        context.reply = came.reply if came else None
+        context.reply_status = status
+        context.branch_index = index or 0
+        self._proxy.run(context, route, self._asked)
+
+    def _asked(self, context: Context, ended: Ended) -> None:
+        self.handle(Decided())

@@ -1,0 +1,28 @@
+"""Who looks on while requests are relayed: modules that keep something of their own about a call, as dialog does."""
+
+from __future__ import annotations
+
+from runtime.context import Context
+from runtime.sip.message import Reply
+
+
+class TransactionWatcher:
+    """Told of what the proxy does, in the process that does it. A watcher overrides what it wants to hear.
+
+    It registers with ``process.watchers.append(self)`` when it enters a process. Nothing of it may raise or wait.
+    """
+
+    def relaying(self, c: Context) -> None:
+        """A request with a transaction is about to be relayed, before its branches are built.
+
+        It may change the context, e.g. add a parameter to `Context.record_route`.
+        """
+
+    def reply_relayed(self, c: Context, reply: Reply, status: int) -> None:
+        """A reply of a branch goes upstream now; `c` is the request's context."""
+
+    def replied_locally(self, c: Context, status: int) -> None:
+        """A relayed request has had a final reply of our own making; `c` is its context."""
+
+    def ack_relayed(self, c: Context) -> None:
+        """An ACK from end to end is about to be relayed."""
