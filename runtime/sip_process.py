@@ -15,20 +15,23 @@ import msgpack
 
 from runtime.client_transactions import Failed
 from runtime.clock import monotonic_now
-from runtime.context import Address, Context, RouteType
+from runtime.context import Address, Context, RouteType, Value
 from runtime.house import House
 from runtime.modules.tm import tm_settings
 from runtime.net import ListenSocket
 from runtime.proxy import Proxy
 from runtime.roles import SIP, role_of
-from runtime.script_process import Ended, ScriptProcess
+from runtime.script_process import Ended, ScriptProcess, nothing_more
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_target
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
 from runtime.sip.message import Bad, KeepAlive, Message, Reply, Request, parse
+from runtime.sip.own_request import OwnRequest
 from runtime.sip.ownership import fingerprint
 from runtime.sip.reasons import reason_of
 from runtime.sip.uri import parse_uri
+from runtime.uac import Done, Sending, UserAgentClient
+from runtime.watchers import TransactionWatcher
 from workers.birth import Child
 from workers.jobs import JobId, Peer
 from workers.worker import Running
@@ -48,9 +51,28 @@ CORE_COUNTERS: Final = (
     "lost_sends",
 )
 SL_COUNTERS: Final = ("sent_replies", "received_ACKs")
+PARSE_ERROR_CLASS: Final = 2
+PARSE_ERROR_LEVEL: Final = 1
+"""OpenSIPS's numbers for a message that its sender got wrong."""
 _HANDOVER: Final = "sip"
 _GRACE_S: Final = 1.0
 """How much longer than its job's deadline a parked transaction is kept."""
+
+
+def error_params(status: int, reason: str) -> dict[str, Value]:
+    """What `$(err.…)` tells an error route about a message that could not be read."""
+    return {
+        "err.class": PARSE_ERROR_CLASS,
+        "err.level": PARSE_ERROR_LEVEL,
+        "err.info": reason,
+        "err.rcode": str(status),
+        "err.rreason": reason,
+    }
+
+
+def _on_cancel(house: House) -> object:
+    module = house.program.modules.get("mi_script")
+    return None if module is None else module.settings["on_cancel"]
 
 
 def unfit_target(ruri: str) -> tuple[int, str] | None:
@@ -73,7 +95,7 @@ class SipProcess(ScriptProcess):
         """The other SIP processes by their row among the fingerprints."""
         self._waiting: dict[str, dict[int, Sequence[JobId]]] = {}
         """The jobs that a CANCEL ends: by the transaction's key, and then for each of its contexts that is parked."""
-        self._cancel_resumes = True
+        self._cancel_resumes = _on_cancel(house) != "wait"
         """Whether a CANCEL resumes what is parked, or lets the job end first."""
         self._handed = False
         """Whether the request at hand was handed over. It goes no further, so that none goes round in a circle."""
@@ -101,6 +123,7 @@ class SipProcess(ScriptProcess):
             block_6xx=settings.block_6xx,
             reply_avps=settings.reply_avps,
         )
+        self.uac = UserAgentClient(self, self.proxy)
         for one in self.house.sockets:
             self.loop.add_reader(one.udp.fileno(), partial(self._receive, one))
 
@@ -158,10 +181,29 @@ class SipProcess(ScriptProcess):
             case Reply() as reply:
                 self._on_reply(reply, socket, source)
             case Bad(reason, answerable, status):
-                refused = None if answerable is None else Origin(answerable, socket, source)
-                self._refuse(refused, source, status, reason)
+                self._on_bad(None if answerable is None else Origin(answerable, socket, source), source, status, reason)
             case KeepAlive():
                 pass
+
+    def _on_bad(self, origin: Origin | None, source: Address, status: int, reason: str) -> None:
+        """What is no proper message: the error_route's to answer, where there is one and an answer is allowed."""
+        route = self.house.program.script.routes.error
+        if origin is None or route is None:
+            self._refuse(origin, source, status, reason)
+            return
+        self.count("core:bad_messages")
+        log.info("from %s:%d: %s", source.host, source.port, reason)
+        request = origin.request
+        context = Context(
+            request,
+            route=RouteType.ERROR,
+            source=source,
+            socket=origin.socket.index,
+            ruri=request.ruri,
+            variables=self.variables,
+            named_params=error_params(status, reason),
+        )
+        self.run_script(context, route, nothing_more)
 
     def _refuse(self, origin: Origin | None, source: Address, status: int, reason: str) -> None:
         """Count what is no proper message, and say so to its sender where the RFC allows an answer."""
@@ -315,6 +357,18 @@ class SipProcess(ScriptProcess):
             return False
         context.transaction = key
         return True
+
+    def send_request(self, wanted: OwnRequest, done: Done) -> Sending:
+        """Send a request of our own; see `UserAgentClient.send`."""
+        return self.uac.send(wanted, done)
+
+    @property
+    def watchers(self) -> list[TransactionWatcher]:
+        """Who is told of what is relayed in this process."""
+        return self.proxy.watchers
+
+    def unfinished(self) -> int:
+        return super().unfinished() + self.uac.under_way
 
     def check_transaction(self, context: Context) -> int:
         """Whether the context's request belongs to a transaction (`t_check_trans`).

@@ -53,6 +53,7 @@ class MiScript(RuntimeModule):
         Parameter("pretty_printing", int, 0, doc="1 formats results for people, 0 leaves out all white space"),
         Parameter("compat", str, "", doc='"3.6" gives OpenSIPS 3.6\'s parameter order, types and texts'),
         Parameter("timeout", int, 30, doc="seconds after which a call that says no time of its own is given up"),
+        Parameter("on_cancel", str, "resume", doc='"wait" lets a cancelled INVITE stay parked until its job has ended'),
     )
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
@@ -61,6 +62,8 @@ class MiScript(RuntimeModule):
             raise SettingsError(
                 f'modparam("mi_script", "compat", "{self.settings["compat"]}"): there is only "{COMPAT_36}"'
             )
+        if self.settings["on_cancel"] not in ("resume", "wait"):
+            raise SettingsError('modparam("mi_script", "on_cancel", …) is "resume" or "wait"', "on_cancel")
         if int(self.settings["timeout"]) < 1:
             raise SettingsError('modparam("mi_script", "timeout", …) must be at least 1 second')
 

@@ -401,6 +401,16 @@ def _branch_field(branch: Branch, field: str) -> Value:
             return None
 
 
+def error_part(part: str) -> Callable[[Context], Value]:
+    """Reads `$(err.part)`: in an error route, what is wrong with the message."""
+    name = f"err.{part}"
+
+    def get(c: Context) -> Value:
+        return c.named_params.get(name) if c.route is RouteType.ERROR else None
+
+    return get
+
+
 # The route that runs
 
 ROUTE_KINDS: Final = {

@@ -42,7 +42,8 @@ def forwarded_request(
         request: as received.
         ruri: the Request-URI to send.
         via: the value of our Via.
-        source: where it came from, for ``received`` and ``rport`` of the sender's Via; None for a request of our own.
+        source: where it came from, for ``received`` and ``rport`` of the sender's Via; None for a request of our own,
+            whose first Via is a placeholder.
         record_routes: values of Record-Route to add, the topmost first.
         routes: the Route values to send; None for those that it has.
         max_forwards: None for one less than it has.
@@ -52,8 +53,7 @@ def forwarded_request(
     """
     lines, names = _lines(request), request.names
     at = names.index("via")
-    if source is not None:
-        lines[at] = _stamped_line(lines[at], request, source)
+    lines[at] = None if source is None else _stamped_line(lines[at], request, source)
     top = [f"{request.method} {ruri} SIP/2.0", f"Via: {via}", *[f"Record-Route: {value}" for value in record_routes]]
     if "max-forwards" in names:
         left = max(0, (request.max_forwards or 0) - 1) if max_forwards is None else max_forwards

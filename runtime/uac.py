@@ -1,0 +1,209 @@
+"""The user agent client of a SIP process: requests of our own, through the script's local_route and a transaction."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from runtime.client_transactions import NOBODY, Leg
+from runtime.context import Context, RouteType
+from runtime.proxy import Located, Proxy
+from runtime.script_process import Ended
+from runtime.sip.locate import NotFound, Target
+from runtime.sip.message import Reply, Request
+from runtime.sip.own_request import OwnRequest, ack_of_success, built, next_hop
+from runtime.sip.ownership import fingerprint
+
+if TYPE_CHECKING:
+    from runtime.sip_process import SipProcess
+
+log = logging.getLogger("layby.sip")
+
+Done = Callable[[int, Reply | None], None]
+"""Told the final status and the reply; no reply where the status is of our own making (408, 503, 500)."""
+_TIMED_OUT: Final = 408
+_UNREACHABLE: Final = 503
+_REFUSED: Final = 500
+
+
+class UserAgentClient:
+    """Sends requests of this process's own.
+
+    Args:
+        process: whose it is.
+        proxy: what finds next hops and holds the client transactions.
+    """
+
+    def __init__(self, process: SipProcess, proxy: Proxy) -> None:
+        self._process = process
+        self._proxy = proxy
+        self._serials = itertools.count(1)
+        self.under_way = 0
+
+    def send(self, wanted: OwnRequest, done: Done) -> Sending:
+        """Send a request.
+
+        Args:
+            wanted: what to send.
+            done: told how it ended, once, never before this returns.
+
+        Raises:
+            ValueError: it is no request.
+        """
+        request = built(wanted)
+        context = Context(
+            request,
+            route=RouteType.LOCAL,
+            ruri=request.ruri,
+            dst_uri=wanted.dst_uri,
+            variables=self._process.variables,
+            send_socket=wanted.socket,
+            dialog=wanted.dialog,
+            max_forwards=request.max_forwards,
+        )
+        context.fr_timeout_s = context.fr_inv_timeout_s = wanted.timeout_s
+        serial = next(self._serials)
+        key = f"own {self._process.slot} {self._process.peer.incarnation} {serial}"
+        sending = Sending(self._process, self._proxy, context, key, done)
+        self.under_way += 1
+        sending.when_over = self._over
+        route = self._proxy.script.routes.local
+        # In a turn of its own: who sends may stand on a script's stack.
+        if route is None:
+            self._process.soon(lambda: sending.locate(context, Ended.WELL))
+        else:
+            self._process.soon(lambda: self._proxy.run(context, route, sending.locate))
+        return sending
+
+    def _over(self) -> None:
+        self.under_way -= 1
+
+
+class Sending:
+    """One request of our own under way."""
+
+    __slots__ = (
+        "_context",
+        "_done",
+        "_finished",
+        "_key",
+        "_leg",
+        "_process",
+        "_proxy",
+        "_targets",
+        "_tries",
+        "when_over",
+    )
+
+    def __init__(self, process: SipProcess, proxy: Proxy, context: Context, key: str, done: Done) -> None:
+        self._process = process
+        self._proxy = proxy
+        self._context = context
+        self._key = key
+        self._done = done
+        self._finished = False
+        self._published = False
+        self._leg: Leg | None = None
+        self._targets: list[Target] = []
+        self._tries = 0
+        self.when_over: Callable[[], None] = lambda: None
+
+    def cancel(self) -> None:
+        """CANCEL it, where it is an INVITE that has no final reply yet."""
+        if self._leg is not None and not self._finished:
+            self._proxy.clients.cancel(self._leg)
+
+    def locate(self, context: Context, ended: Ended) -> None:
+        """The local route is through: find out where the request goes."""
+        if ended is not Ended.WELL:
+            self._finish(_REFUSED, None)
+            return
+        if context.dst_uri is None:
+            assert isinstance(context.message, Request), "it was built as one"
+            hop = next_hop(context.message)
+            context.dst_uri = None if hop == context.ruri else hop
+        found = self._proxy.locate(context, self._located)
+        if found is not None:
+            self._located(found)
+
+    def _located(self, found: Located) -> None:
+        if isinstance(found, NotFound):
+            log.info("%s: %s", self._context.dst_uri or self._context.ruri, found.reason)
+            self._finish(_UNREACHABLE, None)
+            return
+        self._targets = list(found)
+        if not self._try():
+            self._finish(_UNREACHABLE, None)
+
+    def _publish(self) -> None:
+        """Let a reply that another process receives find its way here."""
+        if not self._published:
+            self._published = True
+            self._process.house.fingerprints.add(self._process.slot, fingerprint(self._key))
+
+    def _try(self) -> bool:
+        target = self._targets.pop(0)
+        self._tries += 1
+        leg = self._proxy.leg(self._context, self._key, str(self._tries), target, self)
+        if leg is None:
+            return False
+        self._leg = leg
+        if leg.method == "ACK":
+            self._process.send(leg.socket, leg.data, leg.target)
+            self._finish(200, None)
+        else:
+            self._publish()
+            self._process.count("tm:UAC_transactions")
+            self._proxy.clients.begin(leg)
+        return True
+
+    # Served.
+
+    def on_reply(self, leg: Leg, reply: Reply) -> None:
+        """See `Served`."""
+        if reply.status < 200:
+            return
+        if leg.method == "INVITE" and reply.status < 300:
+            self._acknowledge(leg, reply)
+        if reply.status == _UNREACHABLE and self._targets and self._try():
+            return
+        self._finish(reply.status, reply)
+
+    def on_failed(self, leg: Leg, status: int) -> None:
+        """See `Served`."""
+        self._proxy.mark_failed(leg)
+        if not (self._targets and self._try()):
+            self._finish(status, None)
+
+    def on_gone(self, leg: Leg) -> None:
+        """See `Served`."""
+        if leg is self._leg:
+            self._process.house.fingerprints.remove(self._process.slot, fingerprint(self._key))
+            self._leg = None
+            self._finish(_TIMED_OUT, None)
+
+    def _acknowledge(self, leg: Leg, reply: Reply) -> None:
+        """ACK each 2xx, copies of it too (RFC 3261 13.2.2.4)."""
+        request = built(ack_of_success(leg.sent, reply))
+        context = Context(request, route=RouteType.LOCAL, ruri=request.ruri, send_socket=leg.socket.index)
+        hop = next_hop(request)
+        context.dst_uri = None if hop == request.ruri else hop
+        context.max_forwards = request.max_forwards
+
+        def send(found: Located) -> None:
+            ack = None if isinstance(found, NotFound) else self._proxy.leg(context, self._key, "ack", found[0], NOBODY)
+            if ack is not None:
+                self._process.send(ack.socket, ack.data, ack.target)
+
+        found = self._proxy.locate(context, send)
+        if found is not None:
+            send(found)
+
+    def _finish(self, status: int, reply: Reply | None) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self.when_over()
+        self._done(status, reply)
