@@ -358,9 +358,9 @@ class SipProcess(ScriptProcess):
         context.transaction = key
         return True
 
-    def send_request(self, wanted: OwnRequest, done: Done) -> Sending:
+    def send_request(self, wanted: OwnRequest, done: Done, avps: dict[str, list[Value]] | None = None) -> Sending:
         """Send a request of our own; see `UserAgentClient.send`."""
-        return self.uac.send(wanted, done)
+        return self.uac.send(wanted, done, avps)
 
     @property
     def watchers(self) -> list[TransactionWatcher]:

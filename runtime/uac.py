@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from runtime.client_transactions import NOBODY, Leg
-from runtime.context import Context, RouteType
+from runtime.context import Context, RouteType, Value
 from runtime.proxy import Located, Proxy
 from runtime.script_process import Ended
 from runtime.sip.locate import NotFound, Target
@@ -42,12 +42,13 @@ class UserAgentClient:
         self._serials = itertools.count(1)
         self.under_way = 0
 
-    def send(self, wanted: OwnRequest, done: Done) -> Sending:
+    def send(self, wanted: OwnRequest, done: Done, avps: dict[str, list[Value]] | None = None) -> Sending:
         """Send a request.
 
         Args:
             wanted: what to send.
             done: told how it ended, once, never before this returns.
+            avps: what the local route finds as AVPs.
 
         Raises:
             ValueError: it is no request.
@@ -58,6 +59,7 @@ class UserAgentClient:
             route=RouteType.LOCAL,
             ruri=request.ruri,
             dst_uri=wanted.dst_uri,
+            avps=avps or {},
             variables=self._process.variables,
             send_socket=wanted.socket,
             dialog=wanted.dialog,
@@ -92,6 +94,7 @@ class Sending:
         "_leg",
         "_process",
         "_proxy",
+        "_published",
         "_targets",
         "_tries",
         "when_over",

@@ -28,6 +28,17 @@ def tmp() -> Iterator[Path]:
 @pytest.fixture
 def start_server(tmp: Path) -> Iterator[Callable[..., Server]]:
     """Start servers: `start_server(routes, head="", options=[...])` gives one that answers MI."""
+    yield from _servers(tmp)
+
+
+@pytest.fixture(scope="module")
+def start_shared() -> Iterator[Callable[..., Server]]:
+    """As `start_server`, for servers that all tests of a file share."""
+    with tempfile.TemporaryDirectory(prefix="layby") as folder:
+        yield from _servers(Path(folder))
+
+
+def _servers(tmp: Path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
     def start(routes: str, *, head: str = "", options: tuple[str, ...] = (), ready: bool = True) -> Server:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,10 +12,13 @@ from runtime.modules.base import RuntimeModule
 from runtime.script.declare import Kind, Module, Param, Parameter, function, variable
 from runtime.settings import SettingsError
 from runtime.sip.message import Request
+from runtime.sip.own_request import OwnRequest
 from runtime.sip.transaction_words import Timers
 
 if TYPE_CHECKING:
     from runtime.sip_process import SipProcess
+
+log = logging.getLogger("layby.sip")
 
 _SEEN: Final = RouteType.REQUEST | RouteType.FAILURE
 _ANYWHERE: Final = _SEEN | RouteType.ONREPLY | RouteType.BRANCH | RouteType.LOCAL
@@ -122,6 +127,44 @@ class Tm(RuntimeModule):
     def t_local_replied(self, c: Context, which: str) -> int:
         """Whether the reply that led here (`last`), or every one so far (`all`), was of our own making."""
         return 1 if c.route is RouteType.FAILURE and c.reply is None else -1
+
+    @function(
+        "t_new_request",
+        Param("method", Kind.STRING),
+        Param("ruri", Kind.STRING),
+        Param("from", Kind.STRING),
+        Param("to", Kind.STRING),
+        Param("body", Kind.STRING, optional=True),
+        Param("ctx", Kind.STRING, optional=True),
+    )
+    def t_new_request(
+        self, c: Context, method: str, ruri: str, sender: str, to: str, body: str | None, ctx: str | None
+    ) -> int:
+        """Send a request of our own, out of any dialog; the local_route sees it before it goes.
+
+        `from` and `to` are a URI, with a display name before it where there is one. `body` starts with its content type
+        and a space. Gives 1 once it is under way, -1 where it is no request. `ctx` is what `$avp(uac_ctx)` says in the
+        local route.
+        """
+        content_type, _, content = (body or "").partition(" ")
+        headers = [f"Content-Type: {content_type}"] if content else []
+        wanted = OwnRequest(
+            method,
+            ruri,
+            f"{_party(sender)};tag={secrets.token_hex(8)}",
+            _party(to),
+            f"{secrets.token_hex(12)}@layby",
+            1,
+            headers=headers,
+            body=content.encode("latin-1", "replace"),
+        )
+        avps: dict[str, list[Value]] = {} if ctx is None else {"uac_ctx": [ctx]}
+        try:
+            self.process.send_request(wanted, lambda status, reply: None, avps=avps)
+        except ValueError as error:
+            log.warning("t_new_request: %s", error)
+            return -1
+        return 1
 
     # Arms
 
@@ -233,6 +276,12 @@ def _seconds(value: Value) -> float | None:
     if isinstance(value, int) and value > 0:
         return float(value)
     raise ValueError("a time-out is a number of seconds above 0")
+
+
+def _party(text: str) -> str:
+    """``uri`` or ``name uri`` as a name-addr."""
+    name, _, uri = text.strip().rpartition(" ")
+    return f"{name} <{uri.strip('<>')}>".lstrip()
 
 
 def _next_hop(text: str) -> str:
