@@ -234,24 +234,21 @@ def _remember_cancel(t: ClientTransaction) -> list[ClientEffect]:
 
 
 def _cancel(t: ClientTransaction) -> list[ClientEffect]:
-    t._cancel_wanted = True
     return [] if t._cancel_sent else _send_cancel(t)
 
 
 def _send_cancel(t: ClientTransaction, *then: ClientEffect) -> list[ClientEffect]:
-    t._cancel_sent = True
+    t._cancel_wanted = t._cancel_sent = True
     return t._restart(Timer.LAST_WAIT, t._timers.patience_s, _SEND_CANCEL, *then)
 
 
 def _give_up(t: ClientTransaction) -> list[ClientEffect]:  # nothing came: the CANCEL has to wait for a reply
     t.state = State.ABANDONED
-    t._cancel_wanted = True
     return t._restart(Timer.LAST_WAIT, t._timers.patience_s, _PASS_TIMEOUT)
 
 
 def _hang_up(t: ClientTransaction) -> list[ClientEffect]:
     t.state = State.ABANDONED
-    t._cancel_wanted = True
     return _send_cancel(t, _PASS_TIMEOUT)
 
 
