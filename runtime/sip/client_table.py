@@ -175,10 +175,11 @@ class ClientTable:
         told: list[ClientTagged] = []
         for effect in effects:
             match effect:
-                case Start(timer, after_s):
-                    entry.handles[timer] = self._wheel.start(now, after_s, (entry, timer))
-                case Stop(timer):
-                    self._wheel.cancel(entry.handles.pop(timer))
+                case Start():  # not Start(timer, after_s): taking fields by pattern is half of the cost here
+                    timer = effect.timer
+                    entry.handles[timer] = self._wheel.start(now, effect.after_s, (entry, timer))
+                case Stop():
+                    self._wheel.cancel(entry.handles.pop(effect.timer))
                 case Terminated():
                     del self._entries[entry.key]
                     told.append((entry.key, effect))

@@ -129,8 +129,8 @@ class ClientTransaction:
     def handle(self, stimulus: ClientStimulus) -> list[ClientEffect]:
         """What happens, and in which order: timers first, then send, then tell the core."""
         match stimulus:
-            case ReplyReceived(status):
-                return self._reply(status)
+            case ReplyReceived():
+                return self._reply(stimulus.status)
             case TimerFired(timer):
                 if timer not in self._running:
                     return []  # it was stopped while its firing was on the way

@@ -20,6 +20,7 @@ from runtime.sip.keys import dialog_ack_key, invite_key, server_key
 from runtime.sip.message import Request, parse
 from runtime.sip.table import Tagged, TransactionTable
 from runtime.sip.transaction_words import (
+    DROPPED,
     NO_ACK,
     NO_REPLY,
     PassCancel,
@@ -40,6 +41,8 @@ from runtime.sip.transaction_words import (
 TIMERS = Timers(unanswered_s=40.0)
 FR_S, FR_INV_S = 8.0, 20.0
 GRAIN_S = 1 / 128
+COPIES = 5
+"""Sent in FR_S: at 0, 0.5, 1.5, 3.5 and 7.5 s."""
 CLIENT_ENDS_S = max(FR_S, FR_INV_S) + TIMERS.patience_s + GRAIN_S
 SERVER_ENDS_S = TIMERS.unanswered_s + TIMERS.patience_s + GRAIN_S
 
@@ -75,6 +78,7 @@ class Life:
         self.heard: list[Reply] = []
         self.passed: list[Reply] = []
         self.outcomes = 0
+        self.sends = 0
         self.cancel_wanted = False
         self.cancels = 0
 
@@ -84,6 +88,12 @@ class Life:
 
     def message(self) -> Request:
         return request(self.method, self.number, self.branch)
+
+    def wants(self, status: int) -> bool:
+        """Whether a reply that arrives now is to be passed up."""
+        if self.invite and 200 <= status < 300:
+            return not self.heard_any(300, 700)
+        return not self.outcomes and not self.heard_any(200, 700)
 
     def heard_any(self, low: int, below: int) -> bool:
         return any(low <= reply.status < below for reply in self.heard)
@@ -161,8 +171,15 @@ class Pairs(RuleBasedStateMachine):
     def lose_the_way(self, data: st.DataObject, drops: bool) -> None:
         key = data.draw(st.sampled_from(sorted(self.lives)))
         event(f"{'dropped' if drops else 'send failed'} in {self.state(key)}")
-        told = self.client.terminate(key, self.now) if drops else self.client.transport_failed(key, self.now)
-        self.take_client(told or [])
+        if drops:
+            self.take_client(self.client.terminate(key, self.now) or [])
+            assert key not in self.lives
+            return
+        life = self.lives[key]
+        fails = not life.outcomes and not life.heard_any(100 if life.invite else 200, 700)
+        told = self.client.transport_failed(key, self.now) or []
+        assert ((key, PassFailure()) in told) == fails
+        self.take_client(told)
 
     # --- the callee
 
@@ -242,12 +259,14 @@ class Pairs(RuleBasedStateMachine):
             assert self.client.receive(reply.key, reply.status, self.now) is None
             return
         event(f"{reply.status} in {self.state(reply.key)}")
+        wanted = life.wants(reply.status)
         life.heard.append(reply)
         self.arriving = reply
         told = self.client.receive(reply.key, reply.status, self.now)
         assert told is not None
         refused = life.invite and reply.status >= 300
         assert ((reply.key, SendAck()) in told) == refused, "a refusal is acknowledged, each time, and nothing else is"
+        assert ((reply.key, PassReply()) in told) == wanted
         self.take_client(told)
         self.arriving = None
 
@@ -282,6 +301,7 @@ class Pairs(RuleBasedStateMachine):
             match effect:
                 case SendRequest():
                     assert not life.heard_any(100, 700) if life.invite else not life.heard_any(200, 700)
+                    life.sends += 1
                     self.send(life.message())
                 case SendAck():
                     self.send(request("ACK", life.number, life.branch, ";tag=ours"))
@@ -294,7 +314,10 @@ class Pairs(RuleBasedStateMachine):
                     life.cancel_wanted = True
                     assert life.outcomes == 1, "one outcome"
                     assert not life.heard_any(200, 700)
+                    if isinstance(effect, PassTimeout) and not life.heard:
+                        assert life.sends == (1 if self.reliable else COPIES)
                 case Terminated(reason):
+                    assert reason == DROPPED or life.outcomes or life.heard_any(200, 300), "it had an outcome"
                     event(f"{life.method} ended: {reason}")
                     self.ends[key] = reason
                     del self.lives[key]
@@ -365,6 +388,7 @@ class Pairs(RuleBasedStateMachine):
             found = self.client.find(key)
             assert found is not None
             assert found.state is not State.TERMINATED
+            assert not self.reliable or found.state is not State.COMPLETED, "nothing lingers that nothing can follow"
             assert found.answered == life.heard_any(200, 700)
             assert found.answered <= bool(life.passed or life.outcomes)
             if life.invite and life.cancel_wanted and life.heard_any(100, 200) and not found.answered:
