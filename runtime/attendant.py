@@ -21,7 +21,6 @@ from runtime.log_levels import Levels
 from runtime.logs import Logs, configure
 from runtime.mi_process import MiProcess
 from runtime.modules.base import RuntimeModule
-from runtime.net import ListenSocket, open_sockets
 from runtime.process import Process
 from runtime.process_table import ProcessTable, Row
 from runtime.program import Program
@@ -31,6 +30,8 @@ from runtime.settings import Settings, SettingsError
 from runtime.sip.ownership import Claims, Fingerprints
 from runtime.sip_process import CORE_COUNTERS, SL_COUNTERS, SipProcess
 from runtime.statistics import Statistics
+from runtime.transports.base import ListenSocket, open_sockets
+from runtime.transports.streams import peers_slots
 from runtime.worker_process import WorkerProcess
 from workers.birth import Child
 from workers.jobs import Peer
@@ -60,12 +61,12 @@ def serve(program: Program, settings: Settings, arguments: Sequence[str]) -> int
     signal.signal(signal.SIGTERM, _leave)
     folder = RuntimeFolder.make(settings.folder)
     try:
-        sockets = open_sockets(settings.listen)
+        sockets = open_sockets(settings.listen, settings.streams)
         try:
             return _serve(furnish(program, settings, folder, sockets, arguments))
         finally:
             for one in sockets:
-                one.udp.close()
+                one.close()
     finally:
         folder.close()
 
@@ -93,6 +94,7 @@ def furnish(
         xlog_levels=Levels.shared(slots, settings.xlog_level),
         fingerprints=fingerprints,
         claims=Claims(fingerprints, os.memfd_create("layby-claims")),
+        peers=_peers(settings),
         attendant_pid=os.getpid(),
         arguments=arguments,
     )
@@ -107,6 +109,11 @@ def furnish(
                 raise SettingsError(f"module {name}: {error}") from error
             house.registry.extend(commands_of(module, "core" if name in ("management", "jobs") else name))
     return house
+
+
+def _peers(settings: Settings) -> Fingerprints:
+    processes, slots = settings.udp_workers, peers_slots(settings.streams)
+    return Fingerprints(mmap.mmap(-1, Fingerprints.size(processes, slots)), processes, slots)
 
 
 @dataclass(slots=True)
@@ -136,6 +143,7 @@ class _Caretaker:
                 self.house.board.clear_slot(slot)
                 if slot < self.house.settings.udp_workers:
                     self.house.fingerprints.clear(slot)
+                    self.house.peers.clear(slot)
             case Restarting(peer, _, after_s):
                 log.warning("%s starts in %.1f s", peer, after_s)
             case Retiring(peer):

@@ -48,8 +48,8 @@ def run(
         typer.Option(
             "-l",
             "--listen",
-            metavar="udp:HOST:PORT",
-            help="Where to listen, instead of the script's socket= lines. May be given several times.",
+            metavar="PROTOCOL:HOST:PORT",
+            help="Where to listen (udp or tcp), instead of the script's socket= lines. May be given several times.",
         ),
     ] = None,
     check: Annotated[

@@ -15,7 +15,6 @@ from typing import Final, Protocol, assert_never
 
 from runtime.clock import monotonic_now
 from runtime.context import Address
-from runtime.net import ListenSocket
 from runtime.sip.client_table import ClientTable, ClientTagged, client_key
 from runtime.sip.forward import ack_of, cancel_of
 from runtime.sip.message import Reply, Request, parse
@@ -30,6 +29,7 @@ from runtime.sip.transaction_words import (
     Terminated,
     Timers,
 )
+from runtime.transports.base import Failed, ListenSocket
 
 log = logging.getLogger("layby.sip")
 
@@ -55,12 +55,6 @@ class Sends(Protocol):
     """What puts bytes on the network."""
 
     def send(self, socket: ListenSocket, data: bytes, to: Address, failed: Failed | None = None) -> bool: ...
-
-
-class Failed(Protocol):
-    """Called when it turns out later that the bytes could not be sent."""
-
-    def __call__(self) -> None: ...
 
 
 @dataclass(slots=True, eq=False)

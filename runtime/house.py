@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from mi_script.commands import Registry
 from runtime.clock import epoch_now
 from runtime.log_levels import Levels
-from runtime.net import ListenSocket
 from runtime.process_table import ProcessTable
 from runtime.settings import Settings
 from runtime.sip.ownership import Claims, Fingerprints
 from runtime.statistics import Statistics
+from runtime.transports.base import ListenSocket
+from runtime.transports.streams import peers_slots
 from workers.loads import LoadBoard
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class House:
     xlog_levels: Levels
     fingerprints: Fingerprints
     claims: Claims
+    peers: Fingerprints
     attendant_pid: int
     arguments: Sequence[str]
     secret: tuple[int, int, int] = field(default_factory=lambda: (_random(), _random(), _random()))
@@ -55,7 +57,10 @@ class House:
 
     def shared_bytes(self) -> int:
         """Bytes of anonymous shared memory."""
-        return self.statistics.size + LoadBoard.size(self.slots) + Fingerprints.size(self.settings.udp_workers)
+        settings = self.settings
+        fingerprints = Fingerprints.size(settings.udp_workers)
+        peers = Fingerprints.size(settings.udp_workers, peers_slots(settings.streams))
+        return self.statistics.size + LoadBoard.size(self.slots) + fingerprints + peers
 
 
 def _random() -> int:

@@ -121,7 +121,7 @@ class Process:
     def leave_traffic(self) -> None:
         """Close the listening sockets that the fork brought along: this kind of process does not read them."""
         for one in self.house.sockets:
-            one.udp.close()
+            one.close()
 
     # The loop.
 

@@ -17,6 +17,7 @@ import msgpack
 from runtime.clock import epoch_now
 from runtime.context import Context
 from runtime.errors import NotLoaded
+from runtime.listen import DEFAULT_PORT, PROTOCOLS, concrete
 from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.script.check import Checked
 from runtime.script.compile import compile_script
@@ -25,6 +26,7 @@ from runtime.script.functions import World
 from runtime.script.load import load
 from runtime.script.problems import Place, ScriptProblem
 from runtime.script.script import Script
+from runtime.transports.interfaces import addresses_of
 
 _BUNDLE: Final = "script"
 
@@ -182,6 +184,7 @@ class Program:
         if set(checked.modules) != set(self.checked.modules):
             text = "loads other modules than the running script; a reload takes new routes only, so restart instead"
             raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text)])
+        checked = dataclasses.replace(checked, sockets=self.checked.sockets)  # those are open, whatever it says now
         return checked, _compiled(checked, self.modules, self.target)
 
 
@@ -213,4 +216,20 @@ def _checked(path: Path, listen: Sequence[str], read: Callable[[Path], bytes] = 
     result = load(path, catalog=CATALOG, read=read)
     if isinstance(result, list):
         raise NotLoaded(result)
-    return dataclasses.replace(result, sockets=list(listen)) if listen else result
+    return dataclasses.replace(result, sockets=_sockets(result, listen))
+
+
+def _sockets(checked: Checked, listen: Sequence[str]) -> list[str]:
+    """The addresses to listen on, one by one: what the script says of its sockets goes by their number."""
+    globals_ = checked.globals
+    host, port = globals_.get("advertised_address"), globals_.get("advertised_port")
+    ports = {
+        protocol: int(checked.settings.get(f"proto_{protocol}", {}).get(f"{protocol}_port", DEFAULT_PORT))
+        for protocol in PROTOCOLS
+    }
+    return concrete(
+        listen or checked.sockets or (f"udp:127.0.0.1:{ports['udp']}",),
+        addresses_of,
+        ports,
+        (str(host) if host else None, port if isinstance(port, int) and 0 < port < 65536 else None),
+    )

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from runtime.client_transactions import NOBODY, ClientTransactions, Leg, Served
 from runtime.context import Address, Context, RouteType
-from runtime.net import ListenSocket
 from runtime.relay import UNROUTABLE, Relay
 from runtime.script.script import RouteCode, Script
 from runtime.script_process import Then
@@ -24,6 +23,7 @@ from runtime.sip.locate import NotFound, Target, numeric_target
 from runtime.sip.message import Reply, Request
 from runtime.sip.ownership import fingerprint
 from runtime.sip.transaction_words import Timers
+from runtime.transports.base import ListenSocket
 from runtime.watchers import TransactionWatcher
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, assert_never
 
 from runtime.clock import monotonic_now
 from runtime.context import Address
 from runtime.house import House
-from runtime.net import ListenSocket
-from runtime.sip.build import build_reply, reply_target
+from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.keys import dialog_ack_key
 from runtime.sip.message import Request
 from runtime.sip.ownership import fingerprint
@@ -32,6 +32,8 @@ from runtime.sip.transaction import (
     Told,
     Unanswered,
 )
+from runtime.transports.base import ListenSocket
+from runtime.transports.transports import Transports
 
 log = logging.getLogger("layby.sip")
 
@@ -61,7 +63,8 @@ class _Kept:
 
     Args:
         request: what replies are built from; let go once the final one is out.
-        source, target: where it came from, and where its replies go.
+        source: where it came from.
+        target, otherwise: where replies go, and where when the connection to there is gone.
         socket: what it came in on.
         born: when, on CLOCK_MONOTONIC.
         invite: whether it is an INVITE.
@@ -72,6 +75,7 @@ class _Kept:
     request: Request | None
     source: Address
     target: Address
+    otherwise: Address | None
     socket: ListenSocket
     born: float
     invite: bool
@@ -86,6 +90,7 @@ class ServerTransactions:
         house: where they are published and counted.
         slot: this process's row there.
         loop: for their timers.
+        transports: what sends their replies.
         on_cancel: told the key of an INVITE transaction when its CANCEL has come.
         on_unanswered: told the key of an INVITE transaction that had no reply for long.
         on_lost_send: told of each reply that the kernel would not take.
@@ -98,6 +103,7 @@ class ServerTransactions:
         house: House,
         slot: int,
         loop: asyncio.AbstractEventLoop,
+        transports: Transports,
         on_cancel: Callable[[str], None],
         on_unanswered: Callable[[str], None],
         on_lost_send: Callable[[], None],
@@ -107,6 +113,7 @@ class ServerTransactions:
         self._house = house
         self._slot = slot
         self._loop = loop
+        self._transports = transports
         self._on_cancel = on_cancel
         self._on_unanswered = on_unanswered
         self._on_lost_send = on_lost_send
@@ -255,13 +262,12 @@ class ServerTransactions:
 
     def _begin(self, origin: Origin, key: str) -> None:
         request = origin.request
-        now, invite = monotonic_now(), request.method == "INVITE"
-        self._kept[key] = _Kept(
-            request, origin.source, reply_target(request, origin.source), origin.socket, born=now, invite=invite
-        )
+        now, invite, reliable = monotonic_now(), request.method == "INVITE", origin.socket.reliable
+        target, otherwise = reply_targets(request, origin.source, reliable)
+        self._kept[key] = _Kept(request, origin.source, target, otherwise, origin.socket, born=now, invite=invite)
         ack_key = dialog_ack_key(request) if invite else None
         self._house.statistics.count("tm:UAS_transactions")
-        self._perform(self._table.create(key, invite, now, ack_key=ack_key, reliable=origin.socket.reliable))
+        self._perform(self._table.create(key, invite, now, ack_key=ack_key, reliable=reliable))
 
     def _perform(self, told: Iterable[Tagged]) -> None:
         for key, effect in told:
@@ -295,9 +301,13 @@ class ServerTransactions:
 
     def _send(self, key: str, data: bytes) -> None:
         kept = self._kept[key]
-        if not kept.socket.send(data, kept.target):
-            self._on_lost_send()
-            self._perform(self._table.transport_failed(key, monotonic_now()) or [])
+        failed = partial(self._lost, key) if kept.socket.reliable else None
+        if not self._transports.send(kept.socket, data, kept.target, failed, kept.otherwise):
+            self._lost(key)
+
+    def _lost(self, key: str) -> None:
+        self._on_lost_send()
+        self._perform(self._table.transport_failed(key, monotonic_now()) or [])
 
     def _forget(self, key: str) -> None:
         kept = self._kept.pop(key)

@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runtime.errors import SettingsError
+from runtime.listen import Listen, parse_listen
+
+__all__ = ["Listen", "Settings", "SettingsError", "StreamSettings", "parse_listen", "runtime_home", "settle"]
+
 MAX_PROCESSES: Final = 64
 """SIP processes, or job workers. The load board and the counters have a row for each."""
 
-_SOCKET: Final = re.compile(r"(?P<protocol>[a-z]+):(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]\s]+)(?::(?P<port>\d+))?")
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the text says which, why, and what is accepted.
-
-    Args:
-        text: that.
-        word: what stands in the script for it, to find the place by: a global parameter's name or an address.
-    """
-
-    def __init__(self, text: str, word: str = "") -> None:
-        super().__init__(text)
-        self.word = word
-
 
 @dataclass(frozen=True, slots=True)
-class Listen:
-    """One address to listen on, from `socket=` or `-l`."""
+class StreamSettings:
+    """What TCP connections are held to.
 
-    protocol: str
-    host: str
-    port: int
+    Args:
+        connect_timeout_s: how long a connection may take to open.
+        lifetime_s: how long one may lie idle before it is closed.
+        max_connections: how many the whole server holds.
+        max_message_s: how long a message may take to arrive, from its first byte to its last.
+        backlog: connections that the kernel holds until a process takes them.
+        keepalive: whether the kernel probes idle connections.
+        keepidle_s, keepinterval_s, keepcount: when it begins, how often, and how many probes may stay unanswered; 0
+            for the kernel's own values.
+    """
 
-    @property
-    def sent_by(self) -> str:
-        """The address as it stands in a Via and in a URI."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{self.protocol}:{self.sent_by}"
+    connect_timeout_s: float = 3.0
+    lifetime_s: float = 120.0
+    max_connections: int = 2048
+    max_message_s: float = 4.0
+    backlog: int = 1024
+    keepalive: bool = True
+    keepidle_s: int = 0
+    keepinterval_s: int = 0
+    keepcount: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class Settings:
 
     Args:
         listen: where SIP is received.
-        udp_workers: SIP processes.
+        udp_workers: SIP processes. They serve streams too, whatever `tcp_workers` says.
         mi_workers: processes that run MI jobs; 0 lets the SIP processes run each other's, as OpenSIPS does.
         mi_workers_max: up to how many there are while jobs wait and all are occupied; 0 where mi_workers is.
         log_level, xlog_level: OpenSIPS's levels, -3 (alert) to 4 (debug).
@@ -61,6 +58,7 @@ class Settings:
         server_header: the `Server` header of replies, or None for no such header.
         drain_s: how long parked requests and running jobs may take to end at shutdown, in seconds.
         folder: the runtime folder; None makes one below `runtime_home()`.
+        streams: what TCP connections are held to.
     """
 
     listen: tuple[Listen, ...]
@@ -75,30 +73,7 @@ class Settings:
     server_header: str | None = "layby"
     drain_s: float = 5.0
     folder: Path | None = None
-
-
-def parse_listen(text: str) -> Listen:
-    """Read ``udp:HOST[:PORT]``. The port is 5060 when it is left out (RFC 3261 section 19.1.2).
-
-    Raises:
-        SettingsError: it is no such address, or of a protocol that is not served.
-    """
-    match = _SOCKET.fullmatch(text.strip())
-    if match is None:
-        raise SettingsError(f"{text!r} is no listening address; write udp:HOST:PORT, e.g. udp:127.0.0.1:5060", text)
-    if match["protocol"] != "udp":
-        raise SettingsError(f"{text!r}: protocol {match['protocol']} is not served; only udp is", text)
-    port = int(match["port"] or 5060)
-    if not 0 < port < 65536:
-        raise SettingsError(f"{text!r}: a port is between 1 and 65535", text)
-    host = match["host"].strip("[]")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        if host != "localhost":
-            raise SettingsError(f"{text!r}: give an IP address to listen on, not a name", text) from None
-        host = "127.0.0.1"
-    return Listen("udp", host, port)
+    streams: StreamSettings = StreamSettings()
 
 
 def settle(
@@ -118,16 +93,12 @@ def settle(
         SettingsError: a value is out of its range.
     """
     addresses = tuple(parse_listen(text) for text in (sockets or ("udp:127.0.0.1:5060",)))
-    if len(set(addresses)) != len(addresses):
-        raise SettingsError("the same listening address is given twice", str(addresses[-1]))
+    places = [str(listen) for listen in addresses]
+    if twice := next((place for at, place in enumerate(places) if place in places[:at]), None):
+        raise SettingsError(f"the listening address {twice} is given twice", twice)
 
     def number(name: str, override: int | None, default: int, low: int, high: int) -> int:
-        value = override if override is not None else globals_.get(name, default)
-        if isinstance(value, str) and value.lstrip("-").isdecimal():
-            value = int(value)
-        if not isinstance(value, int) or not low <= value <= high:
-            raise SettingsError(f"{name} is {value!r}; it must be a number from {low} to {high}", name)
-        return value
+        return _number(globals_ if override is None else {name: override}, name, default, low, high)
 
     workers = number("mi_workers", mi_workers, 4, 0, MAX_PROCESSES)
     most_workers = number("mi_workers_max", mi_workers_max, max(16, workers), workers, MAX_PROCESSES)
@@ -146,7 +117,36 @@ def settle(
         server_header=header if _truth(globals_, "server_signature", default=True) and header else None,
         drain_s=drain_s,
         folder=folder,
+        streams=_streams(globals_),
     )
+
+
+def _streams(globals_: Mapping[str, int | str]) -> StreamSettings:
+    plain = StreamSettings()
+
+    def number(name: str, default: float, low: int, high: int) -> int:
+        return _number(globals_, name, int(default), low, high)
+
+    return StreamSettings(
+        connect_timeout_s=number("tcp_connect_timeout", plain.connect_timeout_s * 1000, 1, 600_000) / 1000,
+        lifetime_s=number("tcp_connection_lifetime", plain.lifetime_s, 1, 86_400 * 366),
+        max_connections=number("tcp_max_connections", plain.max_connections, 1, 1_000_000),
+        max_message_s=number("tcp_max_msg_time", plain.max_message_s, 1, 3600),
+        backlog=number("tcp_socket_backlog", plain.backlog, 1, 65_535),
+        keepalive=_truth(globals_, "tcp_keepalive", default=plain.keepalive),
+        keepidle_s=number("tcp_keepidle", plain.keepidle_s, 0, 32_767),
+        keepinterval_s=number("tcp_keepinterval", plain.keepinterval_s, 0, 32_767),
+        keepcount=number("tcp_keepcount", plain.keepcount, 0, 127),
+    )
+
+
+def _number(globals_: Mapping[str, int | str], name: str, default: int, low: int, high: int) -> int:
+    value = globals_.get(name, default)
+    if isinstance(value, str) and value.lstrip("-").isdecimal():
+        value = int(value)
+    if not isinstance(value, int) or not low <= value <= high:
+        raise SettingsError(f"{name} is {value!r}; it must be a number from {low} to {high}", name)
+    return value
 
 
 def _truth(globals_: Mapping[str, int | str], *names: str, default: bool) -> bool:

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Iterable, Sequence
-from functools import partial
 from typing import Final
 
 import msgpack
 
-from runtime.client_transactions import Failed
 from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType, Value
 from runtime.house import House
 from runtime.modules.tm import tm_settings
-from runtime.net import ListenSocket
 from runtime.proxy import Proxy
 from runtime.roles import SIP, role_of
 from runtime.script_process import Ended, ScriptProcess, nothing_more
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
-from runtime.sip.build import build_reply, reply_target
+from runtime.sip.build import build_reply, reply_targets
+from runtime.sip.framing import Broken
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
 from runtime.sip.message import Bad, KeepAlive, Message, Reply, Request, parse
 from runtime.sip.own_request import OwnRequest
 from runtime.sip.ownership import fingerprint
 from runtime.sip.reasons import reason_of
 from runtime.sip.uri import parse_uri
+from runtime.transports.base import Failed, ListenSocket
+from runtime.transports.transports import Transports
 from runtime.uac import Done, Sending, UserAgentClient
 from runtime.watchers import TransactionWatcher
 from workers.birth import Child
@@ -38,8 +38,6 @@ from workers.worker import Running
 
 log = logging.getLogger("layby.sip")
 
-BATCH: Final = 64
-"""Datagrams read in one turn of the loop, so that answers and timers get theirs."""
 CORE_COUNTERS: Final = (
     "rcv_requests",
     "rcv_replies",
@@ -105,13 +103,24 @@ class SipProcess(ScriptProcess):
     def open(self) -> None:
         super().open()
         settings = tm_settings(self.house.program.modules.get("tm"))
+        self.transports = Transports(
+            self.house.sockets,
+            self.loop,
+            self._take,
+            on_broken=self._on_broken,
+            settings=self.house.settings.streams,
+            slot=self.slot,
+            peers=self.house.peers,
+            post=self._post,
+        )
         self.transactions = ServerTransactions(
             self.house,
             self.slot,
             self.loop,
+            self.transports,
             on_cancel=self._on_cancelled,
             on_unanswered=self._on_unanswered,
-            on_lost_send=partial(self.count, "core:lost_sends"),
+            on_lost_send=self._on_lost_send,
             on_over=self._on_over,
             timers=settings.timers,
         )
@@ -124,12 +133,10 @@ class SipProcess(ScriptProcess):
             reply_avps=settings.reply_avps,
         )
         self.uac = UserAgentClient(self, self.proxy)
-        for one in self.house.sockets:
-            self.loop.add_reader(one.udp.fileno(), partial(self._receive, one))
+        self.transports.open()
 
     def close(self) -> None:
-        for one in self.house.sockets:
-            self.loop.remove_reader(one.udp.fileno())
+        self.transports.close()
 
     def on_peer_up(self, peer: Peer, slot: int) -> None:
         if role_of(peer.name) == SIP:
@@ -151,21 +158,26 @@ class SipProcess(ScriptProcess):
 
     # Receiving.
 
-    def _receive(self, socket: ListenSocket) -> None:
-        for _ in range(BATCH):
-            received = socket.receive()
-            if received is None:
-                return
-            self._take(socket, *received)
-
-    def send(self, socket: ListenSocket, data: bytes, to: Address, failed: Failed | None = None) -> bool:
-        """Send a message from a socket; False where it is known at once that it cannot be."""
-        if socket.send(data, to):
+    def send(
+        self,
+        socket: ListenSocket,
+        data: bytes,
+        to: Address,
+        failed: Failed | None = None,
+        otherwise: Address | None = None,
+    ) -> bool:
+        """Send a message from a socket; False where it is known at once that it cannot be. See `Transports.send`."""
+        if self.transports.send(socket, data, to, failed, otherwise):
             return True
-        self.count("core:lost_sends")
+        self._on_lost_send()
         return False
 
+    def _on_lost_send(self) -> None:
+        self.count("core:lost_sends")
+
     def on_letter(self, topic: str, sender: Peer, body: bytes) -> None:
+        if self.transports.on_letter(topic, body):
+            return None
         if topic != _HANDOVER:
             return super().on_letter(topic, sender, body)
         index, host, port, data = msgpack.unpackb(body)
@@ -204,6 +216,18 @@ class SipProcess(ScriptProcess):
             named_params=error_params(status, reason),
         )
         self.run_script(context, route, nothing_more)
+
+    def _on_broken(self, socket: ListenSocket, source: Address, broken: Broken) -> None:
+        """A stream cannot be read any further: say so to its sender, as far as there is something to answer."""
+        match parse(broken.head):
+            case Request() as request:
+                answerable: Request | None = request
+            case Bad(_, answerable, _):
+                pass
+            case _:
+                answerable = None
+        refused = None if answerable is None else Origin(answerable, socket, source)
+        self._refuse(refused, source, broken.status, broken.reason)
 
     def _refuse(self, origin: Origin | None, source: Address, status: int, reason: str) -> None:
         """Count what is no proper message, and say so to its sender where the RFC allows an answer."""
@@ -283,14 +307,18 @@ class SipProcess(ScriptProcess):
 
     def _hand_over(self, owner: int | None, message: Message, socket: ListenSocket, source: Address) -> bool:
         """Give a message to the process that has its transaction; False when that is not there (any more)."""
-        peer = self._owners.get(owner) if owner is not None else None
-        if peer is None or self._handed:
+        if owner is None or self._handed:
             return False
         body = msgpack.packb([socket.index, source.host, source.port, message.raw])
-        if not self.node.post(peer, _HANDOVER, body):
+        if not self._post(owner, _HANDOVER, body):
             return False
         self.count("core:handed_over")
         return True
+
+    def _post(self, slot: int, topic: str, body: bytes) -> bool:
+        """Send a letter to the SIP process in a slot; False when that is not there."""
+        peer = self._owners.get(slot)
+        return peer is not None and self.node.post(peer, topic, body)
 
     def _create(self, origin: Origin, key: str) -> bool:
         """Make a transaction; False when the request is a copy of one that is known, here or elsewhere."""
@@ -462,7 +490,8 @@ class SipProcess(ScriptProcess):
             server=self.house.settings.server_header,
         )
         self.count("sl:sent_replies")
-        self.send(origin.socket, data, source if to_source else reply_target(request, source))
+        target, otherwise = reply_targets(request, source, origin.socket.reliable)
+        self.send(origin.socket, data, source if to_source else target, self._on_lost_send, otherwise)
 
     # Parking.
 

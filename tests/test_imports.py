@@ -35,6 +35,8 @@ CORES = frozenset(
         "mi_script.script",
         "mi_script.builtin",
         "runtime.context",
+        "runtime.errors",
+        "runtime.listen",
         "runtime.roles",
         "runtime.sip.*",
         "runtime.script.*",

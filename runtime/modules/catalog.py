@@ -15,6 +15,7 @@ from runtime.modules.mi_datagram import MiDatagram
 from runtime.modules.mi_fifo import MiFifo
 from runtime.modules.mi_http import Httpd, MiHttp
 from runtime.modules.mi_script import MiScript
+from runtime.modules.proto_tcp import ProtoTcp
 from runtime.modules.proto_udp import ProtoUdp
 from runtime.modules.signaling import Signaling
 from runtime.modules.sipmsgops import Sipmsgops
@@ -37,6 +38,7 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         MiFifo,
         MiHttp,
         MiScript,
+        ProtoTcp,
         ProtoUdp,
         Signaling,
         Sipmsgops,

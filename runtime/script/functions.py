@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.context import Branch, Context, Value
+from runtime.errors import SettingsError
+from runtime.listen import DEFAULT_PORT, Listen, parse_listen
 from runtime.script.access import (
     Unwritable,
     set_dst_uri,
@@ -63,7 +65,7 @@ class Core(Module):
     ) -> None:
         super().__init__(settings)
         self.world = world
-        self.sockets = [_socket_parts(text) for text in sockets]
+        self.sockets = [_listen(text) for text in sockets]
         self.log_level = log_level
 
     # Flags
@@ -240,9 +242,12 @@ class Core(Module):
 
     @function("is_myself", Param("host", Kind.STRING), Param("port", Kind.INTEGER, optional=True))
     def is_myself(self, c: Context, host: str, port: int | None) -> int:
-        """Whether this runtime listens on that host, and on that port where one is given."""
+        """Whether this runtime listens on that host, and on that port where one is given; or says so to its peers."""
+        wanted = host.strip("[]").lower()
         found = any(
-            own_host.lower() == host.lower() and port in (None, 0, own_port) for _, own_host, own_port in self.sockets
+            name is not None and name.lower() == wanted and port in (None, 0, own_port)
+            for own in self.sockets
+            for name, own_port in ((own.host, own.port), (own.advertised_host, own.advertised_port or own.port))
         )
         return 1 if found else -1
 
@@ -300,21 +305,19 @@ class Core(Module):
 
     @variable("socket_in")
     def socket_in(self, c: Context, inner: str) -> Value:
-        """The socket that the message came in on; `ip`, `port` or `proto` in brackets give a part of it."""
+        """The socket that the message came in on; a part of it by the part's name in brackets.
+
+        The parts are ``ip``, ``port``, ``proto``, ``advertised_ip``, ``advertised_port``, ``tag`` and ``af``.
+        """
         if not 0 <= c.socket < len(self.sockets):
             return None
-        proto, host, port = self.sockets[c.socket]
-        match inner:
-            case "":
-                return f"{proto}:{host}:{port}"
-            case "ip":
-                return host
-            case "port":
-                return port
-            case "proto":
-                return proto
-            case _:
-                return None
+        return _part(self.sockets[c.socket], inner)
+
+    @variable("sP")
+    def source_protocol(self, c: Context, inner: str) -> Value:
+        """The protocol that the message came over, in capitals."""
+        protocol = self.socket_in(c, "proto") if c.source else None
+        return protocol.upper() if isinstance(protocol, str) else None
 
     @variable("Ri")
     def received_ip(self, c: Context, inner: str) -> Value:
@@ -353,11 +356,31 @@ def _q_value(text: str) -> int | None:
     return thousandths if thousandths <= 1000 else None
 
 
-def _socket_parts(text: str) -> tuple[str, str, int]:
-    """``udp:127.0.0.1:5060 …`` as its parts; without a port it is 5060."""
-    address = text.split()[0] if text.split() else ""
-    proto, _, rest = address.partition(":")
-    host, colon, port = rest.rpartition(":")
-    if not colon or not port.isdecimal() or rest.endswith("]"):
-        return proto, rest, 5060
-    return proto, host, int(port)
+def _listen(text: str) -> Listen:
+    """What `socket=` says. What cannot be read is refused before any message comes."""
+    try:
+        return parse_listen(text)
+    except SettingsError:
+        return Listen("udp", text, DEFAULT_PORT)
+
+
+def _part(listen: Listen, name: str) -> Value:
+    match name:
+        case "":
+            return str(listen)
+        case "ip":
+            return listen.host
+        case "port":
+            return listen.port
+        case "proto":
+            return listen.protocol
+        case "advertised_ip":
+            return listen.advertised_host
+        case "advertised_port":
+            return listen.advertised_port
+        case "tag":
+            return listen.tag or None
+        case "af":
+            return "INET6" if ":" in listen.host else "INET"
+        case _:
+            return None

@@ -181,7 +181,6 @@ CONTEXT_VARIABLES: Final[dict[str, ContextVariable]] = {
         _read("rt", get_refer_to),
         _read("si", get_source_host),
         _read("sp", get_source_port, _I | _N),
-        _read("sP", lambda c: "UDP" if c.source else None),
         ContextVariable("du", _path("dst_uri"), set_dst_uri, path="dst_uri"),
         _of_uri("dd", "dst_uri", "host", set_dst_host),
         _of_uri("dp", "dst_uri", "port", set_dst_port),

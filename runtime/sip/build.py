@@ -108,6 +108,29 @@ def reply_target(request: Request, source: Address) -> Address:
     return source if port == source.port else Address(source.host, port)
 
 
+def stream_reply_target(request: Request, source: Address) -> Address:
+    """Where a reply goes over a stream when the connection that the request came over is gone.
+
+    As long as that is open the reply goes over it, whatever Via says. Then a new connection is opened to the host that
+    the request came from, which is what `received` says, and there to the sent-by port: the sender has to accept
+    connections there for that very purpose (RFC 3261 18.1.1, 18.2.2). ``rport`` names the port of the connection that
+    is gone, where nobody listens.
+
+    Args:
+        request: what is answered.
+        source: where it came from.
+    """
+    via = request.via
+    return Address(source.host, via.port or (5061 if via.transport.upper() in ("TLS", "WSS") else 5060))
+
+
+def reply_targets(request: Request, source: Address, reliable: bool) -> tuple[Address, Address | None]:
+    """Where a reply goes, and where when the connection to there is gone; None over a datagram transport."""
+    if reliable:
+        return source, stream_reply_target(request, source)
+    return reply_target(request, source), None
+
+
 def _tagged(request: Request, to: str, tag: str) -> str:
     # Without the three letters anywhere there is no tag, and To need not be taken apart.
     if "tag" in to.lower() and request.to.tag is not None:

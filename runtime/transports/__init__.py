@@ -1,0 +1,1 @@
+"""What SIP travels over: sockets, connections, and who owns which."""
