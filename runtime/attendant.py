@@ -16,6 +16,7 @@ from mi_script.commands import Registry, commands_of
 from runtime import roles
 from runtime.clock import epoch_now
 from runtime.folder import RuntimeFolder
+from runtime.handover import Handover, Marks
 from runtime.house import House, slots_of
 from runtime.log_levels import Levels
 from runtime.logs import Logs, configure
@@ -94,6 +95,8 @@ def furnish(
         xlog_levels=Levels.shared(slots, settings.xlog_level),
         fingerprints=fingerprints,
         claims=Claims(fingerprints, os.memfd_create("layby-claims")),
+        handover=Handover(settings.udp_workers),
+        marks=mmap.mmap(-1, settings.udp_workers * 8),
         peers=_peers(settings),
         attendant_pid=os.getpid(),
         arguments=arguments,
@@ -143,6 +146,7 @@ class _Caretaker:
                 self.house.board.clear_slot(slot)
                 if slot < self.house.settings.udp_workers:
                     self.house.fingerprints.clear(slot)
+                    Marks.clear(self.house.marks, slot)
                     self.house.peers.clear(slot)
             case Restarting(peer, _, after_s):
                 log.warning("%s starts in %.1f s", peer, after_s)

@@ -154,14 +154,9 @@ class ClientTransactions:
         self._perform(told, None)
         return True
 
-    def receive(self, reply: Reply) -> bool:
-        """A reply arrived; False when no transaction of this process knows it."""
-        branch = reply.via.params.get("branch") or ""
-        told = self._table.receive(client_key(branch, reply.cseq_method), reply.status, monotonic_now())
-        if told is None:
-            return False
-        self._perform(told, reply)
-        return True
+    def receive(self, reply: Reply, key: str) -> None:
+        """A reply to the transaction with that key arrived."""
+        self._perform(self._table.receive(key, reply.status, monotonic_now()) or [], reply)
 
     def cancel(self, leg: Leg) -> None:
         """The INVITE shall end: CANCEL it as soon as the RFC lets us."""

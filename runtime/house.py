@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mi_script.commands import Registry
 from runtime.clock import epoch_now
+from runtime.handover import Handover
 from runtime.log_levels import Levels
 from runtime.process_table import ProcessTable
 from runtime.settings import Settings
@@ -44,6 +46,9 @@ class House:
     xlog_levels: Levels
     fingerprints: Fingerprints
     claims: Claims
+    handover: Handover
+    marks: mmap.mmap
+    """One cell for each SIP process; see `runtime.handover.Marks`."""
     peers: Fingerprints
     attendant_pid: int
     arguments: Sequence[str]

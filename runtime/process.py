@@ -122,6 +122,7 @@ class Process:
         """Close the listening sockets that the fork brought along: this kind of process does not read them."""
         for one in self.house.sockets:
             one.close()
+        self.house.handover.close()
 
     # The loop.
 

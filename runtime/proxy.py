@@ -17,6 +17,7 @@ from runtime.relay import UNROUTABLE, Relay
 from runtime.script.script import RouteCode, Script
 from runtime.script_process import Then
 from runtime.sip.branches import Branches
+from runtime.sip.client_table import client_key
 from runtime.sip.forward import Edit, forwarded_request, relayed_reply
 from runtime.sip.keys import invite_key, server_key
 from runtime.sip.locate import NotFound, Target, numeric_target
@@ -203,9 +204,9 @@ class Proxy:
 
     # Replies.
 
-    def receive(self, reply: Reply) -> bool:
-        """A reply arrived; False when no client transaction of this process knows it."""
-        return self.clients.receive(reply)
+    def key_of(self, reply: Reply) -> str:
+        """The key of the client transaction that a reply belongs to (RFC 3261 17.1.3)."""
+        return client_key(reply.via.params.get("branch") or "", reply.cseq_method)
 
     def owner_of(self, reply: Reply) -> int | None:
         """The fingerprint of the transaction that a reply belongs to; None for a reply to nothing of ours."""

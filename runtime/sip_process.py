@@ -10,10 +10,9 @@ import logging
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 
-import msgpack
-
 from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType, Value
+from runtime.handover import Marks
 from runtime.house import House
 from runtime.modules.tm import tm_settings
 from runtime.proxy import Proxy
@@ -52,7 +51,8 @@ SL_COUNTERS: Final = ("sent_replies", "received_ACKs")
 PARSE_ERROR_CLASS: Final = 2
 PARSE_ERROR_LEVEL: Final = 1
 """OpenSIPS's numbers for a message that its sender got wrong."""
-_HANDOVER: Final = "sip"
+_AT_ONCE: Final = 64
+"""Messages from other processes that are taken in one turn of the loop, so that answers and timers get theirs."""
 _GRACE_S: Final = 1.0
 """How much longer than its job's deadline a parked transaction is kept."""
 
@@ -102,6 +102,7 @@ class SipProcess(ScriptProcess):
 
     def open(self) -> None:
         super().open()
+        self._marks = Marks(self.house.marks, self.house.settings.udp_workers, self.slot)
         settings = tm_settings(self.house.program.modules.get("tm"))
         self.transports = Transports(
             self.house.sockets,
@@ -112,6 +113,7 @@ class SipProcess(ScriptProcess):
             slot=self.slot,
             peers=self.house.peers,
             post=self._post,
+            marks=self._marks,
         )
         self.transactions = ServerTransactions(
             self.house,
@@ -134,8 +136,10 @@ class SipProcess(ScriptProcess):
         )
         self.uac = UserAgentClient(self, self.proxy)
         self.transports.open()
+        self.loop.add_reader(self.house.handover.fileno(self.slot), self._take_given)
 
     def close(self) -> None:
+        self.loop.remove_reader(self.house.handover.fileno(self.slot))
         self.transports.close()
 
     def on_peer_up(self, peer: Peer, slot: int) -> None:
@@ -178,10 +182,17 @@ class SipProcess(ScriptProcess):
     def on_letter(self, topic: str, sender: Peer, body: bytes) -> None:
         if self.transports.on_letter(topic, body):
             return None
-        if topic != _HANDOVER:
-            return super().on_letter(topic, sender, body)
-        index, host, port, data = msgpack.unpackb(body)
-        return self._take(self.house.sockets[index], data, Address(host, port), handed=True)
+        return super().on_letter(topic, sender, body)
+
+    def _take_given(self) -> None:
+        """Take what other processes gave to this one."""
+        receive = self.house.handover.receive
+        for _ in range(_AT_ONCE):
+            given = receive(self.slot)
+            if given is None:
+                return
+            index, source, data = given
+            self._take(self.house.sockets[index], data, source, handed=True)
 
     def _take(self, socket: ListenSocket, data: bytes, source: Address, handed: bool = False) -> None:
         self._handed = handed
@@ -261,6 +272,7 @@ class SipProcess(ScriptProcess):
         return self._run_request(origin)
 
     def _run_request(self, origin: Origin) -> None:
+        self._marks.through()  # a script may take its time
         route = self.house.program.script.routes.request
         if route is None:
             return
@@ -283,8 +295,15 @@ class SipProcess(ScriptProcess):
     def _on_reply(self, reply: Reply, socket: ListenSocket, source: Address) -> None:
         if not self._handed:
             self.count("core:rcv_replies")
-        if self.proxy.receive(reply):
+            # What was received before this and is not here yet goes first.
+            self._marks.wait_for_older()
+            self._take_given()
+            self._handed = False
+        key = self.proxy.key_of(reply)
+        if key in self.proxy.clients:
+            self._marks.through()  # a reply route may take its time
             self.count("tm:received_replies")
+            self.proxy.clients.receive(reply, key)
             return
         owner = self.proxy.owner_of(reply)
         found = None if owner is None else self.house.fingerprints.find(owner, self.slot)
@@ -309,8 +328,7 @@ class SipProcess(ScriptProcess):
         """Give a message to the process that has its transaction; False when that is not there (any more)."""
         if owner is None or self._handed:
             return False
-        body = msgpack.packb([socket.index, source.host, source.port, message.raw])
-        if not self._post(owner, _HANDOVER, body):
+        if not self.house.handover.send(owner, socket.index, source, message.raw):
             return False
         self.count("core:handed_over")
         return True

@@ -20,6 +20,8 @@ from runtime.listen import Listen
 from runtime.settings import StreamSettings
 from runtime.sip.framing import Broken, Framed, Framer
 
+SO_TIMESTAMPNS: Final = 35
+"""Of asm-generic/socket.h: the kernel says when it received a datagram. Python's `socket` does not have it."""
 RECEIVE_BUFFER: Final = 4 << 20
 """Bytes that the kernel is asked to hold for a UDP socket while every process is busy; it may grant less."""
 _PATIENCE_S: Final = 2.0
@@ -134,6 +136,7 @@ def _bind(sock: socket.socket, listen: Listen, streams: StreamSettings) -> None:
         sock.listen(streams.backlog)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.bind((listen.host, listen.port))
     sock.setblocking(False)
 

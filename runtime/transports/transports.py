@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from runtime.clock import epoch_now
 from runtime.context import Address
+from runtime.handover import Marks
 from runtime.settings import StreamSettings
 from runtime.sip.ownership import Fingerprints
 from runtime.transports.base import Failed, ListenSocket, OnBroken, OnMessage
@@ -26,6 +27,7 @@ class Transports:
         slot: this process's, which is its row among the peers too.
         peers: who has a connection to whom, shared by all SIP processes.
         post: sends a letter to the process in a slot; its `on_letter` takes it up.
+        marks: tells the other processes what this one is looking at.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class Transports:
         slot: int,
         peers: Fingerprints,
         post: Post,
+        marks: Marks,
     ) -> None:
-        self._datagrams = Datagrams([one for one in sockets if not one.reliable], loop, on_message)
+        self._datagrams = Datagrams([one for one in sockets if not one.reliable], loop, on_message, marks)
         self._streams = Streams(
             sockets, loop, settings, slot=slot, peers=peers, post=post, on_message=on_message, on_broken=on_broken
         )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from runtime.context import Address
+from runtime.handover import Marks
 from runtime.transports.base import ListenSocket, OnMessage
 
+_TIMESPEC: Final = struct.Struct("@ll")
+STAMP_SPACE: Final = socket.CMSG_SPACE(_TIMESPEC.size)
 MAX_DATAGRAM: Final = 65_535
 BATCH: Final = 64
 """Datagrams read in one turn of the loop, so that answers and timers get theirs."""
@@ -25,12 +29,16 @@ class Datagrams:
         sockets: the UDP ones.
         loop: the process's.
         on_message: told of each datagram.
+        marks: tells the other processes what this one is looking at.
     """
 
-    def __init__(self, sockets: Sequence[ListenSocket], loop: asyncio.AbstractEventLoop, on_message: OnMessage) -> None:
+    def __init__(
+        self, sockets: Sequence[ListenSocket], loop: asyncio.AbstractEventLoop, on_message: OnMessage, marks: Marks
+    ) -> None:
         self._sockets = sockets
         self._loop = loop
         self._on_message = on_message
+        self._marks = marks
 
     def open(self) -> None:
         """Read from now on."""
@@ -43,15 +51,28 @@ class Datagrams:
             self._loop.remove_reader(one.sock.fileno())
 
     def _receive(self, one: ListenSocket) -> None:
-        receive, sock = self._on_message, one.sock
+        receive, recvmsg, marks = self._on_message, one.sock.recvmsg, self._marks
         for _ in range(BATCH):
+            marks.reading()
             try:
-                data, source = sock.recvfrom(MAX_DATAGRAM)
+                data, stamps, _, source = recvmsg(MAX_DATAGRAM, STAMP_SPACE)
             except (BlockingIOError, InterruptedError, ConnectionError):
                 # Nothing there, or another process was faster. A ConnectionError is a peer's ICMP answer to something
                 # that was sent before; UDP has no connection.
+                marks.through()
                 return
-            receive(one, data, Address(source[0], source[1]))
+            # Without a stamp nobody waits for this one, and it waits for nobody.
+            marks.looking(stamp_of(stamps[0][2]) if stamps else 0)
+            try:
+                receive(one, data, Address(source[0], source[1]))
+            finally:
+                marks.through()
+
+
+def stamp_of(packed: bytes) -> int:
+    """When the kernel received a datagram, in nanoseconds: the content of SCM_TIMESTAMPNS."""
+    seconds, nanoseconds = _TIMESPEC.unpack(packed)
+    return int(seconds * 1_000_000_000 + nanoseconds)
 
 
 def send_datagram(sock: socket.socket, data: bytes, to: Address) -> bool:

@@ -28,7 +28,7 @@ def test_an_address_is_read(text: str, listen: Listen) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "127.0.0.1:5060", "tcp:127.0.0.1", "udp:example.org:1", "udp:1.2.3.4:0", "udp:1.2.3.4:99999"]
+    "text", ["", "127.0.0.1:5060", "sctp:127.0.0.1", "udp:example.org:1", "udp:1.2.3.4:0", "udp:1.2.3.4:99999"]
 )
 def test_what_is_no_address_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(SettingsError) as refused:
