@@ -34,6 +34,8 @@ _FAILED: Final = "stream-failed"
 _SWEEP_S: Final = 0.5
 _PAUSE_S: Final = 0.5
 """How long nothing is accepted after the system had no file or no memory for it."""
+_COMPLAIN_S: Final = 10.0
+"""How often it is said that there are too many: whoever makes them is not to fill the log as well."""
 _HANDED_S: Final = 10.0
 """How much longer than a connection may take to open the failure of what was handed over is waited for."""
 _NUMBER_BITS: Final = 40
@@ -114,6 +116,7 @@ class Streams:
         self._handed: dict[int, _Handed] = {}
         self._serials = itertools.count(time.monotonic_ns())
         """For what is handed over. No process of this slot before had them: answers to it may still come."""
+        self._complain_at = 0.0
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_open = False
 
@@ -158,7 +161,6 @@ class Streams:
             return
         peer = Address(address[0], address[1])
         if not self._has_room():
-            log.warning("%s: %s:%d is turned away, there are too many connections", one.listen, peer.host, peer.port)
             sock.close()
             return
         try:
@@ -173,10 +175,12 @@ class Streams:
         if sum(map(self._peers.count, range(self._peers.processes))) < self.settings.max_connections:
             return True
         silent = next((one for one in self._connections.values() if one.state is State.HALF_OPEN), None)
-        if silent is None:
-            return False
-        silent.end("its place is needed")
-        return True
+        if silent is not None:
+            silent.end("its place is needed")
+        elif self.loop.time() >= self._complain_at:
+            self._complain_at = self.loop.time() + _COMPLAIN_S
+            log.warning("there are %d connections: no more can be had", self.settings.max_connections)
+        return silent is not None
 
     def _number(self) -> int:
         return self._slot << _NUMBER_BITS | next(self._numbers)
@@ -265,7 +269,6 @@ class Streams:
             taken = self.send(socket, one.data, one.otherwise, one.failed)
             return Sent.TAKEN if taken else Sent.REFUSED
         if not self._has_room():
-            log.warning("%s: no connection to %s:%d, there are too many", socket.listen, to.host, to.port)
             return Sent.REFUSED
         try:
             sock = begin_to_connect(socket, to, self.settings)
