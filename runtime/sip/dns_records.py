@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -71,8 +72,11 @@ def is_name(text: str) -> bool:
     like an IPv4 address and is none stays away from DNS (RFC 3696 section 2).
     """
     text = text.removesuffix(".")
-    if not 0 < len(text) <= MAX_NAME_CHARS:
-        return False
+    return 0 < len(text) <= MAX_NAME_CHARS and _has_good_labels(text)
+
+
+@lru_cache(maxsize=4096)
+def _has_good_labels(text: str) -> bool:
     labels = text.split(".")
     return not labels[-1].isdecimal() and all(map(_LABEL.fullmatch, labels))
 

@@ -197,6 +197,7 @@ class Locator:
         "_hops",
         "_ipv6",
         "_new",
+        "_offers",
         "_open",
         "_place",
         "_random",
@@ -217,15 +218,17 @@ class Locator:
         """What this step and those before it were answered; nothing for what was not answered."""
         self._services: list[tuple[str, str]] = []
         """Protocol and SRV name of each service that may be asked for, most wanted first."""
-        self._hops: list[list[_Hop]] = []
-        """What the SRV records of each service have led to. The first is asked for its addresses."""
+        self._offers: list[tuple[str, list[Srv]]] = []
+        """The SRV records of each service that has some and has not been tried, most wanted first."""
+        self._hops: list[_Hop] = []
+        """Whose addresses are asked for, in the order to try them."""
         self._unanswered: Unanswered | None = None
-        """Why a query was left without answer, if one was."""
+        """Why a query was left without answer, if one was; silence if it was both."""
         self._result: Targets | NotFound | None = None
         if place.targets:
             self._result = place.targets
         elif place.port is not None:
-            self._ask_addresses([[_Hop(place.default, place.host, place.port)]])
+            self._ask_addresses([_Hop(place.default, place.host, place.port)])
         elif naptr and len(place.protocols) > 1:
             self._ask([Query(place.host, "NAPTR")])
         else:
@@ -248,7 +251,8 @@ class Locator:
             return
         self._open.discard(query)
         if isinstance(records, Unanswered):
-            self._unanswered = records
+            if self._unanswered is not Unanswered.SILENCE:
+                self._unanswered = records
         else:
             self._answers[query] = records
         if not self._open:
@@ -300,41 +304,41 @@ class Locator:
             self._read_srv()
 
     def _read_srv(self) -> None:
-        found = [(protocol, _of(Srv, self._answers.get(Query(name, "SRV"), ()))) for protocol, name in self._services]
-        hops = [self._hops_of(protocol, records) for protocol, records in found if records]
-        if hops:
-            self._ask_addresses(hops)
+        answered = [(protocol, self._answers.get(Query(name, "SRV"), ())) for protocol, name in self._services]
+        self._offers = [(protocol, found) for protocol, records in answered if (found := _of(Srv, records))]
+        if self._offers:
+            self._take_offer("the service is not offered")
         elif self._unanswered is Unanswered.SILENCE:
             self._fail("")
         else:
             protocol = self._services[0][0]
-            self._ask_addresses([[_Hop(protocol, self._place.host, _SERVICES[protocol].port)]])
+            self._ask_addresses([_Hop(protocol, self._place.host, _SERVICES[protocol].port)])
 
-    def _hops_of(self, protocol: str, records: list[Srv]) -> list[_Hop]:
-        usable = (each for each in records if 0 < each.port < 65536 and is_name(each.target))
-        ordered = in_srv_order(usable, self._random, MAX_TARGETS)
-        return [_Hop(protocol, _absolute(each.target), each.port) for each in ordered]
+    def _take_offer(self, reason: str) -> None:
+        """Ask for the addresses of the next service that has hosts; where there is none, fail for this reason."""
+        while self._offers:
+            protocol, records = self._offers.pop(0)
+            usable = (each for each in records if 0 < each.port < 65536 and is_name(each.target))
+            ordered = in_srv_order(usable, self._random, MAX_TARGETS)
+            if ordered:
+                self._ask_addresses([_Hop(protocol, _absolute(each.target), each.port) for each in ordered])
+                return
+        self._fail(reason)
 
-    def _ask_addresses(self, hops: list[list[_Hop]]) -> None:
-        """Ask for the addresses of the first service; the others are for when it has none."""
-        self._hops = [each for each in hops if each]
-        if not self._hops:
-            self._fail("the service is not offered")
-            return
+    def _ask_addresses(self, hops: list[_Hop]) -> None:
+        self._hops = hops
         types: tuple[RecordType, ...] = ("A", "AAAA") if self._ipv6 else ("A",)
-        self._ask(Query(hop.host, type_) for hop in self._hops[0] for type_ in types)
+        self._ask(Query(hop.host, type_) for hop in hops for type_ in types)
 
     def _read_addresses(self) -> None:
         targets = tuple(islice(dict.fromkeys(self._found_targets()), MAX_TARGETS))
         if targets:
             self._result = targets
-        elif len(self._hops) > 1:
-            self._ask_addresses(self._hops[1:])
         else:
-            self._fail("no address")
+            self._take_offer("no address")
 
     def _found_targets(self) -> Iterator[Target]:
-        for protocol, host, port in self._hops[0]:
+        for protocol, host, port in self._hops:
             for query in (Query(host, "A"), Query(host, "AAAA")):
                 for address in _of(str, self._answers.get(query, ())):
                     if _is_unicast(address):

@@ -337,6 +337,8 @@ def test_an_error_is_passed_over_as_far_as_possible() -> None:
     """There are servers that know no NAPTR and say so with an error."""
     zone: Zone = {("b.example", "NAPTR"): ERROR, ("_sip._udp.b.example", "SRV"): ERROR, **ADDRESS}
     assert found("sip:b.example", zone) == ["udp:192.0.2.1:5060"]
+    zone = {("_sip._udp.b.example", "SRV"): SILENCE, ("_sip._tcp.b.example", "SRV"): ERROR, **ADDRESS}
+    assert found("sip:b.example", zone) == NotFound("DNS does not answer", temporary=True)
     zone = {("b.example", "NAPTR"): ERROR}
     assert found("sip:b.example", zone) == NotFound("DNS gives no usable answer", temporary=True)
 
