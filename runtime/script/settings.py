@@ -30,6 +30,7 @@ TEXTS: Final = _words(
     advertised_address alias auto_scaling_profile chroot db_default_url db_version_table dst_blacklist log_prefix
     mem_warming_pattern_file mpath pi_framework poll_method restart_persistency_cache_file scale server_header
     socket stderror_log_format syslog_facility syslog_log_format syslog_name tos user_agent_header wdir workdir
+    dns_servers
     """
 )
 REPEATABLE: Final = frozenset(("alias", "auto_scaling_profile", "dst_blacklist", "mpath", "scale", "socket"))
