@@ -123,7 +123,8 @@ class DnsClient:
         settings = self._settings
         resolver, named = _from_resolv_conf(self._path)
         servers = settings.servers or tuple(named[: settings.servers_no or None]) or (DnsServer("127.0.0.1"),)
-        resolver.timeout = settings.retr_time_s
+        # However few tries are wanted, there is time for each server once.
+        resolver.timeout = min(settings.retr_time_s, settings.deadline_s / len(servers))
         resolver.lifetime = settings.deadline_s
         resolver.use_search_by_default = settings.use_search_list
         self._servers = [_Server(self._loop, server, self._prefer) for server in servers]

@@ -32,7 +32,8 @@ class DnsSettings:
         try_ipv6: whether AAAA records are asked for (`dns_try_ipv6`).
         use_search_list: whether a name from a URI may be completed from resolv.conf's list (`dns_use_search_list`).
         servers_no: how many of resolv.conf's servers are asked; 0 for all of them (`dns_servers_no`).
-        retr_time_s: how long one server may take before the next is asked, in seconds (`dns_retr_time`).
+        retr_time_s: how long one server may take before the next is asked, in seconds (`dns_retr_time`); less where
+            there are more servers than tries.
         retr_no: how often a question is asked again (`dns_retr_no`).
         servers: asked instead of those that resolv.conf names (`dns_servers`, which OpenSIPS does not have).
         blacklist: whether targets that failed of late are put last (not `disable_dns_blacklist`).

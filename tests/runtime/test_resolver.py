@@ -23,6 +23,7 @@ from tests.dns_server import DnsServer
 from tests.harness import ROOT
 
 BOTH = ("udp", "tcp")
+HASTY = {"retr_time_s": 0.15, "retr_no": 5}
 
 
 class Asking:
@@ -92,12 +93,12 @@ def other() -> Iterator[DnsServer]:
 
 @pytest.fixture
 def asking(tmp: Path) -> Iterator[Callable[..., Asking]]:
-    """Make one that asks these servers: `asking(server, …, try_ipv6=True)`."""
+    """Make one that asks these servers, with much time: `asking(server, …, try_ipv6=True)`."""
     made: list[Asking] = []
 
     def make(*servers: DnsServer, **settings: object) -> Asking:
         addresses = tuple(Address("127.0.0.1", each.port) for each in servers)
-        usual = {"retr_time_s": 0.15, "retr_no": 5, "servers": addresses}
+        usual = {"retr_time_s": 5.0, "retr_no": 0, "servers": addresses}
         made.append(Asking(tmp, DnsSettings(**{**usual, **settings})))
         return made[-1]
 
@@ -250,7 +251,7 @@ def test_that_there_is_nothing_is_kept_too(server: DnsServer, asking: Callable[.
 
 def test_stale_answers_stand_in_while_servers_are_silent(server: DnsServer, asking: Callable[..., Asking]) -> None:
     whole_domain(server)
-    one = asking(server)
+    one = asking(server, **HASTY)
     found = one.locate("sip:a.test")
     one.now += 4_000
     server.silent = True
@@ -277,7 +278,7 @@ def test_a_stale_answer_is_not_waited_for_again_at_once(server: DnsServer, askin
 
 def test_silence_ends_at_the_deadline_and_is_remembered(server: DnsServer, asking: Callable[..., Asking]) -> None:
     server.silent = True
-    one = asking(server)
+    one = asking(server, **HASTY)
     began = time.monotonic()
     found = one.locate("sip:f.test")
     assert isinstance(found, NotFound)
@@ -299,11 +300,19 @@ def test_the_next_server_is_asked_and_then_preferred(
         each.add("g.test", "A", "192.0.2.1")
         each.add("h.test", "A", "192.0.2.2")
     server.silent = True
-    one = asking(server, other, retr_time_s=0.4)
+    one = asking(server, other, retr_time_s=0.4, retr_no=9)
     assert one.locate("sip:g.test:5060") == udp("192.0.2.1")
     assert one.locate("sip:h.test:5060") == udp("192.0.2.2")
     assert (server.count("g.test", "A"), other.count("g.test", "A")) == (1, 1)
     assert (server.count("h.test", "A"), other.count("h.test", "A")) == (0, 1)
+
+
+def test_there_is_time_for_each_server_however_few_tries_are_wanted(
+    server: DnsServer, other: DnsServer, asking: Callable[..., Asking]
+) -> None:
+    server.silent = True
+    other.add("x.test", "A", "192.0.2.1")
+    assert asking(server, other, retr_time_s=1.0, retr_no=0).locate("sip:x.test:5060") == udp("192.0.2.1")
 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.FORMERR])
@@ -313,7 +322,7 @@ def test_a_server_that_cannot_answer_is_passed_over(
     server.rcode = rcode
     other.add("i.test", "A", "192.0.2.1")
     began = time.monotonic()
-    assert asking(server, other, retr_time_s=5.0).locate("sip:i.test:5060") == udp("192.0.2.1")
+    assert asking(server, other).locate("sip:i.test:5060") == udp("192.0.2.1")
     assert time.monotonic() - began < 2.5
 
 
@@ -322,10 +331,8 @@ def test_where_nobody_listens_is_known_at_once(other: DnsServer, asking: Callabl
     with DnsServer() as gone:
         pass
     began = time.monotonic()
-    assert asking(gone, other, retr_time_s=5.0).locate("sip:j.test:5060") == udp("192.0.2.1")
-    assert asking(gone, retr_time_s=5.0).locate("sip:j.test:5060") == NotFound(
-        "DNS gives no usable answer", temporary=True
-    )
+    assert asking(gone, other).locate("sip:j.test:5060") == udp("192.0.2.1")
+    assert asking(gone).locate("sip:j.test:5060") == NotFound("DNS gives no usable answer", temporary=True)
     assert time.monotonic() - began < 2.5
 
 
@@ -381,7 +388,7 @@ def test_what_is_no_answer_is_passed_over(
     server.add("n.test", "A", "192.0.2.1")
     server.mangle = lambda data: [bad(data), data, bad(data)]
     began = time.monotonic()
-    assert asking(server, retr_time_s=5.0).locate("sip:n.test:5060") == udp("192.0.2.1")
+    assert asking(server).locate("sip:n.test:5060") == udp("192.0.2.1")
     assert time.monotonic() - began < 2.5
 
 
@@ -401,7 +408,7 @@ def test_a_slow_server_never_stops_the_loop(server: DnsServer, asking: Callable[
     server.delay_s = 0.4
     server.truncated = True
     server.add("p.test", "A", "192.0.2.1")
-    one = asking(server, retr_time_s=5.0)
+    one = asking(server)
     gaps: list[float] = []
     last = time.monotonic()
 
