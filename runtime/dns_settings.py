@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from runtime.settings import SettingsError
+from runtime.errors import SettingsError
 
 _WITH_PORT: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[0-9.]+):(?P<port>[0-9]{1,5})")
 _NO: Final = frozenset(("0", "no", "false", "off"))

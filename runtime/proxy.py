@@ -9,18 +9,20 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from runtime.client_transactions import NOBODY, ClientTransactions, Leg, Served
+from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType
 from runtime.relay import UNROUTABLE, Relay
+from runtime.resolver import Found, Resolver
 from runtime.script.script import RouteCode, Script
 from runtime.script_process import Then
 from runtime.sip.branches import Branches
 from runtime.sip.client_table import client_key
 from runtime.sip.forward import Edit, forwarded_request, relayed_reply
 from runtime.sip.keys import invite_key, server_key
-from runtime.sip.locate import NotFound, Target, numeric_target
+from runtime.sip.locate import NotFound, Target
 from runtime.sip.message import Reply, Request
 from runtime.sip.ownership import fingerprint
 from runtime.sip.transaction_words import Timers
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("layby.sip")
 
-Located: TypeAlias = list[Target] | NotFound
 STATELESS: Final = "s"
 """The branch suffix of what is relayed without a transaction."""
 
@@ -69,6 +70,9 @@ class Proxy:
         self._fr_inv_timeout_s = fr_inv_timeout_s
         self._reply_avps = reply_avps
         self._sockets = process.house.sockets
+        self._resolver = Resolver(process.loop, process.house.settings.dns)
+        self._protocols = tuple(dict.fromkeys(one.listen.protocol for one in self._sockets))
+        """The transports that are served, those of the first sockets first."""
         self._kinds = [(one.listen.protocol, ipaddress.ip_address(one.listen.host).version) for one in self._sockets]
         self._branches = Branches(process.house.secret)
         self.block_6xx = block_6xx
@@ -111,7 +115,7 @@ class Proxy:
                 watcher.ack_relayed(context)
         key, suffix = (invite_key(request), "0") if request.method == "CANCEL" else (server_key(request), STATELESS)
 
-        def send(found: Located) -> None:
+        def send(found: Found) -> None:
             if isinstance(found, NotFound):
                 log.info("%s: %s", context.dst_uri or context.ruri, found.reason)
                 return
@@ -134,20 +138,27 @@ class Proxy:
 
     def may_reach(self, context: Context) -> bool:
         """Whether the next hop is not known to be unreachable."""
-        found = numeric_target(context.dst_uri or context.ruri)
+        found = self._resolver.locate_nowait(context.dst_uri or context.ruri, self._protocols)
         if found is None:
             return True
-        return not isinstance(found, NotFound) and self._socket_for(context, found) is not None
+        return not isinstance(found, NotFound) and any(self._socket_for(context, one) for one in found)
 
-    def locate(self, context: Context, done: Callable[[Located], None]) -> Located | None:
+    def locate(self, context: Context, done: Callable[[Found], None]) -> Found | None:
         """The addresses of the next hop, the first one to be tried first; None where `done` is told later."""
-        found = numeric_target(context.dst_uri or context.ruri)
-        if isinstance(found, Target):
-            return [found]
-        return found or NotFound("names are not looked up yet")
+        uri = context.dst_uri or context.ruri
+        found = self._resolver.locate_nowait(uri, self._protocols)
+        if found is None:
+            self._resolver.locate(uri, self._protocols, done)
+        return found
 
     def mark_failed(self, leg: Leg) -> None:
-        """An address did not answer."""
+        """An address did not answer: for a while its rivals are tried first (RFC 3263 4.3)."""
+        target = leg.target
+        self._resolver.mark_failed(Target(leg.socket.listen.protocol, target.host, target.port), monotonic_now())
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._resolver.close()
 
     def _socket_for(self, context: Context, target: Target) -> ListenSocket | None:
         """What to send from: what the script says, else where the request came in, else the first that fits."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from runtime.client_transactions import Leg
 from runtime.context import Branch, Context, RouteType
+from runtime.resolver import Found
 from runtime.script.script import RouteCode, Routes
 from runtime.script_process import Ended
 from runtime.sip.forward import Edit
@@ -173,7 +174,7 @@ class Relay:
         if found is not None:
             self._located(branch, found)
 
-    def _located(self, branch: Context, found: list[Target] | NotFound) -> None:
+    def _located(self, branch: Context, found: Found) -> None:
         index = branch.branch_index
         if self.responses.status_of(index):
             return  # it was cancelled while its name was looked up
@@ -181,7 +182,7 @@ class Relay:
             log.info("%s: %s", branch.dst_uri or branch.ruri, found.reason)
             self._fail(index, _UNAVAILABLE)
         else:
-            trying = _Trying(branch, found)
+            trying = _Trying(branch, list(found))
             if len(found) > 1:
                 self._trying[index] = trying
             self._try(index, trying)

@@ -140,6 +140,7 @@ class SipProcess(ScriptProcess):
 
     def close(self) -> None:
         self.loop.remove_reader(self.house.handover.fileno(self.slot))
+        self.proxy.close()
         self.transports.close()
 
     def on_peer_up(self, peer: Peer, slot: int) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.client_transactions import NOBODY, Leg
 from runtime.context import Context, RouteType, Value
-from runtime.proxy import Located, Proxy
+from runtime.proxy import Proxy
+from runtime.resolver import Found
 from runtime.script_process import Ended
 from runtime.sip.locate import NotFound, Target
 from runtime.sip.message import Reply, Request
@@ -131,7 +132,7 @@ class Sending:
         if found is not None:
             self._located(found)
 
-    def _located(self, found: Located) -> None:
+    def _located(self, found: Found) -> None:
         if isinstance(found, NotFound):
             log.info("%s: %s", self._context.dst_uri or self._context.ruri, found.reason)
             self._finish(_UNREACHABLE, None)
@@ -195,7 +196,7 @@ class Sending:
         context.dst_uri = None if hop == request.ruri else hop
         context.max_forwards = request.max_forwards
 
-        def send(found: Located) -> None:
+        def send(found: Found) -> None:
             ack = None if isinstance(found, NotFound) else self._proxy.leg(context, self._key, "ack", found[0], NOBODY)
             if ack is not None:
                 self._process.send(ack.socket, ack.data, ack.target)
