@@ -57,9 +57,9 @@ class Settings:
         log_stderr, log_syslog: where log lines go.
         server_header: the `Server` header of replies, or None for no such header.
         drain_s: how long parked requests and running jobs may take to end at shutdown, in seconds.
-        dns: how next hops' names are looked up.
         folder: the runtime folder; None makes one below `runtime_home()`.
         streams: what TCP connections are held to.
+        dns: how next hops' names are looked up.
     """
 
     listen: tuple[Listen, ...]
@@ -75,6 +75,7 @@ class Settings:
     drain_s: float = 5.0
     folder: Path | None = None
     streams: StreamSettings = StreamSettings()
+    dns: DnsSettings = DnsSettings()
 
 
 def settle(
@@ -118,6 +119,7 @@ def settle(
         server_header=header if _truth(globals_, "server_signature", default=True) and header else None,
         drain_s=drain_s,
         folder=folder,
+        dns=settle_dns(globals_),
         streams=_streams(globals_),
     )
 
