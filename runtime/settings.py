@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from runtime.dns_settings import DnsSettings, settle_dns
 from runtime.errors import SettingsError
 from runtime.listen import Listen, parse_listen
 
@@ -75,7 +76,7 @@ class Settings:
     drain_s: float = 5.0
     folder: Path | None = None
     streams: StreamSettings = StreamSettings()
-    dns: DnsSettings = DnsSettings()
+    dns: DnsSettings = field(default_factory=DnsSettings)
 
 
 def settle(
