@@ -11,7 +11,17 @@ from runtime.sip.dns_records import MAX_SRV_RECORDS, Srv, in_srv_order, is_name
 
 
 @pytest.mark.parametrize(
-    "name", ["a", "a.", "example.com", "_sip._udp.example.com", "a-b.c_d.x1", "1.2.3.4.in-addr.arpa", "x" * 63 + ".y"]
+    "name",
+    [
+        "a",
+        "a.",
+        "example.com",
+        "_sip._udp.example.com",
+        "a-b.c_d.x1",
+        "1.2.3.4.in-addr.arpa",
+        "x" * 63 + ".y",
+        "x." * 31 + "y",
+    ],
 )
 def test_names(name: str) -> None:
     assert is_name(name)
@@ -20,7 +30,7 @@ def test_names(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", ".", "a..b", ".a", "a..", "-a.b", "a-.b", "1.2.3.4", "a.1", "a b", "a\\.b", "\xe9.b", "a.b\n", "x" * 64]
-    + [".".join(["x" * 60] * 4) + ".yyyyyyyyyyy"],
+    + [".".join(["x" * 60] * 4) + ".yyyyyyyyyyy", "x." * 32 + "y"],
 )
 def test_what_is_no_name(name: str) -> None:
     assert not is_name(name)
