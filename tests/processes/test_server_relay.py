@@ -387,6 +387,26 @@ def test_stray_replies_are_dropped_and_counted(server: Server, peers: tuple[Peer
     caller.ack(text, caller.wait_reply(call_id, 486))
 
 
+def test_copies_that_arrive_at_the_same_moment_are_one_request(server: Server, peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    texts = {}
+    for _ in range(30):
+        text = caller.request(
+            "OPTIONS",
+            f"sip:bob@127.0.0.1:{server.sip_port}",
+            extra=f"X-First: {callee.port}\r\nX-Second: {other.port}\r\n",
+        )
+        texts[Received(text, ("", 0)).call_id] = text
+        for _ in range(6):
+            caller.send(text)
+    for _ in texts:
+        callee.reply(callee.wait_request("OPTIONS"), 200)
+    for call_id in texts:
+        caller.wait_reply(call_id, 200)
+
+    callee.nothing(lambda m: m.method == "OPTIONS", 0.3)
+
+
 def test_many_calls_over_all_processes_and_nothing_is_left(server: Server, peers: tuple[Peer, Peer, Peer]) -> None:
     caller, callee, other = peers
     handed = server.statistic("core:handed_over")
