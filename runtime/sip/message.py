@@ -249,13 +249,18 @@ def _start(line: str) -> Request | Reply | None:
     words = line.split(" ")
     if words[0][:4] == "SIP/":
         return _start_reply(words)
-    version = words[-1] or words[-2] if len(words) > 2 else ""
+    version = words[-1] or _version(words) if len(words) > 2 else ""
     if version[:4] != "SIP/" and version[:4].upper() != "SIP/":
         return None
     request = Request()
     request.method = words[0]
     request.ruri = words[1] if len(words) == 3 else ""
     return request
+
+
+def _version(words: list[str]) -> str:
+    """The last word of a start line that is not empty: spaces may follow it (RFC 4475 3.1.2.10)."""
+    return next((word for word in reversed(words) if word), "")
 
 
 def _start_reply(words: list[str]) -> Reply | None:
@@ -273,23 +278,23 @@ def _start_reply(words: list[str]) -> Reply | None:
 def _judge(request: Request, start: str, problem: str | None) -> Request | Bad:
     """Find what is wrong with an unusual request, if anything."""
     words = start.split(" ")
-    version = (words[-1] or words[-2]).upper()
+    version = _version(words).upper()
     if version != "SIP/2.0":
-        return Bad("SIP version not supported", _answerable(request), 505)
-    if not request.ruri or "<" in request.ruri or not is_token(request.method):
+        return Bad("SIP version not supported", _answerable(request, version), 505)
+    if not request.ruri or not words[-1] or "<" in request.ruri or not is_token(request.method):
         return Bad("Malformed request line", _answerable(request))
     if problem is None and request.method != request.cseq_method:
         problem = "CSeq does not match the method"
     return request if problem is None else Bad(problem, _answerable(request))
 
 
-def _answerable(request: Request) -> Request | None:
+def _answerable(request: Request, version: str = "SIP/2.0") -> Request | None:
     """The request when a reply to it can be built. Also where its CSeq cannot be read: a reply echoes it."""
     if request.method == "ACK" or not is_token(request.method) or not request.names:
         return None
     if not _NEEDED.issubset(request.names) or any("\n" in line or "\r" in line for line in request.lines):
         return None
-    via = _top_via(request)
+    via = _sender(request, version)
     if via is None:
         return None
     request.via = via
@@ -398,10 +403,17 @@ def _value(line: str) -> str:
 
 def _top_via(message: Message) -> Via | None:
     value = message.lines[message.names.index("via")].partition(":")[2].strip()
-    if "," in value:
-        values = split_outside(value, ",")
-        value = values[0] if values else ""
-    return parse_via(value)
+    if "," not in value:
+        return parse_via(value)
+    # The rest of the list is where a reply goes next, so a list that goes on with rubbish is none (RFC 4475 3.1.2.1).
+    vias = [parse_via(member) for member in split_outside(value, ",")]
+    return vias[0] if vias and None not in vias else None
+
+
+def _sender(request: Request, version: str) -> Via | None:
+    """The topmost Via of a request that is refused, also one of another version or of a list that goes on badly."""
+    members = split_outside(request.field("via") or "", ",")
+    return parse_via(members[0].replace(f"{version}/", "SIP/2.0/", 1)) if members else None
 
 
 def _read_cseq(message: Message) -> int | None:

@@ -177,6 +177,10 @@ def test_content_length_cuts_the_body(length: str, body: bytes) -> None:
         (datagram(start="OPTIONS sip:a b SIP/2.0"), "Malformed request line"),
         (datagram(start="OPTIONS  sip:a SIP/2.0"), "Malformed request line"),
         (datagram(start="OPTIONS sip:a SIP/2.0 "), "Malformed request line"),
+        (datagram(start="OPTIONS sip:a SIP/2.0   "), "Malformed request line"),
+        (datagram(start="OPTIONS SIP/2.0 "), "Malformed request line"),
+        (datagram(HEADERS[0] + ";;,;,,", *HEADERS[1:]), "Malformed Via header"),
+        (datagram(HEADERS[0] + ", SIP/2.0/UDP", *HEADERS[1:]), "Malformed Via header"),
         (datagram(start="OPTIONS <sip:a> SIP/2.0"), "Malformed request line"),
         (datagram()[:-2], "No empty line after the headers"),
     ],
@@ -195,6 +199,13 @@ def test_another_version_is_answered_505(version: str) -> None:
     assert found.status == 505
     assert found.answerable is not None
     assert found.answerable.method == "OPTIONS"
+
+
+def test_another_version_may_stand_in_the_via_as_well() -> None:
+    found = bad(datagram("Via: SIP/7.0/UDP 192.0.2.1", *HEADERS[1:], start="OPTIONS sip:bob@example.com SIP/7.0"))
+    assert found.status == 505
+    assert found.answerable is not None
+    assert found.answerable.via.host == "192.0.2.1"
 
 
 def test_the_version_is_not_case_sensitive() -> None:
