@@ -17,6 +17,8 @@ from runtime.sip.message import Message, Reply, Request
 
 MAX_FORWARDS: Final = 70
 """Of a request that comes without (RFC 3261 8.1.1.6)."""
+_GONE: Final = ""
+"""In place of a line that is left out."""
 _KEPT: Final = frozenset(("via", "from", "to", "call-id", "cseq", "max-forwards", "content-length"))
 """Headers that no edit may take away: without them it is no message any more."""
 
@@ -52,16 +54,15 @@ def forwarded_request(
         stream: it goes over a stream, where Content-Length must be there (18.3).
     """
     lines, names = _lines(request), request.names
-    at = names.index("via")
-    lines[at] = None if source is None else _stamped_line(lines[at], request, source)
+    _stamp(lines, request, source)
     top = [f"{request.method} {ruri} SIP/2.0", f"Via: {via}", *[f"Record-Route: {value}" for value in record_routes]]
+    left = f"Max-Forwards: {_hops_left(request) if max_forwards is None else max_forwards}"
     if "max-forwards" in names:
-        left = max(0, (request.max_forwards or 0) - 1) if max_forwards is None else max_forwards
-        lines[names.index("max-forwards")] = f"Max-Forwards: {left}"
+        lines[names.index("max-forwards")] = left
     else:
-        top.append(f"Max-Forwards: {MAX_FORWARDS if max_forwards is None else max_forwards}")
+        top.append(left)
     if routes is not None:
-        _put_routes(lines, names, top, routes)
+        _put_routes(request, lines, top, routes)
     return _assembled(request, top, lines, edits, body, stream)
 
 
@@ -81,7 +82,8 @@ def relayed_reply(
         status: another status and reason to send, e.g. 500 for a 503 from further on (16.7 step 6).
     """
     names = reply.names
-    if names[0] == "via" and not edits and body is None and status is None and not stream:
+    whole = not stream or "content-length" in names
+    if names[0] == "via" and whole and not edits and body is None and status is None:
         # The usual reply: what lies before and behind one line is copied as it is.
         raw = reply.raw
         start = raw.index(b"\r\n") + 2
@@ -92,7 +94,7 @@ def relayed_reply(
     at = names.index("via")
     # The value of a field that is folded or joined is written anew, so that it is certain what is taken off.
     _, *others = split_outside(reply.field("via") or "", ",")
-    lines[at] = f"Via: {', '.join(others)}" if others else None
+    lines[at] = f"Via: {', '.join(others)}" if others else _GONE
     first = _first_line(reply) if status is None else f"SIP/2.0 {status[0]} {status[1]}"
     return _assembled(reply, [first], lines, edits, body, stream)
 
@@ -109,40 +111,49 @@ def _first_line(message: Message) -> str:
     return message.raw.partition(b"\r\n")[0].decode("latin-1")
 
 
-def _lines(message: Message) -> list[str | None]:
+def _lines(message: Message) -> list[str]:
     """The header lines as they were written, one string for each of `message.names`, folded ones with their CRLFs."""
-    head = message.raw[: message.body_at].decode("latin-1")
-    lines: list[str | None] = [*head.split("\r\n")[1:-2]]
-    if len(lines) == len(message.names):
-        return lines
-    joined: list[str | None] = []
-    for line in lines:
-        assert line is not None
-        if line[:1] in (" ", "\t") and joined:
-            joined[-1] = f"{joined[-1]}\r\n{line}"
+    if not message.folded:
+        return [*message.lines]
+    lines: list[str] = []
+    for line in message.raw[: message.body_at].decode("latin-1").split("\r\n")[1:-2]:
+        if line[:1] in (" ", "\t"):
+            lines[-1] = f"{lines[-1]}\r\n{line}"
         else:
-            joined.append(line)
-    return joined
+            lines.append(line)
+    return lines
 
 
-def _stamped_line(line: str | None, request: Request, source: Address) -> str | None:
-    value = request.field("via") or ""
+def _stamp(lines: list[str], request: Request, source: Address | None) -> None:
+    at = request.names.index("via")
+    if source is None:
+        lines[at] = _GONE
+        return
+    value = request.lines[at].partition(":")[2].strip()
     stamped = stamped_via(value, request.via, source)
-    return line if stamped == value else f"Via: {stamped}"
+    if stamped != value:
+        lines[at] = f"Via: {stamped}"
 
 
-def _put_routes(lines: list[str | None], names: list[str], top: list[str], routes: Sequence[str]) -> None:
+def _hops_left(request: Request) -> int:
+    hops = request.max_forwards
+    # One that is no number counts as absent (RFC 4475 3.1.2.4).
+    return MAX_FORWARDS if hops is None else max(0, hops - 1)
+
+
+def _places(names: list[str], name: str) -> list[int]:
+    return [at for at, found in enumerate(names) if found == name] if name in names else []
+
+
+def _put_routes(request: Request, lines: list[str], top: list[str], routes: Sequence[str]) -> None:
     """Write the Route values that are left. Lines all of whose values are left stay as they are."""
     left = list(routes)
-    for at in range(len(names) - 1, -1, -1):
-        line = lines[at]
-        if names[at] != "route" or line is None:
-            continue
-        values = split_outside(" ".join(line.partition(":")[2].split("\r\n")), ",")
+    for at in _places(request.names, "route")[::-1]:
+        values = split_outside(request.lines[at].partition(":")[2], ",") if left else []
         if values and left[-len(values) :] == values:
             del left[-len(values) :]
         else:
-            lines[at] = None
+            lines[at] = _GONE
     if left:
         top.append(f"Route: {', '.join(left)}")
 
@@ -150,11 +161,12 @@ def _put_routes(lines: list[str | None], names: list[str], top: list[str], route
 def _assembled(
     message: Message,
     top: list[str],
-    lines: list[str | None],
+    lines: list[str],
     edits: Sequence[Edit],
     body: bytes | None,
     stream: bool,
 ) -> bytes:
+    names = message.names
     bottom: list[str] = []
     for kind, text in edits:
         if kind == "append":
@@ -162,25 +174,22 @@ def _assembled(
         elif kind == "insert":
             top.append(text.rstrip("\r\n"))
         else:
-            _remove(message.names, lines, text)
+            _remove(names, lines, text)
     content = message.body if body is None else body
-    if body is not None or (stream and "content-length" not in message.names):
-        _set_length(message.names, lines, bottom, len(content))
-    kept = [line for line in lines if line is not None]
-    return "\r\n".join([*top, *kept, *bottom, "", ""]).encode("latin-1", "replace") + content
+    if body is not None or (stream and "content-length" not in names):
+        _set_length(names, lines, bottom, len(content))
+    return "\r\n".join([*top, *filter(None, lines), *bottom, "", ""]).encode("latin-1", "replace") + content
 
 
-def _remove(names: list[str], lines: list[str | None], header: str) -> None:
+def _remove(names: list[str], lines: list[str], header: str) -> None:
     name = header.strip().lower()
     name = COMPACT.get(name, name)
-    if name in _KEPT:
-        return
-    for at, found in enumerate(names):
-        if found == name:
-            lines[at] = None
+    if name not in _KEPT:
+        for at in _places(names, name):
+            lines[at] = _GONE
 
 
-def _set_length(names: list[str], lines: list[str | None], bottom: list[str], length: int) -> None:
+def _set_length(names: list[str], lines: list[str], bottom: list[str], length: int) -> None:
     line = f"Content-Length: {length}"
     if "content-length" in names:
         lines[names.index("content-length")] = line

@@ -54,6 +54,7 @@ class Message:
         contact: the first Contact, None when absent or unreadable.
         content_type, user_agent: None when absent.
         body_at, body_end: where in `raw` the body begins and ends.
+        folded: whether a header line of `raw` goes on in the next, so that `lines` are not what was written.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Message:
         "cseq_method",
         "cseq_number",
         "expires",
+        "folded",
         "from_",
         "lines",
         "max_forwards",
@@ -91,6 +93,7 @@ class Message:
     user_agent: str | None
     body_at: int
     body_end: int
+    folded: bool
 
     if not TYPE_CHECKING:  # a visible __getattr__ would let every misspelt attribute pass the type checker
 
@@ -311,11 +314,14 @@ def _fill(message: Message, data: bytes, body_at: int, lines: list[str]) -> str 
     """Fill what every message has, and check it; the first problem found, or None."""
     message.raw = data
     message.body_at = message.body_end = len(data)
+    message.folded = False
     try:
         # The usual message: every line's name is a usual spelling of a known name, and nothing is folded.
         names = [KNOWN_NAMES[line[: line.index(":")]] for line in lines]
     except (KeyError, ValueError):  # ValueError: a line without a colon
-        lines, names = _unusual_lines(lines)
+        written = lines
+        lines, names = _unusual_lines(written)
+        message.folded = lines is not written
     message.lines = lines
     message.names = names
     found = set(names)
