@@ -14,7 +14,7 @@ MAX_DEPTH: Final = 5
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTEGER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
-_CHANGE = re.compile(r"\s*([a-z]+)\.([a-z0-9_.]+)\s*(?:,(.*))?", re.DOTALL)
+_CHANGE = re.compile(r"\s*([a-z]+)\.([a-z0-9_.-]+)\s*(?:,(.*))?", re.DOTALL)
 _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
 # Inside text a dot may just end a sentence, so a dotted name is read only where its first word has such names.

@@ -1,4 +1,5 @@
-"""The transformations of texts: families s, csv, ip and re; uri, param and nameaddr are in `transformations_sip`.
+"""The transformations of texts: families s, csv, ip and re; SIP's values are in `transformations_sip`, those of
+session descriptions in `transformations_sdp`.
 
 Source of names and meanings: OpenSIPS, "Script transformations".
 """
@@ -16,11 +17,11 @@ import zlib
 from typing import Final
 
 from runtime.context import Value
-from runtime.script import transformations_sip
+from runtime.script import transformations_sdp, transformations_sip
 from runtime.script.changes import CHANGES, Change, Wants, change, integer_of
 from runtime.script.patterns import Substitution
 
-__all__ = ["CHANGES", "transformations_sip"]
+__all__ = ["CHANGES", "transformations_sdp", "transformations_sip"]
 
 MAX_FILL: Final = 65_536
 """How long `fill_left` and `width` may make a text."""

@@ -1,11 +1,11 @@
-"""The transformations of URIs, parameter lists and name-addrs."""
+"""The transformations of URIs, Vias, parameter lists and name-addrs."""
 
 from __future__ import annotations
 
 from runtime.context import Value
 from runtime.script.changes import CHANGES, Change, Wants, change
 from runtime.script.uris import split_uri
-from runtime.sip.fields import parse_name_addr, split_outside
+from runtime.sip.fields import Via, parse_name_addr, parse_via, split_outside
 
 # uri
 
@@ -78,6 +78,66 @@ def _uri_known_params() -> None:
 
 
 _uri_known_params()
+
+# via: the topmost value of a Via
+
+
+def _via(text: str) -> Via | None:
+    values = split_outside(text, ",")
+    return parse_via(values[0]) if values else None
+
+
+@change("via.name")
+def _via_name(text: str) -> Value:
+    return None if _via(text) is None else "SIP"
+
+
+@change("via.version")
+def _via_version(text: str) -> Value:
+    return None if _via(text) is None else "2.0"
+
+
+@change("via.transport")
+def _via_transport(text: str) -> Value:
+    via = _via(text)
+    return None if via is None else via.transport
+
+
+@change("via.host")
+def _via_host(text: str) -> Value:
+    via = _via(text)
+    return None if via is None else via.host
+
+
+@change("via.port")
+def _via_port(text: str) -> Value:
+    via = _via(text)
+    return None if via is None else via.port
+
+
+@change("via.params")
+def _via_params(text: str) -> Value:
+    if _via(text) is None:
+        return None
+    return ";".join(split_outside(split_outside(text, ",")[0], ";")[1:])
+
+
+@change("via.param", Wants.TEXT)
+def _via_param(text: str, name: str) -> Value:
+    via = _via(text)
+    return None if via is None else via.params.get(name.strip().lower())
+
+
+def _via_known_params() -> None:
+    for name in ("branch", "received", "rport"):
+
+        def read(text: str, name: str = name) -> Value:
+            return _via_param(text, name)
+
+        CHANGES["via", name] = Change(read)
+
+
+_via_known_params()
 
 # param: lists such as a=b;c=d
 

@@ -4,6 +4,11 @@ import pytest
 
 URI = "sip:bob:pw@host.net:5080;transport=tcp;lr;x=1?h=v"
 LIST = 'a=1;b="two words";c'
+VIA = "SIP/2.0/UDP host.net:5070;branch=z9hG4bK1;received=10.0.0.1;rport, SIP/2.0/TCP other"
+AUDIO = "m=audio 4000 RTP/AVP 0\r\na=sendonly\r\n"
+VIDEO = "m=video 4002 RTP/AVP 31\r\na=rtpmap:31 LPC\r\n"
+HEAD = "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\na=x\r\n"
+SDP = HEAD + AUDIO + VIDEO
 
 
 @pytest.mark.parametrize(
@@ -71,6 +76,36 @@ LIST = 'a=1;b="two words";c'
         ("sip:[2001:db8::1]:5060", "uri.host", "[2001:db8::1]"),
         ("tel:+4930123", "uri.user", "+4930123"),
         ("no uri", "uri.host", None),
+        (VIA, "via.name", "SIP"),
+        (VIA, "via.version", "2.0"),
+        (VIA, "via.transport", "UDP"),
+        (VIA, "via.host", "host.net"),
+        (VIA, "via.port", 5070),
+        (VIA, "via.params", "branch=z9hG4bK1;received=10.0.0.1;rport"),
+        (VIA, "via.param,Branch", "z9hG4bK1"),
+        (VIA, "via.branch", "z9hG4bK1"),
+        (VIA, "via.received", "10.0.0.1"),
+        (VIA, "via.rport", None),
+        ("SIP/2.0/UDP host", "via.port", None),
+        ("SIP/2.0/UDP host", "via.params", ""),
+        ("nonsense", "via.host", None),
+        (",", "via.params", None),
+        (SDP, "sdp.line,m", "m=audio 4000 RTP/AVP 0"),
+        (SDP, "sdp.line,a,1", "a=sendonly"),
+        (SDP, "sdp.line,a,-1", "a=rtpmap:31 LPC"),
+        (SDP, "sdp.line,m,$var(two)", None),
+        (SDP, "sdp.line,z", None),
+        ("", "sdp.line,v", None),
+        ("v=0", "sdp.line,v", "v=0"),
+        (SDP, "sdp.stream,0", AUDIO),
+        (SDP, "sdp.stream,-1", VIDEO),
+        (SDP, "sdp.stream,video", VIDEO),
+        (SDP, "sdp.stream,2", None),
+        (SDP, "sdp.stream,text", None),
+        (SDP, "sdp.stream-delete,0", HEAD + VIDEO),
+        (SDP, "sdp.stream-delete,video", HEAD + AUDIO),
+        (SDP + AUDIO, "sdp.stream-delete,audio", HEAD + VIDEO),
+        (SDP, "sdp.stream-delete,text", None),
         (LIST, "param.value,a", "1"),
         (LIST, "param.value,b", "two words"),
         (LIST, "param.value,d", ""),
