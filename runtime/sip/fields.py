@@ -98,7 +98,7 @@ def split_outside(text: str, separator: str) -> list[str]:
     return [piece for start, end in _cuts(text, separator) if (piece := text[start:end].strip())]
 
 
-def _cuts(text: str, separator: str) -> list[tuple[int, int]]:
+def _cuts(text: str, separator: str, *, brackets: bool = True) -> list[tuple[int, int]]:
     cuts = []
     start = skip_to = 0
     quoted = bracketed = False
@@ -117,7 +117,7 @@ def _cuts(text: str, separator: str) -> list[tuple[int, int]]:
         elif char == '"':
             quoted = True
         elif char == "<":
-            bracketed = True
+            bracketed = brackets
         elif char == separator:
             cuts.append((start, at))
             start = at + 1
@@ -128,7 +128,8 @@ def _cuts(text: str, separator: str) -> list[tuple[int, int]]:
 def parse_params(text: str) -> Params:
     """Read ``;a=b;c`` (the first semicolon may be missing). Of a repeated name the first value stands."""
     params: Params = {}
-    for piece in text.split(";") if '"' not in text else split_outside(text, ";"):
+    # A bracket means nothing here: one that a sender leaves open must not hide what others append.
+    for piece in text.split(";") if '"' not in text else [text[a:b] for a, b in _cuts(text, ";", brackets=False)]:
         name, equals, value = piece.partition("=")
         if name not in _USUAL_PARAMS:
             name = name.strip().lower()
@@ -141,15 +142,15 @@ _USUAL_PARAMS = frozenset(("branch", "rport", "received", "tag", "lr", "expires"
 
 
 def parse_via(text: str) -> Via | None:
-    """Read one Via value; None without a protocol of SIP/2.0, a transport, or a host, or with a quote that never ends:
-    what a reply appends to such a value would be part of the quotation.
+    """Read one Via value; None without a protocol of SIP/2.0, a transport, or a host, with a quote that never ends or a
+    bracket: what a reply appends to such a value would be part of the quotation.
 
     Args:
         text: one value, e.g. ``SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK77``.
     """
     sent, _, rest = text.partition(";")
     place = _sent(sent) if len(sent) <= _MAX_SENT_CHARS else None
-    if place is None or ('"' in rest and not _quotes_end(rest)):
+    if place is None or (('"' in rest or "<" in rest) and not _can_be_added_to(rest)):
         return None
     return Via(place[0], place[1], place[2], parse_params(rest) if rest else {})
 
@@ -219,8 +220,12 @@ def _after_quoted(text: str) -> int:
     return next((at + 1 for at in _quotes(text) if at), len(text))
 
 
-def _quotes_end(text: str) -> bool:
-    return sum(1 for _ in _quotes(text)) % 2 == 0
+def _can_be_added_to(text: str) -> bool:
+    """Whether what is appended stands outside quotations and brackets."""
+    places = [-1, *_quotes(text), len(text)]
+    return len(places) % 2 == 0 and not any(
+        "<" in text[closed + 1 : opened] for closed, opened in zip(places[::2], places[1::2], strict=True)
+    )
 
 
 def _quotes(text: str) -> Iterator[int]:

@@ -154,8 +154,8 @@ def _put_routes(request: Request, lines: list[str], top: list[str], routes: Sequ
             del left[-len(values) :]
         else:
             lines[at] = _GONE
-    if left:
-        top.append(f"Route: {', '.join(left)}")
+    # A line each: in one list a bracket or quotation that a value left open would take in what follows it.
+    top.extend([f"Route: {value}" for value in left])
 
 
 def _assembled(

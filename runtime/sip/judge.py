@@ -110,12 +110,12 @@ def refuse_reply(reply: Reply) -> str | None:
     Args:
         reply: one that `message.parse` accepted, its topmost Via this server's own.
     """
-    vias = reply.all("via")
-    if len(vias) < 2:
+    vias = [parse_via(value) for value in reply.all("via")[1:]]
+    if not vias:
         return "No Via is left for the reply"
-    via = parse_via(vias[1])
-    if via is None:
-        return "Malformed second Via header"
+    via = vias[0]
+    if via is None or None in vias or "" in reply.fields("via"):
+        return "Malformed Via header"
     if any(_is_everybody(host) for host in (via.host, via.params.get("received"), via.params.get("maddr")) if host):
         return "The reply would go to everybody"
     return None

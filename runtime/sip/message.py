@@ -350,14 +350,17 @@ def _fill(message: Message, data: bytes, body_at: int, lines: list[str]) -> str 
 
 
 def _unusual_lines(lines: list[str]) -> tuple[list[str], list[str]]:
-    """Unfold the lines and name each one. Without a proper name for every line there are no names at all."""
+    """Unfold the lines and name each one. Without a proper name for every line there are no names at all.
+
+    A name stands before its colon in one line, whatever is folded elsewhere (RFC 3261 25.1, HCOLON).
+    """
     names: list[str] = []
     known = KNOWN_NAMES.get
     for line in lines:
         written, colon, _ = line.partition(":")
         name = known(written)
         if name is None:
-            if line[:1] in _BLANKS and names:
+            if line[:1] in _BLANKS and names and all(":" in other or other[:1] in _BLANKS for other in lines):
                 return _unusual_lines(_unfold(lines))
             name = _unusual_name(written)
         if not colon or name is None:

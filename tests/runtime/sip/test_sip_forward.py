@@ -208,7 +208,13 @@ def test_other_routes_than_it_had_stand_in_their_place() -> None:
     assert sent(routed(f"Route: {A}"), routes=[C, A])[0] == f"Route: {C}"
     lines = sent(routed(f"Route: {A}", f"Route: {B}"), routes=[B, A])
     assert lines == [f"Route: {B}", VIA, "Max-Forwards: 69", *NEEDED[:2], f"Route: {A}", *NEEDED[2:]]
-    assert sent(request(VIA, HOPS, *NEEDED), routes=[A, B])[0] == f"Route: {A}, {B}"
+    assert sent(request(VIA, HOPS, *NEEDED), routes=[A, B])[:2] == [f"Route: {A}", f"Route: {B}"]
+
+
+def test_a_value_that_leaves_a_bracket_or_quotation_open_takes_in_no_other() -> None:
+    found = routed("Route: <sip:a", 'Route: "b')
+    again = request_of(forwarded_request(found, ruri="sip:b", via=OURS, source=SOURCE, routes=["<sip:a", '"b', C]))
+    assert route_values(again) == ["<sip:a", '"b', C]
 
 
 def test_the_order_of_the_routes_is_kept_whatever_is_written_anew() -> None:

@@ -172,7 +172,9 @@ def test_a_reply_goes_on_to_its_second_via() -> None:
     assert refuse_reply(reply(OURS, "SIP/2.0/UDP 192.0.2.1")) is None
     assert refuse_reply(reply(f"{OURS}, SIP/2.0/UDP host.example.com;received=2001:db8::1")) is None
     assert refuse_reply(reply(OURS)) == "No Via is left for the reply"
-    assert refuse_reply(reply(OURS, "nonsense")) == "Malformed second Via header"
+    assert refuse_reply(reply(OURS, "nonsense")) == "Malformed Via header"
+    assert refuse_reply(reply(OURS, "SIP/2.0/UDP 192.0.2.1, nonsense")) == "Malformed Via header"
+    assert refuse_reply(reply(OURS, "", "SIP/2.0/UDP 192.0.2.1")) == "Malformed Via header"
 
 
 @pytest.mark.parametrize(
