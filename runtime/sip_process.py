@@ -21,12 +21,11 @@ from runtime.script_process import Ended, ScriptProcess, nothing_more
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.framing import Broken
+from runtime.sip.judge import refuse, refuse_relaying
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
 from runtime.sip.message import Bad, KeepAlive, Message, Reply, Request, parse
 from runtime.sip.own_request import OwnRequest
 from runtime.sip.ownership import fingerprint
-from runtime.sip.reasons import reason_of
-from runtime.sip.uri import parse_uri
 from runtime.transports.base import Failed, ListenSocket
 from runtime.transports.transports import Transports
 from runtime.uac import Done, Sending, UserAgentClient
@@ -71,16 +70,6 @@ def error_params(status: int, reason: str) -> dict[str, Value]:
 def _on_cancel(house: House) -> object:
     module = house.program.modules.get("mi_script")
     return None if module is None else module.settings["on_cancel"]
-
-
-def unfit_target(ruri: str) -> tuple[int, str] | None:
-    """What is wrong with a Request-URI (RFC 3261 section 8.2.2.1): status and reason of the refusal, or None."""
-    if parse_uri(ruri) is not None:
-        return None
-    scheme, colon, _ = ruri.partition(":")
-    if colon and scheme.isalnum() and scheme.lower() not in ("sip", "sips", "tel"):
-        return 416, "Unsupported URI Scheme"
-    return 400, "Malformed Request-URI"
 
 
 class SipProcess(ScriptProcess):
@@ -265,9 +254,9 @@ class SipProcess(ScriptProcess):
             self.count("sl:received_ACKs")  # of a reply that was sent without a transaction
             return None
         # Only of what is new: a copy of a request that was taken needs no second look.
-        wrong = unfit_target(request.ruri)
+        wrong = refuse(request)
         if wrong is not None:
-            return self._refuse(origin, origin.source, *wrong)
+            return self._refuse(origin, origin.source, wrong.status, wrong.reason)
         if self.draining:
             return self._reply_stateless(origin, 503, "Service Unavailable")
         return self._run_request(origin)
@@ -468,9 +457,11 @@ class SipProcess(ScriptProcess):
         request = context.message
         if not isinstance(request, Request) or context.source is None:
             return -1
-        if request.max_forwards == 0 and context.max_forwards is None:
-            # RFC 3261 16.3 step 3, where the script does not look at it: what goes round in a circle ends here.
-            self.send_reply(context, 483, reason_of(483))
+        wrong = refuse_relaying(request)
+        if wrong is not None:
+            # Whatever the script did not look at: what goes round in a circle ends here (RFC 3261 16.3).
+            context.reply_headers += [f"{line}\r\n" for line in wrong.headers]
+            self.send_reply(context, wrong.status, wrong.reason)
             return -1
         if request.method == "ACK" or (request.method == "CANCEL" and context.transaction is None):
             return self.proxy.relay_stateless(context)

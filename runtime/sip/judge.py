@@ -2,18 +2,17 @@
 
 The parser has refused what is no SIP message. Here is what is one and must not be served all the same: a target that
 means nothing, an address that two readers would read in two ways, a request that has gone round for too long or asks
-for what no proxy here can do, a reply that would be sent to everybody.
+for what no proxy here can do.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Container
-from ipaddress import ip_address
 from typing import Final, NamedTuple
 
-from runtime.sip.fields import is_token, parse_name_addr, parse_via
-from runtime.sip.message import Reply, Request
+from runtime.sip.fields import is_token, parse_name_addr
+from runtime.sip.message import Request
 from runtime.sip.uri import parse_uri
 
 MAX_UNSUPPORTED: Final = 32
@@ -100,35 +99,6 @@ def refuse_options(request: Request, header: str, supported: Container[str] = ()
         return None
     named = ", ".join([tag for tag in demanded if is_token(tag)][:MAX_UNSUPPORTED])
     return Refusal(420, "Bad Extension", (f"Unsupported: {named}",) if named else ())
-
-
-def refuse_reply(reply: Reply) -> str | None:
-    """Why a reply may not be passed on by its Vias alone; None when it may.
-
-    A second Via that names a broadcast or multicast address makes of a proxy an amplifier (RFC 4475 3.3.10).
-
-    Args:
-        reply: one that `message.parse` accepted, its topmost Via this server's own.
-    """
-    vias = [parse_via(value) for value in reply.all("via")[1:]]
-    if not vias:
-        return "No Via is left for the reply"
-    via = vias[0]
-    if via is None or None in vias or "" in reply.fields("via"):
-        return "Malformed Via header"
-    if any(_is_everybody(host) for host in (via.host, via.params.get("received"), via.params.get("maddr")) if host):
-        return "The reply would go to everybody"
-    return None
-
-
-def _is_everybody(host: str) -> bool:
-    try:
-        address = ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
-    return address.is_multicast or address.is_unspecified or str(address) == "255.255.255.255"
 
 
 def _refuse_addresses(request: Request) -> Refusal | None:

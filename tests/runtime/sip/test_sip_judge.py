@@ -12,10 +12,9 @@ from runtime.sip.judge import (
     refuse,
     refuse_options,
     refuse_relaying,
-    refuse_reply,
     refuse_target,
 )
-from runtime.sip.message import Reply, Request, parse
+from runtime.sip.message import Request, parse
 
 
 def request(
@@ -32,13 +31,6 @@ def request(
     ]
     parsed = parse("\r\n".join([*lines, "", ""]).encode("latin-1"))
     assert isinstance(parsed, Request)
-    return parsed
-
-
-def reply(*vias: str) -> Reply:
-    lines = ["SIP/2.0 200 OK", *[f"Via: {via}" for via in vias], "From: <sip:a@b>", "To: <sip:c@d>", "Call-ID: c"]
-    parsed = parse("\r\n".join([*lines, "CSeq: 1 INVITE", "", ""]).encode("latin-1"))
-    assert isinstance(parsed, Reply)
     return parsed
 
 
@@ -163,37 +155,6 @@ def test_the_unsupported_are_named_only_where_they_are_names_and_not_by_the_thou
     assert refusal.headers[0].count(",") == MAX_UNSUPPORTED - 1
     assert refuse_relaying(request("Proxy-Require: a b, <x>")) == Refusal(420, "Bad Extension")
     assert refuse_relaying(request("Proxy-Require: ,")) is None
-
-
-OURS = "SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKours"
-
-
-def test_a_reply_goes_on_to_its_second_via() -> None:
-    assert refuse_reply(reply(OURS, "SIP/2.0/UDP 192.0.2.1")) is None
-    assert refuse_reply(reply(f"{OURS}, SIP/2.0/UDP host.example.com;received=2001:db8::1")) is None
-    assert refuse_reply(reply(OURS)) == "No Via is left for the reply"
-    assert refuse_reply(reply(OURS, "nonsense")) == "Malformed Via header"
-    assert refuse_reply(reply(OURS, "SIP/2.0/UDP 192.0.2.1, nonsense")) == "Malformed Via header"
-    assert refuse_reply(reply(OURS, "", "SIP/2.0/UDP 192.0.2.1")) == "Malformed Via header"
-
-
-@pytest.mark.parametrize(
-    "via",
-    [
-        "255.255.255.255",
-        "0.0.0.0",
-        "224.0.1.75",
-        "[ff02::1]",
-        "[::]",
-        "[::ffff:255.255.255.255]",
-        "[::ffff:224.0.0.1]",
-        "host.example.com;received=255.255.255.255",
-        "host.example.com;received=ff02::1",
-        "192.0.2.1;maddr=224.0.1.75",
-    ],
-)
-def test_a_reply_to_everybody_goes_nowhere(via: str) -> None:
-    assert refuse_reply(reply(OURS, f"SIP/2.0/UDP {via}")) == "The reply would go to everybody"
 
 
 @pytest.mark.parametrize(
