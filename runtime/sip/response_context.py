@@ -145,7 +145,7 @@ class ResponseContext:
         cancelled: whether the request's CANCEL came.
     """
 
-    __slots__ = ("_block_6xx", "_branches", "_round", "cancelled", "deciding", "final", "invite")
+    __slots__ = ("_asked", "_block_6xx", "_branches", "_round", "cancelled", "deciding", "final", "invite")
 
     def __init__(self, invite: bool, block_6xx: bool = True) -> None:
         self.invite = invite
@@ -156,6 +156,8 @@ class ResponseContext:
         self._branches: list[_Branch] = []
         self._round = 0
         """The index of the first branch of this round."""
+        self._asked = 0
+        """How many branches there were when the script was asked last."""
 
     def __len__(self) -> int:
         return len(self._branches)
@@ -208,6 +210,7 @@ class ResponseContext:
             assert (branch.progress is Progress.DONE) == (branch.status >= 200), "done is having a final status"
         assert not (self.deciding and self.final), "what is decided is not asked for"
         assert 0 <= self._round <= len(self._branches)
+        assert self._asked <= len(self._branches)
         settled = bool(self.final) or self.deciding
         assert settled or self.open or not self._branches, "while nothing is decided, some branch is open"
 
@@ -253,6 +256,7 @@ class ResponseContext:
         if self.open or self.deciding or self.final:
             return []
         self.deciding = True
+        self._asked = len(self._branches)
         index, status = self._best()
         return [AskScript(index if self._branches[index].was_replied else None, status)]
 
@@ -262,6 +266,8 @@ class ResponseContext:
         self.deciding = False
         if self.open:
             return []
+        if len(self._branches) > self._asked:
+            return self._ask()  # a round that began and ended while the script was at it
         index, self.final = self._best()
         reply: Effect = Relay(index) if self._branches[index].was_replied else Answer(self.final)
         return [reply, Over()]

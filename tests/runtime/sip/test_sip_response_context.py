@@ -439,6 +439,18 @@ def test_a_branch_that_is_added_while_others_are_open_belongs_to_their_round() -
     assert told(context, Replied(added, 500), Replied(0, 404)) == [AskScript(0, 404)]
 
 
+def test_a_round_that_ends_while_the_script_is_at_it_is_asked_about_behind_it() -> None:
+    context = made(1)
+    told(context, Replied(0, 486))
+    added = add(context)
+    assert told(context, Replied(added, 480)) == [], "the script is asked one thing at a time"
+    assert seen(context) == (0, 0, True, False)
+
+    assert told(context, Decided()) == [AskScript(added, 480)]
+    assert seen(context) == (0, 0, True, False)
+    assert told(context, Decided()) == [Relay(added), Over()]
+
+
 def test_a_success_ends_a_round_that_the_script_has_begun() -> None:
     context = made(1)
     told(context, Replied(0, 486))
