@@ -235,8 +235,9 @@ class ResponseContext:
         if not repeated:
             self.final = status
             self.deciding = False
-        ended = [] if repeated and not first else self._over()
-        return [Relay(index), *([] if repeated else self._cancel_all()), *ended]
+        if repeated:
+            return [Relay(index), *(self._over() if first else [])]
+        return [Relay(index), *self._cancel_all(), *self._over()]
 
     def _ended(self, index: int, status: int, *, replied: bool) -> list[Effect]:
         branch = self._branches[index]

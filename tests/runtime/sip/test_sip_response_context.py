@@ -141,6 +141,12 @@ def test_the_only_branch_takes_the_request() -> None:
     assert seen(context) == (0, 202, False, False)
 
 
+def test_a_2xx_is_the_end_where_nothing_else_was_sent() -> None:
+    context = made(3, sent=1)
+    assert told(context, Replied(0, 200)) == [Relay(0), Over()]
+    assert [context.status_of(index) for index in range(3)] == [200, 487, 487]
+
+
 def test_each_2xx_of_an_invite_goes_up() -> None:
     context = made(3)
     told(context, Replied(0, 200))
