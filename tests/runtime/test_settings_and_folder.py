@@ -10,30 +10,7 @@ import pytest
 
 from runtime.folder import RuntimeFolder, sweep
 from runtime.process_table import ProcessTable, Row
-from runtime.settings import Listen, SettingsError, parse_listen, settle
-
-
-@pytest.mark.parametrize(
-    ("text", "listen"),
-    [
-        ("udp:127.0.0.1:5070", Listen("udp", "127.0.0.1", 5070)),
-        ("udp:127.0.0.1", Listen("udp", "127.0.0.1", 5060)),
-        ("udp:localhost:1", Listen("udp", "127.0.0.1", 1)),
-        ("udp:[::1]:5070", Listen("udp", "::1", 5070)),
-    ],
-)
-def test_an_address_is_read(text: str, listen: Listen) -> None:
-    assert parse_listen(text) == listen
-    assert parse_listen(str(listen)) == listen
-
-
-@pytest.mark.parametrize(
-    "text", ["", "127.0.0.1:5060", "sctp:127.0.0.1", "udp:example.org:1", "udp:1.2.3.4:0", "udp:1.2.3.4:99999"]
-)
-def test_what_is_no_address_is_refused_with_its_text(text: str) -> None:
-    with pytest.raises(SettingsError) as refused:
-        parse_listen(text)
-    assert repr(text) in str(refused.value)
+from runtime.settings import Listen, SettingsError, StreamSettings, settle
 
 
 def test_the_command_line_wins_over_the_script() -> None:
@@ -55,6 +32,20 @@ def test_a_number_out_of_range_is_refused_by_name(wrong: dict[str, object]) -> N
 def test_the_same_address_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="twice"):
         settle({}, ["udp:127.0.0.1:7", "udp:127.0.0.1:7"])
+
+
+def test_the_same_port_of_two_protocols_is_no_conflict() -> None:
+    assert len(settle({}, ["udp:127.0.0.1:7", "tcp:127.0.0.1:7"]).listen) == 2
+
+
+def test_what_connections_are_held_to_comes_from_the_globals() -> None:
+    assert settle({}, []).streams == StreamSettings()
+    globals_ = {"tcp_connect_timeout": 250, "tcp_connection_lifetime": 9, "tcp_max_connections": 7, "tcp_workers": 3}
+    told = settle({**globals_, "tcp_keepalive": "no", "tcp_keepidle": 5}, []).streams
+    assert (told.connect_timeout_s, told.lifetime_s, told.max_connections) == (0.25, 9, 7)
+    assert (told.keepalive, told.keepidle_s) == (False, 5)
+    with pytest.raises(SettingsError, match="tcp_max_connections"):
+        settle({"tcp_max_connections": 0}, [])
 
 
 def test_a_folder_is_private_locked_and_goes_with_its_server(tmp_path) -> None:

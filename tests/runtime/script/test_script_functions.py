@@ -84,3 +84,29 @@ def test_is_myself(bench):
     )
     made.run()
     assert made.texts == ["y"]
+
+
+def test_what_is_advertised_is_ours_too(bench):
+    made = bench(
+        "socket=tcp:127.0.0.1:5060 as sip.example.org:5090\n"
+        'route { if (is_myself("SIP.example.org", 5090) && !is_myself("sip.example.org", 5060)) xlog("y"); }'
+    )
+    made.run()
+    assert made.texts == ["y"]
+
+
+def test_a_script_knows_what_its_message_came_over(bench):
+    made = bench(
+        "socket=udp:127.0.0.1:5060\nsocket=tcp:[::1]:5070 as sip.example.org:5090 tag inside\n"
+        'route { xlog("$sP $socket_in $Ri $Rp $socket_in(proto) $socket_in(af)");'
+        ' xlog("$socket_in(advertised_ip) $socket_in(advertised_port) $socket_in(tag)"); }'
+    )
+    made.run()
+    made.context.socket = 1
+    made.run()
+    assert made.texts == [
+        "UDP udp:127.0.0.1:5060 127.0.0.1 5060 udp INET",
+        "<null> <null> <null>",
+        "TCP tcp:[::1]:5070 ::1 5070 tcp INET6",
+        "sip.example.org 5090 inside",
+    ]

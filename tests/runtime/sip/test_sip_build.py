@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.context import Address
-from runtime.sip.build import build_reply, clean_header, reply_target
+from runtime.sip.build import build_reply, clean_header, reply_target, reply_targets, stream_reply_target
 from runtime.sip.message import Reply, Request, parse
 
 SOURCE = Address("192.0.2.1", 40_000)
@@ -90,6 +90,23 @@ def test_the_topmost_via_and_the_target(via: str, answered: str, target: Address
     asked = request(via)
     assert build(asked).field("via") == answered
     assert reply_target(asked, SOURCE) == (target or Address("192.0.2.1", 5060))
+
+
+@pytest.mark.parametrize(
+    ("via", "port"),
+    [
+        ("SIP/2.0/TCP 192.0.2.1:5070", 5070),
+        ("SIP/2.0/TCP 192.0.2.1:5070;rport", 5070),
+        ("SIP/2.0/TCP 10.0.0.1:5070;received=203.0.113.9;maddr=203.0.113.9", 5070),
+        ("SIP/2.0/TCP client.example.com", 5060),
+        ("SIP/2.0/TLS client.example.com", 5061),
+    ],
+)
+def test_over_a_stream_a_reply_goes_back_where_it_came_from_or_else_to_the_sent_by_port(via: str, port: int) -> None:
+    asked = request(via)
+    assert stream_reply_target(asked, SOURCE) == Address("192.0.2.1", port)
+    assert reply_targets(asked, SOURCE, reliable=True) == (SOURCE, Address("192.0.2.1", port))
+    assert reply_targets(asked, SOURCE, reliable=False) == (reply_target(asked, SOURCE), None)
 
 
 def test_ipv6_brackets_are_no_difference() -> None:
