@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -17,6 +18,7 @@ import pytest
 import uvloop
 
 from runtime.context import Address
+from runtime.handover import Marks
 from runtime.listen import Listen
 from runtime.settings import StreamSettings
 from runtime.sip.framing import Broken
@@ -81,6 +83,7 @@ class Site:
             slot=slot,
             peers=self.peers,
             post=self.post,
+            marks=Marks(mmap.mmap(-1, 8 * processes), processes, 0),
         )
         self.transports.open()
 
