@@ -41,6 +41,7 @@ class Process:
         house: what all processes share.
     """
 
+    loop: asyncio.AbstractEventLoop
     executes: bool = True
     """Whether it runs jobs that go to whichever process is least loaded."""
 
@@ -58,7 +59,7 @@ class Process:
 
     def run(self) -> int:
         """Live until the attendant says otherwise; the exit code."""
-        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self.loop = self.new_loop()
         asyncio.set_event_loop(self.loop)
         self.house.statistics.enter(self.slot)
         self.store = Store(self.house.folder / "store")
@@ -93,6 +94,10 @@ class Process:
         return self.executor.run(payload, running)
 
     # What a kind of process adds.
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that it lives in."""
+        return uvloop.new_event_loop()
 
     def open(self) -> None:
         """Start what this kind of process does."""

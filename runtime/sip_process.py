@@ -26,6 +26,7 @@ from runtime.sip.keys import dialog_ack_key, invite_key, server_key
 from runtime.sip.message import Bad, KeepAlive, Message, Reply, Request, parse
 from runtime.sip.own_request import OwnRequest
 from runtime.sip.ownership import fingerprint
+from runtime.sip_loop import SipLoop
 from runtime.transports.base import Failed, ListenSocket
 from runtime.transports.transports import Transports
 from runtime.uac import Done, Sending, UserAgentClient
@@ -75,6 +76,8 @@ def _on_cancel(house: House) -> object:
 class SipProcess(ScriptProcess):
     """See the module."""
 
+    loop: SipLoop
+
     def __init__(self, child: Child, house: House) -> None:
         super().__init__(child, house)
         self.executes = house.settings.mi_workers == 0
@@ -88,6 +91,9 @@ class SipProcess(ScriptProcess):
         """Whether the request at hand was handed over. It goes no further, so that none goes round in a circle."""
 
     # Life.
+
+    def new_loop(self) -> SipLoop:
+        return SipLoop()
 
     def open(self) -> None:
         super().open()
@@ -125,10 +131,10 @@ class SipProcess(ScriptProcess):
         )
         self.uac = UserAgentClient(self, self.proxy)
         self.transports.open()
-        self.loop.add_reader(self.house.handover.fileno(self.slot), self._take_given)
+        self.loop.add_direct(self.house.handover.fileno(self.slot), self._take_given, exclusive=False)
 
     def close(self) -> None:
-        self.loop.remove_reader(self.house.handover.fileno(self.slot))
+        self.loop.remove_direct(self.house.handover.fileno(self.slot))
         self.proxy.close()
         self.transports.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from runtime.clock import epoch_now
@@ -10,6 +9,7 @@ from runtime.context import Address
 from runtime.handover import Marks
 from runtime.settings import StreamSettings
 from runtime.sip.ownership import Fingerprints
+from runtime.sip_loop import SipLoop
 from runtime.transports.base import Failed, ListenSocket, OnBroken, OnMessage
 from runtime.transports.streams import PeerRow, Post, Streams
 from runtime.transports.udp import Datagrams, send_datagram
@@ -33,7 +33,7 @@ class Transports:
     def __init__(
         self,
         sockets: Sequence[ListenSocket],
-        loop: asyncio.AbstractEventLoop,
+        loop: SipLoop,
         on_message: OnMessage,
         *,
         on_broken: OnBroken,

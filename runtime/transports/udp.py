@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Final
 
 from runtime.context import Address
 from runtime.handover import Marks
+from runtime.sip_loop import SipLoop
 from runtime.transports.base import ListenSocket, OnMessage
 
 _TIMESPEC: Final = struct.Struct("@ll")
@@ -32,9 +32,7 @@ class Datagrams:
         marks: tells the other processes what this one is looking at.
     """
 
-    def __init__(
-        self, sockets: Sequence[ListenSocket], loop: asyncio.AbstractEventLoop, on_message: OnMessage, marks: Marks
-    ) -> None:
+    def __init__(self, sockets: Sequence[ListenSocket], loop: SipLoop, on_message: OnMessage, marks: Marks) -> None:
         self._sockets = sockets
         self._loop = loop
         self._on_message = on_message
@@ -43,12 +41,12 @@ class Datagrams:
     def open(self) -> None:
         """Read from now on."""
         for one in self._sockets:
-            self._loop.add_reader(one.sock.fileno(), partial(self._receive, one))
+            self._loop.add_direct(one.sock.fileno(), partial(self._receive, one), exclusive=True)
 
     def close(self) -> None:
         """Read no more; the sockets stay open, for they are everybody's."""
         for one in self._sockets:
-            self._loop.remove_reader(one.sock.fileno())
+            self._loop.remove_direct(one.sock.fileno())
 
     def _receive(self, one: ListenSocket) -> None:
         receive, recvmsg, marks = self._on_message, one.sock.recvmsg, self._marks
