@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-import uvloop
 
 from runtime.context import Address
 from runtime.handover import Marks
@@ -23,6 +22,7 @@ from runtime.listen import Listen
 from runtime.settings import StreamSettings
 from runtime.sip.framing import Broken
 from runtime.sip.ownership import Fingerprints
+from runtime.sip_loop import SipLoop
 from runtime.transports.base import ListenSocket, open_sockets
 from runtime.transports.streams import peers_slots
 from runtime.transports.tcp import MAX_UNSENT_BYTES, State
@@ -135,7 +135,7 @@ def run() -> Iterator[Callable[[Callable[[contextlib.ExitStack], Awaitable[None]
             with contextlib.ExitStack() as stack:
                 await scenario(stack)
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as one:
+        with asyncio.Runner(loop_factory=SipLoop) as one:
             one.run(whole())
 
     return runner
