@@ -56,18 +56,24 @@ class StreamClient:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def receive(self, limit_s: float = LIMIT_S) -> SipAnswer:
-        """The next reply on this connection."""
+    def receive_message(self, limit_s: float = LIMIT_S) -> bytes:
+        """The next message on this connection."""
         ends = time.monotonic() + limit_s
         while True:
             head, found, rest = self.received.partition(b"\r\n\r\n")
             length = re.search(rb"(?im)^content-length:\s*(\d+)", head)
             if found and length and len(rest) >= int(length[1]):
-                self.received = rest[int(length[1]) :]
-                start, _, _ = head.decode().partition("\r\n")
-                _, status, reason = start.split(" ", 2)
-                return SipAnswer(int(status), reason, head.decode(), time.monotonic())
+                size = len(head) + 4 + int(length[1])
+                message, self.received = self.received[:size], self.received[size:]
+                return message
             self._read(ends)
+
+    def receive(self, limit_s: float = LIMIT_S) -> SipAnswer:
+        """The next reply on this connection."""
+        text = self.receive_message(limit_s).decode()
+        start, _, _ = text.partition("\r\n")
+        _, status, reason = start.split(" ", 2)
+        return SipAnswer(int(status), reason, text, time.monotonic())
 
     def receive_bytes(self, count: int, limit_s: float = LIMIT_S) -> bytes:
         """The next bytes, whatever they are."""

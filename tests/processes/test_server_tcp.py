@@ -111,37 +111,34 @@ def test_a_keep_alive_gets_its_answer_and_the_connection_goes_on(server, connect
     assert client.receive_bytes(2) == b"\r\n"
 
 
-@pytest.mark.parametrize(
-    "garbage", [b"\x16\x03\x01\x02\x00\x01\x00\x01", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"A" * 70_000]
-)
-def test_garbage_closes_the_connection_and_no_other(server, connect, garbage) -> None:
-    bad, good = connect(), connect()
-    bad.send(garbage)
-    assert bad.is_closed()
-    assert bad.received == b""
+def test_garbage_closes_the_connection_and_no_other(server, connect) -> None:
+    good = connect()
+    for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\x01", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"A" * 70_000):
+        bad = connect()
+        bad.send(garbage)
+        assert bad.is_closed()
+        assert bad.received == b""
     assert good.ask("x").status == 200
-    assert server.statistic("core:bad_messages") == 1
+    assert server.statistic("core:bad_messages") == 3
 
 
-@pytest.mark.parametrize(
-    ("length", "status", "reason"),
-    [
-        ("", 400, "Missing Content-Length header"),
-        ("Content-Length: -1\r\n", 400, "Malformed Content-Length header"),
-        ("Content-Length: 99999999999999999999\r\n", 513, "Message too large"),
-        ("Content-Length: 0\r\nContent-Length: 5\r\n", 400, "Repeated Content-Length header"),
-        ("Content-Length: 0\r\nl: 0\r\n", 400, "Repeated Content-Length header"),
-    ],
-)
-def test_a_hostile_content_length_is_answered_and_closes_the_connection(
-    server, connect, length, status, reason
-) -> None:
-    client = connect()
-    _, data = client.request("x", length=length)
-    client.send(data + b"what stands behind it is not read")
-    answer = client.receive()
-    assert (answer.status, answer.reason) == (status, reason)
-    assert client.is_closed()
+HOSTILE_LENGTHS = [
+    ("", 400, "Missing Content-Length header"),
+    ("Content-Length: -1\r\n", 400, "Malformed Content-Length header"),
+    ("Content-Length: 99999999999999999999\r\n", 513, "Message too large"),
+    ("Content-Length: 0\r\nContent-Length: 5\r\n", 400, "Repeated Content-Length header"),
+    ("Content-Length: 0\r\nl: 0\r\n", 400, "Repeated Content-Length header"),
+]
+
+
+def test_a_hostile_content_length_is_answered_and_closes_the_connection(server, connect) -> None:
+    for length, status, reason in HOSTILE_LENGTHS:
+        client = connect()
+        _, data = client.request("x", length=length)
+        client.send(data + b"what stands behind it is not read")
+        answer = client.receive()
+        assert (answer.status, answer.reason) == (status, reason)
+        assert client.is_closed()
     assert connect().ask("x").status == 200
 
 
