@@ -253,7 +253,14 @@ class Streams:
     def _send_here(self, socket: ListenSocket, one: Outgoing, to: Address) -> Sent:
         """Send it over a connection of this process, if there is one."""
         connection = self._find(socket, to)
-        return Sent.GONE if connection is None else connection.send(one)
+        if connection is None:
+            return Sent.GONE
+        if connection.state is State.HALF_OPEN and one.otherwise is None:
+            # A request: nobody would answer it. A peer that opened the connection itself cannot be reached any more.
+            if not connection.opened:
+                return Sent.REFUSED
+            connection.end("the peer closed it")
+        return connection.send(one)
 
     def _find(self, socket: ListenSocket, to: Address) -> Connection | None:
         host, port = to.host, to.port

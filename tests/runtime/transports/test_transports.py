@@ -344,6 +344,44 @@ def test_a_half_open_peer_that_reads_gets_its_answer_once_and_is_let_go(run) -> 
     run(scenario)
 
 
+def test_a_request_does_not_go_to_a_peer_that_will_say_nothing_more(run) -> None:
+    async def scenario(stack: contextlib.ExitStack) -> None:
+        server = made(stack, Site(tcp()))
+        caller = stack.enter_context(socket.create_connection((server.address().host, server.address().port)))
+        caller.sendall(message("a"))
+        caller.shutdown(socket.SHUT_WR)
+        await until(lambda: server.states() == [State.HALF_OPEN])
+        source = server.came[0][2]
+        assert not server.send(message("b"), source)
+        assert server.send(reply(200), source, otherwise=source)
+        await until(lambda: server.states() == [])
+        caller.setblocking(True)
+        assert b"".join(iter(lambda: caller.recv(4096), b"")) == reply(200)
+
+    run(scenario)
+
+
+def test_a_request_goes_over_a_new_connection_where_the_peer_has_ended_the_one_to_it(run) -> None:
+    async def scenario(stack: contextlib.ExitStack) -> None:
+        server = made(stack, Site(tcp()))
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        to = Address("127.0.0.1", listener.getsockname()[1])
+        assert server.send(message("a"), to)
+        first, _ = listener.accept()
+        stack.enter_context(first)
+        first.sendall(message("b"))  # it is owed an answer
+        first.shutdown(socket.SHUT_WR)
+        await until(lambda: server.states() == [State.HALF_OPEN])
+        assert server.send(message("c"), to)
+        assert server.states() == [State.CONNECTING]
+        await until(lambda: server.states() == [State.OPEN])
+        second, _ = listener.accept()
+        stack.enter_context(second)
+        assert second.recv(4096) == message("c")
+
+    run(scenario)
+
+
 def test_a_peer_that_closes_and_is_owed_nothing_is_let_go_at_once(run) -> None:
     async def scenario(stack: contextlib.ExitStack) -> None:
         server = made(stack, Site(tcp()))
