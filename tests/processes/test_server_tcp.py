@@ -37,8 +37,11 @@ def tcp_port() -> int:
 
 
 @pytest.fixture
-def server(start_server, tcp_port) -> Server:
-    return start_server(ROUTES, options=("-l", f"tcp:127.0.0.1:{tcp_port}", "--udp-workers", "2", "--mi-workers", "1"))
+def server(start_server, tcp_port) -> Iterator[Server]:
+    options = ("-l", f"tcp:127.0.0.1:{tcp_port}", "--udp-workers", "2", "--mi-workers", "1")
+    one = start_server(ROUTES, options=options)
+    yield one
+    assert "Traceback" not in one.log()
 
 
 @pytest.fixture

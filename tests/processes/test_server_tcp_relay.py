@@ -33,9 +33,11 @@ def tcp_port() -> int:
 
 
 @pytest.fixture
-def server(start_server, tcp_port) -> Server:
+def server(start_server, tcp_port) -> Iterator[Server]:
     options = ("-l", f"tcp:127.0.0.1:{tcp_port}", "--udp-workers", "2", "--mi-workers", "1")
-    return start_server(ROUTES, head="tcp_connect_timeout=500\n", options=options)
+    one = start_server(ROUTES, head="tcp_connect_timeout=500\n", options=options)
+    yield one
+    assert "Traceback" not in one.log()
 
 
 @pytest.fixture
