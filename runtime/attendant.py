@@ -28,6 +28,7 @@ from runtime.program import Program
 from runtime.script_process import ASYNC_COUNTERS
 from runtime.server_transactions import TM_COUNTERS
 from runtime.settings import Settings, SettingsError
+from runtime.sip.own import OwnAddresses, aliases_of
 from runtime.sip.ownership import Claims, Fingerprints
 from runtime.sip_process import CORE_COUNTERS, SL_COUNTERS, SipProcess
 from runtime.statistics import Statistics
@@ -86,6 +87,7 @@ def furnish(
         settings=settings,
         folder=folder.path,
         sockets=sockets,
+        own=OwnAddresses(settings.listen, aliases_of(program.checked.globals)),
         program=program,
         registry=Registry(),
         statistics=Statistics(slots),

@@ -15,6 +15,7 @@ from runtime.handover import Handover
 from runtime.log_levels import Levels
 from runtime.process_table import ProcessTable
 from runtime.settings import Settings
+from runtime.sip.own import OwnAddresses
 from runtime.sip.ownership import Claims, Fingerprints
 from runtime.statistics import Statistics
 from runtime.transports.base import ListenSocket
@@ -37,6 +38,7 @@ class House:
     settings: Settings
     folder: Path
     sockets: list[ListenSocket]
+    own: OwnAddresses
     program: Program
     registry: Registry
     statistics: Statistics

@@ -53,7 +53,7 @@ class Listen:
     tag: str = ""
 
     def __str__(self) -> str:
-        return f"{self.protocol}:{_bracketed(self.host)}:{self.port}"
+        return f"{self.protocol}:{bracketed(self.host)}:{self.port}"
 
     @property
     def reliable(self) -> bool:
@@ -63,7 +63,7 @@ class Listen:
     @property
     def sent_by(self) -> str:
         """``host:port`` as peers are told it, in Via and Record-Route (RFC 3261 18.1.1)."""
-        return f"{_bracketed(self.advertised_host or self.host)}:{self.advertised_port or self.port}"
+        return f"{bracketed(self.advertised_host or self.host)}:{self.advertised_port or self.port}"
 
     @property
     def written(self) -> str:
@@ -72,7 +72,8 @@ class Listen:
         return f"{self}{told}{f' tag {self.tag}' if self.tag else ''}"
 
 
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
+    """A bare host as it stands in a URI: an IPv6 address gets its brackets (RFC 3261 25.1, IPv6reference)."""
     return f"[{host}]" if ":" in host else host
 
 

@@ -24,6 +24,7 @@ from runtime.script.pyast import Namespace
 from runtime.script.script import DROP, EXIT, Exit, Hooks, RouteCode, Routes, Script, Timer
 from runtime.script.statements import RouteCompiler, Settings
 from runtime.script.uris import parts_of
+from runtime.sip.own import aliases_of
 
 _RUNS_AS: Final[dict[str, RouteType]] = {
     "failure_route": RouteType.FAILURE,
@@ -66,7 +67,8 @@ def compile_script(checked: Checked, modules: Mapping[str, Module], hooks: Hooks
         hooks: what the process does for scripts.
         world: time, chance and process.
     """
-    core = Core(world=world, sockets=checked.sockets, log_level=hooks.log_level)
+    aliases = aliases_of(checked.globals)
+    core = Core(world=world, sockets=checked.sockets, aliases=aliases, log_level=hooks.log_level)
     known = known_of([modules[module] for module in checked.modules], core)
     namespace = _namespace(hooks)
     codes = _compile(checked, known, namespace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from runtime.script.access import (
 )
 from runtime.script.declare import Kind, Module, Param, Ref, function, variable
 from runtime.script.uris import split_uri
+from runtime.sip.own import ANY_PORT, Alias, OwnAddresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Core(Module):
         settings: none so far.
         world: time, chance and process.
         sockets: the listening sockets as the script writes them, in order.
+        aliases: further names of this server.
         log_level: what `$log_level` says.
     """
 
@@ -61,11 +63,13 @@ class Core(Module):
         *,
         world: World,
         sockets: Sequence[str] = (),
+        aliases: Iterable[Alias] = (),
         log_level: Callable[[], int],
     ) -> None:
         super().__init__(settings)
         self.world = world
         self.sockets = [_listen(text) for text in sockets]
+        self.own = OwnAddresses(self.sockets, aliases)
         self.log_level = log_level
 
     # Flags
@@ -242,14 +246,11 @@ class Core(Module):
 
     @function("is_myself", Param("host", Kind.STRING), Param("port", Kind.INTEGER, optional=True))
     def is_myself(self, c: Context, host: str, port: int | None) -> int:
-        """Whether this runtime listens on that host, and on that port where one is given; or says so to its peers."""
-        wanted = host.strip("[]").lower()
-        found = any(
-            name is not None and name.lower() == wanted and port in (None, 0, own_port)
-            for own in self.sockets
-            for name, own_port in ((own.host, own.port), (own.advertised_host, own.advertised_port or own.port))
-        )
-        return 1 if found else -1
+        """Whether this runtime listens on that host, and on that port where one is given; or says so to its peers.
+
+        Its aliases count too.
+        """
+        return 1 if self.own.is_own(host, port or ANY_PORT) else -1
 
     # What needs the world
 
