@@ -61,10 +61,16 @@ class RecordRoute:
     Args:
         params: URI parameters to add, each with its leading semicolon, e.g. ``;did=a1.b2``.
         preset: ``host[:port]`` to write instead of the address of the socket; None for that address.
+        preset_inbound: the same for a second value, which the side that the request came from is to use.
+        user: the user part of the URI; empty for none.
+        double: whether there are two values where the request goes out on another socket than it came in on.
     """
 
     params: str = ""
     preset: str | None = None
+    preset_inbound: str | None = None
+    user: str = ""
+    double: bool = True
 
 
 @dataclass(slots=True)
@@ -98,6 +104,7 @@ class Context:
         send_socket: `$fs`: the index of the socket to send from; None lets the next hop decide.
         routes: the Route values that are left for the next hop, each without commas; None while nothing was changed.
         record_route: how this proxy puts itself into the path of the dialog; None when it does not.
+        rr_params: what `add_rr_param` collected for a `record_route` that is still to come.
         max_forwards: Max-Forwards of what is relayed; None for one less than received (RFC 3261 16.6).
         body: the body that replaces the message's own when it is relayed; None to leave it.
         path: the Route values that `lookup` found for the main branch (RFC 3327), comma-separated; empty for none.
@@ -137,6 +144,7 @@ class Context:
     send_socket: int | None = None
     routes: list[str] | None = None
     record_route: RecordRoute | None = None
+    rr_params: str = ""
     max_forwards: int | None = None
     body: bytes | None = None
     path: str = ""
@@ -176,6 +184,7 @@ class Context:
             send_socket=self.send_socket,
             routes=self.routes,
             record_route=self.record_route,
+            rr_params=self.rr_params,
             max_forwards=self.max_forwards,
             body=self.body,
             path=branch.path,
