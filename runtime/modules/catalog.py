@@ -11,12 +11,15 @@ from runtime.modules.cfgutils import Cfgutils
 from runtime.modules.event_route import EventRoute
 from runtime.modules.jobs import Jobs
 from runtime.modules.management import Management
+from runtime.modules.maxfwd import Maxfwd
 from runtime.modules.mi_datagram import MiDatagram
 from runtime.modules.mi_fifo import MiFifo
 from runtime.modules.mi_http import Httpd, MiHttp
 from runtime.modules.mi_script import MiScript
+from runtime.modules.path import Path
 from runtime.modules.proto_tcp import ProtoTcp
 from runtime.modules.proto_udp import ProtoUdp
+from runtime.modules.rr import Rr
 from runtime.modules.signaling import Signaling
 from runtime.modules.sipmsgops import Sipmsgops
 from runtime.modules.sl import Sl
@@ -34,12 +37,15 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         Cfgutils,
         EventRoute,
         Httpd,
+        Maxfwd,
         MiDatagram,
         MiFifo,
         MiHttp,
         MiScript,
+        Path,
         ProtoTcp,
         ProtoUdp,
+        Rr,
         Signaling,
         Sipmsgops,
         Sl,
