@@ -25,6 +25,7 @@ from runtime.sip.keys import invite_key, server_key
 from runtime.sip.locate import NotFound, Target
 from runtime.sip.message import Reply, Request
 from runtime.sip.ownership import fingerprint
+from runtime.sip.routing import record_route_values
 from runtime.sip.transaction_words import Timers
 from runtime.transports.base import ListenSocket
 from runtime.watchers import TransactionWatcher
@@ -211,7 +212,8 @@ class Proxy:
         wanted = context.record_route
         if wanted is None:
             return []
-        return [f"<sip:{wanted.preset or socket.listen.sent_by};lr{wanted.params}>"]
+        inbound, outbound = self._sockets[context.socket].listen, socket.listen
+        return record_route_values(wanted, inbound, outbound, secure=context.ruri[:5].lower() == "sips:")
 
     # Replies.
 
