@@ -58,6 +58,7 @@ PERFORMS = set(
         "selectors",
         "signal",
         "socket",
+        "sqlalchemy",
         "ssl",
         "subprocess",
         "threading",

@@ -1,0 +1,113 @@
+"""The database: which URLs are taken, what an error says and does not say, and connections over a fork."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
+
+from runtime.db import Database, DatabaseError, parse_url
+
+METADATA = MetaData()
+PLACES = Table("places", METADATA, Column("id", Integer, primary_key=True), Column("name", String(20)))
+
+
+@pytest.fixture
+def database(tmp_path):
+    one = Database(f"sqlite:///{tmp_path}/a.db", timeout_s=0.2)
+    one.create_tables(METADATA)
+    yield one
+    one.close()
+
+
+def names(database: Database) -> list[str]:
+    with database.begin(write=False) as connection:
+        return [name for (name,) in connection.execute(select(PLACES.c.name).order_by(PLACES.c.id))]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("sqlite:a/b.db", "sqlite:///a/b.db"),
+        ("sqlite:///var/a.db", "sqlite:////var/a.db"),
+        ("postgres://u:p%40w@h:5432/d", "postgresql+psycopg://u:p%40w@h:5432/d"),
+        ("postgresql://u@h/d", "postgresql+psycopg://u@h/d"),
+        ("postgresql+psycopg2://u@h/d", "postgresql+psycopg2://u@h/d"),
+        ("mysql://u:p@h/d", "mysql+pymysql://u:p@h/d"),
+    ],
+)
+def test_urls_in_either_form(text: str, read: str) -> None:
+    assert parse_url(text).render_as_string(hide_password=False) == read
+
+
+@pytest.mark.parametrize("text", ["", "sqlite:", "sqlite://", "sqlite::memory:", "oracle://u:secret@h/d", "secret"])
+def test_what_is_no_database_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(DatabaseError) as refused:
+        parse_url(text)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_password_is_never_shown() -> None:
+    database = Database("postgresql://me:secret@127.0.0.1:1/d", timeout_s=1)
+    assert str(database) == "postgresql+psycopg://me:***@127.0.0.1:1/d"
+    with pytest.raises(DatabaseError) as refused, database.begin():
+        pass
+    assert "secret" not in str(refused.value)
+    assert "127.0.0.1" in str(refused.value)
+
+
+def test_a_block_is_committed_or_not_at_all(database) -> None:
+    with database.begin() as connection:
+        connection.execute(insert(PLACES), [{"id": 1, "name": "a"}])
+
+    def fail() -> None:
+        with database.begin() as connection:
+            connection.execute(insert(PLACES), [{"id": 2, "name": "b"}])
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert names(database) == ["a"]
+    database.create_tables(METADATA)  # what is there stays
+    assert names(database) == ["a"]
+
+
+def test_an_error_says_what_the_database_said(database) -> None:
+    with database.begin() as connection:
+        connection.execute(insert(PLACES), [{"id": 1, "name": "a"}])
+    with pytest.raises(DatabaseError, match="UNIQUE"), database.begin() as connection:
+        connection.execute(insert(PLACES), [{"id": 1, "name": "again"}])
+
+
+def test_a_file_that_cannot_be_opened(tmp_path) -> None:
+    with pytest.raises(DatabaseError, match="unable to open"):
+        Database(f"sqlite:{tmp_path}/no/such/folder/a.db").create_tables(METADATA)
+
+
+def test_waiting_for_another_writer_ends_in_time_and_readers_do_not_wait(database, tmp_path) -> None:
+    other = Database(f"sqlite:{tmp_path}/a.db", timeout_s=0.2)
+    with other.begin() as connection:
+        connection.execute(insert(PLACES), [{"id": 1, "name": "a"}])
+        assert names(database) == []
+        started = time.monotonic()
+        with pytest.raises(DatabaseError, match="locked"), database.begin():
+            pass
+        assert 0.1 < time.monotonic() - started < 2
+    assert names(database) == ["a"]
+    other.close()
+
+
+def test_each_process_has_connections_of_its_own(database) -> None:
+    assert names(database) == []
+    if (pid := os.fork()) == 0:
+        try:
+            for number in range(20):
+                with database.begin() as connection:
+                    connection.execute(insert(PLACES), [{"name": str(number)}])
+            database.close()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert len(names(database)) == 20
