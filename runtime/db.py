@@ -30,6 +30,10 @@ class DatabaseError(Exception):
     """The database cannot be had, or refuses a statement. The text says why and never holds the password."""
 
 
+class RowsRefused(DatabaseError):
+    """The database does not take these values, now or later: too long, out of range, there already."""
+
+
 class Database:
     """One database, as each process sees it.
 
@@ -78,6 +82,7 @@ class Database:
                 writes later would be refused whenever somebody wrote in between.
 
         Raises:
+            RowsRefused: a statement's values are not taken.
             DatabaseError: no connection within the time limit, or a statement failed.
         """
         from sqlalchemy.exc import SQLAlchemyError
@@ -125,12 +130,15 @@ class Database:
         return engine
 
     def _error(self, error: Exception) -> DatabaseError:
+        from sqlalchemy.exc import DataError, IntegrityError
+
         cause = getattr(error, "orig", None) or error
         text = " ".join(str(cause).split())
         password = self._url.password
         if password:
             text = text.replace(str(password), "***")
-        return DatabaseError(f"{self}: {text or type(cause).__name__}")
+        kind = RowsRefused if isinstance(error, DataError | IntegrityError) else DatabaseError
+        return kind(f"{self}: {text or type(cause).__name__}")
 
 
 class _SqliteConnected:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Coroutine
-from typing import Any, Final, TypeVar, assert_never
+from typing import Any, Final, Protocol, TypeVar, assert_never
 
 import uvloop
 
@@ -33,6 +33,16 @@ _DRAIN_CHECK_S: Final = 0.02
 _T = TypeVar("_T")
 
 
+class Trailing(Protocol):
+    """What a process has begun and must see to its end before it goes, e.g. rows on their way to a database."""
+
+    def pending(self) -> int:
+        """How much is left. A drain waits for it, up to its end."""
+
+    def close(self) -> None:
+        """The process ends: do the rest now, or say what is lost."""
+
+
 class Process:
     """A process that executes jobs and has jobs executed. The kinds of processes build on it.
 
@@ -54,6 +64,7 @@ class Process:
         self._drained: set[Peer] = set()
         self._said_drained = False
         self.drain_ends = float("inf")
+        self.trailing: list[Trailing] = []
         self._blocked = 0
         """How many routes of this process are stopped in `block_on` now."""
 
@@ -84,6 +95,8 @@ class Process:
             self.loop.run_forever()
         finally:
             self.close()
+            for one in self.trailing:
+                one.close()
             self.node.close()
             self.store.close()
             self.loop.close()
@@ -118,7 +131,7 @@ class Process:
 
     def unfinished(self) -> int:
         """How much of what was accepted is still under way."""
-        return self.node.pending() + self._blocked
+        return self.node.pending() + self._blocked + sum([one.pending() for one in self.trailing])
 
     def give_up(self) -> None:
         """The time for draining is over: answer what is left."""

@@ -17,7 +17,9 @@ JOBS: Final = "runtime.handlers:list_jobs"
 CANCEL: Final = "runtime.handlers:cancel_job"
 RELOAD: Final = "runtime.handlers:reload"
 """What one process asks directly of another."""
-HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD)
+WRITE_ROWS: Final = "runtime.db_writer:write_rows"
+"""The job that a batch of rows for a database is."""
+HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, WRITE_ROWS)
 
 
 def role_of(name: str) -> str:
