@@ -42,6 +42,11 @@ CORES = frozenset(
         "runtime.sip.*",
         "runtime.script.*",
         "runtime.demo.figures",
+        "runtime.location.answers",
+        "runtime.location.bindings",
+        "runtime.location.contact",
+        "runtime.location.flags",
+        "runtime.location.registration",
     ]
 )
 SHELLS = {"runtime.sip.ownership"}  # stands beside the cores that it serves, and takes the kernel's locks
