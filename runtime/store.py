@@ -10,7 +10,7 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import lmdb
 import msgpack
@@ -19,6 +19,10 @@ MAX_KEY: Final = 500
 """Bytes. LMDB's own limit is 511; the collection's name and a separator stand before the key."""
 MAX_VALUE: Final = 1 << 20
 """Bytes of one value."""
+
+MAX_TABLES: Final = 32
+Table: TypeAlias = Any
+"""A table's handle, for the ``db`` of a transaction's methods."""
 
 
 class StoreError(Exception):
@@ -37,7 +41,7 @@ class Store:
         folder.mkdir(mode=0o700, exist_ok=True)
         # The store lives as long as the server, on tmpfs where there is one, so nothing is gained by syncing.
         self._environment = lmdb.open(
-            str(folder), map_size=size, max_dbs=4, sync=False, metasync=False, mode=0o600, max_readers=512
+            str(folder), map_size=size, max_dbs=MAX_TABLES, sync=False, metasync=False, mode=0o600, max_readers=512
         )
         self._cache = self._environment.open_db(b"cachedb_local")
 
@@ -53,8 +57,8 @@ class Store:
         packed = msgpack.packb([value, expires_at])
         if len(packed) > MAX_VALUE:
             raise StoreError(f"a value of {len(packed)} bytes is over the limit of {MAX_VALUE}")
-        with self._write() as transaction:
-            transaction.put(_key(collection, key), packed)
+        with self.writing() as transaction:
+            transaction.put(_key(collection, key), packed, db=self._cache)
 
     def get(self, collection: str, key: str, now: float) -> str | None:
         """The value, or None when there is none or its time is over at `now` (seconds of the epoch)."""
@@ -71,8 +75,8 @@ class Store:
         Raises:
             StoreError: the key is too long, or the store is so full that there is no room to note the removal.
         """
-        with self._write() as transaction:
-            return bool(transaction.delete(_key(collection, key)))
+        with self.writing() as transaction:
+            return bool(transaction.delete(_key(collection, key), db=self._cache))
 
     def sweep(self, now: float, limit: int = 1000) -> int:
         """Drop up to `limit` values whose time is over at `now`; how many they were.
@@ -86,9 +90,9 @@ class Store:
         done = 0
         while done < len(over):
             try:
-                with self._write() as transaction:
+                with self.writing() as transaction:
                     for key in over[done : done + at_once]:
-                        transaction.delete(key)
+                        transaction.delete(key, db=self._cache)
                 done += at_once
             except StoreError:
                 # Removing needs pages too; a few at a time need fewer, and free some for the next.
@@ -97,10 +101,25 @@ class Store:
                 at_once = max(1, at_once // 10)
         return len(over)
 
+    # Tables of others: keys and values as bytes, in transactions.
+
+    def table(self, name: str) -> Table:
+        """A table of one's own, made when it is not there; once in each process, outside any transaction."""
+        return self._environment.open_db(name.encode())
+
+    def reading(self) -> contextlib.AbstractContextManager[lmdb.Transaction]:
+        """A transaction that sees one state of all tables, and waits for nobody. To be short: it keeps old pages."""
+        return self._environment.begin()
+
     @contextlib.contextmanager
-    def _write(self) -> Iterator[lmdb.Transaction]:
+    def writing(self) -> Iterator[lmdb.Transaction]:
+        """A transaction that writes, one at a time in all processes: all of its block is done, or nothing.
+
+        Raises:
+            StoreError: there is no room.
+        """
         try:
-            with self._environment.begin(write=True, db=self._cache) as transaction:
+            with self._environment.begin(write=True) as transaction:
                 yield transaction
         except lmdb.MapFullError as error:
             raise StoreError("the store is full") from error
