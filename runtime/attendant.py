@@ -186,9 +186,21 @@ def _serve(house: House) -> int:
         # What is loaded by now lives as long as the server; out of the collector's sight it stays shared.
         gc.collect()
         gc.freeze()
-        return tree.run()
+        try:
+            return tree.run()
+        finally:
+            _finish(house)
     finally:
         logs.close()
+
+
+def _finish(house: House) -> None:
+    for name, module in house.program.modules.items():
+        if isinstance(module, RuntimeModule):
+            try:
+                module.finish(house)
+            except Exception:
+                log.exception("module %s could not put away what it has", name)
 
 
 def _roles(house: House) -> list[Role]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol, TypeVar, assert_never
 
 import uvloop
@@ -65,6 +65,8 @@ class Process:
         self._said_drained = False
         self.drain_ends = float("inf")
         self.trailing: list[Trailing] = []
+        self.letters: dict[str, Callable[[Peer, bytes], None]] = {}
+        """Who reads letters, by topic."""
         self._blocked = 0
         """How many routes of this process are stopped in `block_on` now."""
 
@@ -122,6 +124,8 @@ class Process:
         """A letter from another process."""
         if topic == _DRAINED:
             self._drained.add(sender)
+        elif topic in self.letters:
+            self.letters[topic](sender, body)
 
     def on_reloaded(self) -> None:
         """The script has been replaced by a newer text."""

@@ -19,7 +19,9 @@ RELOAD: Final = "runtime.handlers:reload"
 """What one process asks directly of another."""
 WRITE_ROWS: Final = "runtime.db_writer:write_rows"
 """The job that a batch of rows for a database is."""
-HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, WRITE_ROWS)
+RECORD_BINDINGS: Final = "runtime.location.recorder:record_bindings"
+"""The job that writes bindings of users into the database."""
+HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, WRITE_ROWS, RECORD_BINDINGS)
 
 
 def role_of(name: str) -> str:

@@ -45,6 +45,7 @@ CORES = frozenset(
         "runtime.location.answers",
         "runtime.location.bindings",
         "runtime.location.contact",
+        "runtime.location.domains",
         "runtime.location.flags",
         "runtime.location.registration",
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from runtime.location.contact import Contact, in_order
@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
     Args:
         contacts: in the order in which they are to be tried.
-        known: whether there is any contact at all, though none may fit.
+        known: whether there is any contact, though none may take the method.
     """
 
     contacts: list[Contact]
@@ -47,14 +47,12 @@ def pick(contacts: Sequence[Contact], now: float, flags: LookupFlags, method: st
         method: the request's.
         newest_first: OpenSIPS's ``desc_time_order``.
     """
-    alive = [one for one in contacts if one.is_alive(now)]
-    fit: Iterable[Contact] = alive
+    known = [one for one in contacts if one.is_alive(now)]
     if flags.user_agent is not None:
         wanted = flags.user_agent
-        fit = [one for one in fit if wanted.search(one.user_agent)]
-    if flags.method_filtering:
-        fit = [one for one in fit if one.understands(method)]
-    return Found(in_order(list(fit), newest_first=newest_first), bool(alive))
+        known = [one for one in known if wanted.search(one.user_agent)]
+    fit = [one for one in known if one.understands(method)] if flags.method_filtering else known
+    return Found(in_order(fit, newest_first=newest_first), bool(known))
 
 
 def host_of(contact: Contact) -> tuple[str, int | None]:

@@ -127,9 +127,7 @@ class Locations:
         Raises:
             StoreError: the user's name is too long, or there is no room.
         """
-        key = _key(user)
-        if key is None:
-            raise StoreError(f"a domain and a user must have 3 to {MAX_KEY} bytes together")
+        key = _checked_key(user)
         with self._store.writing() as transaction:
             existing = _unpacked(transaction.get(key, db=self._users))
             next_id, version = self._read_numbers(transaction)
@@ -251,16 +249,23 @@ class Locations:
                     transaction.delete(key, db=self._marks)
             self._write_numbers(transaction, next_id, version)
 
+    def mark(self, user: User) -> None:
+        """Mark a user whose bindings have not changed.
+
+        Raises:
+            StoreError: the user's name is too long, or there is no room.
+        """
+        key = _checked_key(user)
+        with self._store.writing() as transaction:
+            next_id, version = self._read_numbers(transaction)
+            transaction.put(key, _STAMP.pack(version + 1), db=self._marks)
+            self._write_numbers(transaction, next_id, version + 1)
+
     def mark_all(self, domain: str) -> int:
         """Mark every user of a domain; how many they are."""
         count = 0
         for user, _ in self.everybody(domain):
-            key = _key(user)
-            assert key is not None, "it was read from there"
-            with self._store.writing() as transaction:
-                next_id, version = self._read_numbers(transaction)
-                transaction.put(key, _STAMP.pack(version + 1), db=self._marks)
-                self._write_numbers(transaction, next_id, version + 1)
+            self.mark(user)
             count += 1
         return count
 
@@ -323,6 +328,13 @@ def _key(user: User) -> bytes | None:
     # The index has a stamp before it.
     fits = len(key) <= MAX_KEY - _STAMP.size and domain and aor and "\0" not in domain
     return key if fits else None
+
+
+def _checked_key(user: User) -> bytes:
+    key = _key(user)
+    if key is None:
+        raise StoreError(f"a domain and a user must have 3 to {MAX_KEY - _STAMP.size} bytes together")
+    return key
 
 
 def _user(key: bytes) -> User:

@@ -39,3 +39,6 @@ class RuntimeModule(Module):
     def count(self, name: str, amount: int = 1) -> None:
         """Count one of this module's statistics."""
         self.house.statistics.count(f"{self.group or self.name}:{name}", amount)
+
+    def finish(self, house: House) -> None:
+        """In the attendant, after the last process has ended: what must not get lost is put away here."""

@@ -19,12 +19,14 @@ from runtime.modules.mi_script import MiScript
 from runtime.modules.path import Path
 from runtime.modules.proto_tcp import ProtoTcp
 from runtime.modules.proto_udp import ProtoUdp
+from runtime.modules.registrar import Registrar
 from runtime.modules.rr import Rr
 from runtime.modules.signaling import Signaling
 from runtime.modules.sipmsgops import Sipmsgops
 from runtime.modules.sl import Sl
 from runtime.modules.statistics import StatisticsModule
 from runtime.modules.tm import Tm
+from runtime.modules.usrloc import Usrloc
 
 ALWAYS: Final[dict[str, type[RuntimeModule]]] = {module.name: module for module in (Management, Jobs)}
 """What every server has, loaded or not."""
@@ -46,11 +48,13 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         ProtoTcp,
         ProtoUdp,
         Rr,
+        Registrar,
         Signaling,
         Sipmsgops,
         Sl,
         StatisticsModule,
         Tm,
+        Usrloc,
     )
 }
 """What a script may load, by OpenSIPS's module names."""

@@ -1,0 +1,435 @@
+"""Module registrar: REGISTER (RFC 3261 section 10), and finding a user's contacts for a request."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from runtime.clock import epoch_now
+from runtime.context import Branch, Context, RouteType
+from runtime.house import House
+from runtime.location.answers import Found, contact_line, host_of, pick
+from runtime.location.bindings import Accepted, Limits, Refused, Registration, register, remove
+from runtime.location.contact import MEMORY_ONLY, Contact, canonical
+from runtime.location.flags import LookupFlags, SaveFlags, lookup_flags, save_flags
+from runtime.location.registration import (
+    MAX_TEXT,
+    AorRules,
+    Path,
+    aor_of,
+    path_of,
+    registration_of,
+    wanted_of,
+)
+from runtime.location.store import User
+from runtime.modules.base import RuntimeModule
+from runtime.modules.usrloc import DbMode, Usrloc
+from runtime.script.declare import Kind, Param, Parameter, function
+from runtime.settings import SettingsError
+from runtime.sip.fields import is_token
+from runtime.sip.message import Request
+from runtime.sip.uri import parse_uri
+from runtime.store import StoreError
+
+if TYPE_CHECKING:
+    from runtime.sip_process import SipProcess
+
+log = logging.getLogger("layby.registrar")
+
+_DOMAIN: Final = Param("domain", Kind.STRING)
+_AOR: Final = Param("aor", Kind.STRING, optional=True)
+_FLAGS: Final = Param("flags", Kind.STRING, optional=True)
+_MAY_LOOK_UP: Final = RouteType.REQUEST | RouteType.FAILURE
+_MAY_ASK: Final = _MAY_LOOK_UP | RouteType.BRANCH | RouteType.ONREPLY | RouteType.LOCAL
+_PARKED_S: Final = 5.0
+"""How long a transaction is kept for a reply that waits for the database: longer than it ever does."""
+_MOST_COMPLAINTS: Final = 100
+
+
+class Registrar(RuntimeModule):
+    """The module as a script loads it."""
+
+    name = "registrar"
+    counters = ("accepted_regs", "rejected_regs")
+    process: SipProcess
+    parameters = (
+        Parameter("default_expires", int, 3600, doc="seconds for a contact that says no time"),
+        Parameter("min_expires", int, 60, doc="a shorter time is raised to it; 0 for no limit"),
+        Parameter("max_expires", int, 0, doc="a longer time is cut to it; 0 for no limit"),
+        Parameter("reject_brief_expires", int, 0, doc="1 refuses a time below min_expires with 423 instead"),
+        Parameter("expires_max_deviation", int, 0, doc="seconds by which a time is changed by chance, up or down"),
+        Parameter("default_q", int, -1, doc="q of a contact that says none, in thousandths; -1 for none"),
+        Parameter("max_contacts", int, 0, doc="contacts of one user; 0 for no limit of the script's own"),
+        Parameter("retry_after", int, 0, doc="seconds for a Retry-After header in 5xx replies; 0 for no header"),
+        Parameter("case_sensitive", int, 1, doc="0 takes users that differ in case for the same"),
+        Parameter("realm_prefix", str, "", doc="taken off a user's domain"),
+        Parameter("received_avp", str, "", doc="$avp(…) that holds where a REGISTER came from, as a URI"),
+        Parameter("received_param", str, "received", doc="the parameter under which a 200 tells that"),
+        Parameter("attr_avp", str, "", doc="$avp(…) whose value is kept with a contact and comes back at lookup()"),
+        Parameter("sock_hdr_name", str, "", doc="the header that save() with the flag socket-header reads"),
+        Parameter("allow_dup_cseq", int, 0, doc="1 takes the same Call-ID and CSeq again for a new REGISTER"),
+        Parameter("max_username_len", int, 64, doc="characters of a user"),
+        Parameter("max_domain_len", int, 64, doc="characters of a user's domain"),
+        Parameter("max_aor_len", int, 256, doc="characters of an address-of-record"),
+        Parameter("max_contact_len", int, 255, doc="characters of a contact's URI"),
+        Parameter("mcontact_avp", str, "", doc="accepted: save() is for requests"),
+        Parameter("tcp_persistent_flag", str, "", doc="accepted: a connection stays open as long as its peer wants"),
+        Parameter("disable_gruu", int, 1, doc="accepted: GRUUs are not made"),
+        Parameter("gruu_secret", str, "", doc="accepted: GRUUs are not made"),
+        Parameter("pn_enable", int, 0, doc="only 0: there are no push notifications"),
+        *[Parameter(f"pn_{name}", str, "", doc="accepted") for name in ("providers", "ct_match_params")],
+        *[
+            Parameter(f"pn_{name}", int, 0, doc="accepted: there are no push notifications")
+            for name in ("pnsreg_interval", "trigger_interval", "skip_pn_interval", "refresh_timeout", "enable_purr")
+        ],
+    )
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        super().__init__(settings)
+        found = self.settings
+        if found["pn_enable"]:
+            raise SettingsError("registrar: push notifications (pn_enable) are not offered")
+        self._received_avp, self._attr_avp = _avp(found["received_avp"]), _avp(found["attr_avp"])
+        self._limits = Limits(
+            default_expires=found["default_expires"],
+            min_expires=found["min_expires"],
+            max_expires=found["max_expires"],
+            reject_brief=bool(found["reject_brief_expires"]),
+            expires_max_deviation=found["expires_max_deviation"],
+            default_q=found["default_q"],
+            max_contacts=found["max_contacts"],
+            allow_dup_cseq=bool(found["allow_dup_cseq"]),
+        )
+        if not -1 <= found["default_q"] <= 1000 or min(self._limits[:3]) < 0:
+            raise SettingsError("registrar: a time is 0 or more, and default_q from -1 to 1000")
+        self._complaints: set[str] = set()
+
+    def furnish(self, house: House) -> None:
+        super().furnish(house)
+        usrloc = house.program.modules.get("usrloc")
+        if not isinstance(usrloc, Usrloc):
+            raise SettingsError('module registrar needs loadmodule "usrloc.so"')
+        self._usrloc = usrloc
+        self._limits = self._limits._replace(cseq_delay=usrloc.settings["cseq_delay"], matching=usrloc.matching)
+        found = self.settings
+        self._rules = AorRules(
+            usrloc.use_domain,
+            bool(found["case_sensitive"]),
+            found["realm_prefix"],
+            found["max_username_len"],
+            found["max_domain_len"],
+            found["max_aor_len"],
+            found["max_contact_len"],
+        )
+        for name in ("max_expires", "max_contacts", "default_expires"):
+            house.statistics.compute("registrar", name, partial(int, found[name]))
+
+    # REGISTER.
+
+    @function(
+        "save", _DOMAIN, _FLAGS, _AOR, Param("ownership_tag", Kind.STRING, optional=True), routes=RouteType.REQUEST
+    )
+    def save(self, c: Context, domain: str, flags: str | None, aor: str | None, ownership_tag: str | None) -> int:
+        """Do what a REGISTER asks for, and answer it with all contacts of its user.
+
+        The user is `aor`, or else the one in To. -1 when it was refused, which is answered too; the flag `no-reply`
+        (`r`) leaves the answer to the script. `ownership_tag` is for clusters, of which there are none.
+        """
+        if not isinstance(c.message, Request):
+            return -1
+        wanted = self._known(save_flags(flags or ""), flags)
+        done = self._save(c, c.message, domain, wanted, aor)
+        if isinstance(done, Refused):
+            self.count("rejected_regs")
+            return self._refuse(c, done, wanted.no_reply)
+        self.count("accepted_regs")
+        return 1 if wanted.no_reply else self._answer(c, *done)
+
+    def _save(
+        self, c: Context, request: Request, domain: str, flags: SaveFlags, aor: str | None
+    ) -> tuple[User, list[str], bool] | Refused:
+        """The user, the lines for the 200, and whether anything changed."""
+        name = aor_of(aor or request.to.uri, self._rules)
+        if name is None:
+            return Refused(400, "Malformed Address-of-Record")
+        path = path_of(request, flags.path)
+        if isinstance(path, Refused):
+            return path
+        wanted = wanted_of(request, self._rules)
+        if isinstance(wanted, Refused):
+            return wanted
+        user, now = User(domain, name), epoch_now()
+        asked = self._with_facts(c, request, registration_of(request, wanted), flags, path)
+        limits = self._limits_for(flags)
+        chance = secrets.randbelow(1 << 20) / (1 << 20) if limits.expires_max_deviation else 0.5
+        try:
+            found = self._usrloc.change(
+                user, lambda old, first: register(old, asked, limits, now, first_id=first, chance=chance)
+            )
+        except StoreError as error:
+            log.error("the bindings of %s cannot be kept: %s", name, error)
+            return Refused(500, "Server Internal Error")
+        if isinstance(found, Refused):
+            return found
+        told = [one for one in found.contacts if not flags.only_request_contacts or one.id in found.asked]
+        lines = [contact_line(one, now, self.settings["received_param"]) for one in told]
+        return user, [*lines, *path.reply_headers], bool(found.changes)
+
+    def _limits_for(self, flags: SaveFlags) -> Limits:
+        limits = self._limits
+        if flags.max_contacts is not None or flags.replace_oldest:
+            most = limits.max_contacts if flags.max_contacts is None else flags.max_contacts
+            limits = limits._replace(max_contacts=most, replace_oldest=flags.replace_oldest)
+        if flags.min_expires is not None:
+            limits = limits._replace(min_expires=flags.min_expires)
+        if flags.max_expires is not None:
+            limits = limits._replace(max_expires=flags.max_expires)
+        return limits if flags.matching is None else limits._replace(matching=flags.matching)
+
+    def _with_facts(
+        self, c: Context, request: Request, asked: Registration, flags: SaveFlags, path: Path
+    ) -> Registration:
+        """What is known of the REGISTER beside what it says."""
+        received = path.received or _newest(c, self._received_avp)
+        nat = {self._usrloc.nat_flag} if path.received and self._usrloc.nat_flag else set()
+        return asked._replace(
+            received=received if parse_uri(received) is not None and len(received) <= MAX_TEXT else "",
+            path=path.stored,
+            socket=self._socket(c, request, flags.socket_header),
+            attr=_newest(c, self._attr_avp)[:MAX_TEXT],
+            flags=MEMORY_ONLY if flags.memory_only else 0,
+            cflags=" ".join(sorted(c.branch_flags | nat))[:MAX_TEXT],
+        )
+
+    def _socket(self, c: Context, request: Request, by_header: bool) -> str:
+        name = self.settings["sock_hdr_name"]
+        told = request.get(name) if by_header and name else None
+        return told[:64] if told else str(self.house.sockets[c.socket].listen)
+
+    def _answer(self, c: Context, user: User, lines: Sequence[str], changed: bool) -> int:
+        """200, with the database's word that it has the bindings, where it is asked for that (write-through)."""
+        waits = changed and self._usrloc.mode is DbMode.WRITE_THROUGH
+        if waits and not self.process.hold(c):
+            return 0  # a copy that another process has
+        key = c.transaction
+        headers = [*c.reply_headers, *lines]
+        if waits and key is not None:
+            transactions = self.process.transactions
+            transactions.hold(key, _PARKED_S)
+            reply = partial(transactions.reply, key, 200, "OK", headers, to_source=c.force_rport)
+            if self._usrloc.when_recorded(user, reply):
+                return 1
+        c.reply_headers = headers
+        return self.process.send_reply(c, 200, "OK")
+
+    def _refuse(self, c: Context, refused: Refused, no_reply: bool) -> int:
+        if not no_reply:
+            c.reply_headers += refused.headers
+            if refused.status >= 500 and self.settings["retry_after"]:
+                c.reply_headers.append(f"Retry-After: {self.settings['retry_after']}")
+            self.process.send_reply(c, refused.status, refused.reason)
+        return -1
+
+    def _known(self, flags: Any, text: str | None) -> Any:
+        """The flags; what is none of them is complained about once."""
+        if flags.unknown and text not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
+            self._complaints.add(text or "")
+            log.warning("flags %r: there is no %s", text, ", ".join(flags.unknown))
+        return flags
+
+    # Finding.
+
+    @function("lookup", _DOMAIN, _FLAGS, _AOR, routes=_MAY_ASK)
+    def lookup(self, c: Context, domain: str, flags: str | None, aor: str | None) -> int:
+        """Send the request to the contacts of a user: `aor`, or else the one in the Request-URI.
+
+        The best contact takes the Request-URI's place, and the others become branches. -1: the user has no contact;
+        -2: none that takes the method (flag `method-filtering`); -3: it names no user.
+        """
+        wanted: LookupFlags = self._known(lookup_flags(flags or ""), flags)
+        name = aor_of(aor or c.ruri, self._rules)
+        if name is None:
+            return -3
+        now = epoch_now()
+        names = [name]
+        if wanted.branch:
+            names += [known for one in c.branches if (known := aor_of(one.uri, self._rules)) is not None]
+            c.branches = []
+        method = c.message.method if isinstance(c.message, Request) else c.message.cseq_method
+        found = [self._pick(User(domain, one), now, wanted, method) for one in names]
+        contacts = [contact for one in found for contact in one.contacts]
+        if not contacts:
+            return -2 if any([one.known for one in found]) else -1
+        self._direct(c, contacts, wanted)
+        return 1
+
+    def _pick(self, user: User, now: float, flags: LookupFlags, method: str) -> Found:
+        contacts = self._usrloc.locations.get(user)
+        return pick(contacts, now, flags, method, newest_first=self._usrloc.newest_first)
+
+    def _direct(self, c: Context, contacts: list[Contact], flags: LookupFlags) -> None:
+        others = contacts
+        if not flags.to_branches_only:
+            best, *others = contacts
+            c.ruri, c.dst_uri, c.path = best.uri, best.next_hop(), best.path
+            c.branch_flags |= set(best.cflags.split())
+            socket = self._socket_of(best)
+            c.send_socket = c.send_socket if socket is None else socket
+        if flags.no_branches:
+            contacts, others = contacts[:1], []
+        c.branches += [Branch(one.uri, one.next_hop(), one.path, one.q, set(one.cflags.split())) for one in others]
+        if self._attr_avp:
+            # $(avp(attr)[n]) is the newest but n, and belongs to branch n.
+            c.avps.setdefault(self._attr_avp, []).extend([one.attr for one in reversed(contacts)])
+
+    def _socket_of(self, contact: Contact) -> int | None:
+        for socket in self.house.sockets:
+            if str(socket.listen) == contact.socket:
+                return socket.index
+        return None
+
+    # Asking.
+
+    @function("is_registered", _DOMAIN, _AOR, routes=_MAY_ASK)
+    def is_registered(self, c: Context, domain: str, aor: str | None) -> int:
+        """Whether a user has a contact: `aor`, or else the one in To of a REGISTER, in From of another request."""
+        contacts = self._contacts(c, domain, aor)
+        if contacts and self._attr_avp:
+            c.avps.setdefault(self._attr_avp, []).extend([one.attr for one in reversed(contacts)])
+        return 1 if contacts else -1
+
+    @function("registered", _DOMAIN, _AOR, Param("callid", Kind.STRING, optional=True), routes=_MAY_ASK)
+    def registered(self, c: Context, domain: str, aor: str | None, callid: str | None) -> int:
+        """Whether a user has a contact: `aor`, or else the one in the Request-URI. For scripts of OpenSIPS 2."""
+        contacts = self._contacts(c, domain, aor or c.ruri)
+        return 1 if any([callid is None or one.call_id == callid for one in contacts]) else -1
+
+    @function(
+        "is_contact_registered",
+        *(_DOMAIN, _AOR),
+        Param("contact", Kind.STRING, optional=True),
+        Param("callid", Kind.STRING, optional=True),
+        routes=_MAY_ASK,
+    )
+    def is_contact_registered(
+        self, c: Context, domain: str, aor: str | None, contact: str | None, callid: str | None
+    ) -> int:
+        """Whether a user has this contact, and by this Call-ID; with neither, the message's own Contact."""
+        if contact is None and callid is None:
+            if c.message.contact is None:
+                return -1
+            contact = c.message.contact.uri
+        uri = None if contact is None else canonical(contact)
+        for one in self._contacts(c, domain, aor):
+            if (uri is None or canonical(one.uri) == uri) and (callid is None or one.call_id == callid):
+                return 1
+        return -1
+
+    @function(
+        "is_ip_registered",
+        *(_DOMAIN, _AOR),
+        Param("ip", Kind.STRING),
+        Param("port", Kind.INTEGER, optional=True),
+        routes=_MAY_ASK,
+    )
+    def is_ip_registered(self, c: Context, domain: str, aor: str | None, ip: str, port: int | None) -> int:
+        """Whether a user has a contact that registered from an address."""
+        wanted = ip.strip("[]").lower()
+        for one in self._contacts(c, domain, aor):
+            host, its_port = host_of(one._replace(path=""))
+            if host == wanted and (port is None or (its_port or 5060) == port):
+                return 1
+        return -1
+
+    def _contacts(self, c: Context, domain: str, aor: str | None) -> list[Contact]:
+        if aor is None:
+            of_to = isinstance(c.message, Request) and c.message.method == "REGISTER"
+            aor = (c.message.to if of_to else c.message.from_).uri
+        name = aor_of(aor, self._rules)
+        return [] if name is None else self._usrloc.contacts(User(domain, name), epoch_now())
+
+    # Removing.
+
+    @function(
+        "remove",
+        *(_DOMAIN, Param("aor", Kind.STRING)),
+        Param("contact", Kind.STRING, optional=True),
+        Param("next_hop", Kind.STRING, optional=True),
+        Param("sip_instance", Kind.STRING, optional=True),
+    )
+    def remove(
+        self, c: Context, domain: str, aor: str, contact: str | None, next_hop: str | None, sip_instance: str | None
+    ) -> int:
+        """Remove the contacts of a user: all, or those with this URI, next hop (an address) and instance."""
+        name = aor_of(aor, self._rules)
+        if name is None:
+            return -1
+        uri = None if contact is None else canonical(contact)
+        hop = None if next_hop is None else next_hop.strip("[]").lower()
+
+        def fits(one: Contact) -> bool:
+            return (
+                (uri is None or canonical(one.uri) == uri)
+                and (hop is None or host_of(one)[0] == hop)
+                and (sip_instance is None or one.instance == sip_instance.strip('"'))
+            )
+
+        return 1 if self._remove(User(domain, name), fits) else -1
+
+    @function("remove_ip_port", Param("ip", Kind.STRING), Param("port", Kind.INTEGER), _DOMAIN, _AOR)
+    def remove_ip_port(self, c: Context, ip: str, port: int, domain: str, aor: str | None) -> int:
+        """Remove all contacts at an address, of one user or, after looking at every one, of all."""
+        place = ip.strip("[]").lower(), port
+
+        def fits(one: Contact) -> bool:
+            host, its_port = host_of(one)
+            return (host, its_port or 5060) == place
+
+        if aor is not None:
+            name = aor_of(aor, self._rules)
+            users: Iterable[User] = [] if name is None else [User(domain, name)]
+        else:
+            users = [user for user, some in self._usrloc.locations.everybody(domain) if any(map(fits, some))]
+        return 1 if sum([self._remove(user, fits) for user in users]) else -1
+
+    def _remove(self, user: User, fits: Callable[[Contact], bool]) -> int:
+        now = epoch_now()
+        gone = 0
+
+        def decide(contacts: tuple[Contact, ...], first_id: int) -> Accepted:
+            nonlocal gone
+            ids = frozenset([one.id for one in contacts if one.is_alive(now) and fits(one)])
+            gone = len(ids)
+            return remove(contacts, ids, now)
+
+        try:
+            self._usrloc.change(user, decide)
+        except StoreError as error:
+            log.error("the bindings of %s cannot be removed: %s", user.aor, error)
+            return 0
+        return gone
+
+    @function("add_sock_hdr", Param("hdr_name", Kind.STRING), routes=RouteType.REQUEST)
+    def add_sock_hdr(self, c: Context, hdr_name: str) -> int:
+        """Add a header that tells which socket the request came in on, for a registrar further on."""
+        if not is_token(hdr_name):
+            return -1
+        c.edits.append(("append", f"{hdr_name}: {self.house.sockets[c.socket].listen}\r\n"))
+        return 1
+
+
+def _avp(parameter: str) -> str:
+    """The name in ``$avp(name)``; empty for no AVP."""
+    if not parameter:
+        return ""
+    if not (parameter.startswith("$avp(") and parameter.endswith(")") and len(parameter) > 6):
+        raise SettingsError(f"registrar: {parameter!r} is no AVP; write $avp(name)")
+    return parameter[5:-1]
+
+
+def _newest(c: Context, avp: str) -> str:
+    values = c.avps.get(avp) if avp else None
+    return "" if not values or values[-1] is None else str(values[-1])

@@ -1,0 +1,222 @@
+"""The MI commands of module usrloc. Their strings are real text; the store holds bytes spelled as latin-1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+from mi_script.commands import Json, MiError, Params, command
+from runtime.clock import epoch_now
+from runtime.location.bindings import (
+    Accepted,
+    Limits,
+    Refused,
+    Registration,
+    Wanted,
+    register,
+    remove,
+)
+from runtime.location.contact import ALL_METHODS, MEMORY_ONLY, Contact, Matching, canonical
+from runtime.location.store import Decide, Locations, User
+from runtime.modules.base import RuntimeModule
+from runtime.sip.uri import parse_uri
+from runtime.store import StoreError
+
+_MI_CALL_ID: Final = "dfjrewr12386fd6-343@layby.mi"
+_MAX_Q: Final = 1000
+
+
+class UsrlocCommands(RuntimeModule):
+    """What usrloc offers to outside programs."""
+
+    locations: Locations
+    domains: frozenset[str]
+    matching: Matching
+    records: bool
+    change: Callable[[User, Decide], Accepted | Refused]
+    contacts: Callable[[User, float], list[Contact]]
+    flush: Callable[[], None]
+
+    @command("ul_dump", (), ("brief",), idempotent=True, cost="slow")
+    def ul_dump(self, params: Params) -> Json:
+        """All bindings; with `brief` the users alone."""
+        brief = "brief" in params and params.text("brief") == "brief"
+        now = epoch_now()
+        domains: list[Json] = []
+        for domain in sorted(self.domains):
+            aors: list[Json] = []
+            for user, contacts in self.locations.everybody(domain):
+                alive = [contact for contact in contacts if contact.is_alive(now)]
+                if alive:
+                    aors.append({"AOR": _text(user.aor)} if brief else self._shown(user, alive, now))
+            domains.append({"name": domain, "hash_size": 1 << int(self.settings["hash_size"]), "AORs": aors})
+        return {"Domains": domains}
+
+    @command("ul_show_contact", ("table_name", "aor"), idempotent=True)
+    def ul_show_contact(self, params: Params) -> Json:
+        """The bindings of one user."""
+        user, now = self._user(params), epoch_now()
+        contacts = self.contacts(user, now)
+        if not contacts:
+            raise MiError(404, "AOR not found")
+        return self._shown(user, contacts, now)
+
+    @command("ul_rm", ("table_name", "aor"), idempotent=True)
+    def ul_rm(self, params: Params) -> Json:
+        """Remove all bindings of a user."""
+        self._remove(self._user(params), lambda contacts: None, "AOR not found")
+        return "OK"
+
+    @command("ul_rm_contact", ("table_name", "aor", "contact"), idempotent=True)
+    def ul_rm_contact(self, params: Params) -> Json:
+        """Remove one binding of a user."""
+        wanted = canonical(_script(params.text("contact")))
+
+        def chosen(contacts: Iterable[Contact]) -> frozenset[int]:
+            return frozenset([one.id for one in contacts if canonical(one.uri) == wanted])
+
+        self._remove(self._user(params), chosen, "Contact not found")
+        return "OK"
+
+    @command("ul_add", ("table_name", "aor", "contact", "expires", "q", "flags", "cflags", "methods"))
+    def ul_add(self, params: Params) -> Json:
+        """Bind a contact to a user, for `expires` seconds; 0 for good."""
+        user, uri = self._user(params), _script(params.text("contact"))
+        if parse_uri(uri) is None:
+            raise MiError(400, "Bad parameter value", "contact is no URI")
+        wanted = Wanted(uri, params.integer("expires"), _q(params.text("q")))
+        request = Registration(
+            call_id=_MI_CALL_ID,
+            cseq=1,
+            contacts=(wanted._replace(expires=wanted.expires or 1),),
+            methods=params.integer("methods") & ALL_METHODS,
+            flags=params.integer("flags") & MEMORY_ONLY,
+            cflags=_script(params.text("cflags")).replace("0", "").strip(),
+        )
+        limits = Limits(min_expires=0, allow_dup_cseq=True, matching=self.matching, default_q=-1)
+        found = self._change(user, partial(_added, request, limits, epoch_now(), not wanted.expires))
+        if isinstance(found, Refused):
+            raise MiError(400, found.reason)
+        return "OK"
+
+    @command("ul_flush", ())
+    def ul_flush(self, params: Params) -> Json:
+        """Have all changes written to the database now."""
+        self._needs_database("flush")
+        self.flush()
+        return "OK"
+
+    @command("ul_sync", ("table_name",), ("table_name", "aor"), cost="slow")
+    def ul_sync(self, params: Params) -> Json:
+        """Write all bindings to the database anew, or those of one user."""
+        self._needs_database("sync")
+        if "aor" in params:
+            self.locations.mark(self._user(params))
+        else:
+            self.locations.mark_all(self._domain(params))
+        self.flush()
+        return "OK"
+
+    # Details.
+
+    def _domain(self, params: Params) -> str:
+        domain = params.text("table_name")
+        if domain not in self.domains:
+            raise MiError(404, "Table not found")
+        return domain
+
+    def _user(self, params: Params) -> User:
+        return User(self._domain(params), _script(params.text("aor")))
+
+    def _needs_database(self, verb: str) -> None:
+        if not self.records:
+            raise MiError(400, f"Cannot {verb} in no-db mode")
+
+    def _change(self, user: User, decide: Decide) -> Accepted | Refused:
+        try:
+            return self.change(user, decide)
+        except StoreError as error:
+            raise MiError(500, "Failed to change bindings", str(error)) from error
+
+    def _remove(
+        self, user: User, chosen: Callable[[tuple[Contact, ...]], frozenset[int] | None], otherwise: str
+    ) -> None:
+        now = epoch_now()
+        gone = 0
+
+        def decide(contacts: tuple[Contact, ...], first_id: int) -> Accepted:
+            nonlocal gone
+            found = remove(contacts, chosen(contacts), now)
+            gone = len([one for one in contacts if one.is_alive(now)]) - len(found.contacts)
+            return found
+
+        self._change(user, decide)
+        if not gone:
+            raise MiError(404, otherwise)
+
+    def _shown(self, user: User, contacts: Iterable[Contact], now: float) -> Json:
+        state = "CS_NEW" if not self.records else "CS_DIRTY" if self.locations.is_marked(user) else "CS_SYNC"
+        return {"AOR": _text(user.aor), "Contacts": [_row(contact, state, now) for contact in contacts]}
+
+
+def _row(contact: Contact, state: str, now: float) -> Json:
+    row: dict[str, Json] = {
+        "Contact": _text(contact.uri),
+        "ContactID": str(contact.id),
+        "Expires": contact.expires_at - int(now) if contact.expires_at else "permanent",
+        "Q": f"{contact.q / 1000:g}" if contact.q >= 0 else "",
+        "Callid": _text(contact.call_id),
+        "Cseq": contact.cseq,
+        "User-agent": _text(contact.user_agent) or "n/a",
+        "State": state,
+        "Flags": contact.flags,
+        "Cflags": contact.cflags,
+        "Socket": contact.socket,
+        "Methods": contact.methods,
+    }
+    for name, value in (
+        ("Received", contact.received),
+        ("Path", contact.path),
+        ("SIP_instance", contact.instance),
+        ("Attr", contact.attr),
+    ):
+        if value:
+            row[name] = _text(value)
+    return row
+
+
+def _added(
+    request: Registration,
+    limits: Limits,
+    now: float,
+    for_good: bool,
+    contacts: tuple[Contact, ...],
+    first_id: int,
+) -> Accepted | Refused:
+    found = register(contacts, request, limits, now, first_id=first_id)
+    if isinstance(found, Refused) or not for_good:
+        return found
+    return Accepted(
+        tuple([one._replace(expires_at=0) if one.id in found.asked else one for one in found.contacts]),
+        tuple([change._replace(contact=change.contact._replace(expires_at=0)) for change in found.changes]),
+        found.asked,
+    )
+
+
+def _q(text: str) -> int:
+    try:
+        q = round(float(text or "-0.001") * _MAX_Q)
+    except (ValueError, OverflowError):
+        q = _MAX_Q + 1
+    if not -1 <= q <= _MAX_Q:
+        raise MiError(400, "Bad parameter value", "q is from 0 to 1")
+    return q
+
+
+def _script(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _text(script: str) -> str:
+    return script.encode("latin-1", "replace").decode("utf-8", "replace")
