@@ -8,6 +8,7 @@ to start, so it is imported where a database is made, and not by importing this 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -111,6 +112,8 @@ class Database:
     def _make(self) -> Engine:
         from sqlalchemy import create_engine, event
 
+        # Where this server logs informative lines, SQLAlchemy would add each statement.
+        logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
         try:
             engine = create_engine(
                 self._url,

@@ -74,6 +74,15 @@ def test_a_block_is_committed_or_not_at_all(database) -> None:
     assert names(database) == ["a"]
 
 
+def test_statements_are_not_logged(tmp_path, caplog) -> None:
+    caplog.set_level(1)
+    database = Database(f"sqlite:{tmp_path}/quiet.db")
+    database.create_tables(METADATA)
+    assert names(database) == []
+    database.close()
+    assert caplog.records == []
+
+
 def test_an_error_says_what_the_database_said(database) -> None:
     with database.begin() as connection:
         connection.execute(insert(PLACES), [{"id": 1, "name": "a"}])
