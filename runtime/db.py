@@ -96,6 +96,9 @@ class Database:
                 yield connection
         except SQLAlchemyError as error:
             raise self._error(error) from error
+        except (OverflowError, UnicodeError) as error:
+            # A driver's word on a value that it cannot even hand over.
+            raise RowsRefused(f"{self}: {error}") from error
 
     def close(self) -> None:
         """Let go of this process's connections. The next `begin` makes new ones."""
@@ -133,14 +136,17 @@ class Database:
         return engine
 
     def _error(self, error: Exception) -> DatabaseError:
-        from sqlalchemy.exc import DataError, IntegrityError
+        from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
         cause = getattr(error, "orig", None) or error
         text = " ".join(str(cause).split())
         password = self._url.password
         if password:
             text = text.replace(str(password), "***")
-        kind = RowsRefused if isinstance(error, DataError | IntegrityError) else DatabaseError
+        refused = isinstance(error, DataError | IntegrityError)
+        if not refused and isinstance(error, StatementError):
+            refused = not isinstance(error, DBAPIError)  # it did not get as far as the database
+        kind = RowsRefused if refused else DatabaseError
         return kind(f"{self}: {text or type(cause).__name__}")
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from runtime.clock import epoch_now
 from runtime.context import Branch, Context, RouteType
 from runtime.house import House
-from runtime.location.answers import Found, contact_line, host_of, pick
-from runtime.location.bindings import Accepted, Limits, Refused, Registration, register, remove
-from runtime.location.contact import MEMORY_ONLY, Contact, canonical
+from runtime.location.answers import Found, contact_line, pick
+from runtime.location.bindings import Limits, Refused, Registration, register
+from runtime.location.contact import MEMORY_ONLY, Contact
 from runtime.location.flags import LookupFlags, SaveFlags, lookup_flags, save_flags
 from runtime.location.registration import (
     MAX_TEXT,
@@ -25,11 +25,10 @@ from runtime.location.registration import (
     wanted_of,
 )
 from runtime.location.store import User
-from runtime.modules.base import RuntimeModule
+from runtime.modules.registrar_queries import AOR, DOMAIN, MAY_ASK, RegistrarQueries
 from runtime.modules.usrloc import DbMode, Usrloc
 from runtime.script.declare import Kind, Param, Parameter, function
 from runtime.settings import SettingsError
-from runtime.sip.fields import is_token
 from runtime.sip.message import Request
 from runtime.sip.uri import parse_uri
 from runtime.store import StoreError
@@ -39,17 +38,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("layby.registrar")
 
-_DOMAIN: Final = Param("domain", Kind.STRING)
-_AOR: Final = Param("aor", Kind.STRING, optional=True)
 _FLAGS: Final = Param("flags", Kind.STRING, optional=True)
-_MAY_LOOK_UP: Final = RouteType.REQUEST | RouteType.FAILURE
-_MAY_ASK: Final = _MAY_LOOK_UP | RouteType.BRANCH | RouteType.ONREPLY | RouteType.LOCAL
 _PARKED_S: Final = 5.0
 """How long a transaction is kept for a reply that waits for the database: longer than it ever does."""
 _MOST_COMPLAINTS: Final = 100
+_Flags = TypeVar("_Flags", SaveFlags, LookupFlags)
 
 
-class Registrar(RuntimeModule):
+class Registrar(RegistrarQueries):
     """The module as a script loads it."""
 
     name = "registrar"
@@ -92,7 +88,7 @@ class Registrar(RuntimeModule):
         found = self.settings
         if found["pn_enable"]:
             raise SettingsError("registrar: push notifications (pn_enable) are not offered")
-        self._received_avp, self._attr_avp = _avp(found["received_avp"]), _avp(found["attr_avp"])
+        self._received_avp, self.attr_avp = _avp(found["received_avp"]), _avp(found["attr_avp"])
         self._limits = Limits(
             default_expires=found["default_expires"],
             min_expires=found["min_expires"],
@@ -112,10 +108,10 @@ class Registrar(RuntimeModule):
         usrloc = house.program.modules.get("usrloc")
         if not isinstance(usrloc, Usrloc):
             raise SettingsError('module registrar needs loadmodule "usrloc.so"')
-        self._usrloc = usrloc
+        self.usrloc = usrloc
         self._limits = self._limits._replace(cseq_delay=usrloc.settings["cseq_delay"], matching=usrloc.matching)
         found = self.settings
-        self._rules = AorRules(
+        self.rules = AorRules(
             usrloc.use_domain,
             bool(found["case_sensitive"]),
             found["realm_prefix"],
@@ -129,9 +125,7 @@ class Registrar(RuntimeModule):
 
     # REGISTER.
 
-    @function(
-        "save", _DOMAIN, _FLAGS, _AOR, Param("ownership_tag", Kind.STRING, optional=True), routes=RouteType.REQUEST
-    )
+    @function("save", DOMAIN, _FLAGS, AOR, Param("ownership_tag", Kind.STRING, optional=True), routes=RouteType.REQUEST)
     def save(self, c: Context, domain: str, flags: str | None, aor: str | None, ownership_tag: str | None) -> int:
         """Do what a REGISTER asks for, and answer it with all contacts of its user.
 
@@ -152,13 +146,13 @@ class Registrar(RuntimeModule):
         self, c: Context, request: Request, domain: str, flags: SaveFlags, aor: str | None
     ) -> tuple[User, list[str], bool] | Refused:
         """The user, the lines for the 200, and whether anything changed."""
-        name = aor_of(aor or request.to.uri, self._rules)
+        name = aor_of(aor or request.to.uri, self.rules)
         if name is None:
             return Refused(400, "Malformed Address-of-Record")
         path = path_of(request, flags.path)
         if isinstance(path, Refused):
             return path
-        wanted = wanted_of(request, self._rules)
+        wanted = wanted_of(request, self.rules)
         if isinstance(wanted, Refused):
             return wanted
         user, now = User(domain, name), epoch_now()
@@ -166,7 +160,7 @@ class Registrar(RuntimeModule):
         limits = self._limits_for(flags)
         chance = secrets.randbelow(1 << 20) / (1 << 20) if limits.expires_max_deviation else 0.5
         try:
-            found = self._usrloc.change(
+            found = self.usrloc.change(
                 user, lambda old, first: register(old, asked, limits, now, first_id=first, chance=chance)
             )
         except StoreError as error:
@@ -194,12 +188,12 @@ class Registrar(RuntimeModule):
     ) -> Registration:
         """What is known of the REGISTER beside what it says."""
         received = path.received or _newest(c, self._received_avp)
-        nat = {self._usrloc.nat_flag} if path.received and self._usrloc.nat_flag else set()
+        nat = {self.usrloc.nat_flag} if path.received and self.usrloc.nat_flag else set()
         return asked._replace(
             received=received if parse_uri(received) is not None and len(received) <= MAX_TEXT else "",
             path=path.stored,
             socket=self._socket(c, request, flags.socket_header),
-            attr=_newest(c, self._attr_avp)[:MAX_TEXT],
+            attr=_newest(c, self.attr_avp)[:MAX_TEXT],
             flags=MEMORY_ONLY if flags.memory_only else 0,
             cflags=" ".join(sorted(c.branch_flags | nat))[:MAX_TEXT],
         )
@@ -211,7 +205,7 @@ class Registrar(RuntimeModule):
 
     def _answer(self, c: Context, user: User, lines: Sequence[str], changed: bool) -> int:
         """200, with the database's word that it has the bindings, where it is asked for that (write-through)."""
-        waits = changed and self._usrloc.mode is DbMode.WRITE_THROUGH
+        waits = changed and self.usrloc.mode is DbMode.WRITE_THROUGH
         if waits and not self.process.hold(c):
             return 0  # a copy that another process has
         key = c.transaction
@@ -220,7 +214,7 @@ class Registrar(RuntimeModule):
             transactions = self.process.transactions
             transactions.hold(key, _PARKED_S)
             reply = partial(transactions.reply, key, 200, "OK", headers, to_source=c.force_rport)
-            if self._usrloc.when_recorded(user, reply):
+            if self.usrloc.when_recorded(user, reply):
                 return 1
         c.reply_headers = headers
         return self.process.send_reply(c, 200, "OK")
@@ -233,7 +227,7 @@ class Registrar(RuntimeModule):
             self.process.send_reply(c, refused.status, refused.reason)
         return -1
 
-    def _known(self, flags: Any, text: str | None) -> Any:
+    def _known(self, flags: _Flags, text: str | None) -> _Flags:
         """The flags; what is none of them is complained about once."""
         if flags.unknown and text not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
             self._complaints.add(text or "")
@@ -242,21 +236,21 @@ class Registrar(RuntimeModule):
 
     # Finding.
 
-    @function("lookup", _DOMAIN, _FLAGS, _AOR, routes=_MAY_ASK)
+    @function("lookup", DOMAIN, _FLAGS, AOR, routes=MAY_ASK)
     def lookup(self, c: Context, domain: str, flags: str | None, aor: str | None) -> int:
         """Send the request to the contacts of a user: `aor`, or else the one in the Request-URI.
 
         The best contact takes the Request-URI's place, and the others become branches. -1: the user has no contact;
         -2: none that takes the method (flag `method-filtering`); -3: it names no user.
         """
-        wanted: LookupFlags = self._known(lookup_flags(flags or ""), flags)
-        name = aor_of(aor or c.ruri, self._rules)
+        wanted = self._known(lookup_flags(flags or ""), flags)
+        name = aor_of(aor or c.ruri, self.rules)
         if name is None:
             return -3
         now = epoch_now()
         names = [name]
         if wanted.branch:
-            names += [known for one in c.branches if (known := aor_of(one.uri, self._rules)) is not None]
+            names += [known for one in c.branches if (known := aor_of(one.uri, self.rules)) is not None]
             c.branches = []
         method = c.message.method if isinstance(c.message, Request) else c.message.cseq_method
         found = [self._pick(User(domain, one), now, wanted, method) for one in names]
@@ -267,8 +261,8 @@ class Registrar(RuntimeModule):
         return 1
 
     def _pick(self, user: User, now: float, flags: LookupFlags, method: str) -> Found:
-        contacts = self._usrloc.locations.get(user)
-        return pick(contacts, now, flags, method, newest_first=self._usrloc.newest_first)
+        contacts = self.usrloc.locations.get(user)
+        return pick(contacts, now, flags, method, newest_first=self.usrloc.newest_first)
 
     def _direct(self, c: Context, contacts: list[Contact], flags: LookupFlags) -> None:
         others = contacts
@@ -281,144 +275,15 @@ class Registrar(RuntimeModule):
         if flags.no_branches:
             contacts, others = contacts[:1], []
         c.branches += [Branch(one.uri, one.next_hop(), one.path, one.q, set(one.cflags.split())) for one in others]
-        if self._attr_avp:
+        if self.attr_avp:
             # $(avp(attr)[n]) is the newest but n, and belongs to branch n.
-            c.avps.setdefault(self._attr_avp, []).extend([one.attr for one in reversed(contacts)])
+            c.avps.setdefault(self.attr_avp, []).extend([one.attr for one in reversed(contacts)])
 
     def _socket_of(self, contact: Contact) -> int | None:
         for socket in self.house.sockets:
             if str(socket.listen) == contact.socket:
                 return socket.index
         return None
-
-    # Asking.
-
-    @function("is_registered", _DOMAIN, _AOR, routes=_MAY_ASK)
-    def is_registered(self, c: Context, domain: str, aor: str | None) -> int:
-        """Whether a user has a contact: `aor`, or else the one in To of a REGISTER, in From of another request."""
-        contacts = self._contacts(c, domain, aor)
-        if contacts and self._attr_avp:
-            c.avps.setdefault(self._attr_avp, []).extend([one.attr for one in reversed(contacts)])
-        return 1 if contacts else -1
-
-    @function("registered", _DOMAIN, _AOR, Param("callid", Kind.STRING, optional=True), routes=_MAY_ASK)
-    def registered(self, c: Context, domain: str, aor: str | None, callid: str | None) -> int:
-        """Whether a user has a contact: `aor`, or else the one in the Request-URI. For scripts of OpenSIPS 2."""
-        contacts = self._contacts(c, domain, aor or c.ruri)
-        return 1 if any([callid is None or one.call_id == callid for one in contacts]) else -1
-
-    @function(
-        "is_contact_registered",
-        *(_DOMAIN, _AOR),
-        Param("contact", Kind.STRING, optional=True),
-        Param("callid", Kind.STRING, optional=True),
-        routes=_MAY_ASK,
-    )
-    def is_contact_registered(
-        self, c: Context, domain: str, aor: str | None, contact: str | None, callid: str | None
-    ) -> int:
-        """Whether a user has this contact, and by this Call-ID; with neither, the message's own Contact."""
-        if contact is None and callid is None:
-            if c.message.contact is None:
-                return -1
-            contact = c.message.contact.uri
-        uri = None if contact is None else canonical(contact)
-        for one in self._contacts(c, domain, aor):
-            if (uri is None or canonical(one.uri) == uri) and (callid is None or one.call_id == callid):
-                return 1
-        return -1
-
-    @function(
-        "is_ip_registered",
-        *(_DOMAIN, _AOR),
-        Param("ip", Kind.STRING),
-        Param("port", Kind.INTEGER, optional=True),
-        routes=_MAY_ASK,
-    )
-    def is_ip_registered(self, c: Context, domain: str, aor: str | None, ip: str, port: int | None) -> int:
-        """Whether a user has a contact that registered from an address."""
-        wanted = ip.strip("[]").lower()
-        for one in self._contacts(c, domain, aor):
-            host, its_port = host_of(one._replace(path=""))
-            if host == wanted and (port is None or (its_port or 5060) == port):
-                return 1
-        return -1
-
-    def _contacts(self, c: Context, domain: str, aor: str | None) -> list[Contact]:
-        if aor is None:
-            of_to = isinstance(c.message, Request) and c.message.method == "REGISTER"
-            aor = (c.message.to if of_to else c.message.from_).uri
-        name = aor_of(aor, self._rules)
-        return [] if name is None else self._usrloc.contacts(User(domain, name), epoch_now())
-
-    # Removing.
-
-    @function(
-        "remove",
-        *(_DOMAIN, Param("aor", Kind.STRING)),
-        Param("contact", Kind.STRING, optional=True),
-        Param("next_hop", Kind.STRING, optional=True),
-        Param("sip_instance", Kind.STRING, optional=True),
-    )
-    def remove(
-        self, c: Context, domain: str, aor: str, contact: str | None, next_hop: str | None, sip_instance: str | None
-    ) -> int:
-        """Remove the contacts of a user: all, or those with this URI, next hop (an address) and instance."""
-        name = aor_of(aor, self._rules)
-        if name is None:
-            return -1
-        uri = None if contact is None else canonical(contact)
-        hop = None if next_hop is None else next_hop.strip("[]").lower()
-
-        def fits(one: Contact) -> bool:
-            return (
-                (uri is None or canonical(one.uri) == uri)
-                and (hop is None or host_of(one)[0] == hop)
-                and (sip_instance is None or one.instance == sip_instance.strip('"'))
-            )
-
-        return 1 if self._remove(User(domain, name), fits) else -1
-
-    @function("remove_ip_port", Param("ip", Kind.STRING), Param("port", Kind.INTEGER), _DOMAIN, _AOR)
-    def remove_ip_port(self, c: Context, ip: str, port: int, domain: str, aor: str | None) -> int:
-        """Remove all contacts at an address, of one user or, after looking at every one, of all."""
-        place = ip.strip("[]").lower(), port
-
-        def fits(one: Contact) -> bool:
-            host, its_port = host_of(one)
-            return (host, its_port or 5060) == place
-
-        if aor is not None:
-            name = aor_of(aor, self._rules)
-            users: Iterable[User] = [] if name is None else [User(domain, name)]
-        else:
-            users = [user for user, some in self._usrloc.locations.everybody(domain) if any(map(fits, some))]
-        return 1 if sum([self._remove(user, fits) for user in users]) else -1
-
-    def _remove(self, user: User, fits: Callable[[Contact], bool]) -> int:
-        now = epoch_now()
-        gone = 0
-
-        def decide(contacts: tuple[Contact, ...], first_id: int) -> Accepted:
-            nonlocal gone
-            ids = frozenset([one.id for one in contacts if one.is_alive(now) and fits(one)])
-            gone = len(ids)
-            return remove(contacts, ids, now)
-
-        try:
-            self._usrloc.change(user, decide)
-        except StoreError as error:
-            log.error("the bindings of %s cannot be removed: %s", user.aor, error)
-            return 0
-        return gone
-
-    @function("add_sock_hdr", Param("hdr_name", Kind.STRING), routes=RouteType.REQUEST)
-    def add_sock_hdr(self, c: Context, hdr_name: str) -> int:
-        """Add a header that tells which socket the request came in on, for a registrar further on."""
-        if not is_token(hdr_name):
-            return -1
-        c.edits.append(("append", f"{hdr_name}: {self.house.sockets[c.socket].listen}\r\n"))
-        return 1
 
 
 def _avp(parameter: str) -> str:

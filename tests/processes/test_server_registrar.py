@@ -147,6 +147,35 @@ def test_lookup_sends_a_request_where_the_user_is(start) -> None:
     assert client.ask("bob").header("X-Ru") == "sip:one@192.0.2.1"
 
 
+def test_a_request_reaches_the_phones_of_a_user(start_server) -> None:
+    routes = """
+    route {
+        if (is_method("REGISTER")) { save("location", "p0"); exit; }
+        if (!lookup("location")) { send_reply(404, "Not Found"); exit; }
+        t_relay();
+    }
+    """
+    server = start_server(routes, head=HEAD, options=OPTIONS)
+    desk, edge = server.client(), server.client()
+    phone = Phone(desk, "ivan")
+    phone.register(f"<sip:ivan@127.0.0.1:{desk.port};line=1>;q=0.9")
+    phone.register("<sip:far@192.0.2.1>", extra=f"Path: <sip:127.0.0.1:{edge.port};lr>\r\n")
+    caller = server.client()
+    call_id, data = caller.request("ivan", "MESSAGE")
+    caller.send(data)
+    starts, routes_seen = [], []
+    for one in (desk, edge):
+        one.socket.settimeout(5)
+        request = one.socket.recv(65535).decode()
+        starts.append(request.partition("\r\n")[0])
+        routes_seen.append(re.findall(r"(?m)^Route: (.*?)\r$", request))
+        reply = re.sub(r"^.*?\r\n", f"SIP/2.0 {486 if one is desk else 200} Seen\r\n", request, count=1)
+        one.send(re.sub(r"(?m)^(Route|Max-Forwards|Contact): .*\r\n", "", reply).encode())
+    assert starts == [f"MESSAGE sip:ivan@127.0.0.1:{desk.port};line=1 SIP/2.0", "MESSAGE sip:far@192.0.2.1 SIP/2.0"]
+    assert routes_seen == [[], [f"<sip:127.0.0.1:{edge.port};lr>"]]
+    assert caller.final(call_id).status == 200
+
+
 def test_flags_of_save(start) -> None:
     server = start()
     phone = Phone(server.client(), "carol")
