@@ -58,7 +58,8 @@ class Database:
         self._pid = 0
 
     def __str__(self) -> str:
-        return self._url.render_as_string(hide_password=True)
+        # Without what follows the question mark: a driver may take a password there too.
+        return self._url.set(query={}).render_as_string(hide_password=True)
 
     @property
     def kind(self) -> str:

@@ -56,6 +56,7 @@ def test_the_password_is_never_shown() -> None:
         pass
     assert "secret" not in str(refused.value)
     assert "127.0.0.1" in str(refused.value)
+    assert "secret" not in str(Database("mysql://me@h/d?passwd=secret"))
 
 
 def test_a_block_is_committed_or_not_at_all(database) -> None:
