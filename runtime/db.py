@@ -116,8 +116,6 @@ class Database:
     def _make(self) -> Engine:
         from sqlalchemy import create_engine, event
 
-        # Where this server logs informative lines, SQLAlchemy would add each statement.
-        logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
         try:
             engine = create_engine(
                 self._url,
@@ -131,6 +129,11 @@ class Database:
         except ImportError as error:
             driver = self._url.get_driver_name()
             raise DatabaseError(f"{self}: the Python package for the driver {driver} is not installed") from error
+        # Where this server logs informative lines, SQLAlchemy would add each statement. Set on the very loggers: those
+        # of this server look at no parent's level.
+        for logger in (engine.logger, engine.pool.logger):
+            if isinstance(logger, logging.Logger):
+                logger.setLevel(logging.WARNING)
         if self.kind == "sqlite":
             event.listen(engine, "connect", _SqliteConnected(self._timeout_s))
             event.listen(engine, "begin", _sqlite_begin)

@@ -71,13 +71,17 @@ def table_sink(name: str, database: Database, table: Table) -> Sink:
 
 
 def write_rows(payload: bytes, running: Running) -> bytes:
-    """The job: write a batch, ``[sink's name, rows]``; gives how many of the rows the database will never take.
+    """The job: write a batch, ``[sink's name, rows]``.
 
-    Raises:
-        DatabaseError: nothing was written, and another attempt may succeed.
+    Gives how many of the rows the database will never take; or the text of why nothing was written, where another
+    attempt may succeed. That is to be expected of a database, and so it is an answer and no exception.
     """
     name, rows = msgpack.unpackb(payload)
-    return bytes(msgpack.packb(_write(_sinks[name], rows)))
+    try:
+        found: int | str = _write(_sinks[name], rows)
+    except DatabaseError as error:
+        found = str(error)
+    return bytes(msgpack.packb(found))
 
 
 def _write(sink: Sink, rows: list[Any]) -> int:
@@ -163,7 +167,11 @@ class DbWriter:
     def _settled(self, job: Job, outcome: Outcome) -> None:
         match outcome:
             case Returned(payload):
-                self._written(msgpack.unpackb(payload))
+                found = msgpack.unpackb(payload)
+                if isinstance(found, int):
+                    self._written(found)
+                else:
+                    self._failed(found)
             case Failed() | WorkerLost() | TimedOut() | Cancelled() | Rejected():
                 self._failed(why(outcome))
             case _:

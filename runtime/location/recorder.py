@@ -129,18 +129,20 @@ def enter(recording: Recording, locations: Locations) -> None:
 
 
 def record_bindings(payload: bytes, running: Running) -> bytes:
-    """The job: record users, ``[domain, user]`` behind whom to begin, or None; gives the last one and whether there
-    may be more.
+    """The job: record users.
 
-    Raises:
-        DatabaseError, StoreError: as `Recording.record`.
+    Takes ``[domain, user]`` behind whom to begin, or None. Gives the last user that was recorded, or None, and whether
+    there may be more; or the text of why it could not be done, which is to be expected of a database and no exception.
     """
     assert _here is not None, "the process entered it"
     recording, locations = _here
     after = msgpack.unpackb(payload)
     marks = locations.marks(_AT_ONCE, None if after is None else User(*after))
-    if marks:
-        recording.record(locations, marks)
+    try:
+        if marks:
+            recording.record(locations, marks)
+    except (DatabaseError, StoreError) as error:
+        return bytes(msgpack.packb(str(error)))
     return bytes(msgpack.packb([marks[-1].user if marks else None, len(marks) == _AT_ONCE]))
 
 
@@ -207,13 +209,14 @@ class Recorder:
 
     def _settled(self, job: Job, outcome: Outcome) -> None:
         self._under_way = False
-        if not isinstance(outcome, Returned):
-            self._failed(why(outcome))
+        found = msgpack.unpackb(outcome.payload) if isinstance(outcome, Returned) else why(outcome)
+        if isinstance(found, str):
+            self._failed(found)
             return
         if self._failures:
             log.warning("the database takes bindings again")
         self._failures = 0
-        last, more = msgpack.unpackb(outcome.payload)
+        last, more = found
         self._after = User(*last) if last and more else None
         self._tell(_RECORDED)
         self._later(0.0 if more or self._again else self._period_s or _LOOK_S)

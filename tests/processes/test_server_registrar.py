@@ -286,7 +286,7 @@ def test_what_was_answered_is_in_the_database_though_everything_is_killed(start,
     server.process.send_signal(signal.SIGKILL)
     server.process.wait(5)
     assert rows(tmp) == [f"user{number:02} sip:one@192.0.2.1" for number in range(30)]
-    assert server.log().count("late") == 0
+    assert "INSERT" not in server.log()  # what SQLAlchemy would log of it
 
 
 def test_write_back_writes_by_its_timer_and_on_demand(start, tmp: Path) -> None:
@@ -331,6 +331,7 @@ def test_a_database_that_does_not_answer_holds_up_nobody(start, tmp: Path) -> No
         lock.execute("ROLLBACK")
     lock.close()
     wait_until(lambda: rows(tmp) == ["early sip:one@192.0.2.1", "heidi sip:one@192.0.2.1"])
+    assert "Traceback" not in server.log()
 
 
 @pytest.mark.parametrize(
