@@ -38,4 +38,4 @@ def _chosen(streams: list[str], which: str) -> list[int]:
     if index is not None:
         return [index % len(streams)] if -len(streams) <= index < len(streams) else []
     wanted = which.strip()
-    return [at for at, stream in enumerate(streams) if stream[2:].split(None, 1)[:1] == [wanted]]
+    return [at for at, stream in enumerate(streams) if stream[2:].partition(" ")[0] == wanted]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from runtime.sip.fields import Params, is_token, parse_params
+from runtime.sip.fields import LWS, Params, is_token, parse_params
 from runtime.sip.message import Message
 
 MAX_DEPTH: Final = 4
@@ -75,7 +75,7 @@ def find_part(message: Message, media_type: str) -> Part | None:
 
 def matches_type(media_type: str, pattern: str) -> bool:
     """Whether a media type (in lower case) is the one asked for, or of the kind asked for: ``text/*``, ``*/*``."""
-    pattern = pattern.strip().lower()
+    pattern = pattern.strip(LWS).lower()
     if pattern.endswith("/*"):
         return pattern == "*/*" or media_type.startswith(pattern[:-1])
     return media_type == pattern
@@ -92,7 +92,7 @@ def parse_media_type(text: str) -> tuple[str, Params]:
         is none.
     """
     written, _, rest = text.partition(";")
-    words = [word.strip().lower() for word in written.split("/")]
+    words = [word.strip(LWS).lower() for word in written.split("/")]
     if len(words) != 2 or not all(map(is_token, words)):
         return "", {}
     params = parse_params(rest) if rest else {}
@@ -123,7 +123,7 @@ class _Reading:
         disposition: str | None,
         depth: int,
     ) -> Part:
-        kind = (disposition or "").partition(";")[0].strip().lower()
+        kind = (disposition or "").partition(";")[0].strip(LWS).lower()
         parts: tuple[Part, ...] = ()
         if media_type.startswith("multipart/") and depth <= MAX_DEPTH:
             default = "message/rfc822" if media_type == "multipart/digest" else _DEFAULT_TYPE
@@ -179,12 +179,12 @@ def _head_and_content(piece: bytes) -> tuple[dict[str, str], bytes]:
     for line in head.decode("latin-1").split("\r\n", MAX_PART_HEADERS)[:MAX_PART_HEADERS]:
         if line[:1] in (" ", "\t"):
             if name:
-                headers[name] = f"{headers[name]} {line.strip()}"
+                headers[name] = f"{headers[name]} {line.strip(LWS)}"
             continue
         written, colon, value = line.partition(":")
         name = written.rstrip(" \t").lower()
         if not colon or not is_token(name) or name in headers:
             name = ""
             continue
-        headers[name] = value.strip()
+        headers[name] = value.strip(LWS)
     return headers, content

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from runtime.context import Address
-from runtime.sip.fields import Via, is_token, split_outside
+from runtime.sip.fields import LWS, Via, is_token, split_outside
 from runtime.sip.message import Request
 
 _DIALOG_METHODS: Final = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
@@ -66,7 +66,7 @@ def one_line(text: str) -> str:
     """The text with every run of line ends and NULs as one space: it can no longer start a header of its own."""
     if "\n" not in text and "\r" not in text and "\0" not in text:
         return text
-    return " ".join(text.replace("\r", "\n").replace("\0", "\n").replace("\n", " ").split())
+    return " ".join([word for word in text.replace("\r", " ").replace("\0", " ").replace("\n", " ").split(" ") if word])
 
 
 def clean_header(text: str) -> str | None:
@@ -137,7 +137,7 @@ def _tagged(request: Request, to: str, tag: str) -> str:
         return to
     if not (tag.isalnum() and tag.isascii()) and not is_token(tag):
         raise ValueError(f"{tag!r} is no tag")
-    return f"{to.rstrip()};tag={tag}"
+    return f"{to.rstrip(LWS)};tag={tag}"
 
 
 def _forms_dialog(method: str, status: int) -> bool:
@@ -181,7 +181,7 @@ def stamped_via(field: str, via: Via, source: Address) -> str:
 def _restamped(value: str, source: Address, asks_port: bool, is_elsewhere: bool) -> str:
     # What the sender wrote into `received` or `rport` is not believed: it is replaced.
     sent, *params = split_outside(value, ";")
-    kept = [param for param in params if param.partition("=")[0].strip().lower() not in ("received", "rport")]
+    kept = [param for param in params if param.partition("=")[0].strip(LWS).lower() not in ("received", "rport")]
     if asks_port:
         kept.append(f"rport={source.port}")
     if asks_port or is_elsewhere:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 Params: TypeAlias = dict[str, str | None]
 """Parameter names in lower case to their values as written; None for a parameter without `=`."""
+
+LWS: Final = " \t\r\n"
+"""What is white space to SIP (RFC 3261 25.1). Python's own notion takes in bytes with which letters of UTF-8 end: an a
+with a grave accent at the end of a value would lose half of itself."""
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
@@ -94,8 +98,8 @@ def split_outside(text: str, separator: str) -> list[str]:
         the pieces, stripped, without empty ones.
     """
     if '"' not in text and "<" not in text:
-        return [piece for part in text.split(separator) if (piece := part.strip())]
-    return [piece for start, end in _cuts(text, separator) if (piece := text[start:end].strip())]
+        return [piece for part in text.split(separator) if (piece := part.strip(LWS))]
+    return [piece for start, end in _cuts(text, separator) if (piece := text[start:end].strip(LWS))]
 
 
 def _cuts(text: str, separator: str, *, brackets: bool = True) -> list[tuple[int, int]]:
@@ -132,9 +136,9 @@ def parse_params(text: str) -> Params:
     for piece in text.split(";") if '"' not in text else [text[a:b] for a, b in _cuts(text, ";", brackets=False)]:
         name, equals, value = piece.partition("=")
         if name not in _USUAL_PARAMS:
-            name = name.strip().lower()
+            name = name.strip(LWS).lower()
         if name and name not in params:
-            params[name] = value.strip() if equals else None
+            params[name] = value.strip(LWS) if equals else None
     return params
 
 
@@ -163,29 +167,27 @@ _MAX_SENT_CHARS = 300
 def _sent(sent: str) -> tuple[str, str, int | None] | None:
     """Protocol, host and port before a Via's first semicolon (white space is allowed around the slashes)."""
     pieces = sent.split("/", 2)
-    if len(pieces) != 3 or pieces[0].strip().upper() != "SIP" or pieces[1].strip() != "2.0":
+    if len(pieces) != 3 or pieces[0].strip(LWS).upper() != "SIP" or pieces[1].strip(LWS) != "2.0":
         return None
-    words = pieces[2].split(None, 1)
-    if len(words) != 2 or not is_token(words[0]):
-        return None
-    place = split_host_port(words[1])
-    return None if place is None else (words[0], *place)
+    transport, blank, place = pieces[2].replace("\t", " ").strip(LWS).partition(" ")
+    found = split_host_port(place) if blank and is_token(transport) else None
+    return None if found is None else (transport, *found)
 
 
 def split_host_port(text: str) -> tuple[str, int | None] | None:
     """Read ``host[:port]`` (white space allowed around the colon, RFC 3261 25.1); None when it is neither."""
     if text[:1] == "[" or ":" not in text:
         host, bracket, rest = text.partition("]")
-        host = (host + bracket).strip()
-        rest = rest.strip()
+        host = (host + bracket).strip(LWS)
+        rest = rest.strip(LWS)
         if rest and rest[0] != ":":
             return None
-        port_text = rest[1:].strip()
+        port_text = rest[1:].strip(LWS)
         has_port = bool(rest)
     else:
         host, _, port_text = text.partition(":")
-        host = host.strip()
-        port_text = port_text.strip()
+        host = host.strip(LWS)
+        port_text = port_text.strip(LWS)
         has_port = True
     if _HOST.fullmatch(host) is None:
         return None
@@ -197,21 +199,21 @@ def split_host_port(text: str) -> tuple[str, int | None] | None:
 
 def parse_name_addr(text: str) -> NameAddr | None:
     """Read ``"Name" <uri>;params``, ``Name <uri>;params`` or ``uri;params``; None when it is none of these."""
-    text = text.strip()
+    text = text.strip(LWS)
     opening = text.find("<", _after_quoted(text) if text[:1] == '"' else 0)
     if opening < 0:
         uri, _, rest = text.partition(";")
         if not uri or uri[0] == '"':
             return None
-        return NameAddr("", uri.rstrip(), parse_params(rest) if rest else {})
+        return NameAddr("", uri.rstrip(LWS), parse_params(rest) if rest else {})
     closing = text.find(">", opening)
     if closing < 0:
         return None
-    rest = text[closing + 1 :].lstrip()
+    rest = text[closing + 1 :].lstrip(LWS)
     if rest and rest[0] != ";":
         return None
     return NameAddr(
-        text[:opening].rstrip(), text[opening + 1 : closing].strip(), parse_params(rest[1:]) if rest else {}
+        text[:opening].rstrip(LWS), text[opening + 1 : closing].strip(LWS), parse_params(rest[1:]) if rest else {}
     )
 
 

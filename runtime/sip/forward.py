@@ -11,7 +11,7 @@ from typing import Final
 
 from runtime.context import Address
 from runtime.sip.build import stamped_via
-from runtime.sip.fields import split_outside
+from runtime.sip.fields import LWS, split_outside
 from runtime.sip.headers import COMPACT
 from runtime.sip.message import Message, Reply, Request
 
@@ -129,7 +129,7 @@ def _stamp(lines: list[str], request: Request, source: Address | None) -> None:
     if source is None:
         lines[at] = _GONE
         return
-    value = request.lines[at].partition(":")[2].strip()
+    value = request.lines[at].partition(":")[2].strip(LWS)
     stamped = stamped_via(value, request.via, source)
     if stamped != value:
         lines[at] = f"Via: {stamped}"
@@ -182,7 +182,7 @@ def _assembled(
 
 
 def _remove(names: list[str], lines: list[str], header: str) -> None:
-    name = header.strip().lower()
+    name = header.strip(LWS).lower()
     name = COMPACT.get(name, name)
     if name not in _KEPT:
         for at in _places(names, name):

@@ -22,11 +22,11 @@ MAX_UNSUPPORTED: Final = 32
 # not wrong yet. No two neighbours in these expressions can match the same character, so none of them backtracks.
 _USUAL_TARGET = re.compile(r"sips?:(?:[A-Za-z0-9_.+-]+@)?[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:;transport=[a-z]+)?")
 _USUAL_ADDRESS = re.compile(
-    r"""[A-Za-z-]*:(?:[ ]*"[^"\\]*"[ ]*|[A-Za-z0-9 .!%*_+`'~-]*)<[^<>"\s]+>(?:;[A-Za-z0-9.!%*_+`'~;=-]*)?"""
+    r"""[A-Za-z-]*:(?:[ ]*"[^"\\]*"[ ]*|[A-Za-z0-9 .!%*_+`'~-]*)<[^<>" \t]+>(?:;[A-Za-z0-9.!%*_+`'~;=-]*)?"""
 )
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _NEVER_UNQUOTED = re.compile(r'[",;<>]')
-_NEVER_IN_AN_ADDRESS = re.compile(r'[\s"<>]')
+_NEVER_IN_AN_ADDRESS = re.compile(r'[\x00-\x20\x7f"<>]')
 
 
 class Refusal(NamedTuple):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from runtime.sip.fields import (
+    LWS,
     NameAddr,
     Via,
     is_token,
@@ -402,16 +403,16 @@ def _key(name: str) -> str:
     known = KNOWN_NAMES.get(name)
     if known is not None:
         return known
-    name = name.strip().lower()
+    name = name.strip(LWS).lower()
     return COMPACT.get(name, name)
 
 
 def _value(line: str) -> str:
-    return line.partition(":")[2].strip()
+    return line.partition(":")[2].strip(LWS)
 
 
 def _top_via(message: Message) -> Via | None:
-    value = message.lines[message.names.index("via")].partition(":")[2].strip()
+    value = message.lines[message.names.index("via")].partition(":")[2].strip(LWS)
     if "," not in value:
         return parse_via(value)
     # The rest of the list is where a reply goes next, so a list that goes on with rubbish is none (RFC 4475 3.1.2.1).
@@ -427,10 +428,10 @@ def _sender(request: Request, version: str) -> Via | None:
 
 def _read_cseq(message: Message) -> int | None:
     """Fill both of CSeq's slots; None, and nothing filled, when it cannot be read."""
-    words = message.lines[message.names.index("cseq")].partition(":")[2].split()
-    if len(words) != 2:
-        return None
-    digits, method = words
+    digits, _, method = message.lines[message.names.index("cseq")].partition(":")[2].strip(LWS).partition(" ")
+    if not method.isalpha():
+        # Other white space than one blank, and methods of other characters than letters.
+        digits, method = _unusual_cseq(f"{digits} {method}")
     value = int(digits) if digits.isdecimal() and len(digits) < 10 else number(digits, MAX_CSEQ)
     if value is None:
         return None
@@ -439,9 +440,15 @@ def _read_cseq(message: Message) -> int | None:
     return value
 
 
+def _unusual_cseq(value: str) -> tuple[str, str]:
+    digits, _, method = value.replace("\t", " ").strip(" ").partition(" ")
+    method = method.lstrip(" ")
+    return (digits, method) if is_token(method) else ("", "")
+
+
 def _cut_body(message: Message) -> str | None:
     """RFC 3261 18.3: a shorter Content-Length cuts the body, a longer one is an error."""
-    value = message.lines[message.names.index("content-length")].partition(":")[2].strip()
+    value = message.lines[message.names.index("content-length")].partition(":")[2].strip(LWS)
     if value == "0":
         message.body_end = message.body_at
         return None

@@ -109,7 +109,7 @@ class Stream:
         known = dict(_STATIC_CODECS)
         for value in values_of(self.attributes, "rtpmap"):
             payload, _, encoding = value.partition(" ")
-            name, _, rest = encoding.strip().partition("/")
+            name, _, rest = encoding.strip(" ").partition("/")
             known[payload] = (name, number(rest.partition("/")[0], 2**31) or 0)
         return tuple(Codec(payload, *known.get(payload, ("", 0))) for payload in self.formats)
 
@@ -197,7 +197,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def _stream(lines: list[str], session: Connection | None, direction: str) -> Stream | None:
-    words = lines[0][2:].split()
+    words = _words(lines[0][2:])
     if len(words) < 3:
         return None
     port, slash, count = words[1].partition("/")
@@ -218,12 +218,16 @@ def _stream(lines: list[str], session: Connection | None, direction: str) -> Str
     )
 
 
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(" ") if word]
+
+
 def _value(lines: Iterable[str], letter: str) -> str:
     return next((line[2:] for line in lines if line[:2] == letter), "")
 
 
 def _connection_of(lines: list[str]) -> Connection | None:
-    return _connection(_value(lines, "c=").split())
+    return _connection(_words(_value(lines, "c=")))
 
 
 def _connection(words: list[str]) -> Connection | None:
@@ -231,7 +235,7 @@ def _connection(words: list[str]) -> Connection | None:
 
 
 def _origin(text: str) -> Origin | None:
-    words = text.split()
+    words = _words(text)
     connection = _connection(words[3:])
     return None if connection is None else Origin(words[0], words[1], words[2], connection)
 

@@ -10,9 +10,20 @@ from runtime.context import Address
 from runtime.sip.body import read_body
 from runtime.sip.build import build_reply, reply_target
 from runtime.sip.forward import ack_of, cancel_of, forwarded_request, relayed_reply, route_values
+from runtime.sip.framing import Broken, Framer, Ping
 from runtime.sip.judge import refuse, refuse_relaying, refuse_reply
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
-from runtime.sip.message import MAX_HEADERS, MAX_LINE_CHARS, Bad, KeepAlive, Message, Reply, Request, parse
+from runtime.sip.message import (
+    MAX_DATAGRAM_BYTES,
+    MAX_HEADERS,
+    MAX_LINE_CHARS,
+    Bad,
+    KeepAlive,
+    Message,
+    Reply,
+    Request,
+    parse,
+)
 from runtime.sip.sdp import lines_of, sdp_of, split_streams
 from runtime.sip.uri import parse_uri
 
@@ -38,6 +49,7 @@ def check(data: bytes) -> tuple[object, ...]:
     Raises:
         AssertionError: an oracle does not hold. Any other exception is a fault as well.
     """
+    _check_framing(data)
     match parse(data):
         case Request() as request:
             return ("request", *_read(request), *_check_request(request))
@@ -53,6 +65,29 @@ def check(data: bytes) -> tuple[object, ...]:
         case KeepAlive():
             assert not data.strip(b"\r\n\0 \t")
             return ("keep-alive",)
+
+
+def _check_framing(data: bytes) -> None:
+    """A stream is cut in the same way however it arrives, and where the parser says that a message ends."""
+    whole = Framer().feed(data)
+    for at in {len(data) // 3, max(0, data.find(b"\r\n\r\n") + 2)}:
+        framer = Framer()
+        assert framer.feed(data[:at]) + framer.feed(data[at:]) == whole
+    for framed in whole:
+        match framed:
+            case bytes():
+                assert len(framed) <= MAX_DATAGRAM_BYTES
+                message = parse(framed)
+                if isinstance(message, Request | Reply):
+                    assert message.raw == framed
+                    assert message.body_end == len(framed)
+                    assert message.body_end == message.body_at or "content-length" in message.names
+            case Broken(reason):
+                assert framed is whole[-1]
+                assert reason.isascii()
+                assert reason.isprintable()
+            case _:
+                assert framed == Ping()
 
 
 def _read(message: Message) -> tuple[object, ...]:
@@ -179,6 +214,8 @@ def _check_forwarding(request: Request) -> None:
         assert sent.max_forwards == (70 if hops is None else max(0, hops - 1))
         changed = ("max-forwards", "route", "record-route")
         _check_kept(request.raw, data, 1, changed, top_is_ours=True)
+        over_a_stream = forwarded_request(request, ruri="sip:n@h", via=OURS, source=SOURCE, routes=left, stream=True)
+        assert Framer().feed(over_a_stream * 2) == [over_a_stream] * 2
     _check_follow_ups(request, sent)
 
 
@@ -204,6 +241,8 @@ def _check_reply(reply: Reply) -> tuple[object, ...]:
         if refusal is None and _has_room(reply):
             assert isinstance(passed, Reply), passed
         if isinstance(passed, Reply):
+            over_a_stream = relayed_reply(reply, edits=edits, stream=True)
+            assert Framer().feed(over_a_stream * 2) == [over_a_stream] * 2
             assert passed.all("via") == vias[1:]
             assert (passed.status, passed.reason, passed.body) == (reply.status, reply.reason, reply.body)
         _check_kept(reply.raw, data, 0, ("x-a",) if edits else (), top_is_ours=False)

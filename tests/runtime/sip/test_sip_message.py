@@ -166,6 +166,10 @@ def test_content_length_cuts_the_body(length: str, body: bytes) -> None:
         (datagram(*HEADERS, "Content-Length: " + "9" * 5000), "Content-Length longer than the message"),
         (datagram(*HEADERS, "Content-Length: -1"), "Malformed Content-Length header"),
         (datagram(*HEADERS, "Content-Length: \xb2"), "Malformed Content-Length header"),
+        (datagram(*HEADERS, "Content-Length: \xa01", body=b"a"), "Malformed Content-Length header"),
+        (datagram(*HEADERS, "Content-Length: 1\x0c", body=b"a"), "Malformed Content-Length header"),
+        (datagram(*without("CSeq"), "CSeq: 7\xa0OPTIONS"), "Malformed CSeq header"),
+        (datagram(*without("CSeq"), "CSeq: 7 OPTIONS OPTIONS"), "Malformed CSeq header"),
         (datagram(*HEADERS, "Content-Length: 1", "l: 1", body=b"a"), "Repeated Content-Length header"),
         (datagram(*HEADERS, "t: <sip:eve@example.com>"), "Repeated To header"),
         (datagram(*without("CSeq"), "CSeq: 2147483648 OPTIONS"), "Malformed CSeq header"),
@@ -267,6 +271,24 @@ def test_empty_lines_before_the_start_line_are_ignored() -> None:
 def test_an_unknown_method_is_a_method() -> None:
     odd = "!interesting-Method0123456789_*+`.%indeed'~"
     assert request(datagram(*without("CSeq"), f"CSeq: 7 {odd}", start=f"{odd} sip:a SIP/2.0")).method == odd
+
+
+def test_letters_of_utf8_keep_their_last_bytes() -> None:
+    """Those of à and of the ellipsis are white space to Python."""
+    voila, more = "voil\xc3\xa0", "\xe2\x80\x85"
+    message = request(
+        datagram(
+            HEADERS[0] + f";x={voila}",
+            f"From: {voila} <sip:alice@example.com>;x={voila};y={more}",
+            *HEADERS[2:],
+            f"Subject: {more}{voila} ",
+            f"Contact: {voila} <sip:a@b>, {voila}",
+        )
+    )
+    assert message.get("Subject") == more + voila
+    assert message.via.params["x"] == voila
+    assert message.from_ == NameAddr(voila, "sip:alice@example.com", {"x": voila, "y": more})
+    assert message.all("Contact") == [f"{voila} <sip:a@b>", voila]
 
 
 def test_bytes_beyond_ascii_survive() -> None:
