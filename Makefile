@@ -8,7 +8,7 @@ DEV_STAMP := .venv/.ready-dev
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: run test check format mutants bench-pools lock clean help
+.PHONY: run test check format mutants fuzz bench-pools lock clean help
 
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
@@ -28,6 +28,9 @@ format: $(DEV_STAMP) ## put imports and layout in order
 mutants: $(DEV_STAMP) ## change the cores in every small way and see that a test notices (ARGS="workers.wire*")
 	$(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
+
+fuzz: $(DEV_STAMP) ## damage SIP messages and see that each is read, answered and passed on (ARGS="--seconds 600")
+	$(BIN)/python tests/fuzz/fuzz_parse.py $(ARGS)
 
 bench-pools: $(BENCH_STAMP) ## the pool engine beside its peers (ARGS="--quick", ARGS="--runs 3 --json out/pools.json")
 	$(BENCH_BIN)/python benchmarks/pools.py $(ARGS)
