@@ -84,9 +84,12 @@ class Statistics:
         Raises:
             KeyError: nobody declared it.
         """
-        cell = self._row + self._counters[full_name].index
-        # Like a 64-bit counter everywhere: it wraps around, and never refuses.
-        self._cells[cell] = _wrapped(self._cells[cell] + amount)
+        cells, cell = self._cells, self._row + self._counters[full_name].index
+        try:
+            cells[cell] += amount
+        except ValueError:
+            # Like a 64-bit counter everywhere: it wraps around, and never refuses.
+            cells[cell] = _wrapped(cells[cell] + amount)
 
     def find(self, name: str) -> list[str]:
         """Full names that `name` stands for: ``all``, ``group:``, ``group:name``, or a bare name in any group."""

@@ -12,14 +12,17 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
 _BUCKET: Final = 8
 """Cells of a bucket; 64 bytes, one cache line."""
 _HEADER: Final = 8
-"""Cells before a table's first bucket: how many fingerprints it holds, and how many found no cell."""
+"""Cells of each process before the first bucket: how many fingerprints it holds, and how many found no cell."""
 _CELL_BYTES: Final = 8
+_BUCKET_BYTES: Final = _BUCKET * _CELL_BYTES
+_HALF_FULL: Final = _BUCKET // 2
 _LOCK_BYTES: Final = 65_536
 _DEFAULT_SLOTS: Final = 262_144
 """2 MiB per process, of which only touched pages are taken. A transaction stays for 32 s (64*T1), so this holds
@@ -45,20 +48,28 @@ class Fingerprints:
     fingerprint is only a hint that its process may hold the key: that process looks into its own table of
     transactions and says so when it does not.
 
+    The same bucket of all processes lies together: who looks for a fingerprint searches two short runs of memory,
+    whatever the number of processes.
+
     Args:
         buffer: shared memory of at least `size()` bytes, zeroed, made before the fork.
         processes: how many tables.
-        slots_per_process: fingerprints per table, rounded up to whole buckets. A fingerprint goes into the emptier
-            of its two buckets, so none is refused before the table is about four fifths full.
+        slots_per_process: fingerprints per table, rounded up to whole buckets. A fingerprint goes into its second
+            bucket where the first one is half full and the second emptier, so none is refused before the table is
+            about four fifths full.
     """
 
-    def __init__(self, buffer: memoryview | mmap.mmap, processes: int, slots_per_process: int = _DEFAULT_SLOTS) -> None:
+    def __init__(self, buffer: mmap.mmap, processes: int, slots_per_process: int = _DEFAULT_SLOTS) -> None:
         needed = self.size(processes, slots_per_process)
         if len(buffer) < needed:
             raise ValueError(f"{len(buffer)} bytes are too few for {processes} tables: {needed}")
         self.processes = processes
         self._buckets = _buckets(slots_per_process)
-        self._table_cells = _HEADER + self._buckets * _BUCKET
+        self._first = _HEADER * processes * _CELL_BYTES
+        """Where the first bucket begins, in bytes."""
+        self._width = processes * _BUCKET * _CELL_BYTES
+        """Bytes of one bucket of all processes."""
+        self._buffer = buffer
         self._cells = memoryview(buffer)[:needed].cast("B").cast("Q")
 
     @staticmethod
@@ -70,31 +81,34 @@ class Fingerprints:
         """Publish a fingerprint. Only the process itself may.
 
         Returns:
-            False when its bucket is full: it is counted, and others will not find it.
+            False when its buckets are full: it is counted, and others will not find it.
         """
-        cells = self._cells
-        header = process * self._table_cells
-        one, other = (header + bucket for bucket in self._two_buckets(fp))
-        free = cells[one : one + _BUCKET].tolist()
-        free_other = cells[other : other + _BUCKET].tolist()
-        if free_other.count(0) > free.count(0):
-            one, free = other, free_other
-        if 0 not in free:
-            cells[header + 1] += 1
-            return False
-        cells[one + free.index(0)] = fp
-        cells[header] += 1
+        cells, head, own = self._cells, process * _HEADER, process * _BUCKET
+        one, other = self._two_buckets(fp)
+        at = one // _CELL_BYTES + own
+        held = cells[at : at + _BUCKET].tolist()
+        free = held.count(0)
+        if free < _HALF_FULL:
+            at_other = other // _CELL_BYTES + own
+            held_other = cells[at_other : at_other + _BUCKET].tolist()
+            if held_other.count(0) > free:
+                at, held = at_other, held_other
+            elif not free:
+                cells[head + 1] += 1
+                return False
+        cells[at + held.index(0)] = fp
+        cells[head] += 1
         return True
 
     def remove(self, process: int, fp: int) -> bool:
         """Take back one publication of a fingerprint. Only the process itself may. False when there is none."""
-        header = process * self._table_cells
-        for bucket in self._two_buckets(fp):
-            start = header + bucket
-            held = self._cells[start : start + _BUCKET].tolist()
+        own = process * _BUCKET
+        for start in self._two_buckets(fp):
+            at = start // _CELL_BYTES + own
+            held = self._cells[at : at + _BUCKET].tolist()
             if fp in held:
-                self._cells[start + held.index(fp)] = 0
-                self._cells[header] -= 1
+                self._cells[at + held.index(fp)] = 0
+                self._cells[process * _HEADER] -= 1
                 return True
         return False
 
@@ -105,34 +119,41 @@ class Fingerprints:
             fp: from `fingerprint`.
             skip: a process whose table is not looked at: one's own.
         """
-        cells = self._cells
-        one, other = self._two_buckets(fp)
-        for process in range(self.processes):
-            if process == skip:
-                continue
-            start = process * self._table_cells
-            if fp in cells[start + one : start + one + _BUCKET].tolist():
-                return process
-            if fp in cells[start + other : start + other + _BUCKET].tolist():
-                return process
+        find, packed, width = self._buffer.find, fp.to_bytes(_CELL_BYTES, sys.byteorder), self._width
+        for start in self._two_buckets(fp):
+            end = start + width
+            at = find(packed, start, end)
+            while at >= 0:
+                process = (at - start) // _BUCKET_BYTES
+                if at % _CELL_BYTES == 0 and process != skip:
+                    return process
+                # Half of one cell and half of the next, or one's own.
+                at = find(packed, at + 1, end)
         return None
 
     def clear(self, process: int) -> None:
         """Empty a dead process's table (the attendant, before the replacement is forked)."""
-        start = process * self._table_cells
-        self._cells[start : start + self._table_cells] = memoryview(bytes(self._table_cells * _CELL_BYTES)).cast("Q")
+        cells = self._cells
+        head, own = process * _HEADER, self._first // _CELL_BYTES + process * _BUCKET
+        cells[head : head + _HEADER] = memoryview(bytes(_HEADER * _CELL_BYTES)).cast("Q")
+        nothing = memoryview(bytes(_BUCKET * _CELL_BYTES)).cast("Q")
+        for at in range(own, len(cells), self.processes * _BUCKET):
+            # Only what was written to: the others' pages need not be touched.
+            if any(cells[at : at + _BUCKET]):
+                cells[at : at + _BUCKET] = nothing
 
     def count(self, process: int) -> int:
         """How many fingerprints the process has published."""
-        return self._cells[process * self._table_cells]
+        return self._cells[process * _HEADER]
 
     def overflows(self, process: int) -> int:
         """How many fingerprints found no cell since the table was last cleared."""
-        return self._cells[process * self._table_cells + 1]
+        return self._cells[process * _HEADER + 1]
 
     def _two_buckets(self, fp: int) -> tuple[int, int]:
-        """Where the two buckets of a fingerprint start within a table; from its two halves, which are independent."""
-        return _HEADER + (fp & 0xFFFF_FFFF) % self._buckets * _BUCKET, _HEADER + (fp >> 32) % self._buckets * _BUCKET
+        """Where the two buckets of a fingerprint begin, in bytes; from its two halves, which are independent."""
+        first, buckets, width = self._first, self._buckets, self._width
+        return first + (fp & 0xFFFF_FFFF) % buckets * width, first + (fp >> 32) % buckets * width
 
 
 def _buckets(slots: int) -> int:

@@ -68,7 +68,7 @@ class Site:
         else:
             self.sockets = open_sockets(listens, self.settings)
             slots = peers_slots(self.settings)
-            self.peers = Fingerprints(memoryview(bytearray(Fingerprints.size(processes, slots))), processes, slots)
+            self.peers = Fingerprints(mmap.mmap(-1, Fingerprints.size(processes, slots)), processes, slots)
         self.came: list[tuple[int, bytes, Address]] = []
         self.broken: list[Broken] = []
         self.failed: list[str] = []
