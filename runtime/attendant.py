@@ -25,11 +25,13 @@ from runtime.modules.base import RuntimeModule
 from runtime.process import Process
 from runtime.process_table import ProcessTable, Row
 from runtime.program import Program
+from runtime.readers import Readers
 from runtime.script_process import ASYNC_COUNTERS
 from runtime.server_transactions import TM_COUNTERS
 from runtime.settings import Settings, SettingsError
 from runtime.sip.own import OwnAddresses, aliases_of
 from runtime.sip.ownership import Claims, Fingerprints
+from runtime.sip.reading import State
 from runtime.sip_process import CORE_COUNTERS, SL_COUNTERS, SipProcess
 from runtime.statistics import Statistics
 from runtime.transports.base import ListenSocket, open_sockets
@@ -99,6 +101,7 @@ def furnish(
         claims=Claims(fingerprints, os.memfd_create("layby-claims")),
         handover=Handover(settings.udp_workers),
         marks=mmap.mmap(-1, settings.udp_workers * 8),
+        readers=Readers(mmap.mmap(-1, Readers.size(settings.udp_workers)), settings.udp_workers),
         peers=_peers(settings),
         attendant_pid=os.getpid(),
         arguments=arguments,
@@ -149,6 +152,7 @@ class _Caretaker:
                 if slot < self.house.settings.udp_workers:
                     self.house.fingerprints.clear(slot)
                     Marks.clear(self.house.marks, slot)
+                    self.house.readers.set(slot, State.ABSENT)
                     self.house.peers.clear(slot)
             case Restarting(peer, _, after_s):
                 log.warning("%s starts in %.1f s", peer, after_s)

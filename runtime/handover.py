@@ -13,6 +13,7 @@ given away, those who look at something older are waited for: some microseconds,
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import socket
@@ -29,6 +30,8 @@ BUFFER: Final = 1 << 20
 """Bytes that the kernel is asked to hold for a process that does not read; it may grant less."""
 MAX_MESSAGE: Final = 65_536 + 512
 _HEAD: Final = struct.Struct("!HHB")
+CALL: Final = b"r"
+CALLED: Final = (-1, Address("", 0), b"")
 
 
 class Handover:
@@ -64,12 +67,22 @@ class Handover:
             return False
         return True
 
+    def call(self, slot: int) -> None:
+        """Ask the process in a slot to read the sockets. Where its socket is full it is not idle anyway."""
+        with contextlib.suppress(OSError):
+            self._pairs[slot][0].send(CALL)
+
     def receive(self, slot: int) -> tuple[int, Address, bytes] | None:
-        """The next message that was given to the process in this slot: listening socket, source, bytes."""
+        """The next message that was given to the process in this slot: listening socket, source, bytes.
+
+        A listening socket of -1 means that it is called to read, and says no more.
+        """
         try:
             packet = self._pairs[slot][1].recv(MAX_MESSAGE)
         except OSError:
             return None
+        if packet == CALL:
+            return CALLED
         index, port, length = _HEAD.unpack_from(packet)
         start = _HEAD.size + length
         return index, Address(packet[_HEAD.size : start].decode("ascii"), port), packet[start:]

@@ -14,6 +14,7 @@ from runtime.clock import epoch_now
 from runtime.handover import Handover
 from runtime.log_levels import Levels
 from runtime.process_table import ProcessTable
+from runtime.readers import Readers
 from runtime.settings import Settings
 from runtime.sip.own import OwnAddresses
 from runtime.sip.ownership import Claims, Fingerprints
@@ -51,6 +52,7 @@ class House:
     handover: Handover
     marks: mmap.mmap
     """One cell for each SIP process; see `runtime.handover.Marks`."""
+    readers: Readers
     peers: Fingerprints
     attendant_pid: int
     arguments: Sequence[str]

@@ -110,6 +110,12 @@ class Process:
 
     # What a kind of process adds.
 
+    def stand_still(self) -> None:
+        """A command is about to stop this process for longer than a message takes. Calls nest."""
+
+    def move_again(self) -> None:
+        """It has ended."""
+
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """The loop that it lives in."""
         return uvloop.new_event_loop()
@@ -175,6 +181,7 @@ class Process:
             work.close()  # no descriptors left; nothing has changed
             raise
         self._blocked += 1
+        self.stand_still()
         self.node.pause()
         asyncio._set_running_loop(None)
         try:
@@ -187,6 +194,7 @@ class Process:
             asyncio._set_running_loop(outer)
             self.attach(self.loop)
             self.node.resume()
+            self.move_again()
             self._blocked -= 1
 
     def _on_control(self) -> None:

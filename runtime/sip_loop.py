@@ -35,10 +35,12 @@ class DirectSelector(selectors.BaseSelector):
 
     Attributes:
         touched: set by the loop when something was scheduled, so that the next turn must come.
+        waited_s: seconds that were spent waiting, all together.
     """
 
     def __init__(self) -> None:
         self.touched = False
+        self.waited_s = 0.0
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         """What the loop waits for, by descriptor."""
@@ -91,20 +93,24 @@ class DirectSelector(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As every selector's; returns early, and with nothing, when a reader has scheduled something."""
         self.touched = False
-        ends = None if timeout is None else time.monotonic() + timeout
+        now = time.monotonic()
+        ends = None if timeout is None else now + timeout
         while True:
-            left = -1.0 if ends is None else max(0.0, ends - time.monotonic())
-            ready = self._look(left)
+            left = -1.0 if ends is None else max(0.0, ends - now)
+            ready = self._look(left, now)
             if ready or self.touched or left == 0.0:
                 return ready
+            now = time.monotonic()
 
-    def _look(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+    def _look(self, timeout: float, now: float) -> list[tuple[selectors.SelectorKey, int]]:
         ready: list[tuple[selectors.SelectorKey, int]] = []
         try:
             found = self._epoll.poll(timeout, _MOST)
         except InterruptedError:
             self.touched = True
             return ready
+        finally:
+            self.waited_s += time.monotonic() - now
         for fd, mask in found:
             reader = self._direct.get(fd)
             if reader is not None:
@@ -164,6 +170,8 @@ class SipLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._direct_selector = DirectSelector()
+        self._asked = time.monotonic(), 0.0
+        """When `busy_part` was last asked, and how long had been waited by then."""
         super().__init__(self._direct_selector)
 
     def add_direct(self, fd: int, reader: Callable[[], None], *, exclusive: bool) -> None:
@@ -183,6 +191,13 @@ class SipLoop(asyncio.SelectorEventLoop):
     def remove_direct(self, fd: int) -> None:
         """Call its reader no more."""
         self._direct_selector.remove_direct(fd)
+
+    def busy_part(self) -> float:
+        """For which part of the time since this was last asked the loop had something to do: from 0 to 1."""
+        now, waited_s = time.monotonic(), self._direct_selector.waited_s
+        since, before_s = self._asked
+        self._asked = now, waited_s
+        return 1.0 - min(1.0, (waited_s - before_s) / (now - since)) if now > since else 0.0
 
     # What schedules something ends the wait: the selector's time-out was worked out before.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from runtime.clock import monotonic_now
@@ -16,6 +17,7 @@ from runtime.handover import Marks
 from runtime.house import House
 from runtime.modules.tm import tm_settings
 from runtime.proxy import Proxy
+from runtime.reading_duty import ReadingDuty
 from runtime.roles import SIP, role_of
 from runtime.script_process import Ended, ScriptProcess, nothing_more
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
@@ -109,6 +111,10 @@ class SipProcess(ScriptProcess):
             peers=self.house.peers,
             post=self._post,
             marks=self._marks,
+            took=partial(self.house.readers.took, self.slot),
+        )
+        self.duty = ReadingDuty(
+            self.slot, self.house.readers, self.loop, self.transports.datagrams, self.house.handover.call
         )
         self.transactions = ServerTransactions(
             self.house,
@@ -132,6 +138,7 @@ class SipProcess(ScriptProcess):
         self.uac = UserAgentClient(self, self.proxy)
         self.transports.open()
         self.loop.add_direct(self.house.handover.fileno(self.slot), self._take_given, exclusive=False)
+        self.duty.begin()
 
     def close(self) -> None:
         self.loop.remove_direct(self.house.handover.fileno(self.slot))
@@ -142,7 +149,14 @@ class SipProcess(ScriptProcess):
         if role_of(peer.name) == SIP:
             self._owners[slot] = peer
 
+    def stand_still(self) -> None:
+        self.duty.stand_still()
+
+    def move_again(self) -> None:
+        self.duty.move_again()
+
     def on_peer_down(self, peer: Peer) -> None:
+        self.duty.missed()
         self._owners = {slot: owner for slot, owner in self._owners.items() if owner != peer}
 
     def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
@@ -188,6 +202,9 @@ class SipProcess(ScriptProcess):
             if given is None:
                 return
             index, source, data = given
+            if index < 0:
+                self.duty.read()
+                continue
             self._take(self.house.sockets[index], data, source, handed=True)
 
     def _take(self, socket: ListenSocket, data: bytes, source: Address, handed: bool = False) -> None:

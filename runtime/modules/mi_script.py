@@ -41,6 +41,9 @@ _PARAMS: Final = (
     Param("values", Kind.AVP, optional=True),
 )
 _UNWRITABLE: Final = -3
+_NOTICEABLE_S: Final = 0.001
+"""A command that takes longer is one that others should not wait for."""
+_MOST_COMMANDS: Final = 1000
 
 
 class MiScript(RuntimeModule):
@@ -58,6 +61,8 @@ class MiScript(RuntimeModule):
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
         super().__init__(settings)
+        self._usual_s: dict[str, float] = {}
+        """What each command has taken of late when it was run on the caller's time, the longest first."""
         if self.settings["compat"] not in ("", COMPAT_36):
             raise SettingsError(
                 f'modparam("mi_script", "compat", "{self.settings["compat"]}"): there is only "{COMPAT_36}"'
@@ -165,13 +170,29 @@ class MiScript(RuntimeModule):
 
     def _answer_here(self, call: Call) -> Answer | None:
         """Run a command and wait for it; None when that took too long."""
-        answer = self.process.executor.perform(call, pretty=self._pretty)
+        answer = self._perform(call)
         if isinstance(answer, Answered | Fault):
             return answer
         try:
             return self.process.block_on(_waited(answer), float(self.settings["timeout"]))
         except TimeoutError:
             return None
+
+    def _perform(self, call: Call) -> Answer | Awaitable[Answer]:
+        """Run a command on the caller's time. One that takes long, as far as is known, is told the process before."""
+        usual_s = self._usual_s.get(call.method)
+        stands_still = usual_s is None or usual_s > _NOTICEABLE_S
+        if stands_still:
+            self.process.stand_still()
+        began = time.monotonic()
+        try:
+            return self.process.executor.perform(call, pretty=self._pretty)
+        finally:
+            took_s = time.monotonic() - began
+            if len(self._usual_s) < _MOST_COMMANDS or call.method in self._usual_s:
+                self._usual_s[call.method] = took_s if usual_s is None else max(took_s, usual_s * 0.9)
+            if stands_still:
+                self.process.move_again()
 
     def _end(self, c: Context, result: Ref | None, end: Ending) -> int:
         """Write an ending into the context: the story, the variable, and `$rc` as the function's return code."""

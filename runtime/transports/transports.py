@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from runtime.clock import epoch_now
 from runtime.context import Address
@@ -28,6 +28,10 @@ class Transports:
         peers: who has a connection to whom, shared by all SIP processes.
         post: sends a letter to the process in a slot; its `on_letter` takes it up.
         marks: tells the other processes what this one is looking at.
+        took: told how many datagrams were read.
+
+    Attributes:
+        datagrams: the reading of the UDP sockets, which is taken up and let go apart from the rest.
     """
 
     def __init__(
@@ -42,20 +46,20 @@ class Transports:
         peers: Fingerprints,
         post: Post,
         marks: Marks,
+        took: Callable[[int], None],
     ) -> None:
-        self._datagrams = Datagrams([one for one in sockets if not one.reliable], loop, on_message, marks)
+        self.datagrams = Datagrams([one for one in sockets if not one.reliable], loop, on_message, marks, took)
         self._streams = Streams(
             sockets, loop, settings, slot=slot, peers=peers, post=post, on_message=on_message, on_broken=on_broken
         )
 
     def open(self) -> None:
-        """Receive from now on."""
-        self._datagrams.open()
+        """Receive streams from now on."""
         self._streams.open()
 
     def close(self) -> None:
         """Receive no more and close every connection; the listening sockets stay open."""
-        self._datagrams.close()
+        self.datagrams.close()
         self._streams.close()
 
     def send(

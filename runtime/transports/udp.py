@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -30,13 +30,26 @@ class Datagrams:
         loop: the process's.
         on_message: told of each datagram.
         marks: tells the other processes what this one is looking at.
+        took: told how many datagrams were read.
     """
 
-    def __init__(self, sockets: Sequence[ListenSocket], loop: SipLoop, on_message: OnMessage, marks: Marks) -> None:
+    def __init__(
+        self,
+        sockets: Sequence[ListenSocket],
+        loop: SipLoop,
+        on_message: OnMessage,
+        marks: Marks,
+        took: Callable[[int], None],
+    ) -> None:
         self._sockets = sockets
         self._loop = loop
         self._on_message = on_message
         self._marks = marks
+        self._took = took
+
+    def filenos(self) -> list[int]:
+        """The descriptors of the sockets."""
+        return [one.sock.fileno() for one in self._sockets]
 
     def open(self) -> None:
         """Read from now on."""
@@ -48,9 +61,14 @@ class Datagrams:
         for one in self._sockets:
             self._loop.remove_direct(one.sock.fileno())
 
+    def drain(self) -> None:
+        """Read what is there, without being called."""
+        for one in self._sockets:
+            self._receive(one)
+
     def _receive(self, one: ListenSocket) -> None:
         receive, recvmsg, marks = self._on_message, one.sock.recvmsg, self._marks
-        for _ in range(BATCH):
+        for taken in range(BATCH):
             marks.reading()
             try:
                 data, stamps, _, source = recvmsg(MAX_DATAGRAM, STAMP_SPACE)
@@ -58,6 +76,7 @@ class Datagrams:
                 # Nothing there, or another process was faster. A ConnectionError is a peer's ICMP answer to something
                 # that was sent before; UDP has no connection.
                 marks.through()
+                self._took(taken)
                 return
             # Without a stamp nobody waits for this one, and it waits for nobody.
             marks.looking(stamp_of(stamps[0][2]) if stamps else 0)
@@ -65,6 +84,7 @@ class Datagrams:
                 receive(one, data, Address(source[0], source[1]))
             finally:
                 marks.through()
+        self._took(BATCH)
 
 
 def stamp_of(packed: bytes) -> int:

@@ -84,8 +84,10 @@ class Site:
             peers=self.peers,
             post=self.post,
             marks=Marks(mmap.mmap(-1, 8 * processes), processes, 0),
+            took=lambda messages: None,
         )
         self.transports.open()
+        self.transports.datagrams.open()
 
     def post(self, slot: int, topic: str, body: bytes) -> bool:
         if slot >= len(self.among) or not self.among[slot].reachable:

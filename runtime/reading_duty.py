@@ -1,0 +1,119 @@
+"""One SIP process's part in reading the sockets: it reads, or rests until it is called or missed.
+
+What to do is decided by `runtime.sip.reading`; here the sockets are taken up and let go, and others are called.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Final
+
+from runtime.readers import Readers
+from runtime.sip.reading import BUSY, State, helper, may_rest, next_to_read
+from runtime.sip_loop import SipLoop
+from runtime.transports.udp import Datagrams
+
+_LOOK_S: Final = 0.1
+"""How often a process that reads asks itself whether it is one too many or too few."""
+_WATCH_S: Final = 0.02
+"""How often the first of those that rest looks whether what waits is read."""
+_REST_S: Final = 0.2
+"""How often the others do."""
+
+
+class ReadingDuty:
+    """The part of one process.
+
+    Args:
+        slot: this process's.
+        readers: the table of all.
+        loop: this process's.
+        datagrams: its reading of the sockets.
+        call: makes the process in a slot read; it need not be sure.
+    """
+
+    def __init__(
+        self, slot: int, readers: Readers, loop: SipLoop, datagrams: Datagrams, call: Callable[[int], None]
+    ) -> None:
+        self._slot = slot
+        self._readers = readers
+        self._loop = loop
+        self._datagrams = datagrams
+        self._call = call
+        self._still = 0
+        self._was_missed: int | None = None
+        """How many messages had been taken when something was last seen to wait."""
+        self._poll = select.poll()
+        for fd in datagrams.filenos():
+            self._poll.register(fd, select.POLLIN)
+
+    def begin(self) -> None:
+        """Come to life: read where nobody does."""
+        self._readers.set(self._slot, State.RESTING)
+        self._look()
+
+    def read(self) -> None:
+        """Read from now on."""
+        if self._readers.state(self._slot) == State.RESTING:
+            self._readers.set(self._slot, State.READING)
+            self._datagrams.open()
+
+    def missed(self) -> None:
+        """A process died: somebody has to read."""
+        if not any(state >= State.READING for state in self._readers.states()):
+            self.read()
+
+    def stand_still(self) -> None:
+        """A command is about to stop this process: another one reads meanwhile. Calls nest."""
+        self._still += 1
+        if self._readers.state(self._slot) == State.READING:
+            self._readers.set(self._slot, State.STILL)
+            called = helper(self._readers.states(), self._slot)
+            if called is not None:
+                self._call(called)
+
+    def move_again(self) -> None:
+        """The command has ended."""
+        self._still -= 1
+        if not self._still and self._readers.state(self._slot) == State.STILL:
+            self._readers.set(self._slot, State.READING)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._datagrams.close()
+
+    def _look(self) -> None:
+        reading = self._readers.state(self._slot) == State.READING
+        again_s = self._look_as_reader() if reading else self._look_at_rest()
+        self._loop.call_later(again_s, self._look)
+
+    def _look_as_reader(self) -> float:
+        readers = self._readers
+        busy = self._loop.busy_part()
+        readers.set_busy(self._slot, busy)
+        states = readers.states()
+        if busy > BUSY:
+            called = next_to_read(states)
+            if called is not None:
+                self._call(called)
+        elif may_rest(states, readers.busy(), self._slot):
+            readers.set(self._slot, State.RESTING)
+            self._datagrams.close()
+            self._datagrams.drain()  # a datagram that woke this process alone wakes nobody else
+        return _LOOK_S
+
+    def _look_at_rest(self) -> float:
+        self._loop.busy_part()
+        states = self._readers.states()
+        if State.READING not in states and State.STILL not in states:
+            self.read()
+            return _LOOK_S
+        if next_to_read(states) != self._slot:
+            return _REST_S
+        taken = self._readers.taken()
+        waits = bool(self._poll.poll(0))
+        if waits and self._was_missed == taken:
+            self.read()
+        self._was_missed = taken if waits else None
+        return _WATCH_S

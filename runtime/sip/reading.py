@@ -1,0 +1,65 @@
+"""How many of the SIP processes read the sockets: as few as keep up, and never none that can.
+
+A datagram that wakes a process which has slept costs several times what reading it does, and a call whose messages are
+read by one process needs no handing over. So one process reads while it keeps up, and takes what came meanwhile in one
+go; the others rest. What makes another one read:
+
+- who reads is about to stand still, as a blocking `mi()` does, and nobody else reads: it calls one before it stops;
+- who reads is busy most of the time: it calls one;
+- something waits in a socket and nobody has read anything for a while, whatever the reason (a process that was stopped,
+  a script that computes for long): a resting process sees that and reads.
+
+Decisions only; `runtime.readers` keeps the table in shared memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+BUSY: Final = 0.7
+"""Who is busy for this part of its time calls another."""
+IDLE: Final = 0.5
+"""When fewer readers would each be busy for less than this part of their time, one of them rests."""
+
+
+class State(IntEnum):
+    """What a SIP process does with the sockets."""
+
+    ABSENT = 0
+    RESTING = 1
+    READING = 2
+    STILL = 3
+    """It reads, and stands still in a command."""
+
+
+def helper(states: Sequence[int], me: int) -> int | None:
+    """Whom a process calls that is about to stand still: nobody where another one reads.
+
+    Args:
+        states: of all processes, by slot.
+        me: the slot of who asks.
+    """
+    if any(state == State.READING for slot, state in enumerate(states) if slot != me):
+        return None
+    return next_to_read(states)
+
+
+def next_to_read(states: Sequence[int]) -> int | None:
+    """The first process that rests; None where none does."""
+    return next((slot for slot, state in enumerate(states) if state == State.RESTING), None)
+
+
+def may_rest(states: Sequence[int], busy: Sequence[float], me: int) -> bool:
+    """Whether a process that reads is one too many. It is the last of them that goes.
+
+    Args:
+        states: of all processes, by slot.
+        busy: for which part of its time each was busy of late.
+        me: the slot of who asks.
+    """
+    reading = [slot for slot, state in enumerate(states) if state == State.READING]
+    if len(reading) < 2 or reading[-1] != me:
+        return False
+    return sum(busy[slot] for slot in reading) < IDLE * (len(reading) - 1)
