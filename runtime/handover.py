@@ -23,8 +23,11 @@ from typing import Final
 
 from runtime.context import Address
 
-PATIENCE_S: Final = 0.005
-"""How long a process that does not get on is waited for."""
+PATIENCE_S: Final = 0.03
+"""How long a process that does not get on is waited for. On a busy machine it may lie ready for a while."""
+_YIELDS: Final = 50
+"""How often the processor is offered to others before this process sleeps instead."""
+_NAP_S: Final = 0.0002
 READING: Final = 1
 BUFFER: Final = 1 << 20
 """Bytes that the kernel is asked to hold for a process that does not read; it may grant less."""
@@ -141,9 +144,13 @@ class Marks:
 
     def _wait(self, other: int, mine: int) -> None:
         cells = self._cells
-        seen, ends = cells[other], time.monotonic() + PATIENCE_S
+        seen, ends, yields = cells[other], time.monotonic() + PATIENCE_S, 0
         while 0 < cells[other] < mine:
-            os.sched_yield()
+            if yields < _YIELDS:
+                yields += 1
+                os.sched_yield()
+                continue
+            time.sleep(_NAP_S)
             if time.monotonic() > ends:
                 self._given_up[other] = seen
                 return

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from runtime.readers import Readers
-from runtime.sip.reading import BUSY, State, helper, may_rest, next_to_read
+from runtime.sip.reading import BUSY, State, helper, may_rest, next_to_read, too_few
 from runtime.sip_loop import SipLoop
 from runtime.transports.udp import Datagrams
 
@@ -31,16 +31,24 @@ class ReadingDuty:
         loop: this process's.
         datagrams: its reading of the sockets.
         call: makes the process in a slot read; it need not be sure.
+        least: how many processes shall read at least.
     """
 
     def __init__(
-        self, slot: int, readers: Readers, loop: SipLoop, datagrams: Datagrams, call: Callable[[int], None]
+        self,
+        slot: int,
+        readers: Readers,
+        loop: SipLoop,
+        datagrams: Datagrams,
+        call: Callable[[int], None],
+        least: int = 1,
     ) -> None:
         self._slot = slot
         self._readers = readers
         self._loop = loop
         self._datagrams = datagrams
         self._call = call
+        self._least = least
         self._still = 0
         self._was_missed: int | None = None
         """How many messages had been taken when something was last seen to wait."""
@@ -61,7 +69,7 @@ class ReadingDuty:
 
     def missed(self) -> None:
         """A process died: somebody has to read."""
-        if not any(state >= State.READING for state in self._readers.states()):
+        if too_few(self._readers.states(), self._least):
             self.read()
 
     def stand_still(self) -> None:
@@ -97,7 +105,7 @@ class ReadingDuty:
             called = next_to_read(states)
             if called is not None:
                 self._call(called)
-        elif may_rest(states, readers.busy(), self._slot):
+        elif may_rest(states, readers.busy(), self._slot, self._least):
             readers.set(self._slot, State.RESTING)
             self._datagrams.close()
             self._datagrams.drain()  # a datagram that woke this process alone wakes nobody else
@@ -106,7 +114,7 @@ class ReadingDuty:
     def _look_at_rest(self) -> float:
         self._loop.busy_part()
         states = self._readers.states()
-        if State.READING not in states and State.STILL not in states:
+        if too_few(states, self._least):
             self.read()
             return _LOOK_S
         if next_to_read(states) != self._slot:

@@ -52,6 +52,7 @@ class Settings:
     Args:
         listen: where SIP is received.
         udp_workers: SIP processes. They serve streams too, whatever `tcp_workers` says.
+        udp_readers: how many of them read datagrams at least; more do while those are busy or stand still.
         mi_workers: processes that run MI jobs; 0 lets the SIP processes run each other's, as OpenSIPS does.
         mi_workers_max: up to how many there are while jobs wait and all are occupied; 0 where mi_workers is.
         log_level, xlog_level: OpenSIPS's levels, -3 (alert) to 4 (debug).
@@ -65,6 +66,7 @@ class Settings:
 
     listen: tuple[Listen, ...]
     udp_workers: int = 4
+    udp_readers: int = 1
     mi_workers: int = 4
     mi_workers_max: int = 16
     log_level: int = 3
@@ -110,6 +112,7 @@ def settle(
     return Settings(
         listen=addresses,
         udp_workers=number("udp_workers", udp_workers, 4, 1, MAX_PROCESSES),
+        udp_readers=number("udp_readers", None, 1, 1, MAX_PROCESSES),
         mi_workers=workers,
         mi_workers_max=most_workers if workers else 0,
         log_level=level,

@@ -114,7 +114,12 @@ class SipProcess(ScriptProcess):
             took=partial(self.house.readers.took, self.slot),
         )
         self.duty = ReadingDuty(
-            self.slot, self.house.readers, self.loop, self.transports.datagrams, self.house.handover.call
+            self.slot,
+            self.house.readers,
+            self.loop,
+            self.transports.datagrams,
+            self.house.handover.call,
+            self.house.settings.udp_readers,
         )
         self.transactions = ServerTransactions(
             self.house,

@@ -199,6 +199,7 @@ class Server:
 
 
 HEAD = """
+udp_readers = 64
 loadmodule "proto_udp.so"
 loadmodule "signaling.so"
 loadmodule "sl.so"
@@ -214,6 +215,8 @@ loadmodule "mi_http.so"
 modparam("httpd", "ip", "127.0.0.1")
 modparam("httpd", "port", {http_port})
 """
+
+"""`udp_readers`: all SIP processes read, so that messages of one call meet in different ones."""
 
 
 def answers(server: Server) -> bool:

@@ -22,7 +22,8 @@ NUMBERS: Final = _words(
     shm_secondary_hash_size sip_warning stderror_enabled stderror_level_filter syslog_enabled syslog_level_filter
     tcp_accept_aliases tcp_connect_timeout tcp_connection_lifetime tcp_keepalive tcp_keepcount tcp_keepidle
     tcp_keepinterval tcp_max_connections tcp_max_msg_time tcp_socket_backlog tcp_threads tcp_threshold tcp_workers
-    timer_workers udp_workers worker_reactor_timeout xlog_buf_size xlog_force_color xlog_level xlog_print_level
+    timer_workers udp_readers udp_workers worker_reactor_timeout xlog_buf_size xlog_force_color xlog_level
+    xlog_print_level
     """
 )
 TEXTS: Final = _words(

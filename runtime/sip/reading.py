@@ -51,15 +51,21 @@ def next_to_read(states: Sequence[int]) -> int | None:
     return next((slot for slot, state in enumerate(states) if state == State.RESTING), None)
 
 
-def may_rest(states: Sequence[int], busy: Sequence[float], me: int) -> bool:
+def too_few(states: Sequence[int], least: int) -> bool:
+    """Whether fewer processes read than shall, those that stand still included."""
+    return sum(state >= State.READING for state in states) < least
+
+
+def may_rest(states: Sequence[int], busy: Sequence[float], me: int, least: int) -> bool:
     """Whether a process that reads is one too many. It is the last of them that goes.
 
     Args:
         states: of all processes, by slot.
         busy: for which part of its time each was busy of late.
         me: the slot of who asks.
+        least: how many shall read at least.
     """
     reading = [slot for slot, state in enumerate(states) if state == State.READING]
-    if len(reading) < 2 or reading[-1] != me:
+    if len(reading) <= least or reading[-1] != me:
         return False
     return sum(busy[slot] for slot in reading) < IDLE * (len(reading) - 1)
