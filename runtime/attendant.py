@@ -27,7 +27,7 @@ from runtime.process_table import ProcessTable, Row
 from runtime.program import Program
 from runtime.readers import Readers
 from runtime.script_process import ASYNC_COUNTERS
-from runtime.server_transactions import TM_COUNTERS
+from runtime.server_transactions import TM_COUNTERS, TM_GAUGES
 from runtime.settings import Settings, SettingsError
 from runtime.sip.own import OwnAddresses, aliases_of
 from runtime.sip.ownership import Claims, Fingerprints
@@ -108,6 +108,7 @@ def furnish(
     )
     for group, names in (("core", CORE_COUNTERS), ("tm", TM_COUNTERS), ("sl", SL_COUNTERS), ("async", ASYNC_COUNTERS)):
         house.statistics.declare(group, names)
+    house.statistics.declare_gauges("tm", TM_GAUGES)
     register_builtin(house.registry)
     for name, module in program.modules.items():
         if isinstance(module, RuntimeModule):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
 
@@ -121,10 +121,18 @@ class ClientTransactions:
         transports: what sends.
         loop: for their timers.
         timers: the base values.
+        on_change: told 1 when there is one more, and -1 when there is one less.
     """
 
-    def __init__(self, transports: Sends, loop: asyncio.AbstractEventLoop, timers: Timers) -> None:
+    def __init__(
+        self,
+        transports: Sends,
+        loop: asyncio.AbstractEventLoop,
+        timers: Timers,
+        on_change: Callable[[int], None],
+    ) -> None:
         self._transports = transports
+        self._on_change = on_change
         self._loop = loop
         self._table = ClientTable(timers)
         self._legs: dict[str, Leg] = {}
@@ -143,6 +151,7 @@ class ClientTransactions:
         if leg.key in self._legs:
             return False
         self._legs[leg.key] = leg
+        self._on_change(1)
         told = self._table.create(
             leg.key,
             leg.method == "INVITE",
@@ -201,6 +210,7 @@ class ClientTransactions:
                 leg.served.on_failed(leg, _UNREACHABLE)
             case Terminated():
                 del self._legs[leg.key]
+                self._on_change(-1)
                 leg.served.on_gone(leg)
             case _:
                 assert_never(effect)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from runtime.client_transactions import NOBODY, ClientTransactions, Leg, Served
@@ -77,7 +78,8 @@ class Proxy:
         self._kinds = [(one.listen.protocol, ipaddress.ip_address(one.listen.host).version) for one in self._sockets]
         self._branches = Branches(process.house.secret)
         self.block_6xx = block_6xx
-        self.clients = ClientTransactions(process, process.loop, timers)
+        count = process.house.statistics.count
+        self.clients = ClientTransactions(process, process.loop, timers, partial(count, "tm:inuse_branches"))
         self.relays: dict[str, Relay] = {}
         self.watchers: list[TransactionWatcher] = []
         self.soon: Callable[[Callable[[], None]], None] = process.soon

@@ -45,6 +45,8 @@ TM_COUNTERS: Final = (
     "UAC_transactions",
     *(f"{status}xx_transactions" for status in range(2, 7)),
 )
+TM_GAUGES: Final = ("inuse_transactions", "inuse_branches")
+"""How many server transactions there are, and how many client transactions."""
 _GRAIN_S: Final = 0.001
 
 
@@ -267,6 +269,7 @@ class ServerTransactions:
         self._kept[key] = _Kept(request, origin.source, target, otherwise, origin.socket, born=now, invite=invite)
         ack_key = dialog_ack_key(request) if invite else None
         self._house.statistics.count("tm:UAS_transactions")
+        self._house.statistics.count("tm:inuse_transactions")
         self._perform(self._table.create(key, invite, now, ack_key=ack_key, reliable=reliable))
 
     def _perform(self, told: Iterable[Tagged]) -> None:
@@ -311,6 +314,7 @@ class ServerTransactions:
 
     def _forget(self, key: str) -> None:
         kept = self._kept.pop(key)
+        self._house.statistics.count("tm:inuse_transactions", -1)
         self._house.fingerprints.remove(self._slot, fingerprint(key))
         if kept.ack:
             self._house.fingerprints.remove(self._slot, kept.ack)

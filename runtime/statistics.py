@@ -1,7 +1,8 @@
 """Counters that all processes share: one row per process in shared memory, summed on reading.
 
 A process writes only its own row, so counting needs no lock and no atomic operation. A row outlives its process:
-the replacement takes the same slot and counts on, so nothing that was counted is lost with a crash.
+the replacement takes the same slot and counts on, so nothing that was counted is lost with a crash. Only its gauges,
+which say what a process has at the moment, begin at zero again.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Statistics:
     _cells: memoryview = field(init=False)
     _counters: dict[str, Counter] = field(default_factory=dict)
     _computed: dict[str, Callable[[], int]] = field(default_factory=dict)
+    _gauges: set[str] = field(default_factory=set)
+    """Those of `_counters` that also go down."""
     _row: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +73,18 @@ class Statistics:
                 raise ValueError(f"more than {MAX_COUNTERS} statistics; {full} has no room")
             self._counters[full] = Counter(group, name, len(self._counters))
 
+    def declare_gauges(self, group: str, names: Iterable[str]) -> None:
+        """Give a place to what is counted up and down: how much of something the processes have at the moment.
+
+        Only before the forks.
+
+        Raises:
+            ValueError: more than `MAX_COUNTERS` counters.
+        """
+        names = list(names)
+        self.declare(group, names)
+        self._gauges.update(f"{group}:{name}" for name in names)
+
     def compute(self, group: str, name: str, value: Callable[[], int]) -> None:
         """Declare a statistic whose value is worked out when it is read."""
         self._computed[f"{group}:{name}"] = value
@@ -77,6 +92,8 @@ class Statistics:
     def enter(self, slot: int) -> None:
         """From now on this process counts in row `slot`."""
         self._row = slot * MAX_COUNTERS
+        for full_name in self._gauges:
+            self._cells[self._row + self._counters[full_name].index] = 0
 
     def count(self, full_name: str, amount: int = 1) -> None:
         """Count, in this process's own row.
@@ -111,14 +128,14 @@ class Statistics:
         return _wrapped(self._sum(index) - self._cells[self.slots * MAX_COUNTERS + index])
 
     def is_incremental(self, full_name: str) -> bool:
-        """Whether it is counted (and can be reset) rather than computed."""
-        return full_name in self._counters
+        """Whether it is only counted up (and can be reset), rather than computed or a gauge."""
+        return full_name in self._counters and full_name not in self._gauges
 
     def reset(self, full_name: str) -> bool:
-        """Let it read zero from now on; False for one that is computed."""
-        counter = self._counters.get(full_name)
-        if counter is None:
+        """Let it read zero from now on; False for one that is computed, and for a gauge."""
+        if not self.is_incremental(full_name):
             return False
+        counter = self._counters[full_name]
         self._cells[self.slots * MAX_COUNTERS + counter.index] = _wrapped(self._sum(counter.index))
         return True
 

@@ -64,3 +64,27 @@ def test_declaring_again_keeps_the_place_and_too_many_are_refused(statistics) ->
     assert statistics.value("core:drop") == 5
     with pytest.raises(ValueError, match="no room"):
         statistics.declare("many", [f"n{i}" for i in range(MAX_COUNTERS)])
+
+
+def test_a_gauge_goes_down_too_and_cannot_be_reset() -> None:
+    table = Statistics(slots=2)
+    table.declare_gauges("tm", ["inuse"])
+    table.enter(0)
+    table.count("tm:inuse", 3)
+    table.count("tm:inuse", -1)
+    assert not table.is_incremental("tm:inuse")
+    assert not table.reset("tm:inuse")
+    assert table.value("tm:inuse") == 2
+
+
+def test_what_a_process_had_is_gone_with_it() -> None:
+    table = Statistics(slots=2)
+    table.declare("tm", ["seen"])
+    table.declare_gauges("tm", ["inuse"])
+    for slot in (0, 1):
+        table.enter(slot)
+        table.count("tm:seen")
+        table.count("tm:inuse")
+    assert (table.value("tm:seen"), table.value("tm:inuse")) == (2, 2)
+    table.enter(1)  # the replacement of one that died
+    assert (table.value("tm:seen"), table.value("tm:inuse")) == (2, 1)
