@@ -63,6 +63,12 @@ class Proxy:
         return 0 if self.server is None else sum(_private_kib(pid) for pid in self.server.pids("SIP"))
 
 
+def forgets(proxy: Proxy) -> None:
+    """Nothing of any call is left once the last wait is over."""
+    for name in ("tm:inuse_transactions", "tm:inuse_branches"):
+        wait_until(lambda name=name: proxy.statistic(name) == 0, LINGER_S + 10, f"{name} is 0")
+
+
 def _private_kib(pid: int) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))

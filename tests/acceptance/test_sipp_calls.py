@@ -11,7 +11,14 @@ from contextlib import ExitStack
 import pytest
 
 from tests.acceptance.lossy import LossyLink
-from tests.acceptance.proxies import LINGER_S, Proxy
+from tests.acceptance.proxies import Proxy, forgets
+from tests.acceptance.scenarios import (
+    CANCELLED_CALLEE,
+    CANCELLING_CALLER,
+    PATIENT_CALLEE,
+    ROUTED_CALLEE,
+    ROUTED_CALLER,
+)
 from tests.acceptance.sipp import HOST, Load, Sipp, caller, needs_sipp, own_scenario
 from tests.harness import free_port, wait_until
 
@@ -33,6 +40,22 @@ route {
 }
 """
 """sipp's own scenarios know no Route: all their requests have the callee's address in the Request-URI."""
+ALONG_THE_ROUTE = """
+route {
+    if (!mf_process_maxfwd_header(70)) {
+        sl_send_reply(483, "Too Many Hops");
+        exit;
+    }
+    if (has_totag()) {
+        if (loose_route()) t_relay();
+        else if (!is_method("ACK")) sl_send_reply(404, "Not Here");
+        else if (t_check_trans()) t_relay();
+        exit;
+    }
+    if (is_method("INVITE")) record_route();
+    t_relay();
+}
+"""
 GROWTH_KIB = 2_048
 """By how much the memory of the SIP processes may differ after a load and after the same load again."""
 
@@ -50,12 +73,6 @@ def proxy(start_proxy: Callable[..., Proxy]) -> Iterator[Proxy]:
     forgets(proxy)
 
 
-def forgets(proxy: Proxy) -> None:
-    """Nothing of any call is left once the last wait is over."""
-    for name in ("tm:inuse_transactions", "tm:inuse_branches"):
-        wait_until(lambda name=name: proxy.statistic(name) == 0, LINGER_S + 10, f"{name} is 0")
-
-
 def test_calls_go_through_and_the_same_load_again_takes_no_more_memory(proxy: Proxy, load: Load) -> None:
     used = []
     for _ in range(2):
@@ -65,6 +82,15 @@ def test_calls_go_through_and_the_same_load_again_takes_no_more_memory(proxy: Pr
         forgets(proxy)
         used.append(proxy.private_kib())
     assert used[1] - used[0] <= GROWTH_KIB, used
+
+
+def test_calls_follow_their_record_route(start_proxy: Callable[..., Proxy], load: Load) -> None:
+    proxy = start_proxy(ALONG_THE_ROUTE, ("rr", "maxfwd"))
+    with Sipp(ROUTED_CALLEE) as callee, caller(ROUTED_CALLER, callee.port, proxy.port, load) as calling:
+        told = calling.finish()
+        assert (told.succeeded, told.failed, told.retransmitted) == (load.calls, 0, 0), calling.words()
+        wait_until(lambda: callee.told().succeeded == load.calls, what="every callee has seen its ACK and its BYE")
+    forgets(proxy)
 
 
 def test_calls_are_cancelled(proxy: Proxy, load: Load) -> None:
@@ -98,111 +124,3 @@ def test_one_datagram_in_ten_is_lost(proxy: Proxy, load: Load) -> None:
         assert told.retransmitted > 0
         assert 0 < before.lost < before.passed
         assert 0 < behind.lost < behind.passed
-
-
-CANCELLING_CALLER = """<?xml version="1.0" encoding="ISO-8859-1" ?>
-<scenario name="cancelling caller">
-  <send retrans="500"><![CDATA[
-    INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
-    Max-Forwards: 70
-    From: <sip:caller@[local_ip]:[local_port]>;tag=[pid]a[call_number]
-    To: <sip:[service]@[remote_ip]:[remote_port]>
-    Call-ID: [call_id]
-    CSeq: 1 INVITE
-    Contact: <sip:caller@[local_ip]:[local_port]>
-    Content-Length: 0
-
-  ]]></send>
-  <recv response="100" optional="true"/>
-  <recv response="180"/>
-  <send retrans="500"><![CDATA[
-    CANCEL sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch-3]
-    Max-Forwards: 70
-    From: <sip:caller@[local_ip]:[local_port]>;tag=[pid]a[call_number]
-    To: <sip:[service]@[remote_ip]:[remote_port]>
-    Call-ID: [call_id]
-    CSeq: 1 CANCEL
-    Content-Length: 0
-
-  ]]></send>
-  <recv response="200"/>
-  <recv response="487"/>
-  <send><![CDATA[
-    ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch-6]
-    Max-Forwards: 70
-    From: <sip:caller@[local_ip]:[local_port]>;tag=[pid]a[call_number]
-    To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]
-    Call-ID: [call_id]
-    CSeq: 1 ACK
-    Content-Length: 0
-
-  ]]></send>
-</scenario>
-"""
-
-_ANSWER = """[last_Via:]
-    [last_From:]
-    [last_To:];tag=[pid]b[call_number]
-    [last_Call-ID:]"""
-
-CANCELLED_CALLEE = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
-<scenario name="cancelled callee">
-  <recv request="INVITE"/>
-  <send><![CDATA[
-    SIP/2.0 180 Ringing
-    {_ANSWER}
-    [last_CSeq:]
-    Contact: <sip:callee@[local_ip]:[local_port]>
-    Content-Length: 0
-
-  ]]></send>
-  <recv request="CANCEL"/>
-  <send><![CDATA[
-    SIP/2.0 200 OK
-    {_ANSWER}
-    [last_CSeq:]
-    Content-Length: 0
-
-  ]]></send>
-  <send retrans="500"><![CDATA[
-    SIP/2.0 487 Request Terminated
-    {_ANSWER}
-    CSeq: 1 INVITE
-    Content-Length: 0
-
-  ]]></send>
-  <recv request="ACK"/>
-</scenario>
-"""
-
-# sipp knows a copy of a request only while it has answered with one message; its own callee, which sends 180 and 200,
-# gives a call up when both are lost and the INVITE comes again.
-PATIENT_CALLEE = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
-<scenario name="patient callee">
-  <recv request="INVITE"/>
-  <send retrans="100"><![CDATA[
-    SIP/2.0 200 OK
-    {_ANSWER}
-    [last_CSeq:]
-    Contact: <sip:callee@[local_ip]:[local_port]>
-    Content-Length: 0
-
-  ]]></send>
-  <recv request="ACK" optional="true"/>
-  <recv request="BYE"/>
-  <send><![CDATA[
-    SIP/2.0 200 OK
-    [last_Via:]
-    [last_From:]
-    [last_To:]
-    [last_Call-ID:]
-    [last_CSeq:]
-    Content-Length: 0
-
-  ]]></send>
-  <timewait milliseconds="4000"/>
-</scenario>
-"""

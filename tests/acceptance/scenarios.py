@@ -1,0 +1,185 @@
+"""Scenarios for sipp that it does not bring along."""
+
+from __future__ import annotations
+
+_FROM_TO = """From: <sip:caller@[local_ip]:[local_port]>;tag=[pid]a[call_number]
+    To: <sip:[service]@[remote_ip]:[remote_port]>"""
+
+_ANSWER = """[last_Via:]
+    [last_From:]
+    [last_To:];tag=[pid]b[call_number]
+    [last_Call-ID:]"""
+
+_END = """SIP/2.0 200 OK
+    [last_Via:]
+    [last_From:]
+    [last_To:]
+    [last_Call-ID:]
+    [last_CSeq:]
+    Content-Length: 0
+"""
+
+ROUTED_CALLER = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="caller that follows the route">
+  <send retrans="500"><![CDATA[
+    INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+    Max-Forwards: 70
+    {_FROM_TO}
+    Call-ID: [call_id]
+    CSeq: 1 INVITE
+    Contact: <sip:caller@[local_ip]:[local_port]>
+    Content-Length: 0
+
+  ]]></send>
+  <recv response="100" optional="true"/>
+  <recv response="180" optional="true"/>
+  <recv response="200" rrs="true"/>
+  <send><![CDATA[
+    ACK [next_url] SIP/2.0
+    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+    [routes]
+    Max-Forwards: 70
+    {_FROM_TO}[peer_tag_param]
+    Call-ID: [call_id]
+    CSeq: 1 ACK
+    Content-Length: 0
+
+  ]]></send>
+  <pause milliseconds="50"/>
+  <send retrans="500"><![CDATA[
+    BYE [next_url] SIP/2.0
+    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+    [routes]
+    Max-Forwards: 70
+    {_FROM_TO}[peer_tag_param]
+    Call-ID: [call_id]
+    CSeq: 2 BYE
+    Content-Length: 0
+
+  ]]></send>
+  <recv response="200"/>
+</scenario>
+"""
+
+ROUTED_CALLEE = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="callee that gives the route back">
+  <recv request="INVITE"/>
+  <send><![CDATA[
+    SIP/2.0 180 Ringing
+    {_ANSWER}
+    [last_CSeq:]
+    [last_Record-Route:]
+    Contact: <sip:callee@[local_ip]:[local_port]>
+    Content-Length: 0
+
+  ]]></send>
+  <pause milliseconds="50"/>
+  <send retrans="500"><![CDATA[
+    SIP/2.0 200 OK
+    {_ANSWER}
+    [last_CSeq:]
+    [last_Record-Route:]
+    Contact: <sip:callee@[local_ip]:[local_port]>
+    Content-Length: 0
+
+  ]]></send>
+  <recv request="ACK"/>
+  <recv request="BYE"/>
+  <send><![CDATA[
+    {_END}
+  ]]></send>
+</scenario>
+"""
+
+CANCELLING_CALLER = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="cancelling caller">
+  <send retrans="500"><![CDATA[
+    INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+    Max-Forwards: 70
+    {_FROM_TO}
+    Call-ID: [call_id]
+    CSeq: 1 INVITE
+    Contact: <sip:caller@[local_ip]:[local_port]>
+    Content-Length: 0
+
+  ]]></send>
+  <recv response="100" optional="true"/>
+  <recv response="180"/>
+  <send retrans="500"><![CDATA[
+    CANCEL sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch-3]
+    Max-Forwards: 70
+    {_FROM_TO}
+    Call-ID: [call_id]
+    CSeq: 1 CANCEL
+    Content-Length: 0
+
+  ]]></send>
+  <recv response="200"/>
+  <recv response="487"/>
+  <send><![CDATA[
+    ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch-6]
+    Max-Forwards: 70
+    {_FROM_TO}[peer_tag_param]
+    Call-ID: [call_id]
+    CSeq: 1 ACK
+    Content-Length: 0
+
+  ]]></send>
+</scenario>
+"""
+
+CANCELLED_CALLEE = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="cancelled callee">
+  <recv request="INVITE"/>
+  <send><![CDATA[
+    SIP/2.0 180 Ringing
+    {_ANSWER}
+    [last_CSeq:]
+    Contact: <sip:callee@[local_ip]:[local_port]>
+    Content-Length: 0
+
+  ]]></send>
+  <recv request="CANCEL"/>
+  <send><![CDATA[
+    SIP/2.0 200 OK
+    {_ANSWER}
+    [last_CSeq:]
+    Content-Length: 0
+
+  ]]></send>
+  <send retrans="500"><![CDATA[
+    SIP/2.0 487 Request Terminated
+    {_ANSWER}
+    CSeq: 1 INVITE
+    Content-Length: 0
+
+  ]]></send>
+  <recv request="ACK"/>
+</scenario>
+"""
+
+# sipp knows a copy of a request only while it has answered with one message; its own callee, which sends 180 and 200,
+# gives a call up when both are lost and the INVITE comes again.
+PATIENT_CALLEE = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="patient callee">
+  <recv request="INVITE"/>
+  <send retrans="100"><![CDATA[
+    SIP/2.0 200 OK
+    {_ANSWER}
+    [last_CSeq:]
+    Contact: <sip:callee@[local_ip]:[local_port]>
+    Content-Length: 0
+
+  ]]></send>
+  <recv request="ACK" optional="true"/>
+  <recv request="BYE"/>
+  <send><![CDATA[
+    {_END}
+  ]]></send>
+  <timewait milliseconds="4000"/>
+</scenario>
+"""
