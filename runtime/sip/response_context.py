@@ -265,10 +265,8 @@ class ResponseContext:
         if not self.deciding:
             return []
         self.deciding = False
-        if self.open:
-            return []
         if len(self._branches) > self._asked:
-            return self._ask()  # a round that began and ended while the script was at it
+            return self._ask()  # there is another round, and it may have ended while the script was at it
         index, self.final = self._best()
         reply: Effect = Relay(index) if self._branches[index].was_replied else Answer(self.final)
         return [reply, Over()]
