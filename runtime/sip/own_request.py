@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.sip.build import clean_header, one_line
-from runtime.sip.fields import is_token
+from runtime.sip.fields import is_token, parse_name_addr
 from runtime.sip.forward import MAX_FORWARDS
 from runtime.sip.message import Reply, Request, parse
+from runtime.sip.uri import parse_uri
 
 PLACEHOLDER_VIA: Final = "SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKown"
 """What stands for our Via until the socket is known: the script may look at the request before."""
@@ -72,6 +73,8 @@ def built(wanted: OwnRequest) -> Request:
     request = parse(head.encode("latin-1", "replace") + wanted.body)
     if not isinstance(request, Request):
         raise ValueError(getattr(request, "reason", "no SIP request"))
+    if request.ruri != wanted.ruri:  # a line end in it would have begun a header
+        raise ValueError("Malformed Request-URI")
     return request
 
 
@@ -80,12 +83,15 @@ def next_hop(request: Request) -> str:
     routes = request.all("route")
     if not routes:
         return request.ruri
-    opening, closing = routes[0].find("<"), routes[0].find(">")
-    return routes[0][opening + 1 : closing] if 0 <= opening < closing else routes[0]
+    found = parse_name_addr(routes[0]) if "<" in routes[0] else None
+    return routes[0] if found is None else found.uri
 
 
 def ack_of_success(sent: Request, reply: Reply) -> OwnRequest:
     """The ACK of a 2xx to an INVITE of our own (RFC 3261 13.2.2.4): a request of its own, along the reply's route set.
+
+    It has the INVITE's credentials. Where the reply has no Contact that a request can be sent to, it goes where the
+    INVITE went.
 
     Args:
         sent: the INVITE.
@@ -96,10 +102,13 @@ def ack_of_success(sent: Request, reply: Reply) -> OwnRequest:
     routes = sent.all("route") if in_dialog else reply.all("record-route")[::-1]
     return OwnRequest(
         "ACK",
-        contact.uri if contact is not None else sent.ruri,
+        sent.ruri if contact is None or parse_uri(contact.uri) is None else contact.uri,
         sent.field("from") or "",
         reply.field("to") or "",
         sent.call_id,
         sent.cseq_number,
         routes=routes,
+        headers=[
+            f"{name}: {value}" for name in ("Authorization", "Proxy-Authorization") for value in sent.fields(name)
+        ],
     )
