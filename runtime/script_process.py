@@ -21,7 +21,8 @@ from runtime.process import Process
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
 from runtime.script.problems import Place, ScriptError
 from runtime.script.script import DROP, Exit, Script
-from runtime.sip.message import dummy_request
+from runtime.sip.message import Reply, dummy_request
+from runtime.sip.own_request import OwnRequest
 from workers.birth import Child
 from workers.gathering import GatheredAll, Wanted, gather
 from workers.jobs import Job, JobId, Outcome
@@ -48,6 +49,8 @@ class Ended(enum.Enum):
 
 Then = Callable[[Context, Ended], None]
 """What the process does with a context when its run has come to its end."""
+Done = Callable[[int, Reply | None], None]
+"""Told how a request of our own ended: the final status and the reply; no reply where we made the status ourselves."""
 
 
 @dataclass(slots=True)
@@ -201,6 +204,32 @@ class ScriptProcess(Process):
     def log_level(self) -> int:
         """The level up to which `xlog` writes."""
         return self.house.xlog_levels.get(self.slot)
+
+    # What scripts ask of a request. Only SIP processes have any; but a route may be run by others, too.
+
+    def new_transaction(self, context: Context) -> bool:
+        """See `SipProcess`."""
+        return False
+
+    def relay(self, context: Context) -> int:
+        """See `SipProcess`."""
+        return -1
+
+    def reply(self, context: Context, code: int, reason: str) -> int:
+        """See `SipProcess`."""
+        return -1
+
+    def send_reply(self, context: Context, code: int, reason: str) -> int:
+        """See `SipProcess`."""
+        return -1
+
+    def send_request(self, wanted: OwnRequest, done: Done, avps: dict[str, list[Value]] | None = None) -> object:
+        """See `SipProcess`.
+
+        Raises:
+            ValueError: this process has nothing to send from.
+        """
+        raise ValueError("only SIP processes send requests")
 
     # What a kind of process adds to parking.
 

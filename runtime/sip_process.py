@@ -19,7 +19,7 @@ from runtime.modules.tm import tm_settings
 from runtime.proxy import Proxy
 from runtime.reading_duty import ReadingDuty
 from runtime.roles import SIP, role_of
-from runtime.script_process import Ended, ScriptProcess, nothing_more
+from runtime.script_process import Done, Ended, ScriptProcess, nothing_more
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.framing import Broken
@@ -31,7 +31,7 @@ from runtime.sip.ownership import fingerprint
 from runtime.sip_loop import SipLoop
 from runtime.transports.base import Failed, ListenSocket
 from runtime.transports.transports import Transports
-from runtime.uac import Done, Sending, UserAgentClient
+from runtime.uac import Sending, UserAgentClient
 from runtime.watchers import TransactionWatcher
 from workers.birth import Child
 from workers.jobs import JobId, Peer
@@ -55,6 +55,8 @@ PARSE_ERROR_LEVEL: Final = 1
 """OpenSIPS's numbers for a message that its sender got wrong."""
 _AT_ONCE: Final = 64
 """Messages from other processes that are taken in one turn of the loop, so that answers and timers get theirs."""
+_RELAYING: Final = (RouteType.REQUEST, RouteType.FAILURE)
+"""Where a request is at the script's disposal. In a branch route it is under way already."""
 _GRACE_S: Final = 1.0
 """How much longer than its job's deadline a parked transaction is kept."""
 
@@ -480,10 +482,10 @@ class SipProcess(ScriptProcess):
         """Relay the context's request (`t_relay`).
 
         Returns:
-            1; 0 when it is a copy of one that another process has; negative when it cannot be relayed.
+            1; 0 when it is a copy of one that another process has; negative when it cannot be relayed, here or at all.
         """
         request = context.message
-        if not isinstance(request, Request) or context.source is None:
+        if not isinstance(request, Request) or context.source is None or context.route not in _RELAYING:
             return -1
         wrong = refuse_relaying(request)
         if wrong is not None:

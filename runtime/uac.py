@@ -11,7 +11,7 @@ from runtime.client_transactions import NOBODY, Leg
 from runtime.context import Context, RouteType, Value
 from runtime.proxy import Proxy
 from runtime.resolver import Found
-from runtime.script_process import Ended
+from runtime.script_process import Done, Ended
 from runtime.sip.locate import NotFound, Target
 from runtime.sip.message import Reply, Request
 from runtime.sip.own_request import OwnRequest, ack_of_success, built, next_hop
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("layby.sip")
 
-Done = Callable[[int, Reply | None], None]
-"""Told the final status and the reply; no reply where the status is of our own making (408, 503, 500)."""
 _TIMED_OUT: Final = 408
 _UNREACHABLE: Final = 503
 _REFUSED: Final = 500

@@ -16,6 +16,7 @@ from runtime.sip.own_request import OwnRequest
 from runtime.sip.transaction_words import Timers
 
 if TYPE_CHECKING:
+    from runtime.relay import Relay
     from runtime.sip_process import SipProcess
 
 log = logging.getLogger("layby.sip")
@@ -215,7 +216,7 @@ class Tm(RuntimeModule):
     @function("t_any_replied", routes=_SEEN)
     def t_any_replied(self, c: Context) -> int:
         """Whether some branch has had a final reply."""
-        relay = self.process.proxy.relays.get(c.transaction or "")
+        relay = self._relay_of(c)
         return 1 if relay is not None and relay.responses.round_replies() else -1
 
     @variable("T_reply_code")
@@ -231,7 +232,7 @@ class Tm(RuntimeModule):
     @variable("T_ruri")
     def transaction_uri(self, c: Context, inner: str) -> Value:
         """In a reply route, the Request-URI that the branch was sent with."""
-        relay = self.process.proxy.relays.get(c.transaction or "")
+        relay = self._relay_of(c)
         leg = relay.legs[c.branch_index] if relay is not None and c.branch_index < len(relay.legs) else None
         return c.ruri or None if leg is None else leg.sent.ruri
 
@@ -258,6 +259,9 @@ class Tm(RuntimeModule):
         """A name for the transaction; NULL without one."""
         return c.transaction
 
+    def _relay_of(self, c: Context) -> Relay | None:
+        return None if c.transaction is None else self.process.proxy.relays.get(c.transaction)
+
     def _status(self, c: Context) -> int:
         if c.reply_status:
             return c.reply_status
@@ -266,7 +270,7 @@ class Tm(RuntimeModule):
         return self.process.transactions.last_status(c.transaction) if c.transaction else 0
 
     def _statuses(self, c: Context) -> list[int]:
-        relay = self.process.proxy.relays.get(c.transaction or "")
+        relay = self._relay_of(c)
         return [] if relay is None else [relay.responses.status_of(index) for index in range(len(relay.responses))]
 
 

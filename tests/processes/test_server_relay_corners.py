@@ -1,0 +1,308 @@
+"""Where relaying is easily got wrong: words that come too late, twice, or in a route where they do not belong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.dns_server import DnsServer
+from tests.harness import Server, wait_until
+from tests.sip_peer import Peer, Received
+
+pytestmark = pytest.mark.processes
+
+HEAD = """
+loadmodule "event_route.so"
+dns_servers = "127.0.0.1:{port}"
+dns_try_naptr = no
+modparam("tm", "fr_timeout", 1)
+modparam("tm", "fr_inv_timeout", 2)
+modparam("tm", "onreply_avp_mode", 1)
+modparam("tm", "T4_timer", 100)
+"""
+ROUTES = """
+route {
+    if (is_method("ACK")) { t_relay(); exit; }
+    $avp(first) = "sip:first@127.0.0.1:" + $hdr(X-First);
+    $avp(second) = "sip:second@127.0.0.1:" + $hdr(X-Second);
+    switch ($rU) {
+    case "answered":
+        t_newtran();
+        t_reply(404, "Answered");
+        $du = $avp(first);
+        if (t_relay()) xlog("L_ERR", "RELAYED WHAT WAS ANSWERED\\n");
+        exit;
+    case "nested":
+    case "reply_in_branch":
+    case "drop_in_branch":
+        t_on_branch("each");
+        break;
+    case "everywhere":
+        t_on_reply("relays");
+        break;
+    case "reply_in_reply":
+        t_on_reply("replies");
+        break;
+    case "drop_in_reply":
+        t_on_reply("drops");
+        break;
+    case "drop_in_failure":
+        t_on_failure("drops");
+        break;
+    case "drop":
+        $du = $avp(first);
+        t_relay();
+        drop;
+    case "six":
+        $ru = "sip:x@" + $hdr(X-Name);
+        append_msg_branch($avp(second));
+        if (!t_relay()) sl_send_reply(478, "Unresolvable");
+        exit;
+    case "named":
+        $ru = "sip:x@" + $hdr(X-Name);
+        if (!t_relay()) sl_send_reply(478, "Unresolvable");
+        $ru = "sip:changed@127.0.0.1:9";
+        append_hf("X-Later: yes\\r\\n");
+        exit;
+    case "named_cancel":
+        $ru = "sip:x@" + $hdr(X-Name);
+        t_on_reply("cancels");
+        t_relay();
+        exit;
+    case "twice":
+        $ru = "sip:one@" + $hdr(X-Name);
+        append_hf("X-Which: one\\r\\n");
+        t_relay();
+        $ru = "sip:two@" + $hdr(X-Name);
+        remove_hf("X-Which");
+        append_hf("X-Other: two\\r\\n");
+        t_relay();
+        exit;
+    case "parked":
+        t_on_failure("at_once");
+        $du = $avp(first);
+        t_relay();
+        async(mi("bench_wait 300", $var(r)), after_relay);
+    case "overtaken":
+        t_on_failure("overtaken");
+        break;
+    case "slow_reply":
+        t_on_reply("slow");
+        break;
+    case "t_new":
+        t_new_request("ACK", "sip:x@127.0.0.1:$hdr(X-First)", "sip:us@here", "sip:x@there");
+        sl_send_reply(200, "OK");
+        exit;
+    }
+    $du = $avp(first);
+    if (!t_relay()) sl_send_reply(500, "Not relayed");
+}
+route[after_relay] {
+    xlog("L_ERR", "RESUMED IN $route.type $T_reply_code $hdr(X-First)\\n");
+}
+failure_route[at_once] {
+    append_hf("X-Failed: yes\\r\\n");
+    $du = $avp(second);
+    t_relay();
+}
+failure_route[overtaken] {
+    t_on_failure("last");
+    $du = $avp(second);
+    t_relay();
+    async(mi("bench_wait 400", $var(r)), nothing);
+}
+failure_route[last] { t_reply(480, "Last $T_reply_code"); }
+route[nothing] { $var(y) = 1; }
+failure_route[drops] { drop; }
+branch_route[each] {
+    if ($rU == "nested") {
+        if (t_relay()) xlog("L_ERR", "RELAYED IN A BRANCH ROUTE\\n");
+    } else if ($rU == "reply_in_branch") {
+        send_reply(486, "In a branch route");
+    } else {
+        drop;
+    }
+}
+onreply_route[relays] {
+    if (t_relay()) xlog("L_ERR", "RELAYED IN A REPLY ROUTE\\n");
+    append_hf("X-Seen: $rs\\r\\n");
+}
+onreply_route[replies] {
+    if (t_check_status("180")) send_reply(480, "In a reply route");
+}
+onreply_route[cancels] {
+    if (t_check_status("180")) t_cancel_branch();
+}
+onreply_route[drops] { drop; }
+onreply_route[slow] {
+    if (t_check_status("180")) async(mi("bench_wait 300", $var(r)), nothing);
+}
+error_route {
+    if (t_relay()) xlog("L_ERR", "RELAYED IN THE ERROR ROUTE\\n");
+    sl_send_reply($(err.rcode), "$(err.rreason)");
+}
+local_route {
+    if (t_relay()) xlog("L_ERR", "RELAYED IN THE LOCAL ROUTE\\n");
+}
+event_route[E_TRY] {
+    if (t_relay()) xlog("L_ERR", "RELAYED IN AN EVENT ROUTE\\n");
+    if (send_reply(200, "OK")) xlog("L_ERR", "REPLIED IN AN EVENT ROUTE\\n");
+}
+startup_route {
+    raise_event("E_TRY");
+}
+timer_route[tick, 1] {
+    if (t_relay()) xlog("L_ERR", "RELAYED IN A TIMER ROUTE\\n");
+    if (send_reply(200, "OK")) xlog("L_ERR", "REPLIED IN A TIMER ROUTE\\n");
+    if (t_new_request("OPTIONS", "sip:x@127.0.0.1:9", "sip:us@here", "sip:x@there")) xlog("L_ERR", "SENT\\n");
+    if ($T_ruri == "x" || $T_reply_code == 999) xlog("L_ERR", "ODD\\n");
+    xlog("L_ERR", "TICK\\n");
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def dns() -> Iterator[DnsServer]:
+    with DnsServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: Callable[..., Server], dns: DnsServer) -> Server:
+    return start_shared(ROUTES, head=HEAD.format(port=dns.port), options=("--udp-workers", "2", "--mi-workers", "1"))
+
+
+@pytest.fixture
+def peers(server: Server, dns: DnsServer) -> Iterator[tuple[Peer, Peer, Peer]]:
+    dns.delay_s = 0.0
+    made = Peer(server.sip_port), Peer(server.sip_port), Peer(server.sip_port)
+    yield made
+    for peer in made:
+        peer.close()
+
+
+def ask(
+    caller: Peer, first: Peer, second: Peer, user: str, method: str = "INVITE", name: str = "x", **more: str
+) -> tuple[str, str]:
+    """Send a request for `user`; its text and Call-ID."""
+    text = caller.request(
+        method,
+        f"sip:{user}@127.0.0.1:{caller.server[1]}",
+        extra=f"X-First: {first.port}\r\nX-Second: {second.port}\r\nX-Name: {name}\r\n",
+        **more,
+    )
+    caller.send(text)
+    return text, Received(text, ("", 0)).call_id
+
+
+def service(dns: DnsServer, name: str, *callees: Peer) -> str:
+    """A name that leads to these, one to be tried after the other."""
+    targets = [f"{order} 1 {callee.port} host.{name}." for order, callee in enumerate(callees, 1)]
+    dns.add(f"_sip._udp.{name}", "SRV", *targets)
+    dns.add(f"host.{name}", "A", "127.0.0.1")
+    return name
+
+
+# --- in the wrong place
+
+
+def test_a_branch_route_cannot_relay(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    text, call_id = ask(caller, callee, other, "nested")
+    arrived = callee.wait_request("INVITE")
+    callee.reply(arrived, 486)
+    caller.ack(text, caller.wait_reply(call_id, 486))
+    callee.wait_request("ACK")
+    callee.nothing(lambda m: True, 0.1)
+
+
+def test_a_reply_route_cannot_relay(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    text, call_id = ask(caller, callee, other, "everywhere")
+    callee.reply(callee.wait_request("INVITE"), 486)
+    final = caller.wait_reply(call_id, 486)
+    caller.ack(text, final)
+    assert final.header("X-Seen") == "486"
+
+
+def test_a_reply_from_a_reply_route_ends_the_request(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    text, call_id = ask(caller, callee, other, "reply_in_reply")
+    arrived = callee.wait_request("INVITE")
+    callee.reply(arrived, 180)
+    caller.ack(text, caller.wait_reply(call_id, 480))
+    callee.reply(callee.wait_request("CANCEL"), 200)
+    callee.reply(arrived, 487)
+    callee.wait_request("ACK")
+    caller.nothing(lambda m: m.status in (180, 487), 0.1)
+
+
+def test_the_error_route_cannot_relay(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, _, _ = peers
+    text = caller.request("OPTIONS", f"sip:bob@127.0.0.1:{caller.server[1]}")
+    caller.send(text.replace("CSeq: 1 OPTIONS", "CSeq: nonsense"))
+    assert caller.wait(lambda m: m.status == 400).start == "SIP/2.0 400 Malformed CSeq header"
+
+
+def test_routes_without_a_message_can_do_nothing_of_it(server: Server, peers: tuple[Peer, Peer, Peer]) -> None:
+    wait_until(lambda: "TICK" in server.log(), what="the timer route came to its end")
+    assert "ODD" not in server.log()
+
+
+# --- drops
+
+
+@pytest.mark.parametrize("user", ["drop", "drop_in_reply", "drop_in_failure"])
+def test_a_drop_takes_no_final_reply_from_the_caller(peers: tuple[Peer, Peer, Peer], user: str) -> None:
+    caller, callee, other = peers
+    text, call_id = ask(caller, callee, other, user)
+    arrived = callee.wait_request("INVITE")
+    callee.reply(arrived, 486)
+    caller.ack(text, caller.wait_reply(call_id, 486))
+    callee.wait_request("ACK")
+
+
+def test_a_request_all_of_whose_branches_are_dropped_is_answered(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    text, call_id = ask(caller, callee, other, "drop_in_branch")
+    caller.ack(text, caller.wait_reply(call_id, 500))
+    callee.nothing(lambda m: True, 0.1)
+
+
+# --- several addresses of one next hop
+
+
+def test_a_call_that_was_given_up_tries_no_other_address(dns: DnsServer, peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = ask(caller, first, first, "named", name=service(dns, "given-up.test", first, second))
+    arrived = first.wait_request("INVITE")
+    first.reply(arrived, 180)
+    caller.wait_reply(call_id, 180)
+    caller.cancel(text)
+    first.reply(first.wait_request("CANCEL"), 200)
+    first.reply(arrived, 503)
+
+    caller.ack(text, caller.wait_final(call_id, "INVITE"))
+    second.nothing(lambda m: True, 0.2)
+
+
+# --- while something is parked
+
+
+def test_a_refusal_that_overtakes_a_parked_failure_route_has_its_own(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = ask(caller, first, second, "overtaken")
+    first.reply(first.wait_request("INVITE"), 486)
+    second.reply(second.wait_request("INVITE"), 404)
+
+    final = caller.wait_final(call_id)
+    caller.ack(text, final)
+    assert final.start == "SIP/2.0 480 Last 404"
+
+
+def test_nothing_went_wrong_unseen(server: Server) -> None:
+    log = server.log()
+    assert "Traceback" not in log
+    assert "RELAYED" not in log
+    assert "REPLIED" not in log
