@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from runtime.client_transactions import NOBODY, ClientTransactions, Leg, Served
 from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType
-from runtime.relay import UNROUTABLE, Relay
+from runtime.relay import GIVEN_UP, UNROUTABLE, Relay
 from runtime.resolver import Found, Resolver
 from runtime.script.script import RouteCode, Script
 from runtime.script_process import Then
@@ -96,8 +96,10 @@ class Proxy:
         """Relay the context's request through its transaction; see `Relay.start` for what is returned."""
         key = context.transaction
         assert key is not None, "what is relayed with state has a transaction"
-        if self._process.transactions.is_cancelled(key):
-            return -3
+        transactions = self._process.transactions
+        # Answered is also what has no transaction any more: it was parked for longer than its caller waits.
+        if transactions.is_cancelled(key) or transactions.is_answered(key):
+            return GIVEN_UP
         relay = self.relays.get(key)
         if relay is None:
             relay = Relay(self, context, key)

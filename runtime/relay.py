@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("layby.sip")
 
-CANCELLED: Final = -3
+GIVEN_UP: Final = -3
 UNROUTABLE: Final = -1
 _UNAVAILABLE: Final = 503
 _DROPPED: Final = 500
@@ -123,10 +123,10 @@ class Relay:
         """Relay to the context's Request-URI and to its further branches (`t_relay`).
 
         Returns:
-            1; `CANCELLED` where the caller has given up; `UNROUTABLE` where none of them can be reached.
+            1; `GIVEN_UP` where the caller has given up or been answered; `UNROUTABLE` where no target can be reached.
         """
         if self.responses.final or self.responses.cancelled:
-            return CANCELLED
+            return GIVEN_UP
         routes = (context.script or self._proxy.script).routes
         branches = self._branches(context)
         on_branch = routes.branch.get(context.on_branch or "")

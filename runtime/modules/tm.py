@@ -109,7 +109,7 @@ class Tm(RuntimeModule):
         """Relay the request to its Request-URI, or `$du`, and to its further branches, through a transaction.
 
         `outbound_proxy` is a next hop for this time. Gives 1; -1 when nothing can be reached; -3 when the caller has
-        given up. Ends the script (0) when the request is a copy of one that is known.
+        given up or been answered. Ends the script (0) when the request is a copy of one that is known.
         """
         if outbound_proxy:
             kept, c.dst_uri = c.dst_uri, _next_hop(outbound_proxy)

@@ -207,6 +207,13 @@ def service(dns: DnsServer, name: str, *callees: Peer) -> str:
 # --- in the wrong place
 
 
+def test_what_the_script_has_answered_is_not_relayed(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    text, call_id = ask(caller, callee, other, "answered")
+    caller.ack(text, caller.wait_reply(call_id, 404))
+    callee.nothing(lambda m: True)
+
+
 def test_a_branch_route_cannot_relay(peers: tuple[Peer, Peer, Peer]) -> None:
     caller, callee, other = peers
     text, call_id = ask(caller, callee, other, "nested")
