@@ -102,12 +102,13 @@ class Proxy:
             return GIVEN_UP
         relay = self.relays.get(key)
         if relay is None:
-            relay = Relay(self, context, key)
-            started = relay.start(context)
-            if len(relay.responses):
-                self.relays[key] = relay
-            return started
-        return relay.start(context)
+            # Known before it starts: a branch route may answer the request.
+            relay = self.relays[key] = Relay(self, context, key)
+        try:
+            return relay.start(context)
+        finally:
+            if not len(relay.responses):
+                self.relays.pop(key, None)
 
     def relay_stateless(self, context: Context) -> int:
         """Send on an ACK from end to end, or a CANCEL whose INVITE nobody here knows (16.10), without a transaction."""

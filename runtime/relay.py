@@ -142,6 +142,8 @@ class Relay:
                 branch.branch_index = self.responses.add()
                 self.legs.append(None)
             for branch in branches:
+                if self.responses.final:
+                    break  # the route of the branch before has answered the request
                 if on_branch is None:
                     self._locate(branch)
                 else:

@@ -224,6 +224,13 @@ def test_a_branch_route_cannot_relay(peers: tuple[Peer, Peer, Peer]) -> None:
     callee.nothing(lambda m: True, 0.1)
 
 
+def test_a_reply_from_a_branch_route_ends_the_request(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    text, call_id = ask(caller, callee, other, "reply_in_branch")
+    caller.ack(text, caller.wait_reply(call_id, 486))
+    callee.nothing(lambda m: True)
+
+
 def test_a_reply_route_cannot_relay(peers: tuple[Peer, Peer, Peer]) -> None:
     caller, callee, other = peers
     text, call_id = ask(caller, callee, other, "everywhere")
