@@ -23,7 +23,7 @@ from runtime.script_process import Done, Ended, ScriptProcess, nothing_more
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.framing import Broken
-from runtime.sip.judge import refuse, refuse_relaying
+from runtime.sip.judge import Refusal, refuse, refuse_relaying
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
 from runtime.sip.message import Bad, KeepAlive, Message, Reply, Request, parse
 from runtime.sip.own_request import OwnRequest
@@ -489,13 +489,21 @@ class SipProcess(ScriptProcess):
             return -1
         wrong = refuse_relaying(request)
         if wrong is not None:
-            # Whatever the script did not look at: what goes round in a circle ends here (RFC 3261 16.3).
-            context.reply_headers += [f"{line}\r\n" for line in wrong.headers]
-            self.send_reply(context, wrong.status, wrong.reason)
-            return -1
+            return self._refuse_relaying(context, wrong)
         if request.method == "ACK" or (request.method == "CANCEL" and context.transaction is None):
             return self.proxy.relay_stateless(context)
         return self.proxy.relay(context) if self.new_transaction(context) else 0
+
+    def _refuse_relaying(self, context: Context, wrong: Refusal) -> int:
+        """Whatever the script did not look at: what goes round in a circle ends here (RFC 3261 16.3)."""
+        if self._origin(context) is None:
+            return -1
+        # Through a transaction, so that a script which answers what it cannot relay does not answer it again.
+        if not self.new_transaction(context):
+            return 0
+        context.reply_headers += [f"{line}\r\n" for line in wrong.headers]
+        self.reply(context, wrong.status, wrong.reason)
+        return -1
 
     def send_reply(self, context: Context, code: int, reason: str) -> int:
         """Reply in the way that fits the message's state (`send_reply`, `sl_send_reply`)."""

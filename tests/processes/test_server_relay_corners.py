@@ -284,6 +284,17 @@ def test_a_request_all_of_whose_branches_are_dropped_is_answered(peers: tuple[Pe
     callee.nothing(lambda m: True, 0.1)
 
 
+def test_what_may_not_be_relayed_is_answered_once(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, _ = peers
+    text = caller.request(
+        "OPTIONS", f"sip:bob@127.0.0.1:{caller.server[1]}", extra=f"X-First: {callee.port}\r\nX-Second: 9\r\n"
+    )
+    caller.send(text.replace("Max-Forwards: 70", "Max-Forwards: 0"))
+    call_id = Received(text, ("", 0)).call_id
+    caller.wait_reply(call_id, 483)
+    caller.nothing(lambda m: m.call_id == call_id)
+
+
 # --- several addresses of one next hop
 
 
