@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from runtime.client_transactions import Leg
@@ -46,6 +47,7 @@ GIVEN_UP: Final = -3
 UNROUTABLE: Final = -1
 _UNAVAILABLE: Final = 503
 _DROPPED: Final = 500
+_TERMINATED: Final = 487
 MAX_BRANCHES: Final = 64
 """Of one request; a fork bomb ends here."""
 MAX_QUEUED: Final = 64
@@ -206,7 +208,7 @@ class Relay:
     def _try_next(self, leg: Leg) -> bool:
         """Try another address of the same next hop; False where there is none, or no point in it."""
         trying = self._trying.get(leg.index)
-        if trying is None or not trying.targets or self.responses.final or self.responses.cancelled:
+        if trying is None or not trying.targets or self.responses.final:
             return False
         self._proxy.mark_failed(leg)
         self._try(leg.index, trying)
@@ -280,10 +282,21 @@ class Relay:
         self.handle(Cancelled())
 
     def cancel_some(self, index: int, which: str) -> None:
-        """Cancel the branch with that index; where `which` has an ``a`` all branches, with an ``o`` all others."""
-        for at, leg in enumerate(self.legs):
-            if leg is not None and ("a" in which or (at != index) == ("o" in which)):
-                self._proxy.clients.cancel(leg)
+        """Cancel the branch with that index; where `which` has an ``a`` all branches, with an ``o`` all others.
+
+        It is done in a turn of its own: what follows must not run on the stack of the script that asks.
+        """
+        for at in range(len(self.legs)):
+            if "a" in which or (at != index) == ("o" in which):
+                self._proxy.soon(partial(self._cancel_branch, at))
+
+    def _cancel_branch(self, index: int) -> None:
+        leg = self.legs[index]
+        self._trying.pop(index, None)
+        if leg is not None:
+            self._proxy.clients.cancel(leg)
+        else:
+            self.handle(Failed(index, _TERMINATED))  # not sent yet, or over
 
     def answered(self, status: int) -> None:
         """The script gave a final reply itself."""
@@ -301,9 +314,7 @@ class Relay:
             case Answer(status):
                 self._answer(status)
             case CancelBranch(index):
-                leg = self.legs[index]
-                if leg is not None:
-                    self._proxy.clients.cancel(leg)
+                self._cancel_branch(index)
             case AskScript(index, status):
                 self._ask(index, status)
             case Over():

@@ -298,6 +298,38 @@ def test_what_may_not_be_relayed_is_answered_once(peers: tuple[Peer, Peer, Peer]
 # --- several addresses of one next hop
 
 
+def test_a_branch_that_a_6xx_has_cancelled_tries_no_other_address(
+    dns: DnsServer, peers: tuple[Peer, Peer, Peer]
+) -> None:
+    caller, first, second = peers
+    spare = Peer(caller.server[1])
+    text, call_id = ask(caller, first, second, "six", name=service(dns, "six.test", first, spare))
+    arrived = first.wait_request("INVITE")
+    first.reply(arrived, 180)
+    caller.wait_reply(call_id, 180)
+    second.reply(second.wait_request("INVITE"), 603)
+    first.reply(first.wait_request("CANCEL"), 200)
+    first.reply(arrived, 503)
+
+    caller.ack(text, caller.wait_final(call_id))
+    spare.nothing(lambda m: True)
+    spare.close()
+
+
+def test_a_branch_that_the_script_has_cancelled_tries_no_other_address(
+    dns: DnsServer, peers: tuple[Peer, Peer, Peer]
+) -> None:
+    caller, first, second = peers
+    text, call_id = ask(caller, first, first, "named_cancel", name=service(dns, "cancel.test", first, second))
+    arrived = first.wait_request("INVITE")
+    first.reply(arrived, 180)
+    first.reply(first.wait_request("CANCEL"), 200)
+    first.reply(arrived, 503)
+
+    caller.ack(text, caller.wait_final(call_id))
+    second.nothing(lambda m: True, 0.2)
+
+
 def test_a_call_that_was_given_up_tries_no_other_address(dns: DnsServer, peers: tuple[Peer, Peer, Peer]) -> None:
     caller, first, second = peers
     text, call_id = ask(caller, first, first, "named", name=service(dns, "given-up.test", first, second))
