@@ -70,6 +70,9 @@ class Leg:
         served: who hears of it.
         index: which branch of the relayed request it is.
         fr_timeout_s, fr_inv_timeout_s: how long a reply, and the final one to an INVITE, is awaited.
+
+    Attributes:
+        was_replied: whether any reply has come: somebody is there.
     """
 
     branch: str
@@ -81,6 +84,7 @@ class Leg:
     index: int = 0
     fr_timeout_s: float = 30.0
     fr_inv_timeout_s: float = 120.0
+    was_replied: bool = field(init=False, default=False)
     key: str = field(init=False)
     _parsed: Request | None = field(init=False, default=None)
 
@@ -203,6 +207,7 @@ class ClientTransactions:
                 self.begin(Leg(leg.branch, "CANCEL", data, leg.socket, leg.target, NOBODY))
             case PassReply():
                 assert reply is not None, "what is passed has come"
+                leg.was_replied = True
                 leg.served.on_reply(leg, reply)
             case PassTimeout():
                 leg.served.on_failed(leg, _NO_REPLY)

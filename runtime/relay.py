@@ -233,7 +233,8 @@ class Relay:
 
     def on_failed(self, leg: Leg, status: int) -> None:
         """See `Served`."""
-        if not self._try_next(leg):
+        # Another address is for one that is not there, not for one that rings and is not answered (RFC 3263 4.3).
+        if leg.was_replied or not self._try_next(leg):
             self._fail(leg.index, status)
 
     def on_gone(self, leg: Leg) -> None:

@@ -175,9 +175,11 @@ class Sending:
 
     def on_failed(self, leg: Leg, status: int) -> None:
         """See `Served`."""
-        self._proxy.mark_failed(leg)
-        if not (self._targets and self._try()):
-            self._finish(status, None)
+        if not leg.was_replied:
+            self._proxy.mark_failed(leg)
+            if self._targets and self._try():
+                return
+        self._finish(status, None)
 
     def on_gone(self, leg: Leg) -> None:
         """See `Served`."""

@@ -344,6 +344,20 @@ def test_a_call_that_was_given_up_tries_no_other_address(dns: DnsServer, peers: 
     second.nothing(lambda m: True, 0.2)
 
 
+def test_who_has_rung_for_too_long_is_there_and_no_other_address_is_tried(
+    dns: DnsServer, peers: tuple[Peer, Peer, Peer]
+) -> None:
+    caller, first, second = peers
+    text, call_id = ask(caller, first, first, "named", name=service(dns, "rings.test", first, second))
+    arrived = first.wait_request("INVITE")
+    first.reply(arrived, 180)
+
+    caller.ack(text, caller.wait_reply(call_id, 408))
+    first.reply(first.wait_request("CANCEL"), 200)
+    first.reply(arrived, 487)
+    second.nothing(lambda m: True, 0.1)
+
+
 # --- while something is parked
 
 
