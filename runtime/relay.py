@@ -272,6 +272,9 @@ class Relay:
     def _read_through(self, leg: Leg, came: _Came) -> None:
         self._came[leg.index] = came
         self.handle(Replied(leg.index, came.reply.status))
+        if came.reply.status >= 200 and self.legs[leg.index] not in (leg, None):
+            # It is from an address that had been given up: the one that is being tried now is not wanted any more.
+            self._cancel_branch(leg.index)
         if self.responses.final or came.reply.status < 200:
             # A provisional reply has gone up; of the final ones the best may still be wanted.
             self._came.pop(leg.index, None)

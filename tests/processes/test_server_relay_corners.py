@@ -358,6 +358,23 @@ def test_who_has_rung_for_too_long_is_there_and_no_other_address_is_tried(
     second.nothing(lambda m: True, 0.1)
 
 
+def test_an_address_that_answers_late_ends_the_try_with_the_next(
+    dns: DnsServer, peers: tuple[Peer, Peer, Peer]
+) -> None:
+    caller, first, second = peers
+    _, call_id = ask(caller, first, first, "named", name=service(dns, "late.test", first, second))
+    arrived = first.wait_request("INVITE")
+    other = second.wait_request("INVITE")
+    second.reply(other, 180)
+    caller.wait_reply(call_id, 180)
+    first.reply(arrived, 200)
+
+    caller.wait_reply(call_id, 200)
+    second.reply(second.wait_request("CANCEL", limit_s=1.0), 200)
+    second.reply(other, 487)
+    second.wait_request("ACK")
+
+
 # --- while something is parked
 
 
