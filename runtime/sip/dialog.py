@@ -187,7 +187,7 @@ class Dialog(Struct, array_like=True):
             assert -1 <= leg.sent <= MAX_CSEQ, "a CSeq number is below 2**31"
             assert leg.sent >= min(other.cseq + leg.shift, MAX_CSEQ), "what was passed on was sent"
             assert leg.invite_shift <= leg.shift, "shifts only grow"
-            assert leg.bye <= leg.sent, "a BYE's number was used"
+            assert leg.bye <= max(leg.sent, 0), "a BYE's number was used"
 
 
 def did_of(number: int) -> str:

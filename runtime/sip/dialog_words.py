@@ -7,7 +7,7 @@ take about a microsecond so. Fields are only ever added at the end, with a defau
 from __future__ import annotations
 
 import enum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct, field
 
@@ -92,10 +92,11 @@ class Leg(Struct, array_like=True):
     body_type: str = ""
 
 
-# What a dialog hears. NamedTuples: some of these are made for every message of a call.
+# What a dialog hears. Structs, not dataclasses: some of these are made for every message of a call. And not tuples:
+# empty ones are equal to each other.
 
 
-class Replied(NamedTuple):
+class Replied(Struct, frozen=True):
     """A reply to the initial INVITE goes to the caller; `status` is 101 to 699.
 
     Args:
@@ -115,14 +116,14 @@ class Replied(NamedTuple):
     body_type: str = ""
 
 
-class Acked(NamedTuple):
+class Acked(Struct, frozen=True):
     """The caller's ACK of the 2xx went through."""
 
     body: bytes = b""
     body_type: str = ""
 
 
-class Requested(NamedTuple):
+class Requested(Struct, frozen=True):
     """A request within the dialog, other than ACK and CANCEL, is about to be passed on."""
 
     method: str
@@ -131,7 +132,7 @@ class Requested(NamedTuple):
     now: float
 
 
-class Refreshed(NamedTuple):
+class Refreshed(Struct, frozen=True):
     """A target refresh request (RFC 3261 12.2) was accepted.
 
     Args:
@@ -148,7 +149,7 @@ class Refreshed(NamedTuple):
     answer_type: str = ""
 
 
-class ByeAnswered(NamedTuple):
+class ByeAnswered(Struct, frozen=True):
     """A BYE came to its end, with a final reply or without.
 
     Args:
@@ -159,13 +160,13 @@ class ByeAnswered(NamedTuple):
     now: float
 
 
-class Due(NamedTuple):
+class Due(Struct, frozen=True):
     """The moment that `Dialog.due` named is here (or a while past)."""
 
     now: float
 
 
-class PingFailed(NamedTuple):
+class PingFailed(Struct, frozen=True):
     """A ping to `side` found no dialog there: no reply in time, 408 or 481 (RFC 3261 12.2.1.2)."""
 
     side: Side
@@ -173,14 +174,14 @@ class PingFailed(NamedTuple):
     now: float
 
 
-class EndWanted(NamedTuple):
+class EndWanted(Struct, frozen=True):
     """Somebody wants the call to end; `reason` is an `EndReason` or a text like it."""
 
     reason: str
     now: float
 
 
-class TimeoutSet(NamedTuple):
+class TimeoutSet(Struct, frozen=True):
     """`$DLG_timeout` was assigned: the dialog ends `seconds` from now, or from its confirmation."""
 
     seconds: int
@@ -193,25 +194,25 @@ Stimulus: TypeAlias = Replied | Acked | Requested | Refreshed | ByeAnswered | Du
 # What a dialog says.
 
 
-class Changed(NamedTuple):
+class Changed(Struct, frozen=True):
     """Its data changed; nothing else happened."""
 
 
-class Moved(NamedTuple):
+class Moved(Struct, frozen=True):
     """Its state changed."""
 
     old: State
     new: State
 
 
-class SendBye(NamedTuple):
+class SendBye(Struct, frozen=True):
     """Send a BYE of our own to `side`, with this CSeq number. A process that died may have sent it before."""
 
     side: Side
     cseq: int
 
 
-class SendPing(NamedTuple):
+class SendPing(Struct, frozen=True):
     """Send OPTIONS or a re-INVITE of our own to `side`, with this CSeq number."""
 
     side: Side
@@ -219,11 +220,11 @@ class SendPing(NamedTuple):
     cseq: int
 
 
-class CancelInvite(NamedTuple):
+class CancelInvite(Struct, frozen=True):
     """Have the pending INVITE cancelled by the process that has it (RFC 3261 9.1)."""
 
 
-class Gone(NamedTuple):
+class Gone(Struct, frozen=True):
     """It is over and nothing is left to do: forget it. Always the last effect."""
 
 
