@@ -115,6 +115,7 @@ class Context:
         reply: in a failure route the reply that won so far; None where it is of our own making.
         reply_status: in failure and reply routes the status that led there; 0 elsewhere.
         branch_index: which branch a branch or reply route is about; 0 elsewhere.
+        cseq: the CSeq number of what is relayed (replies to it get the request's own again); None to leave it.
         dialog: the identifier of the dialog that the message belongs to, where one is known.
         script: the script that it was parked under, whose routes go on being its own after a reload; None before.
         story: the last job's story, for `$mi(code)`, `$mi(message)`, `$mi(data)`, `$mi(worker)`, `$mi(elapsed)`.
@@ -157,6 +158,7 @@ class Context:
     reply: Reply | None = None
     reply_status: int = 0
     branch_index: int = 0
+    cseq: int | None = None
     dialog: str | None = None
     script: Script | None = None
 
@@ -191,6 +193,7 @@ class Context:
             own_route=self.own_route,
             fr_timeout_s=self.fr_timeout_s,
             fr_inv_timeout_s=self.fr_inv_timeout_s,
+            cseq=self.cseq,
             dialog=self.dialog,
             script=self.script,
         )

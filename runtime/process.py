@@ -88,10 +88,11 @@ class Process:
         )
         handlers.enter(self)
         self.attach(self.loop)
-        for module in self.house.program.modules.values():
-            if isinstance(module, RuntimeModule):
-                module.enter(self)
+        for module in self._modules():
+            module.enter(self)
         self.open()
+        for module in self._modules():
+            module.opened()
         self.child.control.ready()
         try:
             self.loop.run_forever()
@@ -99,10 +100,15 @@ class Process:
             self.close()
             for one in self.trailing:
                 one.close()
+            for module in self._modules():
+                module.leave()
             self.node.close()
             self.store.close()
             self.loop.close()
         return 0
+
+    def _modules(self) -> list[RuntimeModule]:
+        return [module for module in self.house.program.modules.values() if isinstance(module, RuntimeModule)]
 
     def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
         """Run an MI command as a job."""
@@ -208,6 +214,8 @@ class Process:
                 case PeerDown(peer, reason):
                     self.node.peer_down(peer, reason)
                     self.on_peer_down(peer)
+                    for module in self._modules():
+                        module.on_peer_down(peer)
                 case Drain(ends_at):
                     self._drain(ends_at)
                 case Retire(ends_at):

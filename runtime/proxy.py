@@ -192,6 +192,7 @@ class Proxy:
             record_routes=self._record_routes(context, socket),
             routes=self._routes(context),
             max_forwards=context.max_forwards,
+            cseq=context.cseq,
             edits=context.edits,
             body=context.body,
             stream=socket.reliable,
@@ -249,12 +250,18 @@ class Proxy:
         )
 
     def send_up(
-        self, key: str, reply: Reply, edits: Iterable[Edit], body: bytes | None, status: tuple[int, str] | None
+        self,
+        key: str,
+        reply: Reply,
+        edits: Iterable[Edit],
+        body: bytes | None,
+        status: tuple[int, str] | None,
+        cseq: int | None = None,
     ) -> None:
         """Send a branch's reply to who sent the request."""
         transactions = self._process.transactions
         stream = transactions.is_reliable(key)
-        data = relayed_reply(reply, edits=list(edits), body=body, status=status, stream=stream)
+        data = relayed_reply(reply, cseq=cseq, edits=list(edits), body=body, status=status, stream=stream)
         self._process.count("tm:relayed_replies")
         transactions.relay(key, status[0] if status else reply.status, data)
 

@@ -88,6 +88,7 @@ class Relay:
 
     __slots__ = (
         "_came",
+        "_cseq",
         "_failure_route",
         "_proxy",
         "_queue",
@@ -118,6 +119,8 @@ class Relay:
         self._queue: deque[tuple[Leg, Reply]] = deque()
         self._reading = False
         self._starting = False
+        self._cseq: int | None = None
+        """The number that replies get back, where the request is sent on with another."""
 
     # Sending on.
 
@@ -130,6 +133,8 @@ class Relay:
         if self.responses.final or self.responses.cancelled:
             return GIVEN_UP
         routes = (context.script or self._proxy.script).routes
+        self._proxy.tell_relaying(context)
+        self._cseq = None if context.cseq is None else context.message.cseq_number
         branches = self._branches(context)
         on_branch = routes.branch.get(context.on_branch or "")
         if on_branch is None:
@@ -137,7 +142,6 @@ class Relay:
         if not branches or len(self.legs) + len(branches) > MAX_BRANCHES:
             return UNROUTABLE
         self._take_arms(context, routes)
-        self._proxy.tell_relaying(context)
         self._starting = True
         try:
             for branch in branches:
@@ -338,7 +342,7 @@ class Relay:
         changed = (500, "Server Internal Error") if status == _UNAVAILABLE else None
         if self.context is not None:
             self._proxy.tell_relayed(self.context, came.reply, changed[0] if changed else status)
-        self._proxy.send_up(self.key, came.reply, edits, came.body, changed)
+        self._proxy.send_up(self.key, came.reply, edits, came.body, changed, self._cseq)
 
     def _other_challenges(self, index: int) -> list[Edit]:
         """The challenges of the other branches, for one reply can carry them all (16.7 step 7)."""

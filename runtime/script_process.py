@@ -79,6 +79,7 @@ class Launched:
     param: str | None
     script: Script
     place: Place
+    dialog: str | None = None
 
 
 class ScriptProcess(Process):
@@ -184,7 +185,7 @@ class ScriptProcess(Process):
         self, script: Script, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place
     ) -> int:
         """`launch(f(), report_route, param)`: the script goes on at once; a report follows, exactly once."""
-        report = partial(self._report, Launched(report_route, param, script, place))
+        report = partial(self._report, Launched(report_route, param, script, place, context.dialog))
         self.count("async:launched")
         match begin:
             case Refused(finish):
@@ -304,6 +305,7 @@ class ScriptProcess(Process):
 
     def _report(self, launched: Launched, write: Callable[[Context], int]) -> None:
         context = self.dummy_context()
+        context.dialog = launched.dialog
         self.count("async:reported")
         if not self._written(context, write, launched.place):
             context.rc = UNWRITABLE

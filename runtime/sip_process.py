@@ -310,7 +310,7 @@ class SipProcess(ScriptProcess):
             if key is None or key not in self.proxy.relays:
                 self.send_reply(context, 500, "Server Internal Error")
         elif key is not None and self.transactions.is_cancelled(key) and key not in self.proxy.relays:
-            self.transactions.reply(key, 487, "Request Terminated")
+            self._terminate(key)
 
     def _on_reply(self, reply: Reply, socket: ListenSocket, source: Address) -> None:
         if not self._handed:
@@ -389,7 +389,7 @@ class SipProcess(ScriptProcess):
         if relay is not None:
             relay.cancel()
         elif not waiting:
-            self.transactions.reply(key, 487, "Request Terminated")
+            self._terminate(key)
 
     def _on_unanswered(self, key: str) -> None:
         # While a job is under way its deadline decides; its answer may lie in the inbox already.
@@ -399,10 +399,21 @@ class SipProcess(ScriptProcess):
 
     def _on_over(self, key: str) -> None:
         self.proxy.gone(key)
+        for watcher in self.watchers:
+            watcher.over(key)
+
+    def _terminate(self, key: str) -> None:
+        """Answer what was cancelled and is not being relayed (RFC 3261 section 9.2)."""
+        self.transactions.reply(key, 487, "Request Terminated")
+        self._answered(key, 487)
 
     def _answered(self, key: str, code: int) -> None:
+        if code < 200:
+            return
+        for watcher in self.watchers:
+            watcher.answered(key, code)
         relay = self.proxy.relays.get(key)
-        if relay is not None and code >= 200:
+        if relay is not None:
             relay.answered(code)
 
     # What scripts do.
@@ -556,7 +567,7 @@ class SipProcess(ScriptProcess):
         self._waiting.setdefault(key, {})[id(context)] = jobs
         if self.transactions.is_cancelled(key) and key not in self.proxy.relays:
             # It came before this parking, and the script goes on all the same: the caller waits for it no longer.
-            self.transactions.reply(key, 487, "Request Terminated")
+            self._terminate(key)
 
     def on_resuming(self, context: Context) -> None:
         waiting = self._waiting.get(context.transaction or "")

@@ -21,6 +21,12 @@ class TransactionWatcher:
     def reply_relayed(self, c: Context, reply: Reply, status: int) -> None:
         """A reply of a branch goes upstream now; `c` is the request's context."""
 
+    def answered(self, key: str, status: int) -> None:
+        """The script, or the process for it, has given a final reply of its own; `key` is the server transaction's."""
+
+    def over(self, key: str) -> None:
+        """A server transaction has ended."""
+
     def replied_locally(self, c: Context, status: int) -> None:
         """A relayed request has had a final reply of our own making; `c` is its context."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runtime.script.declare import Module
+from workers.jobs import Peer
 
 if TYPE_CHECKING:
     from runtime.house import House
@@ -35,6 +36,15 @@ class RuntimeModule(Module):
     def enter(self, process: Process) -> None:
         """In each process, after the fork, before it is ready."""
         self.process = process
+
+    def opened(self) -> None:
+        """In each process, when it has everything that its kind has, before its first message."""
+
+    def on_peer_down(self, peer: Peer) -> None:
+        """In each process, when another one died."""
+
+    def leave(self) -> None:
+        """In each process that ends in an orderly way, as the last thing; its loop does not run any more."""
 
     def count(self, name: str, amount: int = 1) -> None:
         """Count one of this module's statistics."""

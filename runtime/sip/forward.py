@@ -34,6 +34,7 @@ def forwarded_request(
     record_routes: Sequence[str] = (),
     routes: Sequence[str] | None = None,
     max_forwards: int | None = None,
+    cseq: int | None = None,
     edits: Sequence[Edit] = (),
     body: bytes | None = None,
     stream: bool = False,
@@ -49,6 +50,7 @@ def forwarded_request(
         record_routes: values of Record-Route to add, the topmost first.
         routes: the Route values to send; None for those that it has.
         max_forwards: None for one less than it has.
+        cseq: the number of its CSeq; None for the one that it has.
         edits: as in `Context.edits`.
         body: in place of the message's own, with its Content-Type among `edits`.
         stream: it goes over a stream, where Content-Length must be there (18.3).
@@ -61,6 +63,8 @@ def forwarded_request(
         lines[names.index("max-forwards")] = left
     else:
         top.append(left)
+    if cseq is not None:
+        lines[names.index("cseq")] = f"CSeq: {cseq} {request.method}"
     if routes is not None:
         _put_routes(request, lines, top, routes)
     return _assembled(request, top, lines, edits, body, stream)
@@ -69,6 +73,7 @@ def forwarded_request(
 def relayed_reply(
     reply: Reply,
     *,
+    cseq: int | None = None,
     edits: Sequence[Edit] = (),
     body: bytes | None = None,
     status: tuple[int, str] | None = None,
@@ -78,12 +83,13 @@ def relayed_reply(
 
     Args:
         reply: as received.
+        cseq: the number of its CSeq, where the request was sent on with another one; None for the one that it has.
         edits, body, stream: as for a request.
         status: another status and reason to send, e.g. 500 for a 503 from further on (16.7 step 6).
     """
     names = reply.names
     whole = not stream or "content-length" in names
-    if names[0] == "via" and whole and not edits and body is None and status is None:
+    if names[0] == "via" and whole and cseq is None and not edits and body is None and status is None:
         # The usual reply: what lies before and behind one line is copied as it is.
         raw = reply.raw
         start = raw.index(b"\r\n") + 2
@@ -95,6 +101,8 @@ def relayed_reply(
     # The value of a field that is folded or joined is written anew, so that it is certain what is taken off.
     _, *others = split_outside(reply.field("via") or "", ",")
     lines[at] = f"Via: {', '.join(others)}" if others else _GONE
+    if cseq is not None:
+        lines[names.index("cseq")] = f"CSeq: {cseq} {reply.cseq_method}"
     first = _first_line(reply) if status is None else f"SIP/2.0 {status[0]} {status[1]}"
     return _assembled(reply, [first], lines, edits, body, stream)
 
