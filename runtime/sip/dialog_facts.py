@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -9,6 +11,7 @@ from runtime.sip.dialog import Dialog
 from runtime.sip.dialog_words import Flag, Leg, Replied, Side
 from runtime.sip.fields import parse_name_addr
 from runtime.sip.message import MAX_CSEQ, Message, Reply, Request
+from runtime.sip.own_request import OwnRequest
 from runtime.sip.uri import parse_uri
 
 MAX_ROUTES: Final = 32
@@ -83,13 +86,11 @@ def callee_routes(request: Request, reply: Reply, mark: str) -> list[str]:
 
 
 def did_in(params: str | None, name: str) -> str | None:
-    """The dialog's identifier among a Route value's parameters, e.g. ``;lr;did=e3d.f2a4b1c2``."""
-    if not params:
+    """The dialog's identifier among a Route value's parameters, e.g. ``lr;did=e3d.f2a4b1c2``."""
+    mark = f"{name}="
+    if not params or mark not in params:
         return None
-    at = params.find(f";{name}=")
-    if at < 0:
-        return None
-    return params[at + len(name) + 2 :].partition(";")[0]
+    return next((piece[len(mark) :] for piece in params.split(";") if piece.startswith(mark)), None)
 
 
 def numbered(cseq: int, shift: int) -> int:
@@ -106,10 +107,17 @@ def shifted_rack(request: Request, shift: int) -> str | None:
 
 
 class Aim(NamedTuple):
-    """Where a request in a dialog goes: its Request-URI and its Route values (RFC 3261 12.2.1.1)."""
+    """Where a request in a dialog goes (RFC 3261 12.2.1.1).
+
+    Args:
+        ruri: its Request-URI.
+        routes: its Route values.
+        next_hop: where that is not the first of these: to a strict router.
+    """
 
     ruri: str
     routes: list[str]
+    next_hop: str | None = None
 
 
 def aim_at(leg: Leg) -> Aim | None:
@@ -120,7 +128,7 @@ def aim_at(leg: Leg) -> Aim | None:
         # A strict router takes its own address as Request-URI, and the target at the end of the routes.
         first = parse_name_addr(leg.routes[0])
         assert first is not None, "`is_loose` says so of what cannot be read"
-        return Aim(first.uri, [*leg.routes[1:], f"<{leg.contact}>"])
+        return Aim(first.uri, [*leg.routes[1:], f"<{leg.contact}>"], first.uri)
     return Aim(leg.contact, leg.routes)
 
 
@@ -131,16 +139,45 @@ def is_loose(route: str) -> bool:
     return uri is None or "lr" in uri.params
 
 
-def own_headers(dialog: Dialog, side: Side, method: str, extra: Sequence[str] = ()) -> list[str]:
-    """The header lines, without CRLF, of a request of our own to one end, beside those that every request has."""
+def own_request(dialog: Dialog, side: Side, method: str, cseq: int, extra: Sequence[str] = ()) -> OwnRequest | None:
+    """A request of our own to one end, in the name of the other (RFC 3261 12.2.1.1); None where nobody knows where to.
+
+    Args:
+        dialog: the dialog.
+        side: whom it is for.
+        method: ``BYE``, or a ping's ``OPTIONS`` or ``INVITE``; the latter offers the session as it is.
+        cseq: its number.
+        extra: further header lines.
+    """
     leg, other = dialog.leg(side), dialog.leg(side.other)
-    lines = list(extra)
-    if method == "INVITE" and other.contact:
-        # The other end's, as this one knows it: a re-INVITE must not draw the dialog to us.
-        lines.append(f"Contact: <{other.contact}>")
-    if method == "INVITE" and leg.body:
-        lines.append(f"Content-Type: {leg.body_type or 'application/sdp'}")
-    return lines
+    aim = aim_at(leg)
+    if aim is None:
+        return None
+    headers, body = list(extra), b""
+    if method == "INVITE":
+        # The other end's Contact, as this one knows it: a re-INVITE must not draw the dialog to us.
+        headers.append(f"Contact: <{other.contact}>")
+        if leg.body:
+            headers.append(f"Content-Type: {leg.body_type or 'application/sdp'}")
+            body = leg.body
+    return OwnRequest(
+        method,
+        aim.ruri,
+        _party(other),
+        _party(leg),
+        dialog.call_id,
+        cseq,
+        routes=aim.routes,
+        headers=headers,
+        body=body,
+        dst_uri=aim.next_hop,
+        socket=leg.socket,
+        dialog=dialog.did,
+    )
+
+
+def _party(leg: Leg) -> str:
+    return f"<{leg.uri}>;tag={leg.tag}" if leg.tag else f"<{leg.uri}>"
 
 
 def flags_of(text: str) -> int:
@@ -153,10 +190,7 @@ def flags_of(text: str) -> int:
         found = [_FLAG_WORDS.get(word, Flag(0)) for word in words]
     else:
         found = [_FLAG_LETTERS.get(letter, Flag(0)) for letter in text]
-    flags = Flag(0)
-    for flag in found:
-        flags |= flag
-    return int(flags)
+    return int(functools.reduce(operator.or_, found, Flag(0)))
 
 
 _FLAG_WORDS: Final = {

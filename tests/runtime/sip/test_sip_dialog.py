@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from runtime.sip.dialog import BYE_S, SETUP_S, Dialog, Terms, did_of, number_of
-from runtime.sip.dialog_facts import Aim, aim_at, callee_routes, dialog_of, did_in, flags_of, own_headers, shifted_rack
+from runtime.sip.dialog_facts import Aim, aim_at, callee_routes, dialog_of, did_in, flags_of, own_request, shifted_rack
 from runtime.sip.dialog_words import (
     Acked,
     ByeAnswered,
@@ -30,6 +30,7 @@ from runtime.sip.dialog_words import (
     TimeoutSet,
 )
 from runtime.sip.message import MAX_CSEQ, Reply, Request, parse
+from runtime.sip.own_request import OwnRequest
 
 CALLER, CALLEE = Side.CALLER, Side.CALLEE
 UNCONFIRMED, EARLY, NA, CONFIRMED, DELETED = State
@@ -182,7 +183,19 @@ def test_pings_by_re_invite_win_over_options() -> None:
     dialog.handle(Acked())
     assert dialog.handle(Due(310.0), TERMS) == [Changed(), SendPing(CALLER, "INVITE", 1), SendPing(CALLEE, "INVITE", 2)]
     assert (dialog.caller.body, dialog.callee.body) == (b"v=0 answer", b"v=0 offer")
-    assert own_headers(dialog, CALLER, "INVITE") == ["Contact: <sip:bob@2.2.2.2>", "Content-Type: application/sdp"]
+    assert own_request(dialog, CALLER, "INVITE", 1) == OwnRequest(
+        "INVITE",
+        "sip:alice@1.1.1.1",
+        "<sip:bob@x>;tag=b",
+        "<sip:alice@x>;tag=a",
+        "c",
+        1,
+        routes=[],
+        headers=["Contact: <sip:bob@2.2.2.2>", "Content-Type: application/sdp"],
+        body=b"v=0 answer",
+        socket=0,
+        dialog="0.7",
+    )
     dialog.handle(PingFailed(CALLER, "INVITE", 400.0))
     assert dialog.reason == EndReason.REINVITE_PING
 
@@ -347,12 +360,12 @@ def test_where_a_request_of_our_own_goes() -> None:
     assert aim_at(Leg(contact="sip:b@1")) == Aim("sip:b@1", [])
     assert aim_at(Leg(contact="sip:b@1", routes=["<sip:p;lr>"])) == Aim("sip:b@1", ["<sip:p;lr>"])
     strict = Leg(contact="sip:b@1", routes=["<sip:strict>", "<sip:p;lr>"])
-    assert aim_at(strict) == Aim("sip:strict", ["<sip:p;lr>", "<sip:b@1>"])
+    assert aim_at(strict) == Aim("sip:strict", ["<sip:p;lr>", "<sip:b@1>"], "sip:strict")
     assert aim_at(Leg(contact="sip:b@1", routes=["<rubbish"])) == Aim("sip:b@1", ["<rubbish"])
 
 
 def test_the_identifier_in_a_route() -> None:
-    assert did_in(";lr;did=e3d.f2", "did") == "e3d.f2"
+    assert did_in("lr;did=e3d.f2", "did") == "e3d.f2"
     assert did_in(";did=e3d.f2;lr", "did") == "e3d.f2"
     assert did_in(";lr;xdid=1", "did") is None
     assert did_in(None, "did") is None

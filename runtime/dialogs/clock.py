@@ -1,0 +1,72 @@
+"""The clock of all dialogs, in the MI process: it finds what is due and gives it to the SIP processes by turns.
+
+What it finds is claimed in the store by the same transaction that finds it, so a second clock, or this one after it was
+killed and replaced, finds it again only when its lease is over and nobody has dealt with it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import TYPE_CHECKING, Final
+
+import msgpack
+
+from runtime.clock import monotonic_now
+from runtime.dialogs.keeper import DUE, sip_peers
+from runtime.dialogs.store import DialogStore
+from runtime.store import StoreError
+from workers.jobs import Peer
+
+if TYPE_CHECKING:
+    from runtime.process import Process
+
+log = logging.getLogger("layby.dialog")
+
+PERIOD_S: Final = 0.5
+"""How late a dialog may be found due that was not known to be when the clock looked last."""
+_SOONEST_S: Final = 0.01
+AT_ONCE: Final = 200
+
+
+class DialogClock:
+    """See the module.
+
+    Args:
+        process: where it runs.
+        store: the dialogs of all.
+    """
+
+    def __init__(self, process: Process, store: DialogStore) -> None:
+        self._process = process
+        self._store = store
+        self._turns = itertools.count()
+        process.loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        delay_s = PERIOD_S
+        try:
+            delay_s = self._look()
+        except StoreError as error:
+            log.error("what is due cannot be claimed: %s", error)
+        self._process.loop.call_later(delay_s, self._tick)
+
+    def _look(self) -> float:
+        """Give out what is due; in how many seconds to look again."""
+        now = monotonic_now()
+        due = self._store.next_due()
+        if due is None:
+            return PERIOD_S
+        if due <= now:
+            peers = sip_peers(self._process)
+            if not peers:
+                return PERIOD_S  # all of them are being replaced
+            self._give_out(self._store.claim(now, AT_ONCE), peers)
+            due = self._store.next_due() or now + PERIOD_S
+        return min(PERIOD_S, max(_SOONEST_S, due - now))
+
+    def _give_out(self, numbers: list[int], peers: list[Peer]) -> None:
+        first = next(self._turns)
+        for at in range(min(len(peers), len(numbers))):
+            peer = peers[(first + at) % len(peers)]
+            self._process.node.post(peer, DUE, msgpack.packb(numbers[at :: len(peers)]))
