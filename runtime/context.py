@@ -117,6 +117,7 @@ class Context:
         branch_index: which branch a branch or reply route is about; 0 elsewhere.
         cseq: the CSeq number of what is relayed (replies to it get the request's own again); None to leave it.
         dialog: the identifier of the dialog that the message belongs to, where one is known.
+        other_dialog: the identifier of the dialog that `load_dialog_ctx` shows instead; None while it shows none.
         script: the script that it was parked under, whose routes go on being its own after a reload; None before.
         story: the last job's story, for `$mi(code)`, `$mi(message)`, `$mi(data)`, `$mi(worker)`, `$mi(elapsed)`.
     """
@@ -160,6 +161,7 @@ class Context:
     branch_index: int = 0
     cseq: int | None = None
     dialog: str | None = None
+    other_dialog: str | None = None
     script: Script | None = None
 
     def for_branch(self, branch: Branch) -> Context:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgpack
 
-from runtime.clock import monotonic_now
+from runtime.clock import epoch_now, monotonic_now
 from runtime.dialogs.keeper import DUE, sip_peers
 from runtime.dialogs.store import DialogStore
+from runtime.sip.dialog_words import Replied
 from runtime.store import StoreError
 from workers.jobs import Peer
 
@@ -35,13 +37,31 @@ class DialogClock:
     Args:
         process: where it runs.
         store: the dialogs of all.
+        count: counts a statistic of the module.
     """
 
-    def __init__(self, process: Process, store: DialogStore) -> None:
+    def __init__(self, process: Process, store: DialogStore, count: Callable[[str], None]) -> None:
+        self._count = count
         self._process = process
         self._store = store
         self._turns = itertools.count()
         process.loop.call_soon(self._tick)
+
+    def owner_died(self, owner: str) -> None:
+        """A process died, and with it the INVITE transactions that it had: their dialogs are over.
+
+        Args:
+            owner: the process, as ``name.incarnation``.
+        """
+        now, wall = monotonic_now(), epoch_now()
+        lost = Replied(500, "", "", [], 0, now, wall)
+        numbers = [dialog.id for dialog in self._store.setting_up() if dialog.owner == owner]
+        try:
+            for number in numbers:
+                if self._store.update(number, lambda dialog: dialog.handle(lost)) is not None:
+                    self._count("failed_dialogs")
+        except StoreError as error:
+            log.error("the dialogs of %s wait for their time to be over: %s", owner, error)
 
     def _tick(self) -> None:
         delay_s = PERIOD_S

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple, TypeAlias
 import lmdb
 import msgspec
 
-from runtime.sip.dialog import Dialog
+from runtime.sip.dialog import Dialog, number_of
 from runtime.sip.dialog_words import Effect, Gone, State
 from runtime.store import StoreError
 
@@ -132,6 +132,16 @@ class DialogStore:
             if effects:
                 self._save(write, key, before, dialog, effects)
         return dialog, effects
+
+    def load_did(self, did: str) -> Dialog | None:
+        """The dialog of that identifier, None when there is none."""
+        number = number_of(did)
+        return None if number is None else self.load(number)
+
+    def update_did(self, did: str, change: Change) -> tuple[Dialog, list[Effect]] | None:
+        """`update`, by the identifier."""
+        number = number_of(did)
+        return None if number is None else self.update(number, change)
 
     def of_call(self, call_id: str) -> list[Dialog]:
         """The dialogs with that Call-ID."""

@@ -8,6 +8,7 @@ from runtime.modules.base import RuntimeModule
 from runtime.modules.bench import Bench
 from runtime.modules.cachedb_local import CachedbLocal
 from runtime.modules.cfgutils import Cfgutils
+from runtime.modules.dialog import DialogModule
 from runtime.modules.event_route import EventRoute
 from runtime.modules.jobs import Jobs
 from runtime.modules.management import Management
@@ -37,6 +38,7 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         Bench,
         CachedbLocal,
         Cfgutils,
+        DialogModule,
         EventRoute,
         Httpd,
         Maxfwd,

@@ -1,0 +1,311 @@
+"""The MI commands of module dialog. They read the store of all dialogs, so any process can run them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import msgpack
+
+from mi_script.commands import Json, MiError, Params, command
+from runtime.clock import epoch_now, monotonic_now
+from runtime.dialogs.keeper import END, sip_peers
+from runtime.modules.base import RuntimeModule
+from runtime.sip.dialog import Dialog, number_of
+from runtime.sip.dialog_words import Changed, Effect, EndReason, State
+from runtime.store import StoreError
+
+if TYPE_CHECKING:
+    from runtime.dialogs.keeper import Keeper
+    from runtime.dialogs.store import Change, DialogStore
+
+MAX_LISTED: Final = 20_000
+"""Dialogs in one answer without `index` and `counter`: about what an answer can hold."""
+_LIST: Final = ((), ("callid",), ("callid", "from_tag"), ("index", "counter"))
+_NO_PROFILE: Final = "Profile not found"
+
+
+class DialogCommands(RuntimeModule):
+    """The commands, for the module to inherit.
+
+    Attributes:
+        store: the dialogs of all processes.
+        keeper: in SIP processes, what tells dialogs what happens.
+        profiles: the names of the profiles, and whether each one has values.
+    """
+
+    store: DialogStore
+    keeper: Keeper | None = None
+    profiles: dict[str, bool]
+
+    # Lists.
+
+    @command("dlg_list", *_LIST, idempotent=True, cost="quick", aliases=("dialog:list",), positional=_LIST[2])
+    def dlg_list(self, params: Params) -> Json:
+        """List dialogs: all, those from `index` on, `counter` of them, or that of a Call-ID and a From tag."""
+        return self._list(params, with_context=False)
+
+    @command("dlg_list_ctx", *_LIST, idempotent=True, cost="quick", aliases=("dialog:list_ctx",), positional=_LIST[2])
+    def dlg_list_ctx(self, params: Params) -> Json:
+        """List dialogs as dlg_list does, with their values and profiles."""
+        return self._list(params, with_context=True)
+
+    def _list(self, params: Params, with_context: bool) -> Json:
+        if "callid" in params:
+            tag = params.text("from_tag", None)
+            found = [one for one in self._of_call(params.text("callid")) if tag in (None, script_text(one.caller.tag))]
+            if not found:
+                raise MiError(404, "No such dialog")
+            return {"Dialog": self.described(found[0], with_context)}
+        if "index" not in params:
+            return {"Dialogs": self._described(self.store.page(0, MAX_LISTED), with_context)}
+        index, count = params.integer("index"), params.integer("counter")
+        if index < 0 or count < 0:
+            raise MiError(400, "Bad parameter value", "index and counter are numbers from 0 on")
+        count_of_all, page = self.store.totals().alive, self.store.page(index, min(count, MAX_LISTED))
+        return {"count": count_of_all, "Dialogs": self._described(page, with_context)}
+
+    def _described(self, dialogs: Iterable[Dialog], with_context: bool = False) -> list[Json]:
+        return [self.described(dialog, with_context) for dialog in dialogs]
+
+    def described(self, dialog: Dialog, with_context: bool) -> Json:
+        """A dialog as dlg_list shows it; with its context, as dlg_list_ctx does."""
+        caller, callee = dialog.caller, dialog.callee
+        shown: dict[str, Json] = {
+            "ID": dialog.did,
+            "db_id": dialog.id,
+            "state": int(dialog.state),
+            "user_flags": " ".join(dialog.script_flags),
+            **_times(dialog),
+            "callid": script_text(dialog.call_id),
+            "from_uri": script_text(caller.uri),
+            "to_uri": script_text(callee.uri),
+            "caller_tag": script_text(caller.tag),
+            "caller_contact": script_text(caller.contact),
+            "callee_cseq": str(max(callee.cseq, 0)),
+            "caller_route_set": script_text(",".join(caller.routes)),
+            "caller_bind_addr": self._address(caller.socket),
+            "CALLEES": [],
+        }
+        if callee.tag:
+            shown["CALLEES"] = [
+                {
+                    "callee_tag": script_text(callee.tag),
+                    "callee_contact": script_text(callee.contact),
+                    "caller_cseq": str(caller.cseq),
+                    "callee_route_set": script_text(",".join(callee.routes)),
+                    "callee_bind_addr": self._address(callee.socket),
+                }
+            ]
+        if with_context:
+            shown["context"] = {
+                "values": [{script_text(name): _value(value)} for name, value in dialog.values.items()],
+                "profiles": [{script_text(name): script_text(value)} for name, value in dialog.profiles],
+            }
+        return shown
+
+    def _address(self, socket: int) -> str:
+        sockets = self.house.sockets
+        return str(sockets[socket].listen) if socket < len(sockets) else ""
+
+    # One dialog.
+
+    @command("dlg_end_dlg", ("dialog_id",), ("dialog_id", "extra_hdrs"), aliases=("dialog:end_dlg",))
+    def dlg_end_dlg(self, params: Params) -> Json:
+        """End a call, by its dialog's identifier or its Call-ID: by BYE to both ends, or by CANCEL."""
+        dialog = self._dialog(params.text("dialog_id"), "Requested Dialog not found")
+        self._end(dialog.id, [bytes_text(line) for line in params.text("extra_hdrs", "").splitlines() if line])
+        return "OK"
+
+    @command("dlg_push_var", ("dlg_val_name", "dlg_val_value", "DID"), idempotent=True, aliases=("dialog:push_var",))
+    def dlg_push_var(self, params: Params) -> Json:
+        """Set a dialog value in each of the dialogs of a list of identifiers or Call-IDs."""
+        name, value = bytes_text(params.text("dlg_val_name")), bytes_text(params.text("dlg_val_value"))
+        raw = params.raw("DID")
+        dids = params.texts("DID") if isinstance(raw, list) else [params.text("DID")]
+
+        def change(dialog: Dialog) -> list[Effect]:
+            dialog.values[name] = value
+            return [Changed()]
+
+        for number in [self._dialog(did, "Requested Dialog not found").id for did in dids]:
+            self._change_number(number, change)
+        return "OK"
+
+    @command(
+        "set_dlg_profile",
+        ("dlg_id", "profile"),
+        ("dlg_id", "profile", "value"),
+        ("dlg_id", "profile", "value", "clear_values"),
+        idempotent=True,
+        aliases=("dlg_set_profile", "dialog:set_profile"),
+    )
+    def mi_set_dlg_profile(self, params: Params) -> Json:
+        """Put a dialog into a profile; with `clear_values` it leaves that profile's other values."""
+        dialog = self._dialog(params.text("dlg_id"), "Requested Dialog not found")
+        profile, value = self._profile(params.text("profile")), params.text("value", None)
+        change = joining(profile, self._value_of(profile, value) or "", clear=bool(params.integer("clear_values", 0)))
+        self._change_number(dialog.id, change)
+        return "OK"
+
+    @command(
+        "unset_dlg_profile",
+        ("dlg_id", "profile"),
+        ("dlg_id", "profile", "value"),
+        idempotent=True,
+        aliases=("dlg_unset_profile", "dialog:unset_profile"),
+    )
+    def mi_unset_dlg_profile(self, params: Params) -> Json:
+        """Take a dialog out of a profile; without a value, whatever its values there are."""
+        dialog = self._dialog(params.text("dlg_id"), "Requested Dialog not found")
+        profile = self._profile(params.text("profile"))
+        self._change_number(dialog.id, leaving(profile, self._value_of(profile, params.text("value", None))))
+        return "OK"
+
+    # Profiles.
+
+    @command("list_all_profiles", (), idempotent=True, aliases=("dialog:list_all_profiles",))
+    def list_all_profiles(self, params: Params) -> Json:
+        """The profiles that there are, and whether each one has values."""
+        return {"Profiles": [{"name": name, "has value": has_value} for name, has_value in self.profiles.items()]}
+
+    @command(
+        "profile_get_size",
+        ("profile",),
+        ("profile", "value"),
+        idempotent=True,
+        aliases=("dialog:profile_get_size",),
+    )
+    def profile_get_size(self, params: Params) -> Json:
+        """How many dialogs are in a profile, or in it with that value."""
+        profile, value = self._profile(params.text("profile")), params.text("value", None)
+        count = self.store.size_of(profile, self._value_of(profile, value))
+        shown: Json = {"name": profile, "value": value, "count": count, "shared": "no", "replicated": "no"}
+        return {"Profile": shown}
+
+    @command("profile_get_values", ("profile",), idempotent=True, aliases=("dialog:profile_get_values",))
+    def profile_get_values(self, params: Params) -> Json:
+        """The values that dialogs have in a profile, and how many have each."""
+        profile = self._profile(params.text("profile"))
+        if not self.profiles[profile]:
+            return [{"value": None, "count": self.store.size_of(profile)}]
+        return [{"value": script_text(value), "count": count} for value, count in self.store.values_of(profile)]
+
+    @command(
+        "profile_list_dlgs",
+        ("profile",),
+        ("profile", "value"),
+        idempotent=True,
+        cost="quick",
+        aliases=("dialog:profile_list_dlgs",),
+    )
+    def profile_list_dlgs(self, params: Params) -> Json:
+        """The dialogs in a profile, or in it with that value."""
+        profile = self._profile(params.text("profile"))
+        members = self.store.members_of(profile, self._value_of(profile, params.text("value", None)))
+        return {"Dialogs": self._described(members[:MAX_LISTED])}
+
+    @command(
+        "profile_end_dlgs",
+        ("profile",),
+        ("profile", "value"),
+        cost="quick",
+        aliases=("dialog:profile_end_dlgs",),
+    )
+    def profile_end_dlgs(self, params: Params) -> Json:
+        """End the calls whose dialogs are in a profile, or in it with that value."""
+        profile = self._profile(params.text("profile"))
+        for dialog in self.store.members_of(profile, self._value_of(profile, params.text("value", None))):
+            self._end(dialog.id)
+        return "OK"
+
+    # What they share.
+
+    def _profile(self, name: str) -> str:
+        if name not in self.profiles:
+            raise MiError(404, _NO_PROFILE)
+        return name
+
+    def _value_of(self, profile: str, value: str | None) -> str | None:
+        """A value as the store has it; none in a profile that has no values."""
+        return None if value is None or not self.profiles[profile] else bytes_text(value)
+
+    def _of_call(self, call_id: str) -> list[Dialog]:
+        return [one for one in self.store.of_call(bytes_text(call_id)) if one.state != State.DELETED]
+
+    def _dialog(self, name: str, missing: str) -> Dialog:
+        """The dialog with that identifier, number, or Call-ID."""
+        number = int(name) if name.isdecimal() and len(name) <= 20 else number_of(name)
+        dialog = self.store.load(number) if number is not None and number < 1 << 64 else None
+        found = [dialog] if dialog is not None and dialog.state != State.DELETED else self._of_call(name)
+        if not found:
+            raise MiError(404, missing)
+        return found[0]
+
+    def _change_number(self, number: int, change: Change) -> None:
+        try:
+            self.store.update(number, change)
+        except StoreError as error:
+            raise MiError(500, "Dialog cannot be changed", str(error)) from error
+
+    def _end(self, number: int, headers: list[str] | None = None) -> None:
+        if self.keeper is not None:
+            self.keeper.end(number, EndReason.MI, headers or [])
+            return
+        body = msgpack.packb([number, EndReason.MI, headers or []])
+        peers = sip_peers(self.process)
+        if not any(self.process.node.post(peer, END, body) for peer in peers[number % max(1, len(peers)) :] + peers):
+            raise MiError(500, "No SIP process is there")
+
+
+def joining(profile: str, value: str, *, clear: bool = False) -> Change:
+    """Puts a dialog into a profile."""
+
+    def change(dialog: Dialog) -> list[Effect]:
+        if dialog.state == State.DELETED:
+            return []
+        kept = [one for one in dialog.profiles if not (clear and one[0] == profile)]
+        if (profile, value) not in kept:
+            kept.append((profile, value))
+        if kept == dialog.profiles:
+            return []
+        dialog.profiles = kept
+        return [Changed()]
+
+    return change
+
+
+def leaving(profile: str, value: str | None) -> Change:
+    """Takes a dialog out of a profile; without a value out of all its values."""
+
+    def change(dialog: Dialog) -> list[Effect]:
+        kept = [one for one in dialog.profiles if one[0] != profile or value not in (None, one[1])]
+        if kept == dialog.profiles:
+            return []
+        dialog.profiles = kept
+        return [Changed()]
+
+    return change
+
+
+def _times(dialog: Dialog) -> dict[str, Json]:
+    if not dialog.started:
+        return {"timestart": 0, "timeout": 0}
+    ends = int(epoch_now() + dialog.ends_at - monotonic_now())
+    started = int(dialog.started)
+    return {"timestart": started, "datestart": time.ctime(started), "timeout": ends, "dateout": time.ctime(ends)}
+
+
+def _value(value: str | int) -> Json:
+    return script_text(value) if isinstance(value, str) else value
+
+
+def script_text(text: str) -> str:
+    """A script's string, bytes spelled as latin-1, as real text."""
+    return text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def bytes_text(text: str) -> str:
+    """Real text as scripts have it."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
