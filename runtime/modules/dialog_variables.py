@@ -36,7 +36,7 @@ class DialogVariables(DialogCommands):
         dialog = self._dialog_of(c)
         if dialog is None:
             return None
-        return int(State.DELETED) if self._bye_of(c, dialog) else int(dialog.state)
+        return int(dialog.state if self._bye_of(c, dialog) is None else State.DELETED)
 
     @variable("DLG_end_reason")
     def dlg_end_reason(self, c: Context, inner: str) -> Value:
