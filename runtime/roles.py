@@ -21,7 +21,9 @@ WRITE_ROWS: Final = "runtime.db_writer:write_rows"
 """The job that a batch of rows for a database is."""
 RECORD_BINDINGS: Final = "runtime.location.recorder:record_bindings"
 """The job that writes bindings of users into the database."""
-HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, WRITE_ROWS, RECORD_BINDINGS)
+RECORD_DIALOGS: Final = "runtime.dialogs.recorder:record_dialogs"
+"""The job that writes changed dialogs into the database."""
+HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, WRITE_ROWS, RECORD_BINDINGS, RECORD_DIALOGS)
 
 
 def role_of(name: str) -> str:

@@ -227,6 +227,11 @@ class DialogStore:
 
     # The outbox.
 
+    def has_changed(self) -> bool:
+        """Whether there is something that the database has not seen."""
+        with self._environment.begin(db=self._outbox) as read:
+            return bool(read.cursor().first())
+
     def changed(self, limit: int = 500) -> list[tuple[int, bytes, Dialog | None]]:
         """What the database has not seen: ids, each with the mark of its last change and what there is of it now."""
         with self._environment.begin() as read:

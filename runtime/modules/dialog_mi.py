@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now, monotonic_now
+from runtime.db import DatabaseError
 from runtime.dialogs.keeper import END, sip_peers
 from runtime.modules.base import RuntimeModule
 from runtime.sip.dialog import Dialog, number_of
@@ -18,6 +19,7 @@ from runtime.store import StoreError
 
 if TYPE_CHECKING:
     from runtime.dialogs.keeper import Keeper
+    from runtime.dialogs.recorder import Recorder
     from runtime.dialogs.store import Change, DialogStore
 
 MAX_LISTED: Final = 20_000
@@ -32,11 +34,13 @@ class DialogCommands(RuntimeModule):
     Attributes:
         store: the dialogs of all processes.
         keeper: in SIP processes, what tells dialogs what happens.
+        recorder: the database's side of the store, where there is a database.
         profiles: the names of the profiles, and whether each one has values.
     """
 
     store: DialogStore
     keeper: Keeper | None = None
+    recorder: Recorder | None = None
     profiles: dict[str, bool]
 
     # Lists.
@@ -162,6 +166,31 @@ class DialogCommands(RuntimeModule):
         profile = self._profile(params.text("profile"))
         self._change_number(dialog.id, leaving(profile, self._value_of(profile, params.text("value", None))))
         return "OK"
+
+    # The database.
+
+    @command("dlg_db_sync", (), cost="slow", aliases=("dialog:db_sync",))
+    def dlg_db_sync(self, params: Params) -> Json:
+        """Take over the dialogs of the database that are not here."""
+        return self._with_database(lambda recorder: self.restore_from(recorder, self.store))
+
+    @command("dlg_restore_db", (), cost="slow", aliases=("dialog:restore_db",))
+    def dlg_restore_db(self, params: Params) -> Json:
+        """Empty the database's table and write all confirmed dialogs into it."""
+        return self._with_database(lambda recorder: recorder.rewrite(self.store))
+
+    def _with_database(self, work: Callable[[Recorder], int]) -> Json:
+        if self.recorder is None:
+            raise MiError(400, "Cannot sync in no-db mode")
+        try:
+            work(self.recorder)
+        except (DatabaseError, StoreError) as error:
+            raise MiError(500, "Sync with the database failed", str(error)) from error
+        return "OK"
+
+    def restore_from(self, recorder: Recorder, store: DialogStore) -> int:
+        """Put the database's dialogs into a store; how many there were."""
+        raise NotImplementedError
 
     # Profiles.
 

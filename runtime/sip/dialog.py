@@ -133,6 +133,13 @@ class Dialog(Struct, array_like=True):
         """One end."""
         return self.caller if side is Side.CALLER else self.callee
 
+    def resume(self, now: float, terms: Terms = DEFAULT_TERMS) -> None:
+        """Begin the pings of a dialog that comes from elsewhere, and look at it when it is due."""
+        for side in Side:
+            interval_s = _ping(self, side, terms)[1]
+            self.leg(side).ping_at = now + interval_s if interval_s else 0.0
+        self.due = self._next_due()
+
     def begin(self, now: float) -> None:
         """Set the first deadline; `now` is on the monotonic clock."""
         self.ends_at = self.due = now + SETUP_S
@@ -242,9 +249,7 @@ def _accept(d: Dialog, reply: Replied, terms: Terms) -> list[Effect]:
     if d.stray and d.flags & Flag.END_ON_RACE:
         d.reason = EndReason.RACE
         d.ends_at = reply.now + terms.race_s
-    for side in Side:
-        interval_s = _ping(d, side, terms)[1]
-        d.leg(side).ping_at = reply.now + interval_s if interval_s else 0.0
+    d.resume(reply.now, terms)
     return _move(d, State.CONFIRMED_NA)
 
 
@@ -431,9 +436,12 @@ def _move(d: Dialog, state: State) -> list[Effect]:
 
 
 def _ping(d: Dialog, side: Side, terms: Terms) -> tuple[str, float]:
-    """How an end is pinged, and after how many seconds; re-INVITE wins, as OpenSIPS has it. 0.0 for not at all."""
+    """How an end is pinged, and after how many seconds; re-INVITE wins, as OpenSIPS has it. 0.0 for not at all.
+
+    A re-INVITE must offer the session as it is: without an offer its 2xx makes one, which we could not answer.
+    """
     if d.flags & _REINVITE[side]:
-        return "INVITE", terms.reinvite_s
+        return "INVITE" if d.leg(side).body else "OPTIONS", terms.reinvite_s
     return "OPTIONS", terms.options_s if d.flags & _OPTIONS[side] else 0.0
 
 

@@ -34,7 +34,7 @@ class Side(enum.IntEnum):
 
 
 class Flag(enum.IntFlag):
-    """What `create_dialog` asked for; the numbers are those of the column `flags`."""
+    """What `create_dialog` asked for."""
 
     BYE_ON_TIMEOUT = 1
     PING_CALLER = 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -511,3 +513,51 @@ def test_a_killed_process_loses_no_dialog(start_server: Callable[..., Server]) -
     for call in calls:
         call.caller.close()
         call.callee.close()
+
+
+@pytest.mark.parametrize("mode", [1, 2, 3])
+def test_a_restart_goes_on_with_the_calls(start_server: Callable[..., Server], tmp: Path, mode: int) -> None:
+    head = f'{HEAD}modparam("dialog", "db_mode", {mode})\nmodparam("dialog", "db_url", "sqlite:{tmp}/calls")\n'
+    head += 'modparam("dialog", "db_update_period", 1)\n'
+    first = start_server(ROUTES, head=head, options=("--udp-workers", "2", "--mi-workers", "1"))
+    call = Call(Peer(first.sip_port), Peer(first.sip_port)).establish(extra="X-Flags: B\r\n")
+    over = Call(call.caller, call.callee).establish()
+    assert server_rows(tmp, mode, 2)
+    over.hang_up()
+    before = found(first, call, "dlg_list_ctx")
+    assert server_rows(tmp, mode, 1)
+    if mode == 1:
+        first.process.kill()
+        first.process.wait()
+    assert first.stop() in (0, -9)
+
+    second = start_server(ROUTES, head=head, options=("--udp-workers", "2", "--mi-workers", "1"))
+    after = found(second, call, "dlg_list_ctx")
+    assert abs(after["timeout"] - before["timeout"]) <= 1
+    for changing in ("timeout", "dateout", "caller_bind_addr"):
+        before.pop(changing), after.pop(changing)
+    for one in (before, after):
+        one["CALLEES"][0].pop("callee_bind_addr")
+    assert after == before
+    assert len(second.mi("dlg_list")["Dialogs"]) == 1
+    assert second.mi("profile_get_size", ["inbound"])["Profile"]["count"] == 1
+    call.caller.server = call.callee.server = ("127.0.0.1", second.sip_port)
+    call.hang_up()
+    assert is_gone(second, call)
+    assert second.mi("dlg_db_sync") in ("OK", None)
+    call.caller.close()
+    call.callee.close()
+
+
+def server_rows(tmp: Path, mode: int, count: int) -> bool:
+    """Wait until the database has that many calls; with mode 3 it has none before the end."""
+    if mode == 3:
+        return True
+    with contextlib.closing(sqlite3.connect(tmp / "calls")) as database:
+        return bool(
+            wait_until(lambda: database.execute("SELECT count(*) FROM dialog").fetchone()[0] == count, what="rows")
+        )
+
+
+def test_without_a_database_there_is_nothing_to_sync(server: Server) -> None:
+    assert server.mi_error("dlg_db_sync") == {"code": 400, "message": "Cannot sync in no-db mode"}

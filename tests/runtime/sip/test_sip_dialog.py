@@ -177,7 +177,11 @@ def test_pings_by_options() -> None:
 
 
 def test_pings_by_re_invite_win_over_options() -> None:
-    dialog = new(Flag.PING_CALLEE | Flag.REINVITE_CALLEE | Flag.REINVITE_CALLER)
+    flags = Flag.PING_CALLEE | Flag.REINVITE_CALLEE | Flag.REINVITE_CALLER
+    without = confirmed(flags)
+    pings = [SendPing(CALLER, "OPTIONS", 1), SendPing(CALLEE, "OPTIONS", 2)]
+    assert without.handle(Due(310.0), TERMS) == [Changed(), *pings], "nobody knows what to offer"
+    dialog = new(flags)
     dialog.callee.body = b"v=0 offer"
     dialog.handle(replace(reply(200), body=b"v=0 answer", body_type="application/sdp"), TERMS)
     dialog.handle(Acked())
