@@ -394,8 +394,7 @@ class SipProcess(ScriptProcess):
     def _on_unanswered(self, key: str) -> None:
         # While a job is under way its deadline decides; its answer may lie in the inbox already.
         if key not in self._waiting:
-            self.transactions.reply(key, 408, "Request Timeout")
-            self._answered(key, 408)
+            self._answer(key, 408, "Request Timeout")
 
     def _on_over(self, key: str) -> None:
         self.proxy.gone(key)
@@ -404,17 +403,19 @@ class SipProcess(ScriptProcess):
 
     def _terminate(self, key: str) -> None:
         """Answer what was cancelled and is not being relayed (RFC 3261 section 9.2)."""
-        self.transactions.reply(key, 487, "Request Terminated")
-        self._answered(key, 487)
+        self._answer(key, 487, "Request Terminated")
 
-    def _answered(self, key: str, code: int) -> None:
-        if code < 200:
-            return
-        for watcher in self.watchers:
-            watcher.answered(key, code)
-        relay = self.proxy.relays.get(key)
+    def _answer(self, key: str, code: int, reason: str, headers: Sequence[str] = (), *, to_source: bool = False) -> int:
+        """Reply through a transaction; -1 when it is not there, or has its final reply."""
+        if code >= 200 and not self.transactions.is_answered(key):
+            # Before the reply is out: whoever has it may ask at once, and elsewhere, what became of the call.
+            for watcher in self.watchers:
+                watcher.answered(key, code)
+        rc = self.transactions.reply(key, code, reason, headers, to_source=to_source)
+        relay = self.proxy.relays.get(key) if rc == 1 and code >= 200 else None
         if relay is not None:
             relay.answered(code)
+        return rc
 
     # What scripts do.
 
@@ -483,11 +484,7 @@ class SipProcess(ScriptProcess):
         if context.transaction is None or not 100 <= code <= 699:
             return -1
         headers, to_source = context.reply_headers, context.force_rport
-        key = context.transaction
-        rc = self.transactions.reply(key, code, reason, headers, to_source=to_source)
-        if rc == 1:
-            self._answered(key, code)
-        return rc
+        return self._answer(context.transaction, code, reason, headers, to_source=to_source)
 
     def relay(self, context: Context) -> int:
         """Relay the context's request (`t_relay`).

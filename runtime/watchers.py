@@ -22,7 +22,7 @@ class TransactionWatcher:
         """A reply of a branch goes upstream now; `c` is the request's context."""
 
     def answered(self, key: str, status: int) -> None:
-        """The script, or the process for it, has given a final reply of its own; `key` is the server transaction's."""
+        """The script, or the process for it, gives a final reply of its own now; `key` is the server transaction's."""
 
     def over(self, key: str) -> None:
         """A server transaction has ended."""
