@@ -227,8 +227,10 @@ class Keeper(TransactionWatcher):
             return
         number = number_of(c.dialog)
         found = None if number is None else self._tell(number, partial(_passing, request=request))
-        if found is not None and (side := sender_of(found, request)) is not None:
-            self._renumber(c, found, side)
+        if found is not None and (found.caller.shift or found.callee.shift):
+            side = sender_of(found, request)
+            if side is not None:
+                self._renumber(c, found, side)
 
     def _relaying_first(self, c: Context, request: Request) -> None:
         mark = f";{self._rules.rr_param}={c.dialog}"

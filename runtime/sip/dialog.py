@@ -21,6 +21,7 @@ nothing. What the RFC and OpenSIPS's documentation leave open, and how it is set
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec import Struct, field
@@ -202,6 +203,7 @@ def did_of(number: int) -> str:
     return f"{number >> 32:x}.{number & 0xFFFFFFFF:x}"
 
 
+@lru_cache(maxsize=4096)
 def number_of(did: str) -> int | None:
     """The number that an identifier spells; None for what is none."""
     entry, dot, serial = did.partition(".")

@@ -33,7 +33,7 @@ def dialog_of(request: Request, number: int, *, socket: int, lifetime_s: int, wa
         tag=request.from_.tag or "",
         uri=request.from_.uri,
         contact=contact_of(request),
-        routes=request.all("record-route")[:MAX_ROUTES],
+        routes=request.all("record-route")[:MAX_ROUTES] if "record-route" in request.names else [],
         socket=socket,
         cseq=cseq,
     )
@@ -48,25 +48,23 @@ def replied(request: Request, reply: Reply, mark: str, status: int, *, socket: i
         request: the INVITE as received.
         reply: the reply as received.
         mark: what our own Record-Route value can be told by, e.g. ``did=e3d.f2a4b1c2``.
-        status: what goes to the caller.
+        status: what goes to the caller. Before a 2xx only the tag is read: nothing of ours is sent to the callee then.
         socket: the index of the listening socket that talks to the callee.
         now, wall: the moment on the monotonic clock, and in seconds of the epoch.
     """
-    return Replied(
-        status,
-        reply.to.tag or "",
-        contact_of(reply),
-        callee_routes(request, reply, mark) if status < 300 else [],
-        socket,
-        now,
-        wall,
-        reply.body if status >= 200 else b"",
-        reply.content_type or "",
-    )
+    tag = reply.to.tag or "" if status < 300 else ""
+    if not 200 <= status < 300:
+        return Replied(status, tag, "", [], socket, now, wall)
+    body = reply.body
+    body_type = reply.content_type or "" if body else ""
+    contact, routes = contact_of(reply), callee_routes(request, reply, mark)
+    return Replied(status, tag, contact, routes, socket, now, wall, body, body_type)
 
 
 def contact_of(message: Message) -> str:
     """The URI of its Contact; empty without one, and for ``*``."""
+    if "contact" not in message.names:
+        return ""
     contact = message.contact
     return "" if contact is None or contact.uri == "*" else contact.uri
 
@@ -77,9 +75,9 @@ def callee_routes(request: Request, reply: Reply, mark: str) -> list[str]:
     In a reply the topmost value is the callee's nearest proxy, ours stand below it, and those that the INVITE came
     with stand at the end (RFC 3261 16.6 step 4).
     """
-    values = reply.all("record-route")
-    if not values:
+    if "record-route" not in reply.names:
         return []
+    values = reply.all("record-route")
     ours = next((at for at, value in enumerate(values) if mark in value), -1)
     behind = values[:ours] if ours >= 0 else values[: max(0, len(values) - len(request.all("record-route")))]
     return behind[: -MAX_ROUTES - 1 : -1]
