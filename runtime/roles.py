@@ -23,7 +23,9 @@ RECORD_BINDINGS: Final = "runtime.location.recorder:record_bindings"
 """The job that writes bindings of users into the database."""
 RECORD_DIALOGS: Final = "runtime.dialogs.recorder:record_dialogs"
 """The job that writes changed dialogs into the database."""
-HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, WRITE_ROWS, RECORD_BINDINGS, RECORD_DIALOGS)
+SEND_SEQUENTIAL: Final = "runtime.dialogs.telling:send_sequential"
+"""A request within a dialog, for a SIP process to send."""
+HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, WRITE_ROWS, RECORD_BINDINGS, RECORD_DIALOGS, SEND_SEQUENTIAL)
 
 
 def role_of(name: str) -> str:

@@ -379,6 +379,8 @@ class SipProcess(ScriptProcess):
             self.transactions.cancel(invite_key(origin.request))
 
     def _on_cancelled(self, key: str) -> None:
+        for watcher in self.watchers:
+            watcher.cancelled(key)
         # A parked context is resumed at once and may say what it thinks fit; else there is nobody to ask.
         waiting = list(self._waiting.get(key, {}).values())
         if self._cancel_resumes:

@@ -24,6 +24,9 @@ class TransactionWatcher:
     def answered(self, key: str, status: int) -> None:
         """The script, or the process for it, gives a final reply of its own now; `key` is the server transaction's."""
 
+    def cancelled(self, key: str) -> None:
+        """The CANCEL of an INVITE has come; `key` is the INVITE's server transaction's."""
+
     def over(self, key: str) -> None:
         """A server transaction has ended."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runtime.db import DatabaseError, database_of
 from runtime.dialogs.clock import DialogClock
-from runtime.dialogs.keeper import COUNTERS, Keeper, Rules
+from runtime.dialogs.keeper import COUNTERS, Keeper
 from runtime.dialogs.recorder import (
     COLUMNS,
     DELAYED,
@@ -21,6 +21,7 @@ from runtime.dialogs.recorder import (
     put_away,
 )
 from runtime.dialogs.store import DialogStore
+from runtime.dialogs.telling import Rules
 from runtime.modules.dialog_functions import MODES, DialogFunctions
 from runtime.roles import MI, SIP, role_of
 from runtime.script.declare import Parameter

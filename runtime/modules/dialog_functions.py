@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from runtime.context import Context, RouteType, Value
-from runtime.dialogs.keeper import sender_of
 from runtime.dialogs.store import Change, fits
-from runtime.modules.dialog_mi import joining, leaving
+from runtime.dialogs.telling import Sequential
+from runtime.modules.dialog_mi import NOT_SEQUENTIAL, SIDES, joining, leaving
 from runtime.modules.dialog_variables import DialogVariables, valuing
 from runtime.script.declare import Kind, Param, Ref, function
 from runtime.sip.dialog import Dialog
-from runtime.sip.dialog_facts import aim_at, flags_of
+from runtime.sip.dialog_facts import aim_at, flags_of, sender_of
 from runtime.sip.dialog_words import Changed, Effect, State
 from runtime.sip.message import Request
 
@@ -179,6 +179,29 @@ class DialogFunctions(DialogVariables):
             dialogs.set(c, self._json(dialog, with_context=True))
         count.set(c, len(found))
         return 1 if found else -1
+
+    # Requests of our own.
+
+    @function(
+        "dlg_send_sequential",
+        Param("method", _STRING),
+        Param("leg", _STRING),
+        Param("body", _STRING, optional=True),
+        Param("content_type", _STRING, optional=True),
+        Param("headers", _STRING, optional=True),
+    )
+    def dlg_send_sequential(
+        self, c: Context, method: str, leg: str, body: str | None, content_type: str | None, headers: str | None
+    ) -> int:
+        """Send a request within the dialog to one end, ``caller`` or ``callee``; its answer is not waited for."""
+        if method in SIDES:  # as the example in OpenSIPS's documentation has it
+            method, leg = leg, method
+        side, dialog = SIDES.get(leg), self._dialog_of(c)
+        if side is None or dialog is None or self.keeper is None or method in NOT_SEQUENTIAL:
+            return -1
+        lines = tuple(line for line in (headers or "").splitlines() if line)
+        wanted = Sequential(method, lines, (body or "").encode("latin-1", "replace"), content_type or "")
+        return 1 if self.keeper.teller.send_sequential(dialog.id, side, wanted, lambda *_: None) else -1
 
     # Profiles.
 

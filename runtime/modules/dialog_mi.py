@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
@@ -11,11 +12,13 @@ import msgpack
 from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now, monotonic_now
 from runtime.db import DatabaseError
-from runtime.dialogs.keeper import END, sip_peers
+from runtime.dialogs.telling import END, sip_peers
 from runtime.modules.base import RuntimeModule
+from runtime.roles import SEND_SEQUENTIAL
 from runtime.sip.dialog import Dialog, number_of
-from runtime.sip.dialog_words import Changed, Effect, EndReason, State
+from runtime.sip.dialog_words import Changed, Effect, EndReason, Leg, Side, State
 from runtime.store import StoreError
+from workers.jobs import Returned
 
 if TYPE_CHECKING:
     from runtime.dialogs.keeper import Keeper
@@ -25,6 +28,13 @@ if TYPE_CHECKING:
 MAX_LISTED: Final = 20_000
 """Dialogs in one answer without `index` and `counter`: about what an answer can hold."""
 _LIST: Final = ((), ("callid",), ("callid", "from_tag"), ("index", "counter"))
+_OPTIONAL: Final = ("method", "body", "mode", "headers")
+_SEQUENTIAL: Final = tuple(
+    ("callid", *chosen) for count in range(5) for chosen in itertools.combinations(_OPTIONAL, count)
+)
+_SEQUENTIAL_S: Final = 60.0
+SIDES: Final = {"caller": Side.CALLER, "callee": Side.CALLEE}
+NOT_SEQUENTIAL: Final = frozenset(("ACK", "BYE", "CANCEL"))
 _NO_PROFILE: Final = "Profile not found"
 
 
@@ -167,6 +177,39 @@ class DialogCommands(RuntimeModule):
         self._change_number(dialog.id, leaving(profile, self._value_of(profile, params.text("value", None))))
         return "OK"
 
+    @command("dlg_send_sequential", *_SEQUENTIAL, named_only=True, aliases=("dialog:send_sequential",))
+    async def mi_dlg_send_sequential(self, params: Params) -> Json:
+        """Send a request within a call's dialog to one end, and tell what it is answered.
+
+        `mode` says which end: caller, unless said otherwise, or callee. `method` is INVITE, unless said otherwise.
+        `body` is none; outbound, the session as this end knows it, kept for ends that re-INVITEs ping; or
+        custom:TYPE:BODY.
+        """
+        found = self._of_call(params.text("callid"))
+        if not found:
+            raise MiError(404, "Dialog Not Found")
+        side, method = SIDES.get(params.text("mode", "caller")), params.text("method", "INVITE")
+        if side is None or method in NOT_SEQUENTIAL:
+            raise MiError(400, "Bad parameter value", "mode is caller or callee, method not ACK, BYE or CANCEL")
+        body, body_type = _body_of(params.text("body", "none"), found[0].leg(side))
+        headers = [bytes_text(line) for line in params.text("headers", "").splitlines() if line]
+        wanted = msgpack.packb([found[0].id, int(side), method, headers, body, body_type])
+        others = sip_peers(self.process)
+        outcome = await self.process.node.call(
+            SEND_SEQUENTIAL,
+            wanted,
+            label="dlg_send_sequential",
+            timeout_s=_SEQUENTIAL_S,
+            # Another one, for this one may be a SIP process that waits for the answer and reads nothing.
+            to=others[found[0].id % len(others)] if others else self.process.peer,
+        )
+        if not isinstance(outcome, Returned):
+            raise MiError(500, "Request could not be sent", str(outcome))
+        code, reason = msgpack.unpackb(outcome.payload)
+        if not code:
+            raise MiError(400, "Request could not be sent", "the call is not established, or nobody knows where to")
+        return {"Code": code, "Reason": script_text(reason)}
+
     # The database.
 
     @command("dlg_db_sync", (), cost="slow", aliases=("dialog:db_sync",))
@@ -280,7 +323,7 @@ class DialogCommands(RuntimeModule):
 
     def _end(self, number: int, headers: list[str] | None = None) -> None:
         if self.keeper is not None:
-            self.keeper.end(number, EndReason.MI, headers or [])
+            self.keeper.teller.end(number, EndReason.MI, headers or [])
             return
         body = msgpack.packb([number, EndReason.MI, headers or []])
         peers = sip_peers(self.process)
@@ -316,6 +359,21 @@ def leaving(profile: str, value: str | None) -> Change:
         return [Changed()]
 
     return change
+
+
+def _body_of(text: str, leg: Leg) -> tuple[bytes, str]:
+    """The body, and its type, that the parameter `body` asks for."""
+    if text in ("", "none"):
+        return b"", ""
+    if text in ("outbound", "inbound"):
+        if not leg.body:
+            raise MiError(400, "Bad parameter value", "no session description is kept for that end")
+        return leg.body, leg.body_type
+    kind, _, rest = text.partition(":")
+    body_type, colon, body = rest.partition(":")
+    if kind != "custom" or not colon:
+        raise MiError(400, "Bad parameter value", "body is none, inbound, outbound or custom:TYPE:BODY")
+    return body.encode("utf-8", "surrogateescape"), bytes_text(body_type)
 
 
 def _times(dialog: Dialog) -> dict[str, Json]:

@@ -8,11 +8,11 @@ from typing import Final
 
 from runtime.clock import epoch_now, monotonic_now
 from runtime.context import Context, Value
-from runtime.dialogs.keeper import sender_of
 from runtime.dialogs.store import Change
 from runtime.modules.dialog_mi import DialogCommands
 from runtime.script.declare import variable
 from runtime.sip.dialog import Dialog
+from runtime.sip.dialog_facts import sender_of
 from runtime.sip.dialog_words import Changed, Effect, EndReason, Side, State, TimeoutSet
 from runtime.sip.message import Request
 from runtime.store import StoreError
@@ -148,7 +148,7 @@ class DialogVariables(DialogCommands):
 
     def _load(self, did: str) -> Dialog | None:
         if self.keeper is not None:
-            return self.keeper.load(did)
+            return self.keeper.teller.load(did)
         return self.store.load_did(did)
 
     def _change(self, c: Context, change: Change) -> int:

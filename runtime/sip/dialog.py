@@ -29,6 +29,7 @@ from msgspec import Struct, field
 from runtime.sip.dialog_words import (
     Acked,
     ByeAnswered,
+    CallerCancelled,
     CancelInvite,
     Changed,
     Due,
@@ -43,8 +44,10 @@ from runtime.sip.dialog_words import (
     Refreshed,
     Replied,
     Requested,
+    RequestWanted,
     SendBye,
     SendPing,
+    SendRequest,
     Side,
     State,
     Stimulus,
@@ -203,15 +206,20 @@ def did_of(number: int) -> str:
     return f"{number >> 32:x}.{number & 0xFFFFFFFF:x}"
 
 
-@lru_cache(maxsize=4096)
 def number_of(did: str) -> int | None:
     """The number that an identifier spells; None for what is none."""
+    return _number_of(did) if len(did) <= _MAX_DID_CHARS else None
+
+
+@lru_cache(maxsize=4096)
+def _number_of(did: str) -> int | None:
     entry, dot, serial = did.partition(".")
     if not dot or not 1 <= len(entry) <= 8 or not 1 <= len(serial) <= 8 or not _HEX.issuperset(entry + serial):
         return None
     return int(entry, 16) << 32 | int(serial, 16)
 
 
+_MAX_DID_CHARS: Final = 17
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _PROVISIONAL: Final = "1xx"
 _ACCEPTED: Final = "2xx"
@@ -301,6 +309,17 @@ def _pass_early(d: Dialog, request: Requested, _: Terms) -> list[Effect]:
         d.stray = True
         return [_CHANGED]
     return [_CHANGED] if numbered else []
+
+
+def _note_cancel(d: Dialog, _: CallerCancelled, __: Terms) -> list[Effect]:
+    if d.stray:
+        return []
+    d.stray = True
+    return [_CHANGED]
+
+
+def _give_number(d: Dialog, wanted: RequestWanted, _: Terms) -> list[Effect]:
+    return [_CHANGED, SendRequest(wanted.side, wanted.method, _own_number(d.leg(wanted.side)))]
 
 
 def _pass_or_end(d: Dialog, request: Requested, _: Terms) -> list[Effect]:
@@ -460,6 +479,7 @@ _SETTING_UP: Final[dict[_Column, _Act]] = {
     _ACCEPTED: _accept,
     _REFUSED: _refuse,
     Requested: _pass_early,
+    CallerCancelled: _note_cancel,
     Refreshed: _refresh,
     EndWanted: _cancel,
     TimeoutSet: _set_lifetime,
@@ -467,6 +487,7 @@ _SETTING_UP: Final[dict[_Column, _Act]] = {
 }
 _UNDER_WAY: Final[dict[_Column, _Act]] = {
     Requested: _pass_or_end,
+    RequestWanted: _give_number,
     Refreshed: _refresh,
     EndWanted: _end_wanted,
     PingFailed: _end_by_ping,

@@ -61,6 +61,11 @@ def replied(request: Request, reply: Reply, mark: str, status: int, *, socket: i
     return Replied(status, tag, contact, routes, socket, now, wall, body, body_type)
 
 
+def sender_of(dialog: Dialog, message: Message) -> Side | None:
+    """Which end of the dialog sent a request; None when it is not of this dialog."""
+    return dialog.sender_of(message.call_id, message.from_.tag, message.to.tag)
+
+
 def contact_of(message: Message) -> str:
     """The URI of its Contact; empty without one, and for ``*``."""
     if "contact" not in message.names:
@@ -137,27 +142,35 @@ def is_loose(route: str) -> bool:
     return uri is None or "lr" in uri.params
 
 
-def own_request(dialog: Dialog, side: Side, method: str, cseq: int, extra: Sequence[str] = ()) -> OwnRequest | None:
+def own_request(
+    dialog: Dialog,
+    side: Side,
+    method: str,
+    cseq: int,
+    headers: Sequence[str] = (),
+    body: bytes = b"",
+    body_type: str = "",
+) -> OwnRequest | None:
     """A request of our own to one end, in the name of the other (RFC 3261 12.2.1.1); None where nobody knows where to.
 
     Args:
         dialog: the dialog.
         side: whom it is for.
-        method: ``BYE``, or a ping's ``OPTIONS`` or ``INVITE``; the latter offers the session as it is.
+        method: e.g. ``BYE``.
         cseq: its number.
-        extra: further header lines.
+        headers: further header lines.
+        body, body_type: its body, and that one's Content-Type.
     """
     leg, other = dialog.leg(side), dialog.leg(side.other)
     aim = aim_at(leg)
     if aim is None:
         return None
-    headers, body = list(extra), b""
-    if method == "INVITE":
-        # The other end's Contact, as this one knows it: a re-INVITE must not draw the dialog to us.
-        headers.append(f"Contact: <{other.contact}>")
-        if leg.body:
-            headers.append(f"Content-Type: {leg.body_type or 'application/sdp'}")
-            body = leg.body
+    lines = list(headers)
+    if method in _REFRESHING and other.contact:
+        # The other end's Contact, as this one knows it: the dialog must not be drawn to us.
+        lines.append(f"Contact: <{other.contact}>")
+    if body:
+        lines.append(f"Content-Type: {body_type or 'application/sdp'}")
     return OwnRequest(
         method,
         aim.ruri,
@@ -166,12 +179,16 @@ def own_request(dialog: Dialog, side: Side, method: str, cseq: int, extra: Seque
         dialog.call_id,
         cseq,
         routes=aim.routes,
-        headers=headers,
+        headers=lines,
         body=body,
         dst_uri=aim.next_hop,
         socket=leg.socket,
         dialog=dialog.did,
     )
+
+
+_REFRESHING: Final = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"))
+"""Requests that must carry a Contact, since they refresh the target (RFC 3261 12.2.1.1, RFC 6665 4.1)."""
 
 
 def _party(leg: Leg) -> str:

@@ -149,6 +149,17 @@ class Refreshed(Struct, frozen=True):
     answer_type: str = ""
 
 
+class CallerCancelled(Struct, frozen=True):
+    """The INVITE's CANCEL came."""
+
+
+class RequestWanted(Struct, frozen=True):
+    """Somebody wants to send a request of our own to `side`, other than BYE."""
+
+    side: Side
+    method: str
+
+
 class ByeAnswered(Struct, frozen=True):
     """A BYE came to its end, with a final reply or without.
 
@@ -188,7 +199,19 @@ class TimeoutSet(Struct, frozen=True):
     now: float
 
 
-Stimulus: TypeAlias = Replied | Acked | Requested | Refreshed | ByeAnswered | Due | PingFailed | EndWanted | TimeoutSet
+Stimulus: TypeAlias = (
+    Replied
+    | Acked
+    | Requested
+    | Refreshed
+    | CallerCancelled
+    | RequestWanted
+    | ByeAnswered
+    | Due
+    | PingFailed
+    | EndWanted
+    | TimeoutSet
+)
 
 
 # What a dialog says.
@@ -220,6 +243,14 @@ class SendPing(Struct, frozen=True):
     cseq: int
 
 
+class SendRequest(Struct, frozen=True):
+    """What was wanted can be sent to `side`, with this CSeq number."""
+
+    side: Side
+    method: str
+    cseq: int
+
+
 class CancelInvite(Struct, frozen=True):
     """Have the pending INVITE cancelled by the process that has it (RFC 3261 9.1)."""
 
@@ -228,4 +259,4 @@ class Gone(Struct, frozen=True):
     """It is over and nothing is left to do: forget it. Always the last effect."""
 
 
-Effect: TypeAlias = Changed | Moved | SendBye | SendPing | CancelInvite | Gone
+Effect: TypeAlias = Changed | Moved | SendBye | SendPing | SendRequest | CancelInvite | Gone

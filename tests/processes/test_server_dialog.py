@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.sip_peer import Peer
 pytestmark = pytest.mark.processes
 
 HEAD = """
+loadmodule "event_route.so"
 loadmodule "dialog.so"
 modparam("dialog", "profiles_with_value", "caller; callee/b")
 modparam("dialog", "profiles_no_value", "inbound")
@@ -104,7 +106,13 @@ route[resumed] {
     route(out);
 }
 route[reported] { $dlg_val(reported) = $DLG_did; }
-route[answered] { cache_store("local", "answered", "$dlg_val(who) $DLG_status"); }
+event_route[E_DLG_STATE_CHANGED] {
+    cache_store("local", "$param(callid) $param(new_state)", "$param(id) $param(old_state)");
+}
+route[answered] {
+    dlg_send_sequential("INFO", "caller", "answered", "text/plain");
+    cache_store("local", "answered", "$dlg_val(who) $DLG_status");
+}
 route[over] {
     if ($dlg_val(more) == NULL) {
         $dlg_val(more) = "given";
@@ -390,6 +398,40 @@ def test_end_by_mi_of_a_call_that_rings(server: Server, call: Call) -> None:
     wait_until(lambda: is_gone(server, call))
 
 
+def test_a_request_of_our_own_within_a_call(server: Server, call: Call) -> None:
+    call.establish()
+    with ThreadPoolExecutor(1) as pool:
+        wanted = {"callid": call.call_id, "mode": "callee", "method": "INFO", "headers": "X-A: 1"}
+        wanted["body"] = "custom:text/plain:höh"
+        answer = pool.submit(server.mi, "dlg_send_sequential", wanted)
+        info = call.callee.wait_request("INFO")
+        call.callee.reply(info, 202, "Taken")
+        assert answer.result() == {"Code": 202, "Reason": "Taken"}
+    assert (info.header("CSeq"), info.header("X-A"), info.header("Content-Type")) == ("2 INFO", "1", "text/plain")
+    assert info.body.encode("latin-1").decode() == "höh"
+    assert call.exchange("INFO").header("CSeq") == "3 INFO"
+    assert server.mi_error("dlg_send_sequential", {"callid": "nobody"}) == {"code": 404, "message": "Dialog Not Found"}
+    assert server.mi_error("dlg_send_sequential", {"callid": call.call_id, "mode": "challenge"})["code"] == 400
+    call.hang_up()
+
+
+def test_the_script_sends_a_request_within_a_call(server: Server, call: Call) -> None:
+    call.establish("routes")
+    info = call.caller.wait_request("INFO")
+    assert (info.header("CSeq"), info.body, info.header("Content-Type")) == ("1 INFO", "answered", "text/plain")
+    call.caller.reply(info, 200)
+    call.hang_up()
+
+
+def test_each_change_of_state_is_an_event(server: Server, call: Call) -> None:
+    call.establish()
+    did = found(server, call)["ID"]
+    call.hang_up()
+    wait_until(lambda: cached(server, f"{call.call_id} 5") == f"{did} 4")
+    assert cached(server, f"{call.call_id} 3") == f"{did} 2"
+    assert cached(server, f"{call.call_id} 4") == f"{did} 3"
+
+
 def test_all_of_a_profile_end_by_mi(server: Server, call: Call) -> None:
     call.establish("carol")
     assert server.mi("profile_end_dlgs", ["callee", "carol"]) == "OK"
@@ -415,6 +457,7 @@ def test_its_lifetime_is_over_and_nobody_is_told(server: Server, call: Call) -> 
 
 def test_routes_at_answer_timeout_and_end(server: Server, call: Call) -> None:
     call.establish("routes", extra="X-Timeout: 1\r\n")
+    call.caller.reply(call.caller.wait_request("INFO"), 200)
     wait_until(lambda: cached(server, "answered") == "routes 3")
     wait_until(lambda: {"more": "given"} in found(server, call, "dlg_list_ctx")["context"]["values"])
     wait_until(lambda: is_gone(server, call))

@@ -20,6 +20,7 @@ from runtime.sip.dialog import BYE_S, SETUP_S, Dialog, Terms
 from runtime.sip.dialog_words import (
     Acked,
     ByeAnswered,
+    CallerCancelled,
     CancelInvite,
     Changed,
     Due,
@@ -32,8 +33,10 @@ from runtime.sip.dialog_words import (
     PingFailed,
     Replied,
     Requested,
+    RequestWanted,
     SendBye,
     SendPing,
+    SendRequest,
     Side,
     State,
     Stimulus,
@@ -132,6 +135,14 @@ class Dialogs(RuleBasedStateMachine):
     def set_timeout(self, data: st.DataObject, seconds: int) -> None:
         self.tell(data, TimeoutSet(seconds, self.now))
 
+    @rule(data=st.data(), side=SIDES)
+    def want_a_request(self, data: st.DataObject, side: Side) -> None:
+        self.tell(data, RequestWanted(side, "INFO"))
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        self.tell(data, CallerCancelled())
+
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         self.tell(data, EndWanted("wanted", self.now))
@@ -207,6 +218,9 @@ class Dialogs(RuleBasedStateMachine):
                 assert life.state is State.CONFIRMED
                 self.own(life, side, cseq)
                 life.pinged.append((side, method))
+            case SendRequest(side, _, cseq):
+                assert life.state in (State.CONFIRMED_NA, State.CONFIRMED)
+                self.own(life, side, cseq)
             case CancelInvite():
                 assert life.state <= State.EARLY
             case Gone():

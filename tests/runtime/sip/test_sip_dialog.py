@@ -10,6 +10,7 @@ from runtime.sip.dialog_facts import Aim, aim_at, callee_routes, dialog_of, did_
 from runtime.sip.dialog_words import (
     Acked,
     ByeAnswered,
+    CallerCancelled,
     CancelInvite,
     Changed,
     Due,
@@ -23,8 +24,10 @@ from runtime.sip.dialog_words import (
     Refreshed,
     Replied,
     Requested,
+    RequestWanted,
     SendBye,
     SendPing,
+    SendRequest,
     Side,
     State,
     TimeoutSet,
@@ -187,7 +190,8 @@ def test_pings_by_re_invite_win_over_options() -> None:
     dialog.handle(Acked())
     assert dialog.handle(Due(310.0), TERMS) == [Changed(), SendPing(CALLER, "INVITE", 1), SendPing(CALLEE, "INVITE", 2)]
     assert (dialog.caller.body, dialog.callee.body) == (b"v=0 answer", b"v=0 offer")
-    assert own_request(dialog, CALLER, "INVITE", 1) == OwnRequest(
+    leg = dialog.caller
+    assert own_request(dialog, CALLER, "INVITE", 1, [], leg.body, leg.body_type) == OwnRequest(
         "INVITE",
         "sip:alice@1.1.1.1",
         "<sip:bob@x>;tag=b",
@@ -220,6 +224,23 @@ def test_the_race_of_a_bye_with_the_answer() -> None:
     assert (patient.ends_at, strict.ends_at) == (3610.0, 15.0)
     assert strict.handle(Due(15.0)) == [Moved(CONFIRMED, DELETED), SendBye(CALLER, 1), SendBye(CALLEE, 3)]
     assert strict.reason == EndReason.RACE
+
+
+def test_the_race_of_a_cancel_with_the_answer() -> None:
+    dialog = new(Flag.END_ON_RACE)
+    assert dialog.handle(CallerCancelled()) == [Changed()]
+    assert dialog.handle(CallerCancelled()) == []
+    dialog.handle(reply(200), TERMS)
+    assert dialog.ends_at == 15.0
+
+
+def test_a_request_of_our_own_gets_a_number() -> None:
+    assert new().handle(RequestWanted(CALLEE, "INFO")) == []
+    dialog = confirmed()
+    assert dialog.handle(RequestWanted(CALLEE, "INFO")) == [Changed(), SendRequest(CALLEE, "INFO", 2)]
+    assert dialog.handle(RequestWanted(CALLER, "INFO")) == [Changed(), SendRequest(CALLER, "INFO", 1)]
+    dialog.handle(Requested("INFO", CALLER, 2, 11.0))
+    assert dialog.callee.sent == 3
 
 
 def test_another_forks_answer_changes_nothing() -> None:
