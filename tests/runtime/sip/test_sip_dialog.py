@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from runtime.sip.dialog import BYE_S, SETUP_S, Dialog, Terms, did_of, number_of
-from runtime.sip.dialog_facts import Aim, aim_at, callee_routes, dialog_of, did_in, flags_of, own_request, shifted_rack
+from runtime.sip.dialog_facts import (
+    Aim,
+    aim_at,
+    callee_routes,
+    dialog_of,
+    did_in,
+    flags_of,
+    own_request,
+    replied,
+    shifted_rack,
+)
 from runtime.sip.dialog_words import (
     Acked,
     ByeAnswered,
@@ -33,7 +47,7 @@ from runtime.sip.dialog_words import (
     TimeoutSet,
 )
 from runtime.sip.message import MAX_CSEQ, Reply, Request, parse
-from runtime.sip.own_request import OwnRequest
+from runtime.sip.own_request import OwnRequest, built
 
 CALLER, CALLEE = Side.CALLER, Side.CALLEE
 UNCONFIRMED, EARLY, NA, CONFIRMED, DELETED = State
@@ -407,3 +421,27 @@ def test_flags_are_letters_or_words() -> None:
     assert flags_of("PpB") == Flag.PING_CALLER | Flag.PING_CALLEE | Flag.BYE_ON_TIMEOUT
     assert flags_of("bye-on-timeout, reinvite-ping-callee") == Flag.BYE_ON_TIMEOUT | Flag.REINVITE_CALLEE
     assert flags_of("RrE") == Flag.REINVITE_CALLER | Flag.REINVITE_CALLEE | Flag.END_ON_RACE
+
+
+TEXT = st.text(alphabet=st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=60)
+
+
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_no_text_in_a_message_is_too_odd(contact: str, routes: str, rack: str, params: str) -> None:
+    lines = [f"Contact: {contact}", f"Record-Route: {routes}", f"RAck: {rack}"]
+    via = "Via: SIP/2.0/UDP h;branch=z9hG4bK1"
+    head = f"INVITE sip:bob@x SIP/2.0\r\n{via}\r\nFrom: <sip:alice@x>;tag=a\r\nTo: <sip:b@x>"
+    text = "\r\n".join([head, "Call-ID: c", "CSeq: 5 INVITE", *lines, "", ""])
+    request = parse(text.encode("latin-1"))
+    if not isinstance(request, Request):
+        return
+    dialog = dialog_of(request, 9, socket=0, lifetime_s=60, wall=5.0)
+    shifted_rack(request, 3)
+    answer = ok(f"Contact: {contact}", f"Record-Route: {routes}")
+    dialog.handle(replied(request, answer, "did=1.2", 200, socket=0, now=1.0, wall=1.0))
+    wanted = own_request(dialog, CALLEE, "INFO", 2)
+    if wanted is not None:
+        with contextlib.suppress(ValueError):
+            built(wanted)
+    number_of(did_in(params, "did") or "")
+    flags_of(params)
