@@ -49,8 +49,8 @@ from workers.jobs import Peer
 
 if TYPE_CHECKING:
     from runtime.process import Process
+    from runtime.script_process import Done
     from runtime.sip_process import SipProcess
-    from runtime.uac import Done
     from workers.worker import Running
 
 log = logging.getLogger("layby.dialog")
