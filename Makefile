@@ -5,10 +5,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_STAMP := .venv/.ready-run
 DEV_STAMP := .venv/.ready-dev
+NATIVE_STAMP := build/native/.ready
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: run test check format mutants fuzz bench-pools lock clean help
+.PHONY: run test check format mutants fuzz native test-native bench-pools lock clean help
 
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
@@ -28,6 +29,16 @@ format: $(DEV_STAMP) ## put imports and layout in order
 mutants: $(DEV_STAMP) ## change the cores in every small way and see that a test notices (ARGS="workers.wire*")
 	$(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
+
+# In a tree of its own: compiled files beside the sources would go on being used after the sources have changed.
+native: $(NATIVE_STAMP) ## the SIP path compiled, in build/native (needs a C compiler); run it from there
+
+test-native: $(NATIVE_STAMP) ## the tests of what is compiled, over the compiled
+	cd build/native && ../../$(BIN)/pytest tests/runtime/sip tests/runtime/transports tests/fuzz \
+		tests/properties/test_sip_properties.py tests/properties/test_response_context_machine.py \
+		tests/properties/test_transaction_machine.py tests/properties/test_transaction_pair_machine.py \
+		tests/processes/test_server_relay.py tests/processes/test_server_relay_corners.py \
+		tests/processes/test_server_parks_everywhere.py tests/processes/test_server_record_route.py $(ARGS)
 
 fuzz: $(DEV_STAMP) ## damage SIP messages and see that each is read, answered and passed on (ARGS="--seconds 600")
 	$(BIN)/python tests/fuzz/fuzz_parse.py $(ARGS)
@@ -64,6 +75,12 @@ $(RUN_STAMP): requirements/run.txt pyproject.toml | .venv/bin/python
 
 $(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(NATIVE_STAMP): $(DEV_STAMP) setup.py $(shell find runtime mi_script workers tests -name '*.py')
+	rm -rf build/native && mkdir -p build/native
+	cp -R runtime mi_script workers tests requirements docs examples benchmarks setup.py pyproject.toml README.md LICENSE build/native/
+	cd build/native && LAYBY_NATIVE=1 ../../$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@
 
 .venv-bench/bin/python: | .venv/bin/python

@@ -11,7 +11,9 @@ import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
+
+from mypy_extensions import mypyc_attr
 
 from runtime.sip.fields import (
     LWS,
@@ -24,6 +26,7 @@ from runtime.sip.fields import (
     split_outside,
 )
 from runtime.sip.headers import COMPACT, KNOWN_NAMES, LIST_HEADERS, spelling
+from runtime.sip.lazy import Lazy
 
 __all__ = ["Bad", "KeepAlive", "Message", "NameAddr", "Parsed", "Reply", "Request", "Via", "dummy_request", "parse"]
 
@@ -37,7 +40,8 @@ _FOLD = re.compile(r"(?:\r\n[ \t]+)+")
 _KEEP_ALIVE_BYTES = b"\r\n\0 \t"
 
 
-class Message:
+@mypyc_attr(native_class=False)
+class Message(Lazy):
     """What requests and replies have in common.
 
     The lazy fields are slots that stay unset until they are asked for: then `__getattr__` reads the field and fills
@@ -96,16 +100,6 @@ class Message:
     body_end: int
     folded: bool
 
-    if not TYPE_CHECKING:  # a visible __getattr__ would let every misspelt attribute pass the type checker
-
-        def __getattr__(self, name: str) -> Any:
-            read = _READERS.get(name)
-            if read is None:
-                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-            value = read(self)
-            setattr(self, name, value)
-            return value
-
     @property
     def body(self) -> bytes:
         """What follows the empty line, cut to Content-Length."""
@@ -153,6 +147,7 @@ class Message:
                 delattr(self, name)
 
 
+@mypyc_attr(native_class=False)
 class Request(Message):
     """A request. `ruri` is the Request-URI as received."""
 
@@ -165,6 +160,7 @@ class Request(Message):
         return f"<Request {self.method} {self.ruri!r} {len(self.raw)} bytes>"
 
 
+@mypyc_attr(native_class=False)
 class Reply(Message):
     """A reply: `status` is 100 to 699."""
 
@@ -505,6 +501,7 @@ _READERS: Final[dict[str, Callable[[Message], object]]] = {
     "user_agent": lambda message: message.field("user-agent"),
 }
 """Every lazy slot and what fills it. CSeq's two are not among them: they are small, and always filled."""
+Message.readers = _READERS
 
 _DUMMY = (
     b"DUMMY sip:user@dummy.com SIP/2.0\r\n"
