@@ -14,6 +14,7 @@ from runtime.demo.server import Server
 from sip_peers.scripts import KAMAILIO, KAMAILIO_WITH_PYTHON, KEMI, LAYBY, Job
 
 _SHM_MIB: Final = "256"
+_NATIVE: Final = Path(__file__).parents[2] / "build" / "native"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,15 @@ def _layby(site: Site) -> list[str]:
     return [sys.executable, "-m", "runtime", "run", str(script), "-R", str(site.folder / "run")]
 
 
+def _layby_native(site: Site) -> list[str]:
+    # -P: not the current folder first, where the sources lie.
+    return ["env", f"PYTHONPATH={_NATIVE}", sys.executable, "-P", *_layby(site)[1:]]
+
+
+def _no_native() -> str | None:
+    return None if next(_NATIVE.glob("*.so"), None) else "not built (make native)"
+
+
 def _kamailio(*options: str) -> Callable[[Site], list[str]]:
     def command(site: Site) -> list[str]:
         return _kamailio_command(site, site.write("kamailio.cfg", KAMAILIO[site.job]), *options)
@@ -104,6 +114,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     entry.name: entry
     for entry in [
         Entry("layby", _layby),
+        Entry("layby-native", _layby_native, _no_native),
         Entry("kamailio", _kamailio(), _no_kamailio),
         Entry("kamailio-fm", _kamailio("-x", "fm", "-X", "fm"), _no_kamailio),
         Entry("kamailio-python", _kemi, _no_kemi),
