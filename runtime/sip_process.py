@@ -13,6 +13,7 @@ from typing import Final
 
 from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType, Value
+from runtime.garbage import Collector
 from runtime.handover import Marks
 from runtime.house import House
 from runtime.modules.tm import tm_settings
@@ -146,11 +147,17 @@ class SipProcess(ScriptProcess):
         self.transports.open()
         self.loop.add_direct(self.house.handover.fileno(self.slot), self._take_given, exclusive=False)
         self.duty.begin()
+        self._garbage = Collector(self.loop, self._held)
+        self._garbage.begin()
 
     def close(self) -> None:
+        self._garbage.close()
         self.loop.remove_direct(self.house.handover.fileno(self.slot))
         self.proxy.close()
         self.transports.close()
+
+    def _held(self) -> int:
+        return len(self.transactions) + len(self.proxy.clients) + len(self.parked)
 
     def on_peer_up(self, peer: Peer, slot: int) -> None:
         if role_of(peer.name) == SIP:
