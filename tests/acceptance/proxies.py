@@ -63,9 +63,9 @@ class Proxy:
         return 0 if self.server is None else sum(_private_kib(pid) for pid in self.server.pids("SIP"))
 
 
-def forgets(proxy: Proxy) -> None:
-    """Nothing of any call is left once the last wait is over."""
-    for name in ("tm:inuse_transactions", "tm:inuse_branches"):
+def forgets(proxy: Proxy, *more: str) -> None:
+    """Nothing of any call is left once the last wait is over: the transactions' statistics, and these, are 0."""
+    for name in ("tm:inuse_transactions", "tm:inuse_branches", *more):
         wait_until(lambda name=name: proxy.statistic(name) == 0, LINGER_S + 10, f"{name} is 0")
 
 

@@ -117,8 +117,12 @@ class Sipp:
 
 
 def caller(scenario: str, target: int, proxy: int, load: Load, *options: str) -> Sipp:
-    """Make calls to whoever listens on `target`, by way of what listens on `proxy`."""
-    calls = ["-m", str(load.calls), "-r", str(load.per_s), "-l", str(load.calls)]
+    """Make calls to whoever listens on `target`, by way of what listens on `proxy`.
+
+    A call lasts 50 ms where its scenario does not say: an ACK and a BYE at the same moment may overtake each other on
+    their way through several processes, and sipp's callee does not forgive that.
+    """
+    calls = ["-m", str(load.calls), "-r", str(load.per_s), "-l", str(load.calls), "-d", "50"]
     return Sipp(scenario, f"{HOST}:{target}", "-rsa", f"{HOST}:{proxy}", *calls, *options)
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.acceptance.lossy import LossyLink
-from tests.acceptance.proxies import Proxy, forgets
+from tests.acceptance.proxies import WITH_KAMAILIO, Proxy, forgets
 from tests.acceptance.scenarios import (
     CANCELLED_CALLEE,
     CANCELLING_CALLER,
@@ -46,16 +46,24 @@ route {
         sl_send_reply(483, "Too Many Hops");
         exit;
     }
+    if (is_method("CANCEL")) {
+        if (t_check_trans()) t_relay();
+        exit;
+    }
     if (has_totag()) {
         if (loose_route()) t_relay();
         else if (!is_method("ACK")) sl_send_reply(404, "Not Here");
         else if (t_check_trans()) t_relay();
         exit;
     }
-    if (is_method("INVITE")) record_route();
+    if (is_method("INVITE")) {
+        record_route();
+        DIALOG
+    }
     t_relay();
 }
 """
+"""`DIALOG` stands for what makes the call a dialog of the server."""
 GROWTH_KIB = 2_048
 """By how much the memory of the SIP processes may differ after a load and after the same load again."""
 
@@ -84,17 +92,25 @@ def test_calls_go_through_and_the_same_load_again_takes_no_more_memory(proxy: Pr
     assert used[1] - used[0] <= GROWTH_KIB, used
 
 
-def test_calls_follow_their_record_route(start_proxy: Callable[..., Proxy], load: Load) -> None:
-    proxy = start_proxy(ALONG_THE_ROUTE, ("rr", "maxfwd"))
-    with Sipp(ROUTED_CALLEE) as callee, caller(ROUTED_CALLER, callee.port, proxy.port, load) as calling:
+@pytest.fixture
+def dialog_proxy(start_proxy: Callable[..., Proxy]) -> Iterator[Proxy]:
+    """A proxy that stays in the path and keeps dialogs, and must have forgotten every one at the end."""
+    modules = ("rr", "maxfwd") if WITH_KAMAILIO else ("rr", "maxfwd", "dialog")
+    proxy = start_proxy(ALONG_THE_ROUTE.replace("DIALOG", "" if WITH_KAMAILIO else "create_dialog();"), modules)
+    yield proxy
+    forgets(proxy, "dialog:active_dialogs", "dialog:early_dialogs")
+
+
+def test_calls_follow_their_record_route(dialog_proxy: Proxy, load: Load) -> None:
+    with Sipp(ROUTED_CALLEE) as callee, caller(ROUTED_CALLER, callee.port, dialog_proxy.port, load) as calling:
         told = calling.finish()
         assert (told.succeeded, told.failed, told.retransmitted) == (load.calls, 0, 0), calling.words()
         wait_until(lambda: callee.told().succeeded == load.calls, what="every callee has seen its ACK and its BYE")
-    forgets(proxy)
+    assert dialog_proxy.statistic("dialog:processed_dialogs") == (0 if WITH_KAMAILIO else load.calls)
 
 
-def test_calls_are_cancelled(proxy: Proxy, load: Load) -> None:
-    with Sipp(CANCELLED_CALLEE) as callee, caller(CANCELLING_CALLER, callee.port, proxy.port, load) as calling:
+def test_calls_are_cancelled(dialog_proxy: Proxy, load: Load) -> None:
+    with Sipp(CANCELLED_CALLEE) as callee, caller(CANCELLING_CALLER, callee.port, dialog_proxy.port, load) as calling:
         told = calling.finish()
         assert (told.succeeded, told.failed) == (load.calls, 0), calling.words()
         wait_until(lambda: callee.told().succeeded == load.calls, what="every callee has seen its CANCEL and its ACK")
