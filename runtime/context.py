@@ -8,7 +8,7 @@ the script file; they become real text only at the MI boundary.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from runtime.sip.message import Reply, Request
@@ -163,6 +163,19 @@ class Context:
     dialog: str | None = None
     other_dialog: str | None = None
     script: Script | None = None
+
+    def copy(self) -> Context:
+        """A context of its own as this one is now, for what goes on while a script may still change this one.
+
+        AVPs, flags and variables stay those of the message.
+        """
+        return replace(
+            self,
+            branches=list(self.branches),
+            branch_flags=set(self.branch_flags),
+            reply_headers=list(self.reply_headers),
+            edits=list(self.edits),
+        )
 
     def for_branch(self, branch: Branch) -> Context:
         """A context of its own for one of the targets that the request is relayed to.

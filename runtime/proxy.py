@@ -114,25 +114,27 @@ class Proxy:
         """Send on an ACK from end to end, or a CANCEL whose INVITE nobody here knows (16.10), without a transaction."""
         request = context.message
         assert isinstance(request, Request), "only requests are relayed"
-        if not self.may_reach(context):
+        if not self.may_reach(context, context.dst_uri or context.ruri):
             return UNROUTABLE
         if request.method == "ACK":
             for watcher in self.watchers:
                 watcher.ack_relayed(context)
         key, suffix = (invite_key(request), "0") if request.method == "CANCEL" else (server_key(request), STATELESS)
-
-        def send(found: Found) -> None:
-            if isinstance(found, NotFound):
-                log.info("%s: %s", context.dst_uri or context.ruri, found.reason)
-                return
-            leg = self.leg(context, key, suffix, found[0], NOBODY)
-            if leg is not None:
-                self._process.send(leg.socket, leg.data, leg.target)
-
-        found = self.locate(context, send)
+        found = self.locate_nowait(context)
         if found is not None:
-            send(found)
+            self._send_stateless(context, key, suffix, found)
+        else:
+            kept = context.copy()
+            self.locate_later(kept, partial(self._send_stateless, kept, key, suffix))
         return 1
+
+    def _send_stateless(self, context: Context, key: str, suffix: str, found: Found) -> None:
+        if isinstance(found, NotFound):
+            log.info("%s: %s", context.dst_uri or context.ruri, found.reason)
+            return
+        leg = self.leg(context, key, suffix, found[0], NOBODY)
+        if leg is not None:
+            self._process.send(leg.socket, leg.data, leg.target)
 
     def gone(self, key: str) -> None:
         """A server transaction is over: what is still under way for it ends too."""
@@ -142,20 +144,33 @@ class Proxy:
 
     # Next hops.
 
-    def may_reach(self, context: Context) -> bool:
-        """Whether the next hop is not known to be unreachable."""
-        found = self._resolver.locate_nowait(context.dst_uri or context.ruri, self._protocols)
+    def may_reach(self, context: Context, uri: str) -> bool:
+        """Whether a next hop is not known to be unreachable.
+
+        Args:
+            context: the request's.
+            uri: the next hop's.
+        """
+        found = self._resolver.locate_nowait(uri, self._protocols)
         if found is None:
             return True
         return not isinstance(found, NotFound) and any(self._socket_for(context, one) for one in found)
 
-    def locate(self, context: Context, done: Callable[[Found], None]) -> Found | None:
-        """The addresses of the next hop, the first one to be tried first; None where `done` is told later."""
-        uri = context.dst_uri or context.ruri
-        found = self._resolver.locate_nowait(uri, self._protocols)
-        if found is None:
-            self._resolver.locate(uri, self._protocols, done)
-        return found
+    def locate_nowait(self, context: Context) -> Found | None:
+        """The addresses of the next hop, the first one to be tried first; None where DNS must be asked."""
+        return self._resolver.locate_nowait(context.dst_uri or context.ruri, self._protocols)
+
+    def locate_later(self, context: Context, done: Callable[[Found], None]) -> None:
+        """Ask DNS for the addresses of the next hop; `done` is told in another turn of the loop."""
+        self._resolver.locate(context.dst_uri or context.ruri, self._protocols, done)
+
+    def locate(self, context: Context, done: Callable[[Found], None]) -> None:
+        """Tell `done` the addresses of the next hop, now or later."""
+        found = self.locate_nowait(context)
+        if found is not None:
+            done(found)
+        else:
+            self.locate_later(context, done)
 
     def mark_failed(self, leg: Leg) -> None:
         """An address did not answer: for a while its rivals are tried first (RFC 3263 4.3)."""

@@ -133,15 +133,16 @@ class Relay:
         if self.responses.final or self.responses.cancelled:
             return GIVEN_UP
         routes = (context.script or self._proxy.script).routes
-        self._proxy.tell_relaying(context)
-        self._cseq = None if context.cseq is None else context.message.cseq_number
-        branches = self._branches(context)
         on_branch = routes.branch.get(context.on_branch or "")
-        if on_branch is None:
-            branches = [branch for branch in branches if self._proxy.may_reach(branch)]
-        if not branches or len(self.legs) + len(branches) > MAX_BRANCHES:
+        targets = self._targets(context, filtered=on_branch is None)
+        if not targets or len(self.legs) + len(targets) > MAX_BRANCHES:
             return UNROUTABLE
         self._take_arms(context, routes)
+        self._proxy.tell_relaying(context)
+        self._cseq = None if context.cseq is None else context.message.cseq_number
+        # The request's own context will do where it goes nowhere else (the flags tell) and no route will change it.
+        own = on_branch is None and len(targets) == 1 and targets[0].flags is context.branch_flags
+        branches = [context] if own else [context.for_branch(target) for target in targets]
         self._starting = True
         try:
             for branch in branches:
@@ -163,13 +164,13 @@ class Relay:
         self._reply_route = routes.onreply.get(context.on_reply) if context.on_reply else None
         self._failure_route = routes.failure.get(context.on_failure) if context.on_failure else None
 
-    def _branches(self, context: Context) -> list[Context]:
-        """A context for each branch: the request's own where there is but one and no route will change it."""
+    def _targets(self, context: Context, filtered: bool) -> list[Branch]:
+        """Where the request shall go. What is known to be unreachable may be left out: a branch route can change it."""
         appended, context.branches = context.branches, []
-        if not appended and context.on_branch is None:
-            return [context]
-        main = Branch(context.ruri, context.dst_uri, context.path, flags=context.branch_flags)
-        return [context.for_branch(branch) for branch in (main, *appended)]
+        targets = [Branch(context.ruri, context.dst_uri, context.path, flags=context.branch_flags), *appended]
+        if not filtered:
+            return targets
+        return [target for target in targets if self._proxy.may_reach(context, target.dst_uri or target.uri)]
 
     def _branch_through(self, branch: Context, ended: Ended) -> None:
         if ended is Ended.WELL:
@@ -178,8 +179,11 @@ class Relay:
             self._fail(branch.branch_index, _DROPPED)
 
     def _locate(self, branch: Context) -> None:
-        found = self._proxy.locate(branch, lambda later: self._located(branch, later))
-        if found is not None:
+        found = self._proxy.locate_nowait(branch)
+        if found is None:
+            branch = branch.copy()  # the script that relays goes on meanwhile, and may change its own
+            self._proxy.locate_later(branch, partial(self._located, branch))
+        else:
             self._located(branch, found)
 
     def _located(self, branch: Context, found: Found) -> None:
@@ -190,7 +194,7 @@ class Relay:
             log.info("%s: %s", branch.dst_uri or branch.ruri, found.reason)
             self._fail(index, _UNAVAILABLE)
         else:
-            trying = _Trying(branch, list(found))
+            trying = _Trying(branch if len(found) == 1 else branch.copy(), list(found))
             if len(found) > 1:
                 self._trying[index] = trying
             self._try(index, trying)

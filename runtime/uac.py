@@ -126,9 +126,7 @@ class Sending:
             assert isinstance(context.message, Request), "it was built as one"
             hop = next_hop(context.message)
             context.dst_uri = None if hop == context.ruri else hop
-        found = self._proxy.locate(context, self._located)
-        if found is not None:
-            self._located(found)
+        self._proxy.locate(context, self._located)
 
     def _located(self, found: Found) -> None:
         if isinstance(found, NotFound):
@@ -201,9 +199,7 @@ class Sending:
             if ack is not None:
                 self._process.send(ack.socket, ack.data, ack.target)
 
-        found = self._proxy.locate(context, send)
-        if found is not None:
-            send(found)
+        self._proxy.locate(context, send)
 
     def _finish(self, status: int, reply: Reply | None) -> None:
         if self._finished:

@@ -375,6 +375,38 @@ def test_an_address_that_answers_late_ends_the_try_with_the_next(
     second.wait_request("ACK")
 
 
+def test_what_the_script_changes_behind_the_relaying_changes_nothing(
+    dns: DnsServer, peers: tuple[Peer, Peer, Peer]
+) -> None:
+    caller, first, second = peers
+    dns.delay_s = 0.1
+    text, call_id = ask(caller, first, first, "named", name=service(dns, "changed.test", first, second))
+    arrived = first.wait_request("INVITE")
+    first.reply(arrived, 503)
+    again = second.wait_request("INVITE")
+    second.reply(again, 486)
+    caller.ack(text, caller.wait_reply(call_id, 486))
+
+    assert [message.ruri for message in (arrived, again)] == ["sip:x@changed.test"] * 2
+    assert [message.headers("X-Later") for message in (arrived, again)] == [[], []]
+
+
+def test_two_relayings_while_names_are_looked_up_are_two_branches(
+    dns: DnsServer, peers: tuple[Peer, Peer, Peer]
+) -> None:
+    caller, first, second = peers
+    dns.delay_s = 0.1
+    text, call_id = ask(caller, first, second, "twice", name=service(dns, "twice.test", first))
+    arrived = [first.wait_request("INVITE"), first.wait_request("INVITE")]
+    assert sorted(message.ruri for message in arrived) == ["sip:one@twice.test", "sip:two@twice.test"]
+    one, two = sorted(arrived, key=lambda message: message.ruri)
+    assert (one.header("X-Which"), one.header("X-Other")) == ("one", "")
+    assert two.header("X-Other") == "two"
+    first.reply(one, 486)
+    first.reply(two, 404)
+    caller.ack(text, caller.wait_reply(call_id, 404))
+
+
 # --- while something is parked
 
 
