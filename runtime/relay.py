@@ -372,6 +372,8 @@ class Relay:
             self.handle(Decided())
             return
         came = None if index is None else self._came.get(index)
+        # A copy: the request route may be parked, and goes on with what it had.
+        context = self.context = context.copy()
         context.route = RouteType.FAILURE
         context.on_failure = None
         context.reply = came.reply if came else None

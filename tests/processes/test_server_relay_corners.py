@@ -99,7 +99,7 @@ route {
     if (!t_relay()) sl_send_reply(500, "Not relayed");
 }
 route[after_relay] {
-    xlog("L_ERR", "RESUMED IN $route.type $T_reply_code $hdr(X-First)\\n");
+    xlog("L_ERR", "RESUMED IN $route.type $hdr(X-First)\\n");
 }
 failure_route[at_once] {
     append_hf("X-Failed: yes\\r\\n");
@@ -408,6 +408,17 @@ def test_two_relayings_while_names_are_looked_up_are_two_branches(
 
 
 # --- while something is parked
+
+
+def test_a_failure_route_beside_a_parked_request_route(server: Server, peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = ask(caller, first, second, "parked")
+    first.reply(first.wait_request("INVITE"), 486)
+    arrived = second.wait_request("INVITE")
+    assert arrived.header("X-Failed") == "yes"
+    second.reply(arrived, 404)
+    caller.ack(text, caller.wait_reply(call_id, 404))
+    wait_until(lambda: f"RESUMED IN request_route {first.port}" in server.log(), what="it resumes as what it was")
 
 
 def test_a_refusal_that_overtakes_a_parked_failure_route_has_its_own(peers: tuple[Peer, Peer, Peer]) -> None:
