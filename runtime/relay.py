@@ -51,7 +51,7 @@ _TERMINATED: Final = 487
 MAX_BRANCHES: Final = 64
 """Of one request; a fork bomb ends here."""
 MAX_QUEUED: Final = 64
-"""Replies that wait behind a parked one. Beyond it provisional replies and copies are left out; they come again."""
+"""Replies that wait behind a parked one. Beyond it those that come again are left out."""
 
 
 @dataclass(slots=True)
@@ -89,6 +89,7 @@ class Relay:
     __slots__ = (
         "_came",
         "_cseq",
+        "_emptying",
         "_failure_route",
         "_proxy",
         "_queue",
@@ -118,6 +119,7 @@ class Relay:
         self._trying: dict[int, _Trying] = {}
         self._queue: deque[tuple[Leg, Reply]] = deque()
         self._reading = False
+        self._emptying = False
         self._starting = False
         self._cseq: int | None = None
         """The number that replies get back, where the request is sent on with another."""
@@ -236,7 +238,7 @@ class Relay:
             return
         if not self._reading:
             self._read(leg, reply)
-        elif len(self._queue) < MAX_QUEUED or reply.status >= 300:
+        elif len(self._queue) < MAX_QUEUED or not _comes_again(leg, reply):
             self._queue.append((leg, reply))
 
     def on_failed(self, leg: Leg, status: int) -> None:
@@ -272,10 +274,20 @@ class Relay:
             self._reading = False
             if not dropped:
                 self._read_through(leg, _Came(reply, context.edits, context.body))
-            while self._queue and not self._reading:
-                self._read(*self._queue.popleft())
+            self._read_queued()
 
         self._proxy.run(context, routes[0], through)
+
+    def _read_queued(self) -> None:
+        """Deal with the replies that waited, until one of them parks in its turn."""
+        if self._emptying:
+            return  # further up on this stack: one after the other, not one within the other
+        self._emptying = True
+        try:
+            while self._queue and not self._reading:
+                self._read(*self._queue.popleft())
+        finally:
+            self._emptying = False
 
     def _read_through(self, leg: Leg, came: _Came) -> None:
         self._came[leg.index] = came
@@ -383,3 +395,10 @@ class Relay:
 
     def _asked(self, context: Context, ended: Ended) -> None:
         self.handle(Decided())
+
+
+def _comes_again(leg: Leg, reply: Reply) -> bool:
+    """Whether a reply may be left out: a provisional one tells no more than the next, and a 2xx to an INVITE is
+    repeated until its ACK comes (RFC 3261 13.3.1.4). Any other comes up from its transaction once.
+    """
+    return reply.status < 200 or (reply.status < 300 and leg.method == "INVITE")

@@ -432,6 +432,18 @@ def test_a_refusal_that_overtakes_a_parked_failure_route_has_its_own(peers: tupl
     assert final.start == "SIP/2.0 480 Last 404"
 
 
+def test_a_final_reply_behind_a_flood_of_provisional_ones_is_not_lost(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    _, call_id = ask(caller, callee, other, "slow_reply", "OPTIONS")
+    arrived = callee.wait_request("OPTIONS")
+    callee.reply(arrived, 180)
+    for _ in range(100):
+        callee.reply(arrived, 183)
+    callee.reply(arrived, 200)
+
+    caller.wait_reply(call_id, 200)
+
+
 def test_nothing_went_wrong_unseen(server: Server) -> None:
     log = server.log()
     assert "Traceback" not in log
