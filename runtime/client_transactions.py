@@ -150,10 +150,15 @@ class ClientTransactions:
     def __contains__(self, key: str) -> bool:
         return key in self._legs
 
-    def begin(self, leg: Leg) -> bool:
-        """Send a request; False where it is under way already, as a copy is."""
-        if leg.key in self._legs:
-            return False
+    def begin(self, leg: Leg) -> None:
+        """Send a request.
+
+        One with the same key lingers where a caller sends a request again whose transaction has ended here: it makes
+        way, or nobody would hear what comes back.
+        """
+        before = self._legs.get(leg.key)
+        if before is not None:
+            self.drop(before)
         self._legs[leg.key] = leg
         self._on_change(1)
         told = self._table.create(
@@ -165,7 +170,6 @@ class ClientTransactions:
             fr_inv_timeout_s=leg.fr_inv_timeout_s,
         )
         self._perform(told, None)
-        return True
 
     def receive(self, reply: Reply, key: str) -> None:
         """A reply to the transaction with that key arrived."""
@@ -226,7 +230,8 @@ class ClientTransactions:
             self._loop.call_soon(self._failed, leg)
 
     def _failed(self, leg: Leg) -> None:
-        self._perform(self._table.transport_failed(leg.key, monotonic_now()) or [], None)
+        if self._legs.get(leg.key) is leg:
+            self._perform(self._table.transport_failed(leg.key, monotonic_now()) or [], None)
 
     # Time.
 

@@ -444,6 +444,19 @@ def test_a_final_reply_behind_a_flood_of_provisional_ones_is_not_lost(peers: tup
     caller.wait_reply(call_id, 200)
 
 
+def test_a_call_that_comes_again_when_its_transaction_is_over_goes_out_again(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    text, call_id = ask(caller, callee, other, "bob")
+    for _ in range(2):
+        callee.reply(callee.wait_request("INVITE"), 486)
+        caller.ack(text, caller.wait_reply(call_id, 486))
+        callee.wait_request("ACK")
+        caller.nothing(lambda m: m.status == 486, 0.3)  # T4 is 100 ms here
+        caller.send(text)
+    callee.reply(callee.wait_request("INVITE"), 200)
+    caller.wait_reply(call_id, 200)
+
+
 def test_nothing_went_wrong_unseen(server: Server) -> None:
     log = server.log()
     assert "Traceback" not in log
