@@ -25,6 +25,7 @@ log = logging.getLogger("layby.sip")
 _TIMED_OUT: Final = 408
 _UNREACHABLE: Final = 503
 _REFUSED: Final = 500
+_TERMINATED: Final = 487
 
 
 class UserAgentClient:
@@ -86,6 +87,7 @@ class Sending:
     """One request of our own under way."""
 
     __slots__ = (
+        "_cancelled",
         "_context",
         "_done",
         "_finished",
@@ -106,6 +108,7 @@ class Sending:
         self._key = key
         self._done = done
         self._finished = False
+        self._cancelled = False
         self._published = False
         self._leg: Leg | None = None
         self._targets: list[Target] = []
@@ -113,8 +116,14 @@ class Sending:
         self.when_over: Callable[[], None] = lambda: None
 
     def cancel(self) -> None:
-        """CANCEL it, where it is an INVITE that has no final reply yet."""
-        if self._leg is not None and not self._finished:
+        """CANCEL it, where it is an INVITE that has no final reply yet. Before it is sent this keeps it from that."""
+        message = self._context.message
+        assert isinstance(message, Request), "it was built as one"
+        if self._finished or message.method != "INVITE":
+            return
+        self._cancelled = True
+        self._targets.clear()
+        if self._leg is not None:
             self._proxy.clients.cancel(self._leg)
 
     def locate(self, context: Context, ended: Ended) -> None:
@@ -133,6 +142,9 @@ class Sending:
             log.info("%s: %s", self._context.dst_uri or self._context.ruri, found.reason)
             self._finish(_UNREACHABLE, None)
             return
+        if self._cancelled:
+            self._finish(_TERMINATED, None)
+            return
         self._targets = list(found)
         if not self._try():
             self._finish(_UNREACHABLE, None)
@@ -144,20 +156,25 @@ class Sending:
             self._process.house.fingerprints.add(self._process.slot, fingerprint(self._key))
 
     def _try(self) -> bool:
-        target = self._targets.pop(0)
-        self._tries += 1
-        leg = self._proxy.leg(self._context, self._key, str(self._tries), target, self)
-        if leg is None:
-            return False
-        self._leg = leg
-        if leg.method == "ACK":
+        """Send it to the next of its targets that there is a socket for; False where there is none."""
+        while self._targets:
+            target = self._targets.pop(0)
+            self._tries += 1
+            leg = self._proxy.leg(self._context, self._key, str(self._tries), target, self)
+            if leg is not None:
+                self._send(leg)
+                return True
+        return False
+
+    def _send(self, leg: Leg) -> None:
+        if leg.method == "ACK":  # of which nothing is kept: no reply comes, and so nothing would ever end it
             self._process.send(leg.socket, leg.data, leg.target)
             self._finish(200, None)
-        else:
-            self._publish()
-            self._process.count("tm:UAC_transactions")
-            self._proxy.clients.begin(leg)
-        return True
+            return
+        self._leg = leg
+        self._publish()
+        self._process.count("tm:UAC_transactions")
+        self._proxy.clients.begin(leg)
 
     # Served.
 
@@ -167,7 +184,9 @@ class Sending:
             return
         if leg.method == "INVITE" and reply.status < 300:
             self._acknowledge(leg, reply)
-        if reply.status == _UNREACHABLE and self._targets and self._try():
+            if self._leg is not None and self._leg is not leg:
+                self._proxy.clients.cancel(self._leg)  # it is from an address that had been given up
+        if reply.status == _UNREACHABLE and self._try():
             return
         self._finish(reply.status, reply)
 
@@ -175,7 +194,7 @@ class Sending:
         """See `Served`."""
         if not leg.was_replied:
             self._proxy.mark_failed(leg)
-            if self._targets and self._try():
+            if self._try():
                 return
         self._finish(status, None)
 
@@ -188,7 +207,11 @@ class Sending:
 
     def _acknowledge(self, leg: Leg, reply: Reply) -> None:
         """ACK each 2xx, copies of it too (RFC 3261 13.2.2.4)."""
-        request = built(ack_of_success(leg.sent, reply))
+        try:
+            request = built(ack_of_success(leg.sent, reply))
+        except ValueError as error:
+            log.info("a 2xx of %s:%d cannot be acknowledged: %s", leg.target.host, leg.target.port, error)
+            return
         context = Context(request, route=RouteType.LOCAL, ruri=request.ruri, send_socket=leg.socket.index)
         hop = next_hop(request)
         context.dst_uri = None if hop == request.ruri else hop
