@@ -199,17 +199,22 @@ class Relay:
             trying = _Trying(branch if len(found) == 1 else branch.copy(), list(found))
             if len(found) > 1:
                 self._trying[index] = trying
-            self._try(index, trying)
+            if not self._try(index, trying):
+                self._fail(index, _UNAVAILABLE)
 
-    def _try(self, index: int, trying: _Trying) -> None:
-        """Send a branch to the next of its targets."""
-        target = trying.targets.pop(0)
-        suffix = f"{index}.{trying.attempt}" if trying.attempt else str(index)
-        trying.attempt += 1
-        leg = self._proxy.leg(trying.context, self.key, suffix, target, self)
-        if leg is None:
-            self._fail(index, _UNAVAILABLE)
-            return
+    def _try(self, index: int, trying: _Trying) -> bool:
+        """Send a branch to the next of its targets that there is a socket for; False where there is none."""
+        while trying.targets:
+            target = trying.targets.pop(0)
+            suffix = f"{index}.{trying.attempt}" if trying.attempt else str(index)
+            trying.attempt += 1
+            leg = self._proxy.leg(trying.context, self.key, suffix, target, self)
+            if leg is not None:
+                self._send(index, leg)
+                return True
+        return False
+
+    def _send(self, index: int, leg: Leg) -> None:
         leg.index = index
         self.legs[index] = leg
         self.responses.handle(Sent(index))
@@ -221,8 +226,7 @@ class Relay:
         if trying is None or not trying.targets or self.responses.final:
             return False
         self._proxy.mark_failed(leg)
-        self._try(leg.index, trying)
-        return True
+        return self._try(leg.index, trying)
 
     def _fail(self, index: int, status: int) -> None:
         if self._starting:  # the script that relays is still on the stack, and another must not run on top of it

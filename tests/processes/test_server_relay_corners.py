@@ -16,6 +16,7 @@ HEAD = """
 loadmodule "event_route.so"
 dns_servers = "127.0.0.1:{port}"
 dns_try_naptr = no
+dns_try_ipv6 = yes
 modparam("tm", "fr_timeout", 1)
 modparam("tm", "fr_inv_timeout", 2)
 modparam("tm", "onreply_avp_mode", 1)
@@ -373,6 +374,16 @@ def test_an_address_that_answers_late_ends_the_try_with_the_next(
     second.reply(second.wait_request("CANCEL", limit_s=1.0), 200)
     second.reply(other, 487)
     second.wait_request("ACK")
+
+
+def test_an_address_that_there_is_no_socket_for_is_passed_over(dns: DnsServer, peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, callee, other = peers
+    dns.add("_sip._udp.both.test", "SRV", f"1 1 {callee.port} six.both.test.", f"2 1 {callee.port} four.both.test.")
+    dns.add("six.both.test", "AAAA", "::1")
+    dns.add("four.both.test", "A", "127.0.0.1")
+    text, call_id = ask(caller, callee, other, "named", name="both.test")
+    callee.reply(callee.wait_request("INVITE"), 486)
+    caller.ack(text, caller.wait_reply(call_id, 486))
 
 
 def test_what_the_script_changes_behind_the_relaying_changes_nothing(
