@@ -20,7 +20,7 @@ from runtime.modules.tm import tm_settings
 from runtime.proxy import Proxy
 from runtime.reading_duty import ReadingDuty
 from runtime.roles import SIP, role_of
-from runtime.script_process import Done, Ended, ScriptProcess, nothing_more
+from runtime.script_process import Done, Ended, ScriptProcess
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.framing import Broken
@@ -253,7 +253,12 @@ class SipProcess(ScriptProcess):
             variables=self.variables,
             named_params=error_params(status, reason),
         )
-        self.run_script(context, route, nothing_more)
+
+        def through(context: Context, ended: Ended) -> None:
+            if ended is Ended.FAILED:
+                self.send_reply(context, status, reason)
+
+        self.run_script(context, route, through)
 
     def _on_broken(self, socket: ListenSocket, source: Address, broken: Broken) -> None:
         """A stream cannot be read any further: say so to its sender, as far as there is something to answer."""

@@ -1,0 +1,144 @@
+"""Relaying from within: a process in a thread, real sockets around it, and what no peer can bring about by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runtime.context import Context
+from runtime.modules.tm import TmSettings, tm_settings
+from runtime.script.declare import Module
+from runtime.sip.message import Reply
+from runtime.watchers import TransactionWatcher
+from tests.one_process import OneProcess, broken_route, one_process
+from tests.sip_peer import Peer, Received
+
+pytestmark = pytest.mark.processes
+
+HEAD = """
+modparam("tm", "T1_timer", 20)
+modparam("tm", "fr_timeout", 2)
+modparam("tm", "fr_inv_timeout", 3)
+"""
+ROUTES = """
+route {
+    $du = "sip:127.0.0.1:" + $hdr(X-Callee);
+    switch ($rU) {
+    case "branch": t_on_branch("kept"); break;
+    case "reply": t_on_reply("kept"); break;
+    case "failure": t_on_failure("kept"); break;
+    case "parked": t_on_reply("parks"); break;
+    case "fork": append_msg_branch("sip:second@127.0.0.1:$hdr(X-Callee)"); break;
+    case "named": route(broken);
+    }
+    if (!t_relay()) sl_send_reply(500, "Not relayed");
+}
+route[broken] { exit; }
+route[after] { append_hf("X-After: $rc\\r\\n"); }
+branch_route[kept] { exit; }
+failure_route[kept] { exit; }
+onreply_route[kept] { exit; }
+onreply_route[parks] { async(mi("bench_wait 60000", $var(r)), after); }
+error_route { exit; }
+"""
+
+
+@pytest.fixture
+def server(tmp: Path) -> Iterator[OneProcess]:
+    with one_process(tmp, ROUTES, HEAD) as one:
+        yield one
+
+
+@pytest.fixture
+def peers(server: OneProcess) -> Iterator[tuple[Peer, Peer]]:
+    made = Peer(server.sip_port), Peer(server.sip_port)
+    yield made
+    for peer in made:
+        peer.close()
+
+
+def ask(caller: Peer, callee: Peer, user: str, method: str = "INVITE") -> tuple[str, str]:
+    """Send a request for `user`; its text and Call-ID."""
+    text = caller.request(method, f"sip:{user}@127.0.0.1", extra=f"X-Callee: {callee.port}\r\n")
+    caller.send(text)
+    return text, Received(text, ("", 0)).call_id
+
+
+# --- statements that raise
+
+
+def test_in_the_request_route_the_caller_hears_of_it(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, callee = peers
+    server.do(lambda: setattr(server.process.house.program.script.routes, "request", broken_route))
+    text, call_id = ask(caller, callee, "bob")
+    caller.ack(text, caller.wait_reply(call_id, 500))
+    callee.nothing(lambda m: True, 0.1)
+
+
+def test_in_a_branch_route_the_branch_is_not_sent(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, callee = peers
+    server.do(lambda: server.process.house.program.script.routes.branch.update(kept=broken_route))
+    text, call_id = ask(caller, callee, "branch")
+    caller.ack(text, caller.wait_reply(call_id, 500))
+    callee.nothing(lambda m: True, 0.1)
+
+
+@pytest.mark.parametrize("status", [486, 200])
+def test_in_a_reply_route_the_reply_goes_its_way(server: OneProcess, peers: tuple[Peer, Peer], status: int) -> None:
+    caller, callee = peers
+    server.do(
+        lambda: server.process.house.program.script.routes.onreply.update({"kept": broken_route, "": broken_route})
+    )
+    text, call_id = ask(caller, callee, "reply")
+    arrived = callee.wait_request("INVITE")
+    callee.reply(arrived, 180)
+    callee.reply(arrived, status)
+    caller.wait_reply(call_id, 180)
+    caller.ack(text, caller.wait_reply(call_id, status))
+
+
+def test_in_a_failure_route_the_best_reply_goes_up(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, callee = peers
+    server.do(lambda: server.process.house.program.script.routes.failure.update(kept=broken_route))
+    text, call_id = ask(caller, callee, "failure")
+    callee.reply(callee.wait_request("INVITE"), 486)
+    caller.ack(text, caller.wait_reply(call_id, 486))
+
+
+def test_in_the_error_route_the_sender_hears_what_was_wrong(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, _ = peers
+    server.do(lambda: setattr(server.process.house.program.script.routes, "error", broken_route))
+    caller.send(caller.request("OPTIONS", "sip:x@127.0.0.1").replace("CSeq: 1 OPTIONS", "CSeq: nonsense"))
+    assert caller.wait(lambda m: m.status == 400).start == "SIP/2.0 400 Malformed CSeq header"
+
+
+# --- who looks on
+
+
+class Watcher(TransactionWatcher):
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def reply_relayed(self, c: Context, reply: Reply, status: int) -> None:
+        self.told.append(status)
+        if status >= 200:
+            raise ZeroDivisionError("a watcher that raises")
+
+
+# --- time
+
+
+@pytest.fixture
+def impatient(tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OneProcess]:
+    """A server whose server transactions wait for a reply for 0.4 s by themselves, and not for 3 minutes."""
+
+    def settled(module: Module | None) -> TmSettings:
+        settings = tm_settings(module)
+        return replace(settings, timers=replace(settings.timers, unanswered_s=0.4))
+
+    monkeypatch.setattr("runtime.sip_process.tm_settings", settled)
+    with one_process(tmp, ROUTES, HEAD) as one:
+        yield one
