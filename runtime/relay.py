@@ -333,7 +333,13 @@ class Relay:
     def handle(self, stimulus: Stimulus) -> None:
         """Let the response context decide, and do what it says."""
         for effect in self.responses.handle(stimulus):
-            self._perform(effect)
+            try:
+                self._perform(effect)
+            except Exception:
+                # One step's trouble must not cost the caller his final reply, nor the branches their end.
+                log.exception("relayed request %s: %s", self.key, type(effect).__name__)
+                if isinstance(effect, RelayUp) and self.responses.final:
+                    self._proxy.answer(self.key, 500, reason_of(500))
 
     def _perform(self, effect: Effect) -> None:
         match effect:

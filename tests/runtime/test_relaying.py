@@ -13,6 +13,7 @@ from runtime.modules.tm import TmSettings, tm_settings
 from runtime.script.declare import Module
 from runtime.sip.message import Reply
 from runtime.watchers import TransactionWatcher
+from tests.harness import wait_until
 from tests.one_process import OneProcess, broken_route, one_process
 from tests.sip_peer import Peer, Received
 
@@ -126,6 +127,21 @@ class Watcher(TransactionWatcher):
         self.told.append(status)
         if status >= 200:
             raise ZeroDivisionError("a watcher that raises")
+
+
+def test_a_watcher_that_raises_costs_the_caller_no_reply(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, callee = peers
+    watcher = Watcher()
+    server.do(lambda: server.process.watchers.append(watcher))
+    text, call_id = ask(caller, callee, "fork")
+    one, two = callee.wait_request("INVITE"), callee.wait_request("INVITE")
+    callee.reply(one, 180)
+    callee.reply(two, 486)
+    callee.reply(one, 603)
+    caller.wait_reply(call_id, 180)
+    caller.ack(text, caller.wait_final(call_id))
+    assert watcher.told == [180, 603]
+    wait_until(lambda: server.do(lambda: [relay.context for relay in server.process.proxy.relays.values()]) == [None])
 
 
 # --- time
