@@ -38,6 +38,8 @@ log = logging.getLogger("layby.sip")
 
 STATELESS: Final = "s"
 """The branch suffix of what is relayed without a transaction."""
+_GRACE_S: Final = 1.0
+"""How much longer than a client transaction may take its server transaction is kept."""
 
 
 class Proxy:
@@ -284,6 +286,13 @@ class Proxy:
         """Send a final reply of our own making."""
         self._process.count("tm:local_replies")
         self._process.transactions.reply(key, status, reason)
+
+    def await_reply(self, key: str, leg: Leg) -> None:
+        """See that a server transaction does not give up before what is sent for it now does."""
+        transactions = self._process.transactions
+        wait_s = leg.fr_timeout_s + (leg.fr_inv_timeout_s if leg.method == "INVITE" else 0.0) + _GRACE_S
+        if transactions.age_s(key) + wait_s > self._timers.unanswered_s:
+            transactions.keep(key, wait_s)
 
     def is_too_late(self, key: str) -> bool:
         """Whether 408 would come after the sender of a request other than INVITE has given up (RFC 4320 4.2)."""

@@ -218,6 +218,7 @@ class Relay:
         leg.index = index
         self.legs[index] = leg
         self.responses.handle(Sent(index))
+        self._proxy.await_reply(self.key, leg)
         self._proxy.clients.begin(leg)
 
     def _try_next(self, leg: Leg) -> bool:

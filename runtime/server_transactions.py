@@ -226,6 +226,10 @@ class ServerTransactions:
         self._perform(self._table.trying(key, monotonic_now()) or [])
         self._perform(self._table.hold(key, for_s, monotonic_now()) or [])
 
+    def keep(self, key: str, for_s: float) -> None:
+        """A reply will come within `for_s` seconds: keep it until then, and say nothing."""
+        self._perform(self._table.hold(key, for_s, monotonic_now()) or [])
+
     def is_cancelled(self, key: str) -> bool:
         """Whether its CANCEL has come."""
         kept = self._kept.get(key)

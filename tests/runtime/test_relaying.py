@@ -158,3 +158,28 @@ def impatient(tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OneProcess
     monkeypatch.setattr("runtime.sip_process.tm_settings", settled)
     with one_process(tmp, ROUTES, HEAD) as one:
         yield one
+
+
+@pytest.mark.parametrize("ringing", [[], [100], [180]])
+def test_a_call_is_awaited_for_as_long_as_the_script_says(impatient: OneProcess, ringing: list[int]) -> None:
+    caller, callee = Peer(impatient.sip_port), Peer(impatient.sip_port)
+    text, call_id = ask(caller, callee, "bob")
+    arrived = callee.wait_request("INVITE")
+    for status in ringing:
+        callee.reply(arrived, status)
+    caller.nothing(lambda m: m.status >= 200, 1.5)  # twice the 0.4 s, and more
+    callee.reply(arrived, 486)
+    caller.ack(text, caller.wait_reply(call_id, 486))
+    caller.close()
+    callee.close()
+
+
+def test_another_request_is_awaited_for_as_long_too(impatient: OneProcess) -> None:
+    caller, callee = Peer(impatient.sip_port), Peer(impatient.sip_port)
+    _, call_id = ask(caller, callee, "bob", "OPTIONS")
+    arrived = callee.wait_request("OPTIONS")
+    caller.nothing(lambda m: True, 0.7)
+    callee.reply(arrived, 200)
+    caller.wait_reply(call_id, 200)
+    caller.close()
+    callee.close()
