@@ -144,6 +144,10 @@ class Proxy:
         if relay is not None and not relay.responses.final:
             relay.answered(408)
 
+    def unanswered(self) -> list[str]:
+        """The keys of what is being relayed and has no final reply yet."""
+        return [key for key, relay in self.relays.items() if not relay.responses.final]
+
     # Next hops.
 
     def may_reach(self, context: Context, uri: str) -> bool:

@@ -58,7 +58,7 @@ class Settings:
         log_level, xlog_level: OpenSIPS's levels, -3 (alert) to 4 (debug).
         log_stderr, log_syslog: where log lines go.
         server_header: the `Server` header of replies, or None for no such header.
-        drain_s: how long parked requests and running jobs may take to end at shutdown, in seconds.
+        drain_s: how long parked and relayed requests and running jobs may take to end at shutdown, in seconds.
         folder: the runtime folder; None makes one below `runtime_home()`.
         streams: what TCP connections are held to.
         dns: how next hops' names are looked up.

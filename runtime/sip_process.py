@@ -180,9 +180,15 @@ class SipProcess(ScriptProcess):
         return super().execute(payload, running)
 
     def give_up(self) -> None:
-        for parked in self.parked.values():
-            self.send_reply(parked.context, 503, "Service Unavailable")
-        self.parked.clear()
+        while self.parked:
+            _, parked = self.parked.popitem()
+            if parked.context.route is RouteType.ONREPLY:
+                # Somebody has answered: his reply goes its way, and so do those that wait behind it.
+                parked.then(parked.context, Ended.WELL)
+            else:
+                self.send_reply(parked.context, 503, "Service Unavailable")
+        for key in self.proxy.unanswered():
+            self._answer(key, 503, "Service Unavailable")
 
     # Receiving.
 
@@ -460,7 +466,7 @@ class SipProcess(ScriptProcess):
         return self.proxy.watchers
 
     def unfinished(self) -> int:
-        return super().unfinished() + self.uac.under_way
+        return super().unfinished() + self.uac.under_way + len(self.proxy.unanswered())
 
     def check_transaction(self, context: Context) -> int:
         """Whether the context's request belongs to a transaction (`t_check_trans`).

@@ -183,3 +183,53 @@ def test_another_request_is_awaited_for_as_long_too(impatient: OneProcess) -> No
     caller.wait_reply(call_id, 200)
     caller.close()
     callee.close()
+
+
+# --- the end of a drain
+
+
+def test_a_reply_that_is_parked_goes_up_at_the_end_of_a_drain(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, callee = peers
+    text, call_id = ask(caller, callee, "parked")
+    arrived = callee.wait_request("INVITE")
+    callee.reply(arrived, 200)
+    server.drain(0.3)
+    caller.wait_reply(call_id, 200)
+    server.wait_end()
+    assert text
+
+
+def test_replies_that_wait_behind_a_parked_one_go_up_too(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, callee = peers
+    text, call_id = ask(caller, callee, "parked")
+    arrived = callee.wait_request("INVITE")
+    callee.reply(arrived, 183)
+    callee.reply(arrived, 486)
+    callee.wait_request("ACK")
+    server.drain(0.3)
+    caller.wait_reply(call_id, 183)
+    caller.ack(text, caller.wait_reply(call_id, 486))
+    server.wait_end()
+
+
+def test_a_drain_waits_for_what_is_being_relayed(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, callee = peers
+    _, call_id = ask(caller, callee, "bob", "OPTIONS")
+    arrived = callee.wait_request("OPTIONS")
+    server.drain(3.0)
+    caller.nothing(lambda m: True, 0.2)
+    callee.reply(arrived, 200)
+    caller.wait_reply(call_id, 200)
+    server.wait_end(2.0)
+
+
+def test_what_rings_at_the_end_of_a_drain_is_ended(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, callee = peers
+    text, call_id = ask(caller, callee, "bob")
+    arrived = callee.wait_request("INVITE")
+    callee.reply(arrived, 180)
+    caller.wait_reply(call_id, 180)
+    server.drain(0.2)
+    caller.ack(text, caller.wait_reply(call_id, 503))
+    assert callee.wait_request("CANCEL").branch == arrived.branch
+    server.wait_end()
