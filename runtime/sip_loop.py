@@ -46,6 +46,8 @@ class DirectSelector(selectors.BaseSelector):
         """What the loop waits for, by descriptor."""
         self._direct: dict[int, Callable[[], None]] = {}
         """Who reads a descriptor at once; none of them is in `_keys`."""
+        self._changes = 0
+        """Counts what was registered, changed and taken out: whether what the kernel said is still about the same."""
 
     def add_direct(self, fd: int, reader: Callable[[], None], *, exclusive: bool) -> None:
         """Call `reader` whenever there is something to read.
@@ -54,39 +56,48 @@ class DirectSelector(selectors.BaseSelector):
             fd: a descriptor that is registered nowhere else here.
             reader: must not raise.
             exclusive: other processes wait for it too, and one of them is enough.
+
+        Raises:
+            KeyError: it is registered already.
+            OSError: the kernel cannot wait for it.
         """
-        self._direct[fd] = reader
+        self._expect_unknown(fd)
         self._epoll.register(fd, select.EPOLLIN | (select.EPOLLEXCLUSIVE if exclusive else 0))
+        self._direct[fd] = reader
 
     def remove_direct(self, fd: int) -> None:
         """Call its reader no more."""
         if self._direct.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            self._leave(fd)
 
     # What every selector has.
 
     def register(self, fileobj: FileDescriptorLike, events: int, data: Any = None) -> selectors.SelectorKey:
         """See `selectors.BaseSelector`."""
         fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        if fd in self._keys or fd in self._direct:
-            raise KeyError(f"descriptor {fd} is registered already")
+        self._expect_unknown(fd)
         self._epoll.register(fd, _mask_of(events))
+        self._changes += 1
         key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
         return key
 
     def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
         """See `selectors.BaseSelector`."""
         key = self._keys.pop(self._fd_of(fileobj))
-        # One that was closed before is out of the kernel's list already.
-        with contextlib.suppress(OSError):
-            self._epoll.unregister(key.fd)
+        self._changes += 1
+        self._leave(key.fd)
         return key
 
     def modify(self, fileobj: FileDescriptorLike, events: int, data: Any = None) -> selectors.SelectorKey:
         """See `selectors.BaseSelector`."""
         old = self._keys[self._fd_of(fileobj)]
+        self._changes += 1
         if old.events != events:
-            self._epoll.modify(old.fd, _mask_of(events))
+            try:
+                self._epoll.modify(old.fd, _mask_of(events))
+            except OSError:
+                del self._keys[old.fd]  # it was closed
+                raise
         key = self._keys[old.fd] = old._replace(events=events, data=data)
         return key
 
@@ -103,19 +114,27 @@ class DirectSelector(selectors.BaseSelector):
             now = time.monotonic()
 
     def _look(self, timeout: float, now: float) -> list[tuple[selectors.SelectorKey, int]]:
-        ready: list[tuple[selectors.SelectorKey, int]] = []
-        try:
-            found = self._epoll.poll(timeout, _MOST)
-        except InterruptedError:
-            self.touched = True
-            return ready
-        finally:
-            self.waited_s += time.monotonic() - now
+        changes = self._changes
+        others: list[tuple[int, int]] = []
+        found = self._epoll.poll(timeout, _MOST)
+        self.waited_s += time.monotonic() - now
         for fd, mask in found:
             reader = self._direct.get(fd)
-            if reader is not None:
+            if reader is None:
+                others.append((fd, mask))
+            else:
                 reader()
-            elif (key := self._keys.get(fd)) is not None and (events := _events_of(mask) & key.events):
+        if others and self._changes != changes:
+            # A reader, or the script that it ran, has put other keys there, even for the same numbers. To give asyncio
+            # the old key of a descriptor that is read again would make it take the new reader out.
+            others = self._epoll.poll(0, _MOST)
+        return self._ready(others)
+
+    def _ready(self, found: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
+        ready: list[tuple[selectors.SelectorKey, int]] = []
+        for fd, mask in found:
+            key = self._keys.get(fd)
+            if key is not None and (events := _events_of(mask) & key.events):
                 ready.append((key, events))
         return ready
 
@@ -129,9 +148,21 @@ class DirectSelector(selectors.BaseSelector):
         """See `selectors.BaseSelector`: by descriptor, or by what has one."""
         return _Map(self)
 
+    def _expect_unknown(self, fd: int) -> None:
+        if fd in self._keys or fd in self._direct:
+            raise KeyError(f"descriptor {fd} is registered already")
+
+    def _leave(self, fd: int) -> None:
+        # One that was closed before is out of the kernel's list already.
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(fd)
+
     def _fd_of(self, fileobj: FileDescriptorLike) -> int:
         """The descriptor, also of an object that has been closed meanwhile; KeyError where it is not registered."""
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        try:
+            fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        except ValueError:
+            fd = -1  # a closed file says it so, a closed socket by -1
         if fd in self._keys:
             return fd
         for key in self._keys.values():
