@@ -136,23 +136,26 @@ class Marks:
 
     def wait_for_older(self) -> None:
         """Wait until nobody looks at anything older than what this process looks at."""
-        cells = self._cells
+        cells, given_up = self._cells, self._given_up
         mine = cells[self._slot]
         for other in self._others:
-            if 0 < cells[other] < mine and cells[other] != self._given_up[other]:
-                self._wait(other, mine)
+            theirs = cells[other]
+            if theirs != given_up[other]:
+                given_up[other] = 0  # it got on
+                if 0 < theirs < mine:
+                    self._wait(other, mine)
 
     def _wait(self, other: int, mine: int) -> None:
         cells = self._cells
-        seen, ends, yields = cells[other], time.monotonic() + PATIENCE_S, 0
-        while 0 < cells[other] < mine:
+        ends, yields = time.monotonic() + PATIENCE_S, 0
+        while 0 < (theirs := cells[other]) < mine:
             if yields < _YIELDS:
                 yields += 1
                 os.sched_yield()
                 continue
             time.sleep(_NAP_S)
             if time.monotonic() > ends:
-                self._given_up[other] = seen
+                self._given_up[other] = theirs
                 return
 
     @staticmethod
