@@ -7,7 +7,7 @@ retransmission, a CANCEL, an ACK) is found there by its fingerprint in shared me
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -56,6 +56,8 @@ PARSE_ERROR_LEVEL: Final = 1
 """OpenSIPS's numbers for a message that its sender got wrong."""
 _AT_ONCE: Final = 64
 """Messages from other processes that are taken in one turn of the loop, so that answers and timers get theirs."""
+_LYING: Final = 1024
+"""Messages from other processes that go before a reply which came after them."""
 _RELAYING: Final = (RouteType.REQUEST, RouteType.FAILURE)
 """Where a request is at the script's disposal. In a branch route it is under way already."""
 _GRACE_S: Final = 1.0
@@ -102,6 +104,7 @@ class SipProcess(ScriptProcess):
 
     def open(self) -> None:
         super().open()
+        self.house.handover.enter(self.slot)
         self._marks = Marks(self.house.marks, self.house.settings.udp_workers, self.slot)
         settings = tm_settings(self.house.program.modules.get("tm"))
         self.transports = Transports(
@@ -216,16 +219,29 @@ class SipProcess(ScriptProcess):
 
     def _take_given(self) -> None:
         """Take what other processes gave to this one."""
-        receive = self.house.handover.receive
-        for _ in range(_AT_ONCE):
-            given = receive(self.slot)
+        for index, source, data in self._given(_AT_ONCE):
+            self._take(self.house.sockets[index], data, source, handed=True)
+
+    def _given(self, at_most: int) -> Iterator[tuple[int, Address, bytes]]:
+        receive, slot = self.house.handover.receive, self.slot
+        for _ in range(at_most):
+            given = receive(slot)
             if given is None:
                 return
-            index, source, data = given
-            if index < 0:
+            if given[0] < 0:
                 self.duty.read()
-                continue
+            else:
+                yield given
+
+    def _take_older(self) -> None:
+        """What was received before the reply at hand and given to this process goes first."""
+        # All of it is taken out before any of it is dealt with: as soon as this process's mark is gone the others give
+        # what they have read after the reply at hand.
+        older = list(self._given(_LYING)) if self.house.handover.lies() else ()
+        self._marks.through()
+        for index, source, data in older:
             self._take(self.house.sockets[index], data, source, handed=True)
+        self._handed = False
 
     def _take(self, socket: ListenSocket, data: bytes, source: Address, handed: bool = False) -> None:
         self._handed = handed
@@ -333,13 +349,11 @@ class SipProcess(ScriptProcess):
     def _on_reply(self, reply: Reply, socket: ListenSocket, source: Address) -> None:
         if not self._handed:
             self.count("core:rcv_replies")
-            # What was received before this and is not here yet goes first.
             self._marks.wait_for_older()
-            self._take_given()
-            self._handed = False
         key = self.proxy.key_of(reply)
         if key in self.proxy.clients:
-            self._marks.through()  # a reply route may take its time
+            if not self._handed:
+                self._take_older()
             self.count("tm:received_replies")
             self.proxy.clients.receive(reply, key)
             return
