@@ -8,12 +8,12 @@ Three questions, one server after the other on this machine, 4 SIP processes eac
     calls    CPU seconds per 1,000 calls (INVITE 100 180 200 ACK BYE 200) from sipp to sipp, proxied with Record-Route
     order    how often a 180 and a 200 that were sent back to back arrive swapped, or the 180 not at all
 
-The servers: layby; layby-native, the same with its SIP path compiled (make native); kamailio as Debian ships it;
-kamailio-fm, the same with its quick memory manager (-x fm -X fm); kamailio-python, with its routes in Python
-(app_python3, KEMI). One that is not installed is a row that says so. The CPU time is that of all the server's
-processes, user and system, over the load and less what was used before; the load is sipp (Debian: sip-tester), which
-runs niced. What a server does only after the load is over, such as to forget answered transactions when their 5 to 32
-seconds are up, falls outside for all but the early part of it.
+The servers: layby; layby-native, with its SIP path compiled (`make native`); kamailio as Debian ships it; kamailio-fm,
+the same with its quick memory manager (-x fm -X fm); kamailio-python, with its routes in Python (app_python3, KEMI).
+One that is not installed is a row that says so. The CPU time is that of all the server's processes, user and system,
+over the load and less what was used before; the load is sipp (Debian: sip-tester), which runs niced. What a server
+does only after the load is over, such as to forget answered transactions when their 5 to 32 seconds are up, falls
+outside for all but the early part of it.
 
 The exit code is 1 where something that is installed could not be measured, 0 otherwise.
 """

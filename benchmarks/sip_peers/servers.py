@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runtime.demo.load import ROOT
 from runtime.demo.server import Server
 from sip_peers.scripts import KAMAILIO, KAMAILIO_WITH_PYTHON, KEMI, LAYBY, Job
 
 _SHM_MIB: Final = "256"
-_NATIVE: Final = Path(__file__).parents[2] / "build" / "native"
+_NATIVE: Final = ROOT / "build" / "native"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +66,20 @@ class Entry:
 
 
 def _layby(site: Site) -> list[str]:
-    script = site.write("layby.cfg", LAYBY[site.job])
-    return [sys.executable, "-m", "runtime", "run", str(script), "-R", str(site.folder / "run")]
+    return [sys.executable, "-m", *_layby_arguments(site)]
 
 
 def _layby_native(site: Site) -> list[str]:
-    # -P: not the current folder first, where the sources lie.
-    return ["env", f"PYTHONPATH={_NATIVE}", sys.executable, "-P", *_layby(site)[1:]]
+    # -P: else the folder that we stand in, with the same packages as they are written, would come first.
+    return ["env", f"PYTHONPATH={_NATIVE}", sys.executable, "-P", "-m", *_layby_arguments(site)]
+
+
+def _layby_arguments(site: Site) -> list[str]:
+    return ["runtime", "run", str(site.write("layby.cfg", LAYBY[site.job])), "-R", str(site.folder / "run")]
 
 
 def _no_native() -> str | None:
-    return None if next(_NATIVE.glob("*.so"), None) else "not built (make native)"
+    return None if (_NATIVE / ".ready").exists() else "not built (make native)"
 
 
 def _kamailio(*options: str) -> Callable[[Site], list[str]]:

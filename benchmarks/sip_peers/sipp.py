@@ -170,12 +170,17 @@ def send(folder: Path, scenario: str, port: int, calls: int, per_s: int) -> Told
     command = [*_NICENESS, "sipp", f"{_HOST}:{port}", "-sf", str(path), "-i", _HOST, "-p", str(free_port())]
     command += ["-m", str(calls), "-r", str(per_s), "-l", str(20 * per_s), "-s", "service", *_quiet(statistics)]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=limit_s)
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s
+        )
     except subprocess.TimeoutExpired as error:
         raise SippError(f"sipp did not end within {limit_s:.0f} s") from error
     if done.returncode not in (0, 1):  # 1: some calls failed, which is counted
-        raise SippError(f"sipp ended with {done.returncode}: {(done.stderr or done.stdout)[-800:]}")
-    return _told(statistics)
+        raise SippError(f"sipp ended with {done.returncode}: {_last_words(done)}")
+    told = _told(statistics)
+    if told.succeeded + told.failed != calls:
+        raise SippError(f"sipp ended after {told.succeeded + told.failed} of {calls} calls: {_last_words(done)}")
+    return told
 
 
 @contextlib.contextmanager
@@ -184,7 +189,8 @@ def callee(folder: Path, port: int) -> Iterator[None]:
     path, statistics = folder / "callee.xml", folder / "callee.csv"
     path.write_text(CALLEE)
     command = [*_NICENESS, "sipp", "-sf", str(path), "-i", _HOST, "-p", str(port), *_quiet(statistics)]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=folder, stdin=nowhere, stdout=nowhere, stderr=nowhere)
     try:
         _wait_bound(process, port)
         yield
@@ -209,6 +215,10 @@ def _wait_bound(process: subprocess.Popen[bytes], port: int) -> None:
             return
         time.sleep(0.01)
     raise SippError("sipp, which should take the calls, did not come up")
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    return f"{done.stderr[-400:]}\n{done.stdout[-1200:]}"
 
 
 def _told(statistics: Path) -> Told:
