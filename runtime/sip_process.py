@@ -47,6 +47,7 @@ CORE_COUNTERS: Final = (
     "bad_messages",
     "err_requests",
     "handed_over",
+    "lost_handovers",
     "retransmissions",
     "lost_sends",
 )
@@ -377,12 +378,13 @@ class SipProcess(ScriptProcess):
         return owner
 
     def _hand_over(self, owner: int | None, message: Message, socket: ListenSocket, source: Address) -> bool:
-        """Give a message to the process that has its transaction; False when that is not there (any more)."""
+        """Give a message to the process that has its transaction; False when there is none, or it came from there."""
         if owner is None or self._handed:
             return False
-        if not self.house.handover.send(owner, socket.index, source, message.raw):
-            return False
-        self.count("core:handed_over")
+        sent = self.house.handover.send(owner, socket.index, source, message.raw)
+        # Who has let so much lie about may be stopped, and goes on with what it has. To run a copy here would make a
+        # second request of it; lost like a datagram it is sent again.
+        self.count("core:handed_over" if sent else "core:lost_handovers")
         return True
 
     def _post(self, slot: int, topic: str, body: bytes) -> bool:
@@ -399,7 +401,7 @@ class SipProcess(ScriptProcess):
             return True
         if self._hand_over(owner, origin.request, origin.socket, origin.source):
             return False
-        # The owner is dead and its row about to be cleared, or it has just let go of the request and sent it here.
+        # The owner has just let go of the request and sent it here, or it read what its predecessor had been given.
         self.transactions.create_anyway(origin, key)
         return True
 
