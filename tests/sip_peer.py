@@ -72,14 +72,15 @@ class Peer:
 
     Args:
         server_port: where its requests go.
+        port: its own; 0 for a free one.
     """
 
     _serials = itertools.count(1)
 
-    def __init__(self, server_port: int) -> None:
+    def __init__(self, server_port: int, port: int = 0) -> None:
         self.server = ("127.0.0.1", server_port)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind(("127.0.0.1", port))
         self.port = int(self.socket.getsockname()[1])
         self.received: list[Received] = []
         self._seen = 0
