@@ -31,6 +31,8 @@ route {
     case "branch": t_on_branch("kept"); break;
     case "reply": t_on_reply("kept"); break;
     case "failure": t_on_failure("kept"); break;
+    case "decides": t_on_failure("decides"); break;
+    case "next": t_on_failure("next"); break;
     case "parked": t_on_reply("parks"); break;
     case "fork": append_msg_branch("sip:second@127.0.0.1:$hdr(X-Callee)"); break;
     case "named": route(broken);
@@ -41,6 +43,15 @@ route[broken] { exit; }
 route[after] { append_hf("X-After: $rc\\r\\n"); }
 branch_route[kept] { exit; }
 failure_route[kept] { exit; }
+failure_route[decides] {
+    if (t_reply(404, "Decided")) append_to_reply("X-Too-Late: yes\\r\\n");
+    if (t_reply(405, "Again") || t_relay()) xlog("L_ERR", "TWICE\\n");
+}
+failure_route[next] {
+    t_on_failure("decides");
+    $ru = "sip:next@127.0.0.1";
+    t_relay();
+}
 onreply_route[kept] { exit; }
 onreply_route[parks] { async(mi("bench_wait 60000", $var(r)), after); }
 error_route { exit; }
@@ -114,6 +125,40 @@ def test_in_the_error_route_the_sender_hears_what_was_wrong(server: OneProcess, 
     server.do(lambda: setattr(server.process.house.program.script.routes, "error", broken_route))
     caller.send(caller.request("OPTIONS", "sip:x@127.0.0.1").replace("CSeq: 1 OPTIONS", "CSeq: nonsense"))
     assert caller.wait(lambda m: m.status == 400).start == "SIP/2.0 400 Malformed CSeq header"
+
+
+# --- failure routes
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
+@pytest.mark.parametrize("status", [404, 408, 486, 503, 603])
+def test_a_failure_route_may_answer_once(
+    server: OneProcess, peers: tuple[Peer, Peer], caplog: pytest.LogCaptureFixture, method: str, status: int
+) -> None:
+    caller, callee = peers
+    text, call_id = ask(caller, callee, "decides", method)
+    callee.reply(callee.wait_request(method), status)
+    final = caller.wait_final(call_id)
+    assert final.start == "SIP/2.0 404 Decided"
+    if method == "INVITE":
+        caller.ack(text, final)
+    caller.nothing(lambda m: True, 0.1)
+    assert "TWICE" not in caplog.text
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
+def test_a_failure_route_may_try_another_and_then_answer(
+    server: OneProcess, peers: tuple[Peer, Peer], method: str
+) -> None:
+    caller, callee = peers
+    text, call_id = ask(caller, callee, "next", method)
+    callee.reply(callee.wait_request(method), 486)
+    arrived = callee.wait_request(method)
+    assert arrived.ruri == "sip:next@127.0.0.1"
+    callee.reply(arrived, 603)
+    final = caller.wait_reply(call_id, 404)
+    if method == "INVITE":
+        caller.ack(text, final)
 
 
 # --- who looks on

@@ -117,13 +117,25 @@ ANSWERS: dict[str, list[int]] = {
     "fork": [180],
     "second": [183, 200],
     "cancel": [180],
+    "hasty": [100],
     "late": [],
     "silent": [],
 }
 """By the user part of the Request-URI; all others answer 180 and 200."""
 
 
-class Callee(Peer):
+class Stuttering(Peer):
+    """Says now and then what it says twice."""
+
+    _said = itertools.count(1)
+
+    def send(self, text: str, to: tuple[str, int] | None = None) -> None:
+        super().send(text, to)
+        if next(self._said) % 7 == 0:
+            super().send(text, to)
+
+
+class Callee(Stuttering):
     """Answers by itself, as `ANSWERS` says."""
 
     def __init__(self, server_port: int) -> None:
@@ -153,7 +165,7 @@ class Callee(Peer):
             self.reply(request, status)
 
 
-class Caller(Peer):
+class Caller(Stuttering):
     """Sends requests, and does what a caller does with the replies."""
 
     def __init__(self, server_port: int) -> None:
@@ -169,6 +181,8 @@ class Caller(Peer):
             text = text.replace("Max-Forwards: 70", "Max-Forwards: 0")
         self.open[Received(text, ("", 0)).call_id] = kind, text
         self.send(text)
+        if kind == "hasty":
+            self.cancel(text)
 
     def work(self) -> None:
         self.collect()
@@ -210,6 +224,7 @@ def test_a_thousand_calls_of_every_kind_leave_nothing_behind(server: OneProcess)
         "serial": 200,
         "decide": 404,
         "cancel": 487,
+        "hasty": 487,
         "parks": 200,
         "nowhere": 478,
         "own": 200,
