@@ -48,6 +48,7 @@ UNROUTABLE: Final = -1
 _UNAVAILABLE: Final = 503
 _DROPPED: Final = 500
 _TERMINATED: Final = 487
+_BAD_GATEWAY: Final = 502
 MAX_BRANCHES: Final = 64
 """Of one request; a fork bomb ends here."""
 MAX_QUEUED: Final = 64
@@ -239,6 +240,11 @@ class Relay:
 
     def on_reply(self, leg: Leg, reply: Reply) -> None:
         """See `Served`."""
+        if reply.names.count("via") == 1 and "," not in reply.lines[reply.names.index("via")]:
+            # Who sent it has lost the caller's Via: it is for nobody further up (16.7 step 3).
+            if reply.status >= 200:
+                self._fail(leg.index, _BAD_GATEWAY)
+            return
         if reply.status == _UNAVAILABLE and self._try_next(leg):
             return
         if not self._reading:

@@ -127,6 +127,24 @@ def test_in_the_error_route_the_sender_hears_what_was_wrong(server: OneProcess, 
     assert caller.wait(lambda m: m.status == 400).start == "SIP/2.0 400 Malformed CSeq header"
 
 
+# --- replies that are none
+
+
+@pytest.mark.parametrize("status", [200, 486])
+def test_a_reply_that_has_lost_the_callers_via_is_for_nobody_further_up(peers: tuple[Peer, Peer], status: int) -> None:
+    caller, callee = peers
+    text, call_id = ask(caller, callee, "bob")
+    arrived = callee.wait_request("INVITE")
+    [ours, _] = arrived.headers("Via")
+    lost = Received(arrived.text.replace(f"Via: {arrived.headers('Via')[1]}\r\n", ""), arrived.source)
+    assert lost.headers("Via") == [ours]
+    callee.reply(lost, 180)
+    callee.reply(lost, status)
+
+    caller.ack(text, caller.wait_reply(call_id, 502))
+    caller.nothing(lambda m: m.status in (180, status), 0.1)
+
+
 # --- failure routes
 
 
