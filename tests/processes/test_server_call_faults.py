@@ -82,6 +82,12 @@ def server(start_server: Callable[..., Server]) -> Server:
     return start_server(ROUTES, head=HEAD, options=OPTIONS)
 
 
+@pytest.fixture(params=[1, 3], ids=["one reads", "all read"])
+def any_server(request: pytest.FixtureRequest, start_server: Callable[..., Server]) -> Server:
+    """Servers of which one process reads the sockets while that is enough, and of which all do."""
+    return start_server(ROUTES, head=f"udp_readers={request.param}\n{HEAD}", options=OPTIONS)
+
+
 async def pids(server: Server, kind: str) -> list[int]:
     """The living processes of a kind; none while nobody answers MI."""
 
@@ -167,16 +173,16 @@ async def kill_one(server: Server, kind: str, *, stubborn: bool = False, users: 
 # Kills.
 
 
-def test_a_killed_sip_process_takes_along_only_calls_that_it_had_in_its_hands(server: Server) -> None:
-    happened = asyncio.run(kill_one(server, "SIP"))
+def test_a_killed_sip_process_takes_along_only_calls_that_it_had_in_its_hands(any_server: Server) -> None:
+    happened = asyncio.run(kill_one(any_server, "SIP"))
 
     happened.check(may_fail=happened.lost_with_it)
     happened.check_new_calls(happened.at + CALLS_S - RING_S)
     assert any(call.passed_through(happened.pid) for call in happened.calls), "it had calls"
 
 
-def test_calls_of_a_killed_sip_process_whose_requests_are_sent_again_come_to_their_end(server: Server) -> None:
-    happened = asyncio.run(kill_one(server, "SIP", stubborn=True))
+def test_calls_of_a_killed_sip_process_whose_requests_are_sent_again_come_to_their_end(any_server: Server) -> None:
+    happened = asyncio.run(kill_one(any_server, "SIP", stubborn=True))
 
     happened.check(may_fail=lambda call: False)
     moved = [call for call in happened.calls if len(set(call.owners)) > 1]
@@ -273,9 +279,9 @@ def test_calls_survive_one_kill_after_the_other(server: Server) -> None:
 # Stops.
 
 
-def test_a_stopped_sip_process_stops_only_its_own_calls_and_they_go_on_after_it(server: Server) -> None:
+def test_a_stopped_sip_process_stops_only_its_own_calls_and_they_go_on_after_it(any_server: Server) -> None:
     async def scenario() -> tuple[Happened, float]:
-        async with Load(server.sip_port, CALLS_PER_S, USERS) as load:
+        async with Load(any_server.sip_port, CALLS_PER_S, USERS) as load:
             await asyncio.sleep(CALLS_S)
             victim = busiest(load)
             stopped_at = time.monotonic()
@@ -299,11 +305,11 @@ def test_a_stopped_sip_process_stops_only_its_own_calls_and_they_go_on_after_it(
     assert not late, f"calls of other processes that had to wait:\n{happened.tell(late)}"
 
 
-def test_copies_for_a_stopped_process_make_no_second_request_of_one(server: Server) -> None:
+def test_copies_for_a_stopped_process_make_no_second_request_of_one(any_server: Server) -> None:
     """They wait for it, as many as the kernel holds, and beyond that they are lost as datagrams may be."""
 
     async def scenario() -> Happened:
-        async with Load(server.sip_port, CALLS_PER_S, ("request", "bob"), stubborn=True) as load:
+        async with Load(any_server.sip_port, CALLS_PER_S, ("request", "bob"), stubborn=True) as load:
             await asyncio.sleep(CALLS_S / 2)
             victim = busiest(load)
             os.kill(victim, signal.SIGSTOP)
@@ -323,6 +329,6 @@ def test_copies_for_a_stopped_process_make_no_second_request_of_one(server: Serv
     happened = asyncio.run(scenario())
     print(happened)
     happened.check(may_fail=lambda call: False)
-    assert server.statistic("core:lost_handovers") > 0
+    assert any_server.statistic("core:lost_handovers") > 0
     moved = [call for call in happened.calls if len(set(call.owners)) > 1]
     assert not moved, f"requests that were relayed by two processes:\n{happened.tell(moved)}"
