@@ -1,0 +1,152 @@
+"""What module tm tells a script about its transaction, seen in the headers that the script writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.harness import Server
+from tests.sip_peer import Peer, Received
+
+pytestmark = pytest.mark.processes
+
+ROUTES = """
+modparam("tm", "fr_timeout", 1)
+modparam("tm", "fr_inv_timeout", 20)
+modparam("tm", "onreply_avp_mode", 1)
+route {
+    if (is_method("ACK")) { t_relay(); exit; }
+    $du = "sip:127.0.0.1:" + $hdr(X-First);
+    if ($rU == "arms") {
+        if (!t_on_failure("no such route")) append_hf("X-Armed: no\\r\\n");
+        t_on_failure("told");
+        t_on_failure("");
+        t_relay();
+        exit;
+    }
+    append_msg_branch("sip:second@127.0.0.1:$hdr(X-Second)");
+    append_hf("X-Times: $T_fr_timeout $T_fr_inv_timeout\\r\\n");
+    $T_fr_inv_timeout = 1;
+    append_hf("X-Changed: $T_fr_inv_timeout\\r\\n");
+    $T_fr_inv_timeout = NULL;
+    t_newtran();
+    $avp(id) = $T_id;
+    t_on_failure("told");
+    t_on_reply("replies");
+    t_relay();
+}
+onreply_route[replies] {
+    if ($rs == 183) t_cancel_branch();
+    if ($rs == 182) t_cancel_branch("o");
+    if ($rs == 181) t_cancel_branch("a");
+    append_hf("X-Branch: $T_branch_idx $T_ruri\\r\\n");
+    if ($T_id == $avp(id)) append_hf("X-Same: yes\\r\\n");
+}
+failure_route[told] {
+    $var(timeout) = 0; $var(replied) = 0; $var(local) = 0;
+    if (t_any_timeout()) $var(timeout) = 1;
+    if (t_any_replied()) $var(replied) = 1;
+    if (t_local_replied("last")) $var(local) = 1;
+    append_to_reply("X-Told: $T_reply_code $var(timeout)$var(replied)$var(local)\\r\\n");
+    t_reply(480, "Told");
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: Callable[..., Server]) -> Server:
+    return start_shared(ROUTES, options=("--udp-workers", "2", "--mi-workers", "1"))
+
+
+@pytest.fixture
+def peers(server: Server) -> Iterator[tuple[Peer, Peer, Peer]]:
+    made = Peer(server.sip_port), Peer(server.sip_port), Peer(server.sip_port)
+    yield made
+    for peer in made:
+        peer.close()
+
+
+def invite(caller: Peer, first: Peer, second: Peer, user: str = "bob") -> tuple[str, str]:
+    extra = f"X-First: {first.port}\r\nX-Second: {second.port}\r\n"
+    text = caller.request("INVITE", f"sip:{user}@127.0.0.1:{caller.server[1]}", extra=extra)
+    caller.send(text)
+    return text, Received(text, ("", 0)).call_id
+
+
+def test_time_outs_are_read_and_set_for_what_is_relayed(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = invite(caller, first, second)
+    arrived = first.wait_request("INVITE")
+    first.reply(arrived, 486)
+    second.reply(second.wait_request("INVITE"), 486)
+
+    caller.ack(text, caller.wait_final(call_id))
+    assert arrived.header("X-Times") == "1 20"
+    assert arrived.header("X-Changed") == "1"
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"), [((404, 486), "404 010"), ((404, None), "404 110"), ((None, None), "408 101")]
+)
+def test_the_failure_route_is_told_how_the_branches_ended(
+    peers: tuple[Peer, Peer, Peer], answers: tuple[int | None, int | None], told: str
+) -> None:
+    caller, first, second = peers
+    text, call_id = invite(caller, first, second)
+    for peer, status in zip((first, second), answers, strict=True):
+        if status is not None:
+            peer.reply(peer.wait_request("INVITE"), status)
+
+    final = caller.wait_final(call_id)
+    caller.ack(text, final)
+    assert (final.status, final.header("X-Told")) == (480, told)
+
+
+def test_the_reply_route_is_told_which_branch_it_is_about(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = invite(caller, first, second)
+    one, other = first.wait_request("INVITE"), second.wait_request("INVITE")
+    second.reply(other, 180)
+
+    ringing = caller.wait_reply(call_id, 180)
+    assert ringing.header("X-Branch") == f"1 sip:second@127.0.0.1:{second.port}"
+    assert ringing.header("X-Same") == "yes"
+    first.reply(one, 486)
+    second.reply(other, 486)
+    caller.ack(text, caller.wait_final(call_id))
+
+
+@pytest.mark.parametrize(
+    ("status", "cancelled"), [(183, "first"), (182, "second"), (181, "both")], ids=["this", "others", "all"]
+)
+def test_a_reply_route_cancels_branches(peers: tuple[Peer, Peer, Peer], status: int, cancelled: str) -> None:
+    caller, first, second = peers
+    text, call_id = invite(caller, first, second)
+    one, other = first.wait_request("INVITE"), second.wait_request("INVITE")
+    second.reply(other, 180)
+    caller.wait_reply(call_id, 180)
+    first.reply(one, status)
+    caller.wait_reply(call_id, status)
+
+    for peer, name in ((first, "first"), (second, "second")):
+        if cancelled in (name, "both"):
+            peer.reply(peer.wait_request("CANCEL"), 200)
+        else:
+            peer.nothing(lambda m: m.method == "CANCEL", 0.1)
+    first.reply(one, 487)
+    second.reply(other, 487)
+    caller.ack(text, caller.wait_final(call_id))
+
+
+def test_arms_are_taken_off_and_must_exist(server: Server, peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = invite(caller, first, second, "arms")
+    arrived = first.wait_request("INVITE")
+    first.reply(arrived, 486)
+
+    final = caller.wait_final(call_id)
+    caller.ack(text, final)
+    assert arrived.header("X-Armed") == "no"
+    assert final.status == 486
+    assert "Traceback" not in server.log()
