@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.context import Context
+from runtime.context import Context, RecordRoute
 from runtime.modules.tm import TmSettings, tm_settings
 from runtime.script.declare import Module
 from runtime.sip.message import Reply
@@ -205,6 +205,40 @@ def test_a_watcher_that_raises_costs_the_caller_no_reply(server: OneProcess, pee
     caller.ack(text, caller.wait_final(call_id))
     assert watcher.told == [180, 603]
     wait_until(lambda: server.do(lambda: [relay.context for relay in server.process.proxy.relays.values()]) == [None])
+
+
+class Marker(TransactionWatcher):
+    def __init__(self) -> None:
+        self.count = 0
+
+    def relaying(self, c: Context) -> None:
+        self.count += 1
+        c.record_route = RecordRoute(";mark=m1")
+
+
+@pytest.mark.parametrize(("user", "branches"), [("bob", 1), ("branch", 1), ("fork", 2)])
+def test_what_a_watcher_adds_is_in_every_branch(
+    server: OneProcess, peers: tuple[Peer, Peer], user: str, branches: int
+) -> None:
+    caller, callee = peers
+    server.do(lambda: server.process.watchers.append(Marker()))
+    text, call_id = ask(caller, callee, user)
+    for _ in range(branches):
+        arrived = callee.wait_request("INVITE")
+        assert arrived.header("Record-Route") == f"<sip:127.0.0.1:{server.sip_port};lr;mark=m1>"
+        callee.reply(arrived, 486)
+    caller.ack(text, caller.wait_reply(call_id, 486))
+
+
+def test_a_watcher_hears_nothing_of_what_cannot_be_relayed(server: OneProcess, peers: tuple[Peer, Peer]) -> None:
+    caller, callee = peers
+    marker = Marker()
+    server.do(lambda: server.process.watchers.append(marker))
+    text = caller.request("INVITE", "sip:bob@127.0.0.1", extra="X-Callee: 9;transport=carrier-pigeon\r\n")
+    caller.send(text)
+    caller.ack(text, caller.wait_final(Received(text, ("", 0)).call_id))
+    assert marker.count == 0
+    callee.nothing(lambda m: True, 0.1)
 
 
 # --- time
