@@ -20,7 +20,9 @@ MAX_UNSUPPORTED: Final = 32
 
 # The usual Request-URI and the usual From and To, told by one look instead of being taken apart. What does not fit is
 # not wrong yet. No two neighbours in these expressions can match the same character, so none of them backtracks.
-_USUAL_TARGET = re.compile(r"sips?:(?:[A-Za-z0-9_.+-]+@)?[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:;transport=[a-z]+)?")
+_USUAL_TARGET = re.compile(
+    r"sips?:(?:[A-Za-z0-9_.+-]+@)?[A-Za-z0-9.-]+(?::(?:[1-5][0-9]{4}|[0-9]{1,4}))?(?:;transport=[a-z]+)?"
+)
 _USUAL_ADDRESS = re.compile(
     r"""[A-Za-z-]*:(?:[ ]*"[^"\\]*"[ ]*|[A-Za-z0-9 .!%*_+`'~-]*)<[^<>" \t]+>(?:;[A-Za-z0-9.!%*_+`'~;=-]*)?"""
 )
