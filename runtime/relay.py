@@ -241,9 +241,10 @@ class Relay:
     def on_reply(self, leg: Leg, reply: Reply) -> None:
         """See `Served`."""
         if reply.names.count("via") == 1 and "," not in reply.lines[reply.names.index("via")]:
-            # Who sent it has lost the caller's Via: it is for nobody further up (16.7 step 3).
+            # Who sent it has lost the caller's Via: it is for nobody further up (16.7 step 3). What it refuses is known
+            # all the same, and goes up as a reply of our own.
             if reply.status >= 200:
-                self._fail(leg.index, _BAD_GATEWAY)
+                self._fail(leg.index, reply.status if reply.status >= 300 else _BAD_GATEWAY)
             return
         if reply.status == _UNAVAILABLE and self._try_next(leg):
             return

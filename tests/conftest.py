@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.harness import HEAD, ROOT, Server, answers, free_port, wait_until
 
 # For `make mutants`: what fails need not be made small, and the same mutant gets the same examples.
+# A machine that has other things to do draws slowly, and that is no fault of what is drawn.
+settings.register_profile("usual", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("usual")
 settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate], derandomize=True, database=None)
 
 

@@ -48,4 +48,4 @@ def test_what_is_not_installed_is_a_row_that_says_so() -> None:
 def test_an_unknown_server_is_refused() -> None:
     done = bench("--only", "asterisk")
     assert done.returncode == 2
-    assert "unknown: asterisk; there are layby, kamailio" in done.stderr
+    assert "unknown: asterisk; there are layby, layby-native, kamailio" in done.stderr

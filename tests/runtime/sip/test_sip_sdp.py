@@ -221,4 +221,4 @@ def test_no_description_takes_long(content: bytes) -> None:
     if session is not None:
         for stream in session.streams:
             stream.codecs()
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - began < 1.0, "a quadratic reading would take minutes"
