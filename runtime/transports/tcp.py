@@ -36,6 +36,9 @@ LINGER_S: Final = 2.0
 UNACKNOWLEDGED_MS: Final = 30_000
 """How long the kernel may be without a sign of a peer that it sends to."""
 _FIRST_LOOK_S: Final = 0.01
+_DOUBTFUL_S: Final = 0.2
+"""How long before its peer's end a reply was sent that may not have arrived: the two may have crossed."""
+_MOST_DOUBTFUL: Final = 8
 _WAITS: Final = (BlockingIOError, InterruptedError)
 
 
@@ -110,6 +113,7 @@ class Connection:
         "_offset",
         "_out",
         "_owner",
+        "_recent",
         "_sock",
         "_unconfirmed",
         "_unsent",
@@ -155,6 +159,8 @@ class Connection:
         self._awaited = 0
         """Requests that came and have no final reply, as far as the first bytes of messages tell."""
         self._unconfirmed: list[Outgoing] = []
+        self._recent: deque[tuple[float, Outgoing]] = deque(maxlen=_MOST_DOUBTFUL)
+        """The last final replies, with when they were sent."""
         """What was sent to a half-open peer, until its kernel has it: a peer that is gone altogether looks the same."""
         self._look: asyncio.TimerHandle | None = None
         self._looks_again_s = _FIRST_LOOK_S
@@ -227,6 +233,8 @@ class Connection:
         if self.state is State.OPEN:
             self._become(State.HALF_OPEN)
             self.partial_since = 0.0
+            self._unconfirmed += self._take_recent()
+            self._look_soon()
             self._leave_half_open()
         else:
             self.end("the peer closed it")
@@ -296,10 +304,24 @@ class Connection:
         self.last_active = self._loop.time()
         if self._awaited and data.startswith(b"SIP/2.0 ") and data[8:9] >= b"2":
             self._awaited -= 1
-        if self.state is State.HALF_OPEN and one is not None:
+        if one is None:
+            return
+        if self.state is State.HALF_OPEN:
             self._unconfirmed.append(one)
-            if self._look is None:
-                self._look = self._loop.call_later(self._looks_again_s, self._confirm)
+            self._look_soon()
+        elif one.otherwise is not None and one.data[8:9] >= b"2":
+            self._recent.append((self.last_active, one))
+
+    def _take_recent(self) -> list[Outgoing]:
+        """The replies that may have crossed the peer's end on the way."""
+        since = self._loop.time() - _DOUBTFUL_S
+        found = [one for sent_at, one in self._recent if sent_at >= since]
+        self._recent.clear()
+        return found
+
+    def _look_soon(self) -> None:
+        if self._unconfirmed and self._look is None:
+            self._look = self._loop.call_later(self._looks_again_s, self._confirm)
 
     def _confirm(self) -> None:
         """See whether a half-open peer has what was sent to it; one that is gone has answered with a reset."""
@@ -356,7 +378,7 @@ class Connection:
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._sock.close()
-        unsent = [*self._unconfirmed, *(one for _, one in self._out if one is not None)]
+        unsent = [*self._unconfirmed, *(self._take_recent() if elsewhere else ()), *(one for _, one in self._out if one is not None)]
         self._out.clear()
         self._unconfirmed.clear()
         self._owner.ended(self, unsent if elsewhere else [one._replace(otherwise=None) for one in unsent], why)

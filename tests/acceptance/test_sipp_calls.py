@@ -5,8 +5,10 @@ Short here; the long run is ``ACCEPTANCE_RATE=100 ACCEPTANCE_SECONDS=30 pytest t
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -116,11 +118,20 @@ def test_calls_are_cancelled(dialog_proxy: Proxy, load: Load) -> None:
         wait_until(lambda: callee.told().succeeded == load.calls, what="every callee has seen its CANCEL and its ACK")
 
 
+def tcp_listens(port: int) -> bool:
+    """Whether somebody listens on that TCP port, as the kernel tells (state 0A)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
 def test_a_third_party_connects_two_callees(proxy: Proxy, load: Load) -> None:
-    twin = f"{HOST}:{free_port()}"
+    twin_port = free_port(socket.SOCK_STREAM)
+    twin = f"{HOST}:{twin_port}"
     with ExitStack() as stack:
         callee_a, callee_b = (stack.enter_context(Sipp(name)) for name in ("3pcc-A", "3pcc-B"))
         side_b = stack.enter_context(caller("3pcc-C-B", callee_b.port, proxy.port, load, "-3pcc", twin))
+        # Looked up and not tried: who connects is taken for the other side.
+        wait_until(lambda: tcp_listens(twin_port), what="side B waits for side A")
         side_a = stack.enter_context(caller("3pcc-C-A", callee_a.port, proxy.port, load, "-3pcc", twin))
         for side in (side_a, side_b):
             told = side.finish()
