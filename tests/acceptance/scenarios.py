@@ -132,9 +132,15 @@ CANCELLING_CALLER = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
 </scenario>
 """
 
+# The CANCEL that reaches it is the proxy's own and has one Via; the 487 answers the INVITE, which had two.
 CANCELLED_CALLEE = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
 <scenario name="cancelled callee">
-  <recv request="INVITE"/>
+  <recv request="INVITE">
+    <action>
+      <ereg regexp=".*" search_in="hdr" header="Via:" occurrence="1" assign_to="1"/>
+      <ereg regexp=".*" search_in="hdr" header="Via:" occurrence="2" assign_to="2"/>
+    </action>
+  </recv>
   <send><![CDATA[
     SIP/2.0 180 Ringing
     {_ANSWER}
@@ -153,7 +159,11 @@ CANCELLED_CALLEE = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
   ]]></send>
   <send retrans="500"><![CDATA[
     SIP/2.0 487 Request Terminated
-    {_ANSWER}
+    Via:[$1]
+    Via:[$2]
+    [last_From:]
+    [last_To:];tag=[pid]b[call_number]
+    [last_Call-ID:]
     CSeq: 1 INVITE
     Content-Length: 0
 
