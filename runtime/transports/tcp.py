@@ -378,7 +378,11 @@ class Connection:
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._sock.close()
-        unsent = [*self._unconfirmed, *(self._take_recent() if elsewhere else ()), *(one for _, one in self._out if one is not None)]
+        unsent = [
+            *self._unconfirmed,
+            *(self._take_recent() if elsewhere else ()),
+            *(one for _, one in self._out if one is not None),
+        ]
         self._out.clear()
         self._unconfirmed.clear()
         self._owner.ended(self, unsent if elsewhere else [one._replace(otherwise=None) for one in unsent], why)
