@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from runtime.readers import Readers
-from runtime.sip.reading import BUSY, State, helper, may_rest, next_to_read, too_few
+from runtime.sip.reading import CALM_LOOKS, State, helper, is_behind, may_rest, next_to_read, too_few
 from runtime.sip_loop import SipLoop
 from runtime.transports.udp import Datagrams
 
@@ -50,6 +50,8 @@ class ReadingDuty:
         self._call = call
         self._least = least
         self._still = 0
+        self._calm = 0
+        """How often in a row nothing was late."""
         self._was_missed: int | None = None
         """How many messages had been taken when something was last seen to wait."""
         self._poll = select.poll()
@@ -65,6 +67,8 @@ class ReadingDuty:
         """Read from now on."""
         if self._readers.state(self._slot) == State.RESTING:
             self._readers.set(self._slot, State.READING)
+            self._datagrams.take_counts()
+            self._calm = 0
             self._datagrams.open()
 
     def missed(self) -> None:
@@ -99,13 +103,15 @@ class ReadingDuty:
     def _look_as_reader(self) -> float:
         readers = self._readers
         busy = self._loop.busy_part()
+        taken, late = self._datagrams.take_counts()
         readers.set_busy(self._slot, busy)
         states = readers.states()
-        if busy > BUSY:
+        self._calm = 0 if late else self._calm + 1
+        if is_behind(busy, taken, late):
             called = next_to_read(states)
             if called is not None:
                 self._call(called)
-        elif may_rest(states, readers.busy(), self._slot, self._least):
+        elif self._calm >= CALM_LOOKS and may_rest(states, readers.busy(), self._slot, self._least):
             readers.set(self._slot, State.RESTING)
             self._datagrams.close()
             self._datagrams.drain()  # a datagram that woke this process alone wakes nobody else

@@ -5,7 +5,7 @@ read by one process needs no handing over. So one process reads while it keeps u
 go; the others rest. What makes another one read:
 
 - who reads is about to stand still, as a blocking `mi()` does, and nobody else reads: it calls one before it stops;
-- who reads is busy most of the time: it calls one;
+- who reads is busy most of the time, or what it reads has lain for a while more often than rarely: it calls one;
 - something waits in a socket and nobody has read anything for a while, whatever the reason (a process that was stopped,
   a script that computes for long): a resting process sees that and reads.
 
@@ -22,6 +22,16 @@ BUSY: Final = 0.7
 """Who is busy for this part of its time calls another."""
 IDLE: Final = 0.5
 """When fewer readers would each be busy for less than this part of their time, one of them rests."""
+
+
+LATE_S: Final = 0.005
+"""A datagram that has lain for longer before it was read is late."""
+LATE_PART: Final = 0.01
+"""When more than this part of what it reads is late, a process calls another: so it is p99 that is kept."""
+FEW: Final = 20
+"""Of fewer datagrams no part is worked out."""
+CALM_LOOKS: Final = 50
+"""How often in a row nothing may have been late before one of several readers rests."""
 
 
 class State(IntEnum):
@@ -49,6 +59,17 @@ def helper(states: Sequence[int], me: int) -> int | None:
 def next_to_read(states: Sequence[int]) -> int | None:
     """The first process that rests; None where none does."""
     return next((slot for slot, state in enumerate(states) if state == State.RESTING), None)
+
+
+def is_behind(busy: float, taken: int, late: int) -> bool:
+    """Whether a process that reads does not keep up.
+
+    Args:
+        busy: for which part of its time it was busy of late.
+        taken: how many datagrams it has read of late.
+        late: how many of them were late.
+    """
+    return busy > BUSY or (taken >= FEW and late > LATE_PART * taken)
 
 
 def too_few(states: Sequence[int], least: int) -> bool:

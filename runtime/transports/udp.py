@@ -6,14 +6,17 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import time_ns
 from typing import Final
 
 from runtime.context import Address
 from runtime.handover import Marks
+from runtime.sip.reading import LATE_S
 from runtime.sip_loop import SipLoop
 from runtime.transports.base import ListenSocket, OnMessage
 
 _TIMESPEC: Final = struct.Struct("@ll")
+_LATE_NS: Final = int(LATE_S * 1e9)
 STAMP_SPACE: Final = socket.CMSG_SPACE(_TIMESPEC.size)
 MAX_DATAGRAM: Final = 65_535
 BATCH: Final = 64
@@ -46,6 +49,14 @@ class Datagrams:
         self._on_message = on_message
         self._marks = marks
         self._took = took
+        self._read = 0
+        self._late = 0
+
+    def take_counts(self) -> tuple[int, int]:
+        """How many datagrams were read since this was last asked, and how many of them were late."""
+        counts = self._read, self._late
+        self._read = self._late = 0
+        return counts
 
     def filenos(self) -> list[int]:
         """The descriptors of the sockets."""
@@ -76,15 +87,22 @@ class Datagrams:
                 # Nothing there, or another process was faster. A ConnectionError is a peer's ICMP answer to something
                 # that was sent before; UDP has no connection.
                 marks.through()
-                self._took(taken)
+                self._tell(taken)
                 return
             # Without a stamp nobody waits for this one, and it waits for nobody.
-            marks.looking(stamp_of(stamps[0][2]) if stamps else 0)
+            stamp = stamp_of(stamps[0][2]) if stamps else 0
+            marks.looking(stamp)
+            if stamp and time_ns() - stamp > _LATE_NS:
+                self._late += 1
             try:
                 receive(one, data, Address(source[0], source[1]))
             finally:
                 marks.through()
-        self._took(BATCH)
+        self._tell(BATCH)
+
+    def _tell(self, taken: int) -> None:
+        self._read += taken
+        self._took(taken)
 
 
 def stamp_of(packed: bytes) -> int:
