@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Final
 
 from runtime.context import Address
@@ -16,6 +16,8 @@ from runtime.sip_loop import SipLoop
 from runtime.transports.base import ListenSocket, OnMessage
 
 _TIMESPEC: Final = struct.Struct("@ll")
+_BURST_S: Final = 0.00005
+"""When there is something to read again so soon, it has been there already."""
 _LATE_NS: Final = int(LATE_S * 1e9)
 STAMP_SPACE: Final = socket.CMSG_SPACE(_TIMESPEC.size)
 MAX_DATAGRAM: Final = 65_535
@@ -51,6 +53,8 @@ class Datagrams:
         self._took = took
         self._read = 0
         self._late = 0
+        self._came = 0.0
+        """When the last datagram had been dealt with that may not have been the last to lie there."""
 
     def take_counts(self) -> tuple[int, int]:
         """How many datagrams were read since this was last asked, and how many of them were late."""
@@ -75,11 +79,14 @@ class Datagrams:
     def drain(self) -> None:
         """Read what is there, without being called."""
         for one in self._sockets:
+            self._came = monotonic()
             self._receive(one)
 
     def _receive(self, one: ListenSocket) -> None:
         receive, recvmsg, marks = self._on_message, one.sock.recvmsg, self._marks
-        for taken in range(BATCH):
+        # One by one while they come one by one: to read until there is nothing costs a call of the kernel more.
+        at_most = BATCH if monotonic() - self._came < _BURST_S else 1
+        for taken in range(at_most):
             marks.reading()
             try:
                 data, stamps, _, source = recvmsg(MAX_DATAGRAM, STAMP_SPACE)
@@ -98,7 +105,8 @@ class Datagrams:
                 receive(one, data, Address(source[0], source[1]))
             finally:
                 marks.through()
-        self._tell(BATCH)
+        self._came = monotonic()
+        self._tell(at_most)
 
     def _tell(self, taken: int) -> None:
         self._read += taken
