@@ -25,6 +25,7 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -151,6 +152,7 @@ def main() -> int:
     count = options.runs or (1 if options.quick else 3)
     entries = [ENTRIES[name] for name in options.only]
     adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # on the way out servers and loads are stopped
     runs = [one_run(options.questions, entries, effort, f"run {number + 1} of {count}") for number in range(count)]
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
