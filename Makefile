@@ -14,8 +14,15 @@ BENCH_STAMP := .venv-bench/.ready
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
 
+# Those that start servers mostly wait, so several files go side by side. What measures, or counts what the whole process
+# or machine has, goes alone.
+ALONE := tests/acceptance tests/workers tests/runtime/test_garbage.py tests/runtime/test_settings_and_folder.py \
+	$(filter-out tests/processes/test_server_%,$(wildcard tests/processes/test_*.py)) \
+	$(addprefix tests/processes/test_server_,reading.py flavours.py call_faults.py faults.py elastic.py)
+
 test: $(DEV_STAMP) ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(BIN)/pytest $(ALONE)
 
 check: $(DEV_STAMP) ## ruff and mypy --strict
 	$(BIN)/ruff check .
