@@ -132,7 +132,9 @@ class Happened:
 
     def lost_with_it(self, call: Call) -> bool:
         """Whether a process took the call along that had it in its hands: its caller waits for what nobody knows of."""
-        return call.passed_through(self.pid) and call.begun <= self.at and call.was_waiting(self.at)
+        # Of a call that was parked and not relayed yet nobody can tell whose it was.
+        its_own = call.passed_through(self.pid) or not call.owners
+        return its_own and call.begun <= self.at and call.was_waiting(self.at)
 
     def check(self, may_fail: Callable[[Call], bool]) -> None:
         failed = [call for call in self.calls if not call.completed and not may_fail(call)]
