@@ -11,6 +11,7 @@ import os
 from setuptools import setup
 
 NATIVE = [
+    "runtime/alarm.py",
     "runtime/client_transactions.py",
     "runtime/handover.py",
     "runtime/proxy.py",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
 
+from runtime.alarm import Alarm
 from runtime.clock import monotonic_now
 from runtime.context import Address
 from runtime.sip.client_table import ClientTable, ClientTagged, client_key
@@ -33,7 +34,6 @@ from runtime.transports.base import Failed, ListenSocket
 
 log = logging.getLogger("layby.sip")
 
-_GRAIN_S: Final = 0.001
 _NO_REPLY: Final = 408
 _UNREACHABLE: Final = 503
 
@@ -141,8 +141,7 @@ class ClientTransactions:
         self._table = ClientTable(timers)
         self._legs: dict[str, Leg] = {}
         """One for each transaction in the table, by the same key."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._alarm = Alarm(loop, self._tick)
 
     def __len__(self) -> int:
         return len(self._legs)
@@ -196,7 +195,7 @@ class ClientTransactions:
             except Exception:
                 # One transaction's trouble must not cost the others their timers, nor this one its end.
                 log.exception("transaction %s: %s", key, type(effect).__name__)
-        self._arm()
+        self._alarm.set(self._table.next_deadline())
 
     def _perform_one(self, leg: Leg, effect: ClientTold, reply: Reply | None) -> None:
         match effect:
@@ -235,17 +234,5 @@ class ClientTransactions:
 
     # Time.
 
-    def _arm(self) -> None:
-        """Have the table's timers looked at when the next one is due."""
-        deadline = self._table.next_deadline()
-        if deadline is None or deadline >= self._timer_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = deadline
-        # A millisecond later, which is what libuv counts in: no turning on the spot before the deadline.
-        self._timer = self._loop.call_later(max(0.0, deadline - monotonic_now()) + _GRAIN_S, self._tick)
-
     def _tick(self) -> None:
-        self._timer, self._timer_at = None, float("inf")
         self._perform(self._table.tick(monotonic_now()), None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, assert_never
 
+from runtime.alarm import Alarm
 from runtime.clock import monotonic_now
 from runtime.context import Address
 from runtime.house import House
@@ -47,7 +48,6 @@ TM_COUNTERS: Final = (
 )
 TM_GAUGES: Final = ("inuse_transactions", "inuse_branches")
 """How many server transactions there are, and how many client transactions."""
-_GRAIN_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,6 @@ class ServerTransactions:
     ) -> None:
         self._house = house
         self._slot = slot
-        self._loop = loop
         self._transports = transports
         self._on_cancel = on_cancel
         self._on_unanswered = on_unanswered
@@ -123,8 +122,7 @@ class ServerTransactions:
         self._table = TransactionTable(timers)
         self._kept: dict[str, _Kept] = {}
         """One for each transaction in the table, by the same key."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._alarm = Alarm(loop, self._tick)
 
     def __contains__(self, key: str) -> bool:
         return key in self._table
@@ -283,7 +281,7 @@ class ServerTransactions:
             except Exception:
                 # One transaction's trouble must not cost the others their timers, nor this one its end.
                 log.exception("transaction %s: %s", key, type(effect).__name__)
-        self._arm()
+        self._alarm.set(self._table.next_deadline())
 
     def _perform_one(self, key: str, effect: Told) -> None:
         match effect:
@@ -326,19 +324,7 @@ class ServerTransactions:
 
     # Time.
 
-    def _arm(self) -> None:
-        """Have the table's timers looked at when the next one is due."""
-        deadline = self._table.next_deadline()
-        if deadline is None or deadline >= self._timer_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = deadline
-        # A millisecond later, which is what libuv counts in: no turning on the spot before the deadline.
-        self._timer = self._loop.call_later(max(0.0, deadline - monotonic_now()) + _GRAIN_S, self._tick)
-
     def _tick(self) -> None:
-        self._timer, self._timer_at = None, float("inf")
         self._perform(self._table.tick(monotonic_now()))
 
 

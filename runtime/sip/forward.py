@@ -107,11 +107,6 @@ def relayed_reply(
     return _assembled(reply, [first], lines, edits, body, stream)
 
 
-def route_values(message: Message) -> list[str]:
-    """The message's Route values, topmost first."""
-    return message.all("route")
-
-
 # --- The lines as they stand
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from runtime.context import Address
-from runtime.sip.forward import ack_of, cancel_of, forwarded_request, relayed_reply, route_values
+from runtime.sip.forward import ack_of, cancel_of, forwarded_request, relayed_reply
 from runtime.sip.message import Reply, Request, parse
 
 SOURCE = Address("192.0.2.1", 5060)
@@ -186,7 +186,7 @@ def routed(*lines: str) -> Request:
 )
 def test_route_values_are_taken_off_the_top(lines: list[str], taken: int, expected: list[str]) -> None:
     found = routed(*lines)
-    routes = route_values(found)[taken:]
+    routes = found.all("route")[taken:]
     assert sent(found, routes=routes) == [VIA, "Max-Forwards: 69", *NEEDED[:2], *expected, *NEEDED[2:]]
     assert sent(found) == [VIA, "Max-Forwards: 69", *NEEDED[:2], *lines, *NEEDED[2:]]
 
@@ -199,7 +199,7 @@ def test_of_two_route_values_in_one_line_one_is_left() -> None:
 def test_a_folded_route_of_which_all_is_left_stays_folded() -> None:
     folded = f"Route:\r\n {A}\r\n ,\r\n\t{B}"
     found = routed(f"Route: {A}", folded)
-    assert route_values(found) == [A, A, B]
+    assert found.all("route") == [A, A, B]
     lines = sent(found, routes=[A, B])
     assert lines == [VIA, "Max-Forwards: 69", *NEEDED[:2], *folded.split("\r\n"), *NEEDED[2:]]
 
@@ -214,7 +214,7 @@ def test_other_routes_than_it_had_stand_in_their_place() -> None:
 def test_a_value_that_leaves_a_bracket_or_quotation_open_takes_in_no_other() -> None:
     found = routed("Route: <sip:a", 'Route: "b')
     again = request_of(forwarded_request(found, ruri="sip:b", via=OURS, source=SOURCE, routes=["<sip:a", '"b', C]))
-    assert route_values(again) == ["<sip:a", '"b', C]
+    assert again.all("route") == ["<sip:a", '"b', C]
 
 
 def test_the_order_of_the_routes_is_kept_whatever_is_written_anew() -> None:
@@ -223,7 +223,7 @@ def test_the_order_of_the_routes_is_kept_whatever_is_written_anew() -> None:
         data = forwarded_request(found, ruri="sip:b", via=OURS, source=SOURCE, routes=routes)
         again = parse(data)
         assert isinstance(again, Request)
-        assert route_values(again) == routes
+        assert again.all("route") == routes
 
 
 # Edits and bodies.
@@ -389,7 +389,7 @@ def test_no_message_takes_long(more: list[str]) -> None:
     found = parse(head(VIA, HOPS, *NEEDED, *more))
     if not isinstance(found, Request):
         return
-    routes = route_values(found)
+    routes = found.all("route")
     began = time.process_time()
     for left in (routes, routes[1:], routes[len(routes) // 2 :], routes[::-1], []):
         forwarded_request(found, ruri="sip:b", via=OURS, source=SOURCE, routes=left, edits=[("remove", "x")])
