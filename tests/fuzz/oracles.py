@@ -10,7 +10,7 @@ from runtime.context import Address
 from runtime.sip.body import read_body
 from runtime.sip.build import build_reply, reply_target
 from runtime.sip.fields import parse_via
-from runtime.sip.forward import ack_of, cancel_of, forwarded_request, relayed_reply, route_values
+from runtime.sip.forward import ack_of, cancel_of, forwarded_request, relayed_reply
 from runtime.sip.framing import Broken, Framer, Ping
 from runtime.sip.judge import refuse, refuse_relaying
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
@@ -146,7 +146,7 @@ def _check_request(request: Request) -> tuple[object, ...]:
         assert reply.all("via")[1:] == request.all("via")[1:]
         assert reply.via.branch == request.via.branch
         _check_forwarding(request)
-    return (*[refusal and (refusal.status, refusal.reason) for refusal in refusals], min(len(route_values(request)), 3))
+    return (*[refusal and (refusal.status, refusal.reason) for refusal in refusals], min(len(request.all("route")), 3))
 
 
 def _check_answer(request: Request, status: int, reason: str) -> Reply | None:
@@ -197,7 +197,7 @@ _VIA = ("via", "v")
 
 
 def _check_forwarding(request: Request) -> None:
-    routes = route_values(request)
+    routes = request.all("route")
     for left in (None, routes, routes[1:], [*routes, OUR_ROUTE], []):
         data = forwarded_request(
             request, ruri="sip:next@192.0.2.7", via=OURS, source=SOURCE, record_routes=[OUR_ROUTE], routes=left
@@ -206,7 +206,7 @@ def _check_forwarding(request: Request) -> None:
         assert isinstance(sent, Request), sent
         assert (sent.method, sent.ruri, sent.body) == (request.method, "sip:next@192.0.2.7", request.body)
         assert (sent.call_id, sent.cseq_number) == (request.call_id, request.cseq_number)
-        assert route_values(sent) == (routes if left is None else left)
+        assert sent.all("route") == (routes if left is None else left)
         assert sent.all("record-route") == [OUR_ROUTE, *request.all("record-route")]
         vias = sent.all("via")
         assert vias[0] == OURS
