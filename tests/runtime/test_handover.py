@@ -6,6 +6,7 @@ import mmap
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -140,6 +141,10 @@ class House:
         self.memory = mmap.mmap(-1, count * 8)
         self.marks = [Marks(self.memory, count, slot) for slot in range(count)]
 
+    def cell(self, slot: int) -> int:
+        """What that process says that it looks at."""
+        return int.from_bytes(self.memory[slot * 8 : slot * 8 + 8], sys.byteorder)
+
     def waits(self, slot: int) -> bool:
         """Whether that process waits for another in vain; a wait that ends well is another test's."""
         began, used = time.monotonic(), time.thread_time()
@@ -147,7 +152,7 @@ class House:
         waited_s, used_s = time.monotonic() - began, time.thread_time() - used
         assert waited_s < SOON_S
         # It waits on its feet. Who only looked has used next to no time of the processor, however busy that is.
-        return waited_s >= PATIENCE_S and used_s > PATIENCE_S / 50
+        return waited_s >= PATIENCE_S and used_s > PATIENCE_S / 300
 
 
 @pytest.fixture
@@ -187,10 +192,11 @@ def test_who_looks_at_something_older_is_waited_for_until_it_is_through(house: H
     through.start()
     began = time.monotonic()
     house.marks[0].wait_for_older()
-    waited = time.monotonic() - began
+    waited_s = time.monotonic() - began
+    is_through = house.cell(1) == 0
     through.join()
 
-    assert waited >= PATIENCE_S / 5
+    assert is_through or waited_s >= PATIENCE_S
 
 
 def test_who_turns_to_something_younger_is_waited_for_no_longer(house: House) -> None:
