@@ -1,13 +1,11 @@
 """A SIP process: receives, runs the request route, parks and resumes.
 
-All SIP processes read the same socket. A request that belongs to a transaction of another process (a
-retransmission, a CANCEL, an ACK) is found there by its fingerprint in shared memory and handed over.
+What comes in, and whose it is, is `runtime.reception`'s; here are the process's life and what scripts do in it.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -19,16 +17,15 @@ from runtime.house import House
 from runtime.modules.tm import tm_settings
 from runtime.proxy import Proxy
 from runtime.reading_duty import ReadingDuty
+from runtime.reception import Reception
 from runtime.roles import SIP, role_of
 from runtime.script_process import Done, Ended, ScriptProcess
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_targets
-from runtime.sip.framing import Broken
-from runtime.sip.judge import Refusal, refuse, refuse_relaying
-from runtime.sip.keys import dialog_ack_key, invite_key, server_key
-from runtime.sip.message import Bad, KeepAlive, Message, Reply, Request, parse
+from runtime.sip.judge import Refusal, refuse_relaying
+from runtime.sip.keys import invite_key, server_key
+from runtime.sip.message import Request
 from runtime.sip.own_request import OwnRequest
-from runtime.sip.ownership import fingerprint
 from runtime.sip_loop import SipLoop
 from runtime.transports.base import Failed, ListenSocket
 from runtime.transports.transports import Transports
@@ -37,8 +34,6 @@ from runtime.watchers import TransactionWatcher
 from workers.birth import Child
 from workers.jobs import JobId, Peer
 from workers.worker import Running
-
-log = logging.getLogger("layby.sip")
 
 CORE_COUNTERS: Final = (
     "rcv_requests",
@@ -52,28 +47,10 @@ CORE_COUNTERS: Final = (
     "lost_sends",
 )
 SL_COUNTERS: Final = ("sent_replies", "received_ACKs")
-PARSE_ERROR_CLASS: Final = 2
-PARSE_ERROR_LEVEL: Final = 1
-"""OpenSIPS's numbers for a message that its sender got wrong."""
-_AT_ONCE: Final = 64
-"""Messages from other processes that are taken in one turn of the loop, so that answers and timers get theirs."""
-_LYING: Final = 1024
-"""Messages from other processes that go before a reply which came after them."""
 _RELAYING: Final = (RouteType.REQUEST, RouteType.FAILURE)
 """Where a request is at the script's disposal. In a branch route it is under way already."""
 _GRACE_S: Final = 1.0
 """How much longer than its job's deadline a parked transaction is kept."""
-
-
-def error_params(status: int, reason: str) -> dict[str, Value]:
-    """What `$(err.…)` tells an error route about a message that could not be read."""
-    return {
-        "err.class": PARSE_ERROR_CLASS,
-        "err.level": PARSE_ERROR_LEVEL,
-        "err.info": reason,
-        "err.rcode": str(status),
-        "err.rreason": reason,
-    }
 
 
 def _on_cancel(house: House) -> object:
@@ -95,8 +72,6 @@ class SipProcess(ScriptProcess):
         """The jobs that a CANCEL ends: by the transaction's key, and then for each of its contexts that is parked."""
         self._cancel_resumes = _on_cancel(house) != "wait"
         """Whether a CANCEL resumes what is parked, or lets the job end first."""
-        self._handed = False
-        """Whether the request at hand was handed over. It goes no further, so that none goes round in a circle."""
 
     # Life.
 
@@ -106,18 +81,19 @@ class SipProcess(ScriptProcess):
     def open(self) -> None:
         super().open()
         self.house.handover.enter(self.slot)
-        self._marks = Marks(self.house.marks, self.house.settings.udp_workers, self.slot)
+        marks = Marks(self.house.marks, self.house.settings.udp_workers, self.slot)
+        self._reception = Reception(self, self.house, marks)
         settings = tm_settings(self.house.program.modules.get("tm"))
         self.transports = Transports(
             self.house.sockets,
             self.loop,
-            self._take,
-            on_broken=self._on_broken,
+            self._reception.take,
+            on_broken=self._reception.on_broken,
             settings=self.house.settings.streams,
             slot=self.slot,
             peers=self.house.peers,
             post=self._post,
-            marks=self._marks,
+            marks=marks,
             took=partial(self.house.readers.took, self.slot),
         )
         self.duty = ReadingDuty(
@@ -149,7 +125,7 @@ class SipProcess(ScriptProcess):
         )
         self.uac = UserAgentClient(self, self.proxy)
         self.transports.open()
-        self.loop.add_direct(self.house.handover.fileno(self.slot), self._take_given, exclusive=False)
+        self.loop.add_direct(self.house.handover.fileno(self.slot), self._reception.take_given, exclusive=False)
         self.duty.begin()
         self._garbage = Collector(self.loop, self._held)
         self._garbage.begin()
@@ -194,7 +170,7 @@ class SipProcess(ScriptProcess):
         for key in self.proxy.unanswered():
             self._answer(key, 503, "Service Unavailable")
 
-    # Receiving.
+    # Messages.
 
     def send(
         self,
@@ -218,116 +194,8 @@ class SipProcess(ScriptProcess):
             return None
         return super().on_letter(topic, sender, body)
 
-    def _take_given(self) -> None:
-        """Take what other processes gave to this one."""
-        for index, source, data in self._given(_AT_ONCE):
-            self._take(self.house.sockets[index], data, source, handed=True)
-
-    def _given(self, at_most: int) -> Iterator[tuple[int, Address, bytes]]:
-        receive, slot = self.house.handover.receive, self.slot
-        for _ in range(at_most):
-            given = receive(slot)
-            if given is None:
-                return
-            if given[0] < 0:
-                self.duty.read()
-            else:
-                yield given
-
-    def _take_older(self) -> None:
-        """What was received before the reply at hand and given to this process goes first."""
-        # All of it is taken out before any of it is dealt with: as soon as this process's mark is gone the others give
-        # what they have read after the reply at hand.
-        older = list(self._given(_LYING)) if self.house.handover.lies() else ()
-        self._marks.through()
-        for index, source, data in older:
-            self._take(self.house.sockets[index], data, source, handed=True)
-        self._handed = False
-
-    def _take(self, socket: ListenSocket, data: bytes, source: Address, handed: bool = False) -> None:
-        self._handed = handed
-        match parse(data):
-            case Request() as request:
-                if not handed:
-                    self.count("core:rcv_requests")
-                self._on_request(Origin(request, socket, source))
-            case Reply() as reply:
-                self._on_reply(reply, socket, source)
-            case Bad(reason, answerable, status):
-                self._on_bad(None if answerable is None else Origin(answerable, socket, source), source, status, reason)
-            case KeepAlive():
-                pass
-
-    def _on_bad(self, origin: Origin | None, source: Address, status: int, reason: str) -> None:
-        """What is no proper message: the error_route's to answer, where there is one and an answer is allowed."""
-        route = self.house.program.script.routes.error
-        if origin is None or route is None:
-            self._refuse(origin, source, status, reason)
-            return
-        self.count("core:bad_messages")
-        log.info("from %s:%d: %s", source.host, source.port, reason)
-        request = origin.request
-        context = Context(
-            request,
-            route=RouteType.ERROR,
-            source=source,
-            socket=origin.socket.index,
-            ruri=request.ruri,
-            variables=self.variables,
-            named_params=error_params(status, reason),
-        )
-
-        def through(context: Context, ended: Ended) -> None:
-            if ended is Ended.FAILED:
-                self.send_reply(context, status, reason)
-
-        self.run_script(context, route, through)
-
-    def _on_broken(self, socket: ListenSocket, source: Address, broken: Broken) -> None:
-        """A stream cannot be read any further: say so to its sender, as far as there is something to answer."""
-        match parse(broken.head):
-            case Request() as request:
-                answerable: Request | None = request
-            case Bad(_, answerable, _):
-                pass
-            case _:
-                answerable = None
-        refused = None if answerable is None else Origin(answerable, socket, source)
-        self._refuse(refused, source, broken.status, broken.reason)
-
-    def _refuse(self, origin: Origin | None, source: Address, status: int, reason: str) -> None:
-        """Count what is no proper message, and say so to its sender where the RFC allows an answer."""
-        self.count("core:bad_messages")
-        log.info("from %s:%d: %s", source.host, source.port, reason)
-        if origin is not None:
-            self._reply_stateless(origin, status, reason)
-
-    def _on_request(self, origin: Origin) -> None:
-        request = origin.request
-        key = server_key(request)
-        known = self.transactions.receive(request, key)
-        if known is not None:
-            if request.method != "ACK":
-                self.count("core:retransmissions")
-            if not known:
-                return None
-        elif request.method == "CANCEL" and invite_key(request) in self.transactions:
-            return self._on_cancel(origin, key)
-        elif self._hand_over(self._owner_of(request, key), request, origin.socket, origin.source):
-            return None
-        elif request.method == "ACK" and request.to.tag == to_tag(request):
-            self.count("sl:received_ACKs")  # of a reply that was sent without a transaction
-            return None
-        # Only of what is new: a copy of a request that was taken needs no second look.
-        wrong = refuse(request)
-        if wrong is not None:
-            return self._refuse(origin, origin.source, wrong.status, wrong.reason)
-        if self.draining:
-            return self._reply_stateless(origin, 503, "Service Unavailable")
-        return self._run_request(origin)
-
-    def _run_request(self, origin: Origin) -> None:
-        self._marks.through()  # a script may take its time
+    def run_request(self, origin: Origin) -> None:
+        """Run the request route on a request that is new."""
         route = self.house.program.script.routes.request
         if route is None:
             return
@@ -347,45 +215,7 @@ class SipProcess(ScriptProcess):
         elif key is not None and self.transactions.is_cancelled(key) and key not in self.proxy.relays:
             self._terminate(key)
 
-    def _on_reply(self, reply: Reply, socket: ListenSocket, source: Address) -> None:
-        if not self._handed:
-            self.count("core:rcv_replies")
-            self._marks.wait_for_older()
-        key = self.proxy.key_of(reply)
-        if key in self.proxy.clients:
-            if not self._handed:
-                self._take_older()
-            self.count("tm:received_replies")
-            self.proxy.clients.receive(reply, key)
-            return
-        owner = self.proxy.owner_of(reply)
-        found = None if owner is None else self.house.fingerprints.find(owner, self.slot)
-        if not self._hand_over(found, reply, socket, source):
-            # A stray one: RFC 6026 section 7.3 and 8.9 forbid to send it on.
-            self.count("core:drop_replies")
-
     # Owners.
-
-    def _owner_of(self, request: Request, key: str) -> int | None:
-        """The process that has the request's transaction, by its row; None when no other has it."""
-        find = self.house.fingerprints.find
-        owner = find(fingerprint(key), self.slot)
-        if owner is None and request.method == "CANCEL":
-            return find(fingerprint(invite_key(request)), self.slot)
-        if owner is None and request.method == "ACK":
-            # That of a 2xx has a branch of its own (RFC 3261 section 13.2.2.4).
-            return find(fingerprint(dialog_ack_key(request)), self.slot)
-        return owner
-
-    def _hand_over(self, owner: int | None, message: Message, socket: ListenSocket, source: Address) -> bool:
-        """Give a message to the process that has its transaction; False when there is none, or it came from there."""
-        if owner is None or self._handed:
-            return False
-        sent = self.house.handover.send(owner, socket.index, source, message.raw)
-        # Who has let so much lie about may be stopped, and goes on with what it has. To run a copy here would make a
-        # second request of it; lost like a datagram it is sent again.
-        self.count("core:handed_over" if sent else "core:lost_handovers")
-        return True
 
     def _post(self, slot: int, topic: str, body: bytes) -> bool:
         """Send a letter to the SIP process in a slot; False when that is not there."""
@@ -399,7 +229,7 @@ class SipProcess(ScriptProcess):
         owner = self.transactions.create(origin, key)
         if owner is None:
             return True
-        if self._hand_over(owner, origin.request, origin.socket, origin.source):
+        if self._reception.hand_over(owner, origin.request, origin.socket, origin.source):
             return False
         # The owner has just let go of the request and sent it here, or it read what its predecessor had been given.
         self.transactions.create_anyway(origin, key)
@@ -407,7 +237,8 @@ class SipProcess(ScriptProcess):
 
     # CANCEL (RFC 3261 section 9.2).
 
-    def _on_cancel(self, origin: Origin, key: str) -> None:
+    def cancel(self, origin: Origin, key: str) -> None:
+        """Deal with a CANCEL, whose own key is given, of an INVITE that is this process's."""
         if self._create(origin, key):
             self.transactions.reply(key, 200, "canceling")
             self.transactions.cancel(invite_key(origin.request))
@@ -498,8 +329,8 @@ class SipProcess(ScriptProcess):
         if request.method == "ACK":
             # One that belongs to a reply other than 2xx never comes so far.
             return 1 if self.transactions.acknowledges(request) else -1
-        owner = self._owner_of(request, server_key(request))
-        handed = self._hand_over(owner, request, self.house.sockets[context.socket], context.source)
+        owner = self._reception.owner_of(request, server_key(request))
+        handed = self._reception.hand_over(owner, request, self.house.sockets[context.socket], context.source)
         return 0 if handed else -1
 
     def cancel_branches(self, context: Context, which: str) -> int:
@@ -556,7 +387,7 @@ class SipProcess(ScriptProcess):
         origin = self._origin(context)
         if origin is None or not 100 <= code <= 699:
             return -1
-        self._reply_stateless(origin, code, reason, context.reply_headers, to_source=context.force_rport)
+        self.reply_stateless(origin, code, reason, context.reply_headers, to_source=context.force_rport)
         return 1
 
     def _origin(self, context: Context) -> Origin | None:
@@ -566,7 +397,7 @@ class SipProcess(ScriptProcess):
             return None
         return Origin(request, self.house.sockets[context.socket], context.source)
 
-    def _reply_stateless(
+    def reply_stateless(
         self, origin: Origin, code: int, reason: str, headers: Iterable[str] = (), *, to_source: bool = False
     ) -> None:
         request, source = origin.request, origin.source
