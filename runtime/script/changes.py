@@ -7,6 +7,7 @@ cannot be done gives NULL.
 from __future__ import annotations
 
 import enum
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,11 +36,13 @@ class Change:
         apply: ``apply(text, *arguments) -> Value``; a left-out optional argument is not passed.
         wants: its arguments.
         optional: how many of the last ones may be left out.
+        doc: what it gives, in a sentence or two for the reference.
     """
 
     apply: Apply
     wants: tuple[Wants, ...] = ()
     optional: int = 0
+    doc: str = ""
 
 
 CHANGES: Final[dict[tuple[str, str], Change]] = {}
@@ -108,12 +111,12 @@ _CONVERT: Final[dict[Wants, Callable[[Value], object | None]]] = {
 
 
 def change(names: str, *wants: Wants, optional: int = 0) -> Callable[[Apply], Apply]:
-    """Declare a transformation under one or more names, separated by blanks."""
+    """Declare a transformation under one or more names, separated by blanks; its docstring is its `doc`."""
 
     def declare(apply: Apply) -> Apply:
         for name in names.split():
             family, _, rest = name.partition(".")
-            CHANGES[family, rest] = Change(apply, wants, optional)
+            CHANGES[family, rest] = Change(apply, wants, optional, inspect.getdoc(apply) or "")
         return apply
 
     return declare

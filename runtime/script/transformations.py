@@ -40,12 +40,13 @@ def _bytes(text: str) -> bytes:
 
 @change("s.len")
 def _len(text: str) -> Value:
+    """The length in characters."""
     return len(text)
 
 
 @change("s.int")
 def _int(text: str) -> Value:
-    """As far as digits go; 0 when the text starts with none."""
+    """The number that the text starts with; 0 when it starts with none."""
     found = re.match(r"\s*([+-]?[0-9]{1,18})", text)
     return int(found[1]) if found else 0
 
@@ -59,9 +60,10 @@ def _hashes() -> None:
         def keyed(text: str, key: str, name: str = name) -> Value:
             return hmac.new(_bytes(key), _bytes(text), name).hexdigest()
 
-        CHANGES["s", name] = Change(digest)
+        CHANGES["s", name] = Change(digest, doc=f"The {name.upper()} digest, in hexadecimal digits.")
         if name != "md5":
-            CHANGES["s", f"{name}_hmac"] = Change(keyed, (Wants.TEXT,))
+            doc = f"The HMAC-{name.upper()} of the text with a key, in hexadecimal digits."
+            CHANGES["s", f"{name}_hmac"] = Change(keyed, (Wants.TEXT,), doc=doc)
 
 
 _hashes()
@@ -69,12 +71,16 @@ _hashes()
 
 @change("s.crc32")
 def _crc32(text: str) -> Value:
+    """The CRC-32 as a decimal number."""
     return str(zlib.crc32(_bytes(text)))
 
 
 @change("s.substr", Wants.INTEGER, Wants.INTEGER)
 def _substr(text: str, start: int, length: int) -> Value:
-    """A negative start counts from the end; a length below 1 leaves that many characters off the end."""
+    """The part from `start`, `length` characters long.
+
+    A negative start counts from the end; a length below 1 leaves that many characters off the end.
+    """
     if start < 0:
         start += len(text)
     if not 0 <= start < len(text):
@@ -85,18 +91,21 @@ def _substr(text: str, start: int, length: int) -> Value:
 
 @change("s.select", Wants.INTEGER, Wants.TEXT)
 def _select(text: str, index: int, separator: str) -> Value:
+    """The field of that number, from 0, of the text cut at the separator; a negative number counts from the end."""
     pieces = text.split(separator[:1]) if separator else [text]
     return pieces[index] if -len(pieces) <= index < len(pieces) else None
 
 
 @change("s.index", Wants.TEXT, Wants.INTEGER, optional=1)
 def _index(text: str, part: str, start: int = 0) -> Value:
+    """Where a part stands first, from 0 and not before `start`; NULL when it does not."""
     found = text.find(part, _start(text, start)) if part else -1
     return found if found >= 0 else None
 
 
 @change("s.rindex", Wants.TEXT, Wants.INTEGER, optional=1)
 def _rindex(text: str, part: str, start: int = -1) -> Value:
+    """Where a part stands last, from 0 and not behind `start`; NULL when it does not."""
     found = text.rfind(part, 0, _start(text, start) + len(part)) if part else -1
     return found if found >= 0 else None
 
@@ -112,11 +121,13 @@ _LOWER: Final = {upper: lower for lower, upper in _UPPER.items()}
 
 @change("s.toupper")
 def _toupper(text: str) -> Value:
+    """In capital letters."""
     return text.translate(_UPPER)
 
 
 @change("s.tolower")
 def _tolower(text: str) -> Value:
+    """In small letters."""
     return text.translate(_LOWER)
 
 
@@ -125,36 +136,43 @@ _BLANK: Final = " \t\r\n"
 
 @change("s.trim")
 def _trim(text: str) -> Value:
+    """Without the blanks around it."""
     return text.strip(_BLANK)
 
 
 @change("s.triml")
 def _triml(text: str) -> Value:
+    """Without the blanks before it."""
     return text.lstrip(_BLANK)
 
 
 @change("s.trimr")
 def _trimr(text: str) -> Value:
+    """Without the blanks behind it."""
     return text.rstrip(_BLANK)
 
 
 @change("s.reverse")
 def _reverse(text: str) -> Value:
+    """Backwards."""
     return text[::-1]
 
 
 @change("s.fill_left", Wants.TEXT, Wants.INTEGER)
 def _fill_left(text: str, pad: str, width: int) -> Value:
+    """Filled up on its left with `pad` to that width."""
     return _padding(pad, width - len(text), from_right=True) + text if pad and width <= MAX_FILL else None
 
 
 @change("s.fill_right", Wants.TEXT, Wants.INTEGER)
 def _fill_right(text: str, pad: str, width: int) -> Value:
+    """Filled up on its right with `pad` to that width."""
     return text + _padding(pad, width - len(text), from_right=False) if pad and width <= MAX_FILL else None
 
 
 @change("s.width", Wants.INTEGER)
 def _width(text: str, width: int) -> Value:
+    """Cut, or filled up with blanks on its right, to that width."""
     return text[:width].ljust(width) if 0 <= width <= MAX_FILL else None
 
 
@@ -167,11 +185,13 @@ def _padding(pad: str, count: int, *, from_right: bool) -> str:
 
 @change("s.encode.hexa")
 def _encode_hexa(text: str) -> Value:
+    """Each byte as two hexadecimal digits."""
     return _bytes(text).hex()
 
 
 @change("s.decode.hexa")
 def _decode_hexa(text: str) -> Value:
+    """The bytes that hexadecimal digits stand for."""
     try:
         return _latin(bytes.fromhex(text[: len(text) // 2 * 2]))
     except ValueError:
@@ -180,22 +200,26 @@ def _decode_hexa(text: str) -> Value:
 
 @change("s.hex2dec")
 def _hex2dec(text: str) -> Value:
+    """A hexadecimal number as a decimal one."""
     return int(text, 16) if re.fullmatch(r"(0[xX])?[0-9A-Fa-f]{1,15}", text) else None
 
 
 @change("s.dec2hex")
 def _dec2hex(text: str) -> Value:
+    """A decimal number as a hexadecimal one."""
     number = integer_of(text)
     return None if number is None else f"{number & 0xFFFFFFFF:x}"
 
 
 @change("s.b64encode")
 def _b64encode(text: str) -> Value:
+    """In base64."""
     return base64.b64encode(_bytes(text)).decode("ascii")
 
 
 @change("s.b64decode")
 def _b64decode(text: str) -> Value:
+    """What base64 stands for; NULL when it is none."""
     try:
         return _latin(base64.b64decode(_bytes(text), validate=True))
     except binascii.Error:
@@ -204,6 +228,7 @@ def _b64decode(text: str) -> Value:
 
 @change("s.xor", Wants.TEXT)
 def _xor(text: str, secret: str) -> Value:
+    """Each byte xor the secret's, which is repeated; done twice it gives the text back."""
     if not secret:
         return None
     key = _bytes(secret)
@@ -212,7 +237,7 @@ def _xor(text: str, secret: str) -> Value:
 
 @change("s.date2unix")
 def _date2unix(text: str) -> Value:
-    """The Date header's form (RFC 3261 20.17), which is always GMT."""
+    """A Date header (RFC 3261 20.17), which is always GMT, as seconds since 1970."""
     try:
         moment = datetime.datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT")
     except ValueError:
@@ -228,26 +253,31 @@ _PARAM_CHARS: Final = re.compile(r"[^A-Za-z0-9_.!~*'()\[\]/:&+$-]")
 
 @change("s.escape.common")
 def _escape_common(text: str) -> Value:
+    """With a backslash before quotes, backslashes and zero bytes."""
     return re.sub(r"['\"\\\0]", lambda found: _COMMON[found[0]], text)
 
 
 @change("s.unescape.common")
 def _unescape_common(text: str) -> Value:
+    """Without the backslashes that `s.escape.common` puts in."""
     return re.sub(r"\\(['\"\\0])", lambda found: _UNCOMMON[found[1]], text)
 
 
 @change("s.escape.user")
 def _escape_user(text: str) -> Value:
+    """Fit for the user of a URI: what cannot stand there as `%xx`."""
     return _USER_CHARS.sub(_percent, text)
 
 
 @change("s.escape.param")
 def _escape_param(text: str) -> Value:
+    """Fit for a parameter of a URI: what cannot stand there as `%xx`."""
     return _PARAM_CHARS.sub(_percent, text)
 
 
 @change("s.unescape.user s.unescape.param")
 def _unescape(text: str) -> Value:
+    """With `%xx` as the characters that they stand for."""
     return re.sub(r"%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), text)
 
 
@@ -273,11 +303,13 @@ def _csv(text: str) -> list[str]:
 
 @change("csv.count")
 def _csv_count(text: str) -> Value:
+    """How many values a comma-separated list has."""
     return len(_csv(text))
 
 
 @change("csv.value", Wants.INTEGER)
 def _csv_value(text: str, index: int) -> Value:
+    """The value of that number, from 0, of a comma-separated list; a negative number counts from the end."""
     values = _csv(text)
     return values[index] if -len(values) <= index < len(values) else None
 
@@ -294,33 +326,39 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 @change("ip.isip")
 def _ip_isip(text: str) -> Value:
+    """1 for an IP address, else 0."""
     return int(_address(text) is not None)
 
 
 @change("ip.isip4")
 def _ip_isip4(text: str) -> Value:
+    """1 for an IPv4 address, else 0."""
     return int(isinstance(_address(text), ipaddress.IPv4Address))
 
 
 @change("ip.isip6")
 def _ip_isip6(text: str) -> Value:
+    """1 for an IPv6 address, else 0."""
     return int(isinstance(_address(text), ipaddress.IPv6Address))
 
 
 @change("ip.pton")
 def _ip_pton(text: str) -> Value:
+    """An IP address as the bytes of the network."""
     found = _address(text)
     return None if found is None else _latin(found.packed)
 
 
 @change("ip.ntop")
 def _ip_ntop(text: str) -> Value:
+    """An IP address from the bytes of the network."""
     packed = _bytes(text)
     return str(ipaddress.ip_address(packed)) if len(packed) in (4, 16) else None
 
 
 @change("ip.family")
 def _ip_family(text: str) -> Value:
+    """The family of an IP address: INET or INET6."""
     packed = _address(text)
     length = len(text) if packed is None else len(packed.packed)
     return {4: "INET", 16: "INET6"}.get(length)
@@ -328,6 +366,7 @@ def _ip_family(text: str) -> Value:
 
 @change("ip.matches", Wants.TEXT)
 def _ip_matches(text: str, network: str) -> Value:
+    """1 for an IP address of that network, `address/bits`, else 0."""
     address = _address(text)
     try:
         known = ipaddress.ip_network(network.strip(), strict=False)
@@ -341,4 +380,5 @@ def _ip_matches(text: str, network: str) -> Value:
 
 @change("re.subst", Wants.SUBSTITUTION)
 def _re_subst(text: str, substitution: Substitution) -> Value:
+    """With what a regular expression matches replaced: `/pattern/replacement/flags`, with the flags i, s and g."""
     return substitution.apply(text)
