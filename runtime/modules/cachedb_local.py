@@ -8,7 +8,7 @@ from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now
 from runtime.context import Context
 from runtime.modules.base import RuntimeModule
-from runtime.script.declare import Kind, Param, Parameter, Ref, function
+from runtime.script.declare import Kind, Param, Parameter, Ref, function, ignored
 from runtime.store import StoreError
 
 SYSTEM: Final = "local"
@@ -24,9 +24,9 @@ class CachedbLocal(RuntimeModule):
 
     name = "cachedb_local"
     parameters = (
-        Parameter("cachedb_url", str, repeats=True, doc='"local:NAME://" makes `local:NAME` a store of its own'),
-        Parameter("cache_collections", str, "", doc='"one;two=9": the names of further collections'),
-        Parameter("cache_clean_period", int, 600, doc="seconds between two sweeps of values whose time is over"),
+        ignored("cachedb_url", str, "", "each `local:NAME` is a store of its own as soon as it is used."),
+        ignored("cache_collections", str, "", "each `local:NAME` is a store of its own as soon as it is used."),
+        Parameter("cache_clean_period", int, 600, doc="Seconds between two sweeps of values whose time is over."),
     )
 
     # Script functions.

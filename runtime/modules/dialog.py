@@ -24,7 +24,7 @@ from runtime.dialogs.store import DialogStore
 from runtime.dialogs.telling import Rules
 from runtime.modules.dialog_functions import MODES, DialogFunctions
 from runtime.roles import MI, SIP, role_of
-from runtime.script.declare import Parameter
+from runtime.script.declare import Parameter, ignored
 from runtime.settings import SettingsError
 from runtime.sip.dialog import Terms
 from runtime.store import StoreError
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("layby.dialog")
 
 _ACCEPTED: Final = (
-    *(Parameter(name, int, 0, doc="accepted, and of no effect") for name in ("enable_stats", "timer_bulk_del_no")),
-    Parameter("log_profile_hash_size", int, 4, doc="accepted: the store's indexes grow with what is in them"),
-    Parameter("db_flush_vals_profiles", int, 1, doc="accepted: values, profiles and flags always go to the database"),
+    ignored("enable_stats", int, 0, "statistics are always on."),
+    ignored("timer_bulk_del_no", int, 0, "rows of ended dialogs are deleted together."),
+    ignored("log_profile_hash_size", int, 4, "the store's indexes grow with what is in them."),
+    ignored("db_flush_vals_profiles", int, 1, "values, profiles and flags always go to the database."),
 )
 
 
@@ -49,24 +50,26 @@ class DialogModule(DialogFunctions):
     name = "dialog"
     counters = COUNTERS
     parameters = (
-        Parameter("default_timeout", int, 43200, doc="seconds that a dialog lasts where the script does not say"),
-        Parameter("delete_delay", int, 0, doc="seconds that a dialog is kept after its end"),
-        Parameter("dlg_match_mode", int, 0, doc="0: by the Record-Route parameter; 1: or by tags; 2: by tags only"),
-        Parameter("rr_param", str, "did", doc="the Record-Route parameter that carries the identifier"),
-        Parameter("profiles_with_value", str, "", doc='"caller; callee": names of profiles with values'),
-        Parameter("profiles_no_value", str, "", doc='"inbound; outbound": names of profiles without values'),
-        Parameter("options_ping_interval", int, 30, doc="seconds between two OPTIONS to an end that is pinged so"),
-        Parameter("ping_interval", int, 0, doc="the older name of options_ping_interval"),
-        Parameter("reinvite_ping_interval", int, 300, doc="seconds between two re-INVITEs to an end that is pinged so"),
-        Parameter("race_condition_timeout", int, 5, doc="seconds until a dialog with a race condition is ended"),
-        Parameter("dlg_extra_hdrs", str, "", doc="header lines of the requests that the module makes"),
-        Parameter("hash_size", int, 4096, doc="a power of two: the first half of an identifier is below it"),
-        Parameter("db_url", str, "", doc="the database that dialogs are kept in; db_default_url where it is not set"),
-        Parameter("db_mode", int, 0, doc="0: none; 1: at once; 2: every db_update_period seconds; 3: at the end only"),
-        Parameter("db_update_period", int, 60, doc="seconds between two writings with db_mode 2"),
-        Parameter("table_name", str, "dialog", doc="the table's name"),
+        Parameter("default_timeout", int, 43200, doc="Seconds that a dialog lasts where the script does not say."),
+        Parameter("delete_delay", int, 0, doc="Seconds that a dialog is kept after its end."),
+        Parameter("dlg_match_mode", int, 0, doc="0: by the Record-Route parameter; 1: or by tags; 2: by tags only."),
+        Parameter("rr_param", str, "did", doc="The Record-Route parameter that carries the identifier."),
+        Parameter("profiles_with_value", str, "", doc='"caller; callee": names of profiles with values.'),
+        Parameter("profiles_no_value", str, "", doc='"inbound; outbound": names of profiles without values.'),
+        Parameter("options_ping_interval", int, 30, doc="Seconds between two OPTIONS to an end that is pinged so."),
+        Parameter("ping_interval", int, 0, doc="The older name of options_ping_interval."),
+        Parameter(
+            "reinvite_ping_interval", int, 300, doc="Seconds between two re-INVITEs to an end that is pinged so."
+        ),
+        Parameter("race_condition_timeout", int, 5, doc="Seconds until a dialog with a race condition is ended."),
+        Parameter("dlg_extra_hdrs", str, "", doc="Header lines of the requests that the module makes."),
+        Parameter("hash_size", int, 4096, doc="A power of two: the first half of an identifier is below it."),
+        Parameter("db_url", str, "", doc="The database that dialogs are kept in; db_default_url where it is not set."),
+        Parameter("db_mode", int, 0, doc="0: none; 1: at once; 2: every db_update_period seconds; 3: at the end only."),
+        Parameter("db_update_period", int, 60, doc="Seconds between two writings with db_mode 2."),
+        Parameter("table_name", str, "dialog", doc="The table's name."),
         *(
-            Parameter(f"{word}_column", str, column, doc=f"the name of the column {column}")
+            Parameter(f"{word}_column", str, column, doc=f"The name of the column {column}.")
             for column, word in COLUMNS.items()
         ),
         *_ACCEPTED,

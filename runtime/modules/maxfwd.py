@@ -18,7 +18,11 @@ class Maxfwd(RuntimeModule):
     """The module as a script loads it."""
 
     name = "maxfwd"
-    parameters = (Parameter("max_limit", int, MAX_LIMIT, doc="the most that a request is sent on with, 1 to 256"),)
+    parameters = (
+        Parameter(
+            "max_limit", int, MAX_LIMIT, doc="The highest Max-Forwards that a request is sent on with, 1 to 256."
+        ),
+    )
 
     def furnish(self, house: House) -> None:
         super().furnish(house)

@@ -12,6 +12,6 @@ class MiDatagram(RuntimeModule):
     name = "mi_datagram"
     parameters = (
         Parameter(
-            "socket_name", str, "", doc="`udp:HOST:PORT`, or the path of a Unix socket, made for its owner alone"
+            "socket_name", str, "", doc="`udp:HOST:PORT`, or the path of a Unix socket, made for its owner alone."
         ),
     )

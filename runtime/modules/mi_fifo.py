@@ -11,6 +11,6 @@ class MiFifo(RuntimeModule):
 
     name = "mi_fifo"
     parameters = (
-        Parameter("fifo_name", str, "/tmp/layby_fifo", doc="where the pipe is made, for its owner alone"),
-        Parameter("reply_dir", str, "/tmp/", doc="the folder of the clients' reply pipes"),
+        Parameter("fifo_name", str, "/tmp/layby_fifo", doc="Where the pipe is made, for its owner alone."),
+        Parameter("reply_dir", str, "/tmp/", doc="The folder of the clients' reply pipes."),
     )

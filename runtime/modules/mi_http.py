@@ -11,8 +11,8 @@ class Httpd(RuntimeModule):
 
     name = "httpd"
     parameters = (
-        Parameter("ip", str, "127.0.0.1", doc="the address to listen on"),
-        Parameter("port", int, 8888, doc="the port to listen on"),
+        Parameter("ip", str, "127.0.0.1", doc="The address to listen on."),
+        Parameter("port", int, 8888, doc="The port to listen on."),
     )
 
 
@@ -20,4 +20,4 @@ class MiHttp(RuntimeModule):
     """MI on that listener, as a script loads it."""
 
     name = "mi_http"
-    parameters = (Parameter("root", str, "mi", doc="the path of the URL under which MI is served"),)
+    parameters = (Parameter("root", str, "mi", doc="The path of the URL under which MI is served."),)

@@ -53,10 +53,12 @@ class MiScript(RuntimeModule):
     group = "mi_script"
     counters = ("blocking_calls", "async_calls", "failed_calls")
     parameters = (
-        Parameter("pretty_printing", int, 0, doc="1 formats results for people, 0 leaves out all white space"),
-        Parameter("compat", str, "", doc='"3.6" gives OpenSIPS 3.6\'s parameter order, types and texts'),
-        Parameter("timeout", int, 30, doc="seconds after which a call that says no time of its own is given up"),
-        Parameter("on_cancel", str, "resume", doc='"wait" lets a cancelled INVITE stay parked until its job has ended'),
+        Parameter("pretty_printing", int, 0, doc="1 formats results for people, 0 leaves out all white space."),
+        Parameter("compat", str, "", doc='"3.6" gives OpenSIPS 3.6\'s parameter order, types and texts.'),
+        Parameter("timeout", int, 30, doc="Seconds after which a call that says no time of its own is given up."),
+        Parameter(
+            "on_cancel", str, "resume", doc='"wait" lets a cancelled INVITE stay parked until its job has ended.'
+        ),
     )
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:

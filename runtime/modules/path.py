@@ -27,8 +27,10 @@ class Path(RuntimeModule):
 
     name = "path"
     parameters = (
-        Parameter("use_received", int, 0, doc="whether `received` of our own Route value becomes the next hop"),
-        Parameter("enable_double_path", int, 1, doc="whether there are two where a request changes sockets"),
+        Parameter("use_received", int, 0, doc="Whether `received` of our own Route value becomes the next hop."),
+        Parameter(
+            "enable_double_path", int, 1, doc="Whether there are two Path values where a request changes sockets."
+        ),
     )
     own: OwnAddresses
 

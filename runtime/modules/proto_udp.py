@@ -10,4 +10,4 @@ class ProtoUdp(RuntimeModule):
     """The module as a script loads it."""
 
     name = "proto_udp"
-    parameters = (Parameter("udp_port", int, 5060, doc="the port of a socket= line that names none"),)
+    parameters = (Parameter("udp_port", int, 5060, doc="The port of a socket= line that names none."),)

@@ -27,7 +27,7 @@ from runtime.location.registration import (
 from runtime.location.store import User
 from runtime.modules.registrar_queries import AOR, DOMAIN, MAY_ASK, RegistrarQueries
 from runtime.modules.usrloc import DbMode, Usrloc
-from runtime.script.declare import Kind, Param, Parameter, function
+from runtime.script.declare import Kind, Param, Parameter, function, ignored
 from runtime.settings import SettingsError
 from runtime.sip.message import Request
 from runtime.sip.uri import parse_uri
@@ -52,33 +52,36 @@ class Registrar(RegistrarQueries):
     counters = ("accepted_regs", "rejected_regs")
     process: SipProcess
     parameters = (
-        Parameter("default_expires", int, 3600, doc="seconds for a contact that says no time"),
-        Parameter("min_expires", int, 60, doc="a shorter time is raised to it; 0 for no limit"),
-        Parameter("max_expires", int, 0, doc="a longer time is cut to it; 0 for no limit"),
-        Parameter("reject_brief_expires", int, 0, doc="1 refuses a time below min_expires with 423 instead"),
-        Parameter("expires_max_deviation", int, 0, doc="seconds by which a time is changed by chance, up or down"),
-        Parameter("default_q", int, -1, doc="q of a contact that says none, in thousandths; -1 for none"),
-        Parameter("max_contacts", int, 0, doc="contacts of one user; 0 for no limit of the script's own"),
-        Parameter("retry_after", int, 0, doc="seconds for a Retry-After header in 5xx replies; 0 for no header"),
-        Parameter("case_sensitive", int, 1, doc="0 takes users that differ in case for the same"),
-        Parameter("realm_prefix", str, "", doc="taken off a user's domain"),
-        Parameter("received_avp", str, "", doc="$avp(…) that holds where a REGISTER came from, as a URI"),
-        Parameter("received_param", str, "received", doc="the parameter under which a 200 tells that"),
-        Parameter("attr_avp", str, "", doc="$avp(…) whose value is kept with a contact and comes back at lookup()"),
-        Parameter("sock_hdr_name", str, "", doc="the header that save() with the flag socket-header reads"),
-        Parameter("allow_dup_cseq", int, 0, doc="1 takes the same Call-ID and CSeq again for a new REGISTER"),
-        Parameter("max_username_len", int, 64, doc="characters of a user"),
-        Parameter("max_domain_len", int, 64, doc="characters of a user's domain"),
-        Parameter("max_aor_len", int, 256, doc="characters of an address-of-record"),
-        Parameter("max_contact_len", int, 255, doc="characters of a contact's URI"),
-        Parameter("mcontact_avp", str, "", doc="accepted: save() is for requests"),
-        Parameter("tcp_persistent_flag", str, "", doc="accepted: a connection stays open as long as its peer wants"),
-        Parameter("disable_gruu", int, 1, doc="accepted: GRUUs are not made"),
-        Parameter("gruu_secret", str, "", doc="accepted: GRUUs are not made"),
-        Parameter("pn_enable", int, 0, doc="only 0: there are no push notifications"),
-        *[Parameter(f"pn_{name}", str, "", doc="accepted") for name in ("providers", "ct_match_params")],
+        Parameter("default_expires", int, 3600, doc="Seconds that a contact lasts which says no time."),
+        Parameter("min_expires", int, 60, doc="Seconds to which a shorter time is raised; 0 for no limit."),
+        Parameter("max_expires", int, 0, doc="Seconds to which a longer time is cut; 0 for no limit."),
+        Parameter("reject_brief_expires", int, 0, doc="1 refuses a time below min_expires with 423 instead."),
+        Parameter("expires_max_deviation", int, 0, doc="Seconds by which a time is changed by chance, up or down."),
+        Parameter("default_q", int, -1, doc="The q of a contact that says none, in thousandths; -1 for none."),
+        Parameter("max_contacts", int, 0, doc="How many contacts a user may have; 0 for no limit of the script's own."),
+        Parameter("retry_after", int, 0, doc="Seconds for a Retry-After header in 5xx replies; 0 for no header."),
+        Parameter("case_sensitive", int, 1, doc="0 takes users that differ in case for the same."),
+        Parameter("realm_prefix", str, "", doc="What is taken off the start of a user's domain."),
+        Parameter("received_avp", str, "", doc="$avp(…) that holds where a REGISTER came from, as a URI."),
+        Parameter("received_param", str, "received", doc="The parameter of a contact under which a 200 tells that."),
+        Parameter("attr_avp", str, "", doc="$avp(…) whose value is kept with a contact and comes back at lookup()."),
+        Parameter("sock_hdr_name", str, "", doc="The header that save() with the flag socket-header reads."),
+        Parameter("allow_dup_cseq", int, 0, doc="1 takes the same Call-ID and CSeq again for a new REGISTER."),
+        Parameter("max_username_len", int, 64, doc="How many characters a user may have."),
+        Parameter("max_domain_len", int, 64, doc="How many characters a user's domain may have."),
+        Parameter("max_aor_len", int, 256, doc="How many characters an address-of-record may have."),
+        Parameter("max_contact_len", int, 255, doc="How many characters a contact's URI may have."),
+        ignored("mcontact_avp", str, "", "save() is for requests."),
+        ignored("tcp_persistent_flag", str, "", "a connection stays open as long as its peer wants."),
+        ignored("disable_gruu", int, 1, "GRUUs are not made."),
+        ignored("gruu_secret", str, "", "GRUUs are not made."),
+        Parameter("pn_enable", int, 0, doc="Only 0: there are no push notifications."),
         *[
-            Parameter(f"pn_{name}", int, 0, doc="accepted: there are no push notifications")
+            ignored(f"pn_{name}", str, "", "there are no push notifications.")
+            for name in ("providers", "ct_match_params")
+        ],
+        *[
+            ignored(f"pn_{name}", int, 0, "there are no push notifications.")
             for name in ("pnsreg_interval", "trigger_interval", "skip_pn_interval", "refresh_timeout", "enable_purr")
         ],
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runtime.context import Context, RecordRoute, RouteType, Value
 from runtime.modules.base import RuntimeModule
-from runtime.script.declare import Kind, Param, Parameter, function, variable
+from runtime.script.declare import Kind, Param, Parameter, function, ignored, variable
 from runtime.script.uris import parts_of
 from runtime.sip.message import Request
 from runtime.sip.own import OwnAddresses
@@ -49,10 +49,12 @@ class Rr(RuntimeModule):
 
     name = "rr"
     parameters = (
-        Parameter("append_fromtag", int, 1, doc="whether Record-Route gets the From tag, which is_direction needs"),
-        Parameter("enable_double_rr", int, 1, doc="whether there are two where a request changes sockets"),
-        Parameter("add_username", int, 0, doc="whether Record-Route gets the Request-URI's user"),
-        Parameter("enable_socket_mismatch_warning", int, 1, doc="accepted, and of no effect"),
+        Parameter("append_fromtag", int, 1, doc="Whether Record-Route gets the From tag, which is_direction needs."),
+        Parameter(
+            "enable_double_rr", int, 1, doc="Whether there are two Record-Routes where a request changes sockets."
+        ),
+        Parameter("add_username", int, 0, doc="Whether Record-Route gets the Request-URI's user."),
+        ignored("enable_socket_mismatch_warning", int, 1, "nothing is warned of."),
     )
     own: OwnAddresses
 

@@ -17,7 +17,7 @@ class StatisticsModule(RuntimeModule):
 
     name = "statistics"
     group = "script"
-    parameters = (Parameter("variable", str, repeats=True, doc="declares a statistic in the group `script`"),)
+    parameters = (Parameter("variable", str, repeats=True, doc="Declares a statistic in the group `script`."),)
 
     def furnish(self, house: House) -> None:
         self.counters = tuple(name.split("/")[0].strip() for name in self.settings["variable"])

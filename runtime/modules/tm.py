@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runtime.context import Context, RouteType, Value
 from runtime.modules.base import RuntimeModule
-from runtime.script.declare import Kind, Module, Param, Parameter, function, variable
+from runtime.script.declare import Kind, Module, Param, Parameter, function, ignored, variable
 from runtime.settings import SettingsError
 from runtime.sip.message import Request
 from runtime.sip.own_request import OwnRequest
@@ -55,27 +55,27 @@ class Tm(RuntimeModule):
     process: SipProcess
     parameters = (
         Parameter(
-            "fr_timeout", int, 30, doc="seconds that the first reply, and any but an INVITE's final one, may take"
+            "fr_timeout", int, 30, doc="Seconds that the first reply, and any but an INVITE's final one, may take."
         ),
-        Parameter("fr_inv_timeout", int, 120, doc="seconds that the final reply to an INVITE may take after a first"),
-        Parameter("T1_timer", int, 500, doc="milliseconds: T1 of RFC 3261, the first wait before a copy is sent"),
-        Parameter("T2_timer", int, 4000, doc="milliseconds: T2, the longest wait between two copies"),
-        Parameter("T4_timer", int, 5000, doc="milliseconds: T4, how long a message may stay in the network"),
-        Parameter("disable_6xx_block", int, 0, doc="1 lets other branches go on after a 6xx"),
-        Parameter("onreply_avp_mode", int, 0, doc="1 lets reply routes see and change the transaction's AVPs"),
-        Parameter("wt_timer", int, 5, doc="accepted: how long transactions linger follows from T1, T2 and T4"),
-        Parameter("delete_timer", int, 2, doc="accepted: a transaction is freed when its last timer ends"),
-        Parameter("noisy_ctimer", int, 1, doc="accepted: a time-out is always answered"),
-        Parameter("restart_fr_on_each_reply", int, 1, doc="accepted: each provisional reply but 100 restarts Timer C"),
-        Parameter("auto_100trying", int, 1, doc="accepted: 100 goes out where nothing else does within 200 ms"),
-        Parameter("ruri_matching", int, 1, doc="accepted: requests are matched as RFC 3261 17.2.3 says"),
-        Parameter("via1_matching", int, 1, doc="accepted: requests are matched as RFC 3261 17.2.3 says"),
-        Parameter("pass_provisional_replies", int, 0, doc="accepted: provisional replies are passed on"),
-        Parameter("syn_branch", int, 1, doc="accepted: a branch is made from its transaction's fingerprint"),
-        Parameter("enable_stats", int, 1, doc="accepted: statistics are always on"),
-        Parameter("minor_branch_flag", str, "", doc="accepted"),
-        Parameter("timer_partitions", int, 1, doc="accepted: each process has timers of its own"),
-        Parameter("unix_tx_timeout", int, 2, doc="accepted"),
+        Parameter("fr_inv_timeout", int, 120, doc="Seconds that the final reply to an INVITE may take after a first."),
+        Parameter("T1_timer", int, 500, doc="Milliseconds: T1 of RFC 3261, the first wait before a copy is sent."),
+        Parameter("T2_timer", int, 4000, doc="Milliseconds: T2, the longest wait between two copies."),
+        Parameter("T4_timer", int, 5000, doc="Milliseconds: T4, how long a message may stay in the network."),
+        Parameter("disable_6xx_block", int, 0, doc="1 lets other branches go on after a 6xx."),
+        Parameter("onreply_avp_mode", int, 0, doc="1 lets reply routes see and change the transaction's AVPs."),
+        ignored("wt_timer", int, 5, "how long transactions linger follows from T1, T2 and T4."),
+        ignored("delete_timer", int, 2, "a transaction is freed when its last timer ends."),
+        ignored("noisy_ctimer", int, 1, "a time-out is always answered."),
+        ignored("restart_fr_on_each_reply", int, 1, "each provisional reply but 100 restarts Timer C."),
+        ignored("auto_100trying", int, 1, "100 goes out where nothing else does within 200 ms."),
+        ignored("ruri_matching", int, 1, "requests are matched as RFC 3261 17.2.3 says."),
+        ignored("via1_matching", int, 1, "requests are matched as RFC 3261 17.2.3 says."),
+        ignored("pass_provisional_replies", int, 0, "provisional replies are passed on."),
+        ignored("syn_branch", int, 1, "a branch is made from its transaction's fingerprint."),
+        ignored("enable_stats", int, 1, "statistics are always on."),
+        ignored("minor_branch_flag", str, "", "no branch is less than another."),
+        ignored("timer_partitions", int, 1, "each process has timers of its own."),
+        ignored("unix_tx_timeout", int, 2, "nothing is written to Unix sockets."),
     )
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:

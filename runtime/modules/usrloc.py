@@ -22,7 +22,7 @@ from runtime.location.store import Decide, Locations, User
 from runtime.modules.usrloc_commands import UsrlocCommands
 from runtime.process import Process
 from runtime.roles import MI, role_of
-from runtime.script.declare import Parameter
+from runtime.script.declare import Parameter, ignored
 from runtime.settings import SettingsError
 from runtime.store import Store, StoreError
 
@@ -86,33 +86,40 @@ class Usrloc(UsrlocCommands):
 
     name = "usrloc"
     parameters = (
-        Parameter("use_domain", int, 0, doc="1 tells users apart by their domain too"),
-        Parameter("desc_time_order", int, 0, doc="1 tries the contact that registered last first, instead of by q"),
-        Parameter("timer_interval", int, 60, doc="seconds between two sweeps, and two write-backs to the database"),
-        Parameter("matching_mode", int, 0, doc="contacts are the same by 0 their URI, 1 their URI and Call-ID"),
-        Parameter("cseq_delay", int, 20, doc="seconds for which the same Call-ID and CSeq is a retransmission"),
-        Parameter("nat_bflag", str, "", doc="the branch flag of contacts behind a NAT"),
-        Parameter("db_url", str, "", doc="the database; db_default_url where it is not set"),
-        Parameter("db_mode", int, -1, doc="0 no database, 1 write-through, 2 write-back; 3 is not offered"),
-        Parameter("working_mode_preset", str, "", doc="single-instance-no-db, -sql-write-through, -sql-write-back"),
-        Parameter("restart_persistency", str, "none", doc='"load-from-sql" for a database; "none"'),
-        Parameter("sql_write_mode", str, "", doc="with load-from-sql: write-through, or write-back as by default"),
-        Parameter("cluster_mode", str, "none", doc='only "none": there is no cluster'),
-        Parameter("cachedb_url", str, "none", doc="accepted: there is no NoSQL database"),
-        Parameter("location_cluster", int, 0, doc="accepted: there is no cluster"),
-        Parameter("ha_cluster", int, 0, doc="accepted: there is no cluster"),
-        Parameter("ha_shtag", str, "", doc="accepted: there is no cluster"),
-        Parameter("skip_replicated_db_ops", int, 0, doc="accepted: there is no cluster"),
-        Parameter("pinging_mode", str, "", doc="accepted: contacts are not pinged"),
-        Parameter("latency_event_min_us", int, 0, doc="accepted: contacts are not pinged"),
-        Parameter("latency_event_min_us_delta", int, 0, doc="accepted: contacts are not pinged"),
-        Parameter("contact_refresh_timer", int, 0, doc="accepted: there are no push notifications"),
-        Parameter("max_contact_delete", int, 10, doc="accepted: a user's rows are deleted together"),
-        Parameter("hash_size", int, 9, doc="accepted: bindings are kept in a tree"),
-        Parameter("regen_broken_contactid", int, 0, doc="accepted: ids are taken as they are in the database"),
-        Parameter("mi_dump_kv_store", int, 0, doc="accepted: there is no key-value store"),
+        Parameter("use_domain", int, 0, doc="1 tells users apart by their domain too."),
+        Parameter("desc_time_order", int, 0, doc="1 tries the contact that registered last first, instead of by q."),
+        Parameter("timer_interval", int, 60, doc="Seconds between two sweeps, and two write-backs to the database."),
+        Parameter("matching_mode", int, 0, doc="Contacts are the same by 0 their URI, 1 their URI and Call-ID."),
+        Parameter(
+            "cseq_delay",
+            int,
+            20,
+            doc="Seconds for which a REGISTER with the same Call-ID and CSeq is a retransmission.",
+        ),
+        Parameter("nat_bflag", str, "", doc="The branch flag of contacts behind a NAT."),
+        Parameter("db_url", str, "", doc="The database; db_default_url where it is not set."),
+        Parameter("db_mode", int, -1, doc="0 no database, 1 write-through, 2 write-back; 3 is not offered."),
+        Parameter(
+            "working_mode_preset", str, "", doc="One of single-instance-no-db, -sql-write-through and -sql-write-back."
+        ),
+        Parameter("restart_persistency", str, "none", doc='"load-from-sql" where there is a database, else "none".'),
+        Parameter("sql_write_mode", str, "", doc="With load-from-sql: write-through, or write-back as by default."),
+        Parameter("cluster_mode", str, "none", doc='Only "none": there is no cluster.'),
+        ignored("cachedb_url", str, "none", "there is no NoSQL database."),
+        ignored("location_cluster", int, 0, "there is no cluster."),
+        ignored("ha_cluster", int, 0, "there is no cluster."),
+        ignored("ha_shtag", str, "", "there is no cluster."),
+        ignored("skip_replicated_db_ops", int, 0, "there is no cluster."),
+        ignored("pinging_mode", str, "", "contacts are not pinged."),
+        ignored("latency_event_min_us", int, 0, "contacts are not pinged."),
+        ignored("latency_event_min_us_delta", int, 0, "contacts are not pinged."),
+        ignored("contact_refresh_timer", int, 0, "there are no push notifications."),
+        ignored("max_contact_delete", int, 10, "a user's rows are deleted together."),
+        ignored("hash_size", int, 9, "bindings are kept in a tree."),
+        ignored("regen_broken_contactid", int, 0, "ids are taken as they are in the database."),
+        ignored("mi_dump_kv_store", int, 0, "there is no key-value store."),
         *[
-            Parameter(f"{name}_column", str, "", doc=f"the column's name in the database, {name}")
+            Parameter(f"{name}_column", str, "", doc=f"The column's name in the database, {name}.")
             for name in _RENAMABLE
         ],
     )

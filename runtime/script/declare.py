@@ -8,6 +8,7 @@ documentation. A declaration is made by decorating a method of a `Module` subcla
 from __future__ import annotations
 
 import enum
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -139,13 +140,27 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A module parameter, set by `modparam("module", "name", value)`; `repeats` collects every setting in a list."""
+    """A module parameter, set by `modparam("module", "name", value)`.
+
+    Args:
+        name, kind: what the script sets.
+        default: what holds where the script says nothing.
+        repeats: whether every setting is collected in a list; of any other parameter the last one stands.
+        doc: what it does, in a sentence; or why it has no effect.
+        effect: whether it does anything. What OpenSIPS has and what means nothing here is accepted all the same.
+    """
 
     name: str
     kind: type[str] | type[int]
     default: Any = None
     repeats: bool = False
     doc: str = ""
+    effect: bool = True
+
+
+def ignored(name: str, kind: type[str] | type[int], default: Any, why: str) -> Parameter:
+    """A parameter that OpenSIPS has and that is accepted without effect, and why."""
+    return Parameter(name, kind, default, doc=f"No effect: {why}", effect=False)
 
 
 class Module:
@@ -209,13 +224,11 @@ def functions_of(module: Module | type[Module]) -> dict[str, Function]:
     found: dict[str, Function] = {}
     for method, mark in sorted(_marked(module, "_script_function"), key=lambda pair: pair[1].asynchronous):
         if not mark.asynchronous:
-            found[mark.name] = Function(
-                mark.name, mark.params, mark.routes, method, None, module.name, (method.__doc__ or "").strip()
-            )
+            found[mark.name] = Function(mark.name, mark.params, mark.routes, method, None, module.name, _doc(method))
         else:
             sync = found.get(mark.name)
             call = sync.call if sync else _only_asynchronous
-            doc = sync.doc if sync else (method.__doc__ or "").strip()
+            doc = sync.doc if sync else _doc(method)
             found[mark.name] = Function(mark.name, mark.params, mark.routes, call, method, module.name, doc)
     return found
 
@@ -225,7 +238,7 @@ def variables_of(module: Module | type[Module]) -> dict[str, Variable]:
     found = {}
     for method, mark in _marked(module, "_script_variable"):
         setter = getattr(module, mark.setter) if mark.setter else None
-        found[mark.name] = Variable(mark.name, method, setter, module.name, (method.__doc__ or "").strip())
+        found[mark.name] = Variable(mark.name, method, setter, module.name, _doc(method))
     return found
 
 
@@ -235,6 +248,10 @@ def _marked(module: Module | type[Module], attribute: str) -> Iterator[tuple[Cal
         mark = getattr(member, attribute, None)
         if callable(member) and mark is not None:
             yield member, mark
+
+
+def _doc(method: Callable[..., Any]) -> str:
+    return inspect.cleandoc(method.__doc__ or "")
 
 
 def _only_asynchronous(*_: object) -> int:
