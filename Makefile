@@ -9,7 +9,7 @@ NATIVE_STAMP := build/native/.ready
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: run test check format mutants fuzz native test-native bench-pools lock clean help
+.PHONY: run test check format reference mutants fuzz native test-native bench-pools lock clean help
 
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
@@ -33,6 +33,9 @@ check: $(DEV_STAMP) ## ruff and mypy --strict
 format: $(DEV_STAMP) ## put imports and layout in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference: $(RUN_STAMP) ## write docs/reference/ anew, of the declarations in the sources
+	$(BIN)/layby reference
 
 mutants: $(DEV_STAMP) ## change the cores in every small way and see that a test notices (ARGS="workers.wire*")
 	$(BIN)/mutmut run $(ARGS)

@@ -15,6 +15,7 @@ from mi_script.builtin import register_builtin
 from mi_script.commands import Registry, commands_of
 from runtime import roles
 from runtime.clock import epoch_now
+from runtime.counters import COUNTERS, GAUGES
 from runtime.folder import RuntimeFolder
 from runtime.handover import Handover, Marks
 from runtime.house import House, slots_of
@@ -22,17 +23,16 @@ from runtime.log_levels import Levels
 from runtime.logs import Logs, configure
 from runtime.mi_process import MiProcess
 from runtime.modules.base import RuntimeModule
+from runtime.modules.catalog import ALWAYS
 from runtime.process import Process
 from runtime.process_table import ProcessTable, Row
 from runtime.program import Program
 from runtime.readers import Readers
-from runtime.script_process import ASYNC_COUNTERS
-from runtime.server_transactions import TM_COUNTERS, TM_GAUGES
 from runtime.settings import Settings, SettingsError
 from runtime.sip.own import OwnAddresses, aliases_of
 from runtime.sip.ownership import Claims, Fingerprints
 from runtime.sip.reading import State
-from runtime.sip_process import CORE_COUNTERS, SL_COUNTERS, SipProcess
+from runtime.sip_process import SipProcess
 from runtime.statistics import Statistics
 from runtime.transports.base import ListenSocket, open_sockets
 from runtime.transports.streams import peers_slots
@@ -106,9 +106,10 @@ def furnish(
         attendant_pid=os.getpid(),
         arguments=arguments,
     )
-    for group, names in (("core", CORE_COUNTERS), ("tm", TM_COUNTERS), ("sl", SL_COUNTERS), ("async", ASYNC_COUNTERS)):
+    for group, names in COUNTERS.items():
         house.statistics.declare(group, names)
-    house.statistics.declare_gauges("tm", TM_GAUGES)
+    for group, names in GAUGES.items():
+        house.statistics.declare_gauges(group, names)
     register_builtin(house.registry)
     for name, module in program.modules.items():
         if isinstance(module, RuntimeModule):
@@ -116,7 +117,7 @@ def furnish(
                 module.furnish(house)
             except ValueError as error:
                 raise SettingsError(f"module {name}: {error}") from error
-            house.registry.extend(commands_of(module, "core" if name in ("management", "jobs") else name))
+            house.registry.extend(commands_of(module, "core" if name in ALWAYS else name))
     return house
 
 

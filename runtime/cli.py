@@ -1,4 +1,4 @@
-"""The command line: `layby run`, `layby mi`, `layby demo`."""
+"""The command line: `layby run`, `layby mi`, `layby which`, `layby reference`, `layby demo`."""
 
 from __future__ import annotations
 
@@ -169,6 +169,55 @@ def mi(
         typer.echo(f"layby: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(json.dumps(result, indent=4, ensure_ascii=False))
+
+
+@app.command()
+def which(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="As a script writes it: t_relay, '$ru', '{s.len}', tm.fr_timeout."),
+    ] = None,
+    module: Annotated[str | None, typer.Option(metavar="MODULE", help="Only what this module gives.")] = None,
+    script: Annotated[
+        Path | None, typer.Option(metavar="FILE.cfg", help="Only what this script has: its own modules, too.")
+    ] = None,
+) -> None:
+    """Say what a name is: function, variable, transformation, MI command, parameter, statistic or event.
+
+    Without a name, list all of them. Exit code 1 when nothing has that name.
+    """
+    from runtime import naming
+    from runtime.errors import NotLoaded, SettingsError
+
+    try:
+        entries = naming.names_of(script, module)
+    except NotLoaded as error:
+        for problem in error.problems:
+            typer.echo(str(problem), err=True)
+        raise typer.Exit(1) from None
+    except SettingsError as error:
+        typer.echo(f"{script}: {error}", err=True)
+        raise typer.Exit(1) from None
+    lines = list(naming.listed(entries)) if name is None else naming.described(entries, name)
+    if not lines:
+        typer.echo(f"layby: {naming.unknown(entries, name or module or '')}", err=True)
+        raise typer.Exit(1)
+    typer.echo("\n".join(lines))
+
+
+@app.command()
+def reference(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pages go.")] = Path("docs/reference"),
+) -> None:
+    """Write the pages of the reference, made of the declarations in the sources."""
+    from runtime.reference import write_reference
+
+    try:
+        written = write_reference(out)
+    except OSError as error:
+        typer.echo(f"layby: {error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{len(written)} pages in {out}")
 
 
 @app.command()

@@ -35,7 +35,6 @@ Route = Callable[[Context], Exit | None]
 
 UNWRITABLE: Final = -3
 """`$rc` where an outcome could not be written."""
-ASYNC_COUNTERS: Final = ("parked", "resumed", "resume_lost", "launched", "reported", "script_errors")
 
 
 class Ended(enum.Enum):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, assert_never
+from typing import assert_never
 
 from runtime.alarm import Alarm
 from runtime.clock import monotonic_now
@@ -37,17 +37,6 @@ from runtime.transports.base import ListenSocket
 from runtime.transports.transports import Transports
 
 log = logging.getLogger("layby.sip")
-
-TM_COUNTERS: Final = (
-    "received_replies",
-    "relayed_replies",
-    "local_replies",
-    "UAS_transactions",
-    "UAC_transactions",
-    *(f"{status}xx_transactions" for status in range(2, 7)),
-)
-TM_GAUGES: Final = ("inuse_transactions", "inuse_branches")
-"""How many server transactions there are, and how many client transactions."""
 
 
 @dataclass(frozen=True, slots=True)

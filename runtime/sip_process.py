@@ -35,18 +35,6 @@ from workers.birth import Child
 from workers.jobs import JobId, Peer
 from workers.worker import Running
 
-CORE_COUNTERS: Final = (
-    "rcv_requests",
-    "rcv_replies",
-    "drop_replies",
-    "bad_messages",
-    "err_requests",
-    "handed_over",
-    "lost_handovers",
-    "retransmissions",
-    "lost_sends",
-)
-SL_COUNTERS: Final = ("sent_replies", "received_ACKs")
 _RELAYING: Final = (RouteType.REQUEST, RouteType.FAILURE)
 """Where a request is at the script's disposal. In a branch route it is under way already."""
 _GRACE_S: Final = 1.0

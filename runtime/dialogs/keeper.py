@@ -39,13 +39,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("layby.dialog")
 
-COUNTERS: Final = (
-    "processed_dialogs",
-    "expired_dialogs",
-    "failed_dialogs",
-    # Of replication between servers, which there is none of; a script or a graph may ask for them all the same.
-    *(f"{what}_{way}" for what in ("create", "update", "delete") for way in ("sent", "recv")),
-)
+COUNTERS: Final = {
+    "processed_dialogs": "Dialogs that were made.",
+    "expired_dialogs": "Dialogs whose time ran out.",
+    "failed_dialogs": "Dialogs that ended before they were answered.",
+    **{
+        f"{what}_{way}": "Always 0: nothing is replicated between servers."
+        for what in ("create", "update", "delete")
+        for way in ("sent", "recv")
+    },
+}
 
 _REFRESHES: Final = frozenset(("INVITE", "UPDATE"))
 """The methods that may change where a dialog's ends are (RFC 3261 12.2, RFC 3311 5.1)."""

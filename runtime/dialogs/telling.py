@@ -19,6 +19,7 @@ from runtime.clock import monotonic_now
 from runtime.context import Context
 from runtime.dialogs.store import DialogStore
 from runtime.roles import SIP, role_of
+from runtime.script.declare import Event
 from runtime.script_process import Ended
 from runtime.sip.dialog import Dialog, Terms, number_of
 from runtime.sip.dialog_facts import own_request
@@ -58,7 +59,11 @@ log = logging.getLogger("layby.dialog")
 DUE: Final = "dialog.due"
 END: Final = "dialog.end"
 CANCEL: Final = "dialog.cancel"
-STATE_CHANGED: Final = "E_DLG_STATE_CHANGED"
+STATE_CHANGED: Final = Event(
+    "E_DLG_STATE_CHANGED",
+    ("id", "db_id", "callid", "from_tag", "to_tag", "old_state", "new_state"),
+    "A dialog has another state than before; the states are numbered as in `dlg_list`.",
+)
 
 _NO_DIALOG: Final = frozenset((408, 481))
 """Replies to a request within a dialog that end it (RFC 3261 12.2.1.2)."""
@@ -194,18 +199,12 @@ class Teller:
 
     def _raise(self, dialog: Dialog, old: State, new: State) -> None:
         module = self._process.house.program.modules.get("event_route")
-        if module is None or STATE_CHANGED not in self._process.house.program.script.routes.events:
+        if module is None or STATE_CHANGED.name not in self._process.house.program.script.routes.events:
             return
-        named = {
-            "id": dialog.did,
-            "db_id": dialog.id,
-            "callid": dialog.call_id,
-            "from_tag": dialog.caller.tag,
-            "to_tag": dialog.callee.tag,
-            "old_state": int(old),
-            "new_state": int(new),
-        }
-        module.raised(STATE_CHANGED, tuple(named.values()), named)  # type: ignore[attr-defined]
+        tags = dialog.caller.tag, dialog.callee.tag
+        values = dialog.did, dialog.id, dialog.call_id, *tags, int(old), int(new)
+        named = dict(zip(STATE_CHANGED.params, values, strict=True))
+        module.raised(STATE_CHANGED.name, values, named)  # type: ignore[attr-defined]
 
     # Requests of our own.
 

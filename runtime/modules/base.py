@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from runtime.script.declare import Module
+from runtime.script.declare import Event, Module
 from workers.jobs import Peer
 
 if TYPE_CHECKING:
@@ -17,14 +19,18 @@ class RuntimeModule(Module):
 
     Class attributes:
         group: the name of its group of statistics; the module's own name when empty.
-        counters: the statistics that it counts.
+        counters: the statistics that it counts, each with what it says.
+        computed: those that it computes when somebody asks (`Statistics.compute`).
+        events: what it raises.
 
     An instance is made in the attendant, furnished with the house there, and told in each process that it
     now lives there.
     """
 
     group: str = ""
-    counters: tuple[str, ...] = ()
+    counters: Mapping[str, str] = MappingProxyType({})
+    computed: Mapping[str, str] = MappingProxyType({})
+    events: tuple[Event, ...] = ()
     house: House
     process: Process
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.db import DatabaseError, database_of
@@ -21,7 +22,7 @@ from runtime.dialogs.recorder import (
     put_away,
 )
 from runtime.dialogs.store import DialogStore
-from runtime.dialogs.telling import Rules
+from runtime.dialogs.telling import STATE_CHANGED, Rules
 from runtime.modules.dialog_functions import MODES, DialogFunctions
 from runtime.roles import MI, SIP, role_of
 from runtime.script.declare import Parameter, ignored
@@ -49,6 +50,11 @@ class DialogModule(DialogFunctions):
 
     name = "dialog"
     counters = COUNTERS
+    computed: Mapping[str, str] = {
+        "active_dialogs": "Dialogs that are answered and have not ended.",
+        "early_dialogs": "Dialogs that are ringing.",
+    }
+    events = (STATE_CHANGED,)
     parameters = (
         Parameter("default_timeout", int, 43200, doc="Seconds that a dialog lasts where the script does not say."),
         Parameter("delete_delay", int, 0, doc="Seconds that a dialog is kept after its end."),

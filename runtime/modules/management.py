@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import time
+from collections.abc import Mapping
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -32,6 +33,11 @@ class Management(RuntimeModule):
     """Always there; a script does not load it."""
 
     name = "management"
+    computed: Mapping[str, str] = {
+        "core:timestamp": "Seconds since the start.",
+        "shmem:total_size": "Bytes of memory that the processes may share.",
+        "shmem:used_size": "Bytes of it that are in use.",
+    }
 
     def furnish(self, house: House) -> None:
         super().furnish(house)

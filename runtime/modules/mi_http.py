@@ -7,7 +7,7 @@ from runtime.script.declare import Parameter
 
 
 class Httpd(RuntimeModule):
-    """The HTTP listener, as a script loads it."""
+    """The HTTP listener."""
 
     name = "httpd"
     parameters = (
@@ -17,7 +17,7 @@ class Httpd(RuntimeModule):
 
 
 class MiHttp(RuntimeModule):
-    """MI on that listener, as a script loads it."""
+    """MI over HTTP, on the listener of the module httpd."""
 
     name = "mi_http"
     parameters = (Parameter("root", str, "mi", doc="The path of the URL under which MI is served."),)

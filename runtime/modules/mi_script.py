@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from mi_script.calls import Call, Fault
@@ -51,7 +51,11 @@ class MiScript(RuntimeModule):
 
     name = "mi_script"
     group = "mi_script"
-    counters = ("blocking_calls", "async_calls", "failed_calls")
+    counters: Mapping[str, str] = {
+        "blocking_calls": "Calls of mi() and mi_gather() that were waited for here and now.",
+        "async_calls": "Calls by async() and launch().",
+        "failed_calls": "Calls that ended with a negative $rc.",
+    }
     parameters = (
         Parameter("pretty_printing", int, 0, doc="1 formats results for people, 0 leaves out all white space."),
         Parameter("compat", str, "", doc='"3.6" gives OpenSIPS 3.6\'s parameter order, types and texts.'),

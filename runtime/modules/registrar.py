@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -49,7 +49,15 @@ class Registrar(RegistrarQueries):
     """The module as a script loads it."""
 
     name = "registrar"
-    counters = ("accepted_regs", "rejected_regs")
+    counters: Mapping[str, str] = {
+        "accepted_regs": "REGISTERs that were accepted.",
+        "rejected_regs": "REGISTERs that were refused.",
+    }
+    computed: Mapping[str, str] = {
+        "max_expires": "The module parameter max_expires.",
+        "max_contacts": "The module parameter max_contacts.",
+        "default_expires": "The module parameter default_expires.",
+    }
     process: SipProcess
     parameters = (
         Parameter("default_expires", int, 3600, doc="Seconds that a contact lasts which says no time."),
@@ -123,7 +131,7 @@ class Registrar(RegistrarQueries):
             found["max_aor_len"],
             found["max_contact_len"],
         )
-        for name in ("max_expires", "max_contacts", "default_expires"):
+        for name in self.computed:
             house.statistics.compute("registrar", name, partial(int, found[name]))
 
     # REGISTER.

@@ -20,7 +20,7 @@ class StatisticsModule(RuntimeModule):
     parameters = (Parameter("variable", str, repeats=True, doc="Declares a statistic in the group `script`."),)
 
     def furnish(self, house: House) -> None:
-        self.counters = tuple(name.split("/")[0].strip() for name in self.settings["variable"])
+        self.counters = dict.fromkeys((name.split("/")[0].strip() for name in self.settings["variable"]), "")
         super().furnish(house)
 
     @function("update_stat", Param("name", Kind.STRING), Param("amount", Kind.INTEGER))

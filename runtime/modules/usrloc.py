@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -85,6 +85,15 @@ class Usrloc(UsrlocCommands):
     """
 
     name = "usrloc"
+    counters: Mapping[str, str] = {
+        "late_commits": "REGISTERs that were answered before the database had them.",
+        "DOMAIN-expires": "Contacts of a table whose time ran out.",
+    }
+    computed: Mapping[str, str] = {
+        "registered_users": "Users that have a contact.",
+        "DOMAIN-users": "Users of a table that have a contact.",
+        "DOMAIN-contacts": "Contacts of a table.",
+    }
     parameters = (
         Parameter("use_domain", int, 0, doc="1 tells users apart by their domain too."),
         Parameter("desc_time_order", int, 0, doc="1 tries the contact that registered last first, instead of by q."),
@@ -145,7 +154,9 @@ class Usrloc(UsrlocCommands):
 
     def furnish(self, house: House) -> None:
         self.domains = domains_of(house.program.checked.routes)
-        self.counters = ("late_commits", *[f"{domain}-expires" for domain in sorted(self.domains)])
+        expires = self.counters["DOMAIN-expires"]
+        late = self.counters["late_commits"]
+        self.counters = {"late_commits": late, **{f"{domain}-expires": expires for domain in sorted(self.domains)}}
         super().furnish(house)
         house.statistics.compute("usrloc", "registered_users", lambda: self.locations.users())
         for domain in sorted(self.domains):

@@ -158,6 +158,21 @@ class Parameter:
     effect: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event that a module raises, for an ``event_route[name]``.
+
+    Args:
+        name: as the route's name has it.
+        params: the names of its parameters, for `$param(name)`, in order.
+        doc: when it is raised, in a sentence.
+    """
+
+    name: str
+    params: tuple[str, ...]
+    doc: str
+
+
 def ignored(name: str, kind: type[str] | type[int], default: Any, why: str) -> Parameter:
     """A parameter that OpenSIPS has and that is accepted without effect, and why."""
     return Parameter(name, kind, default, doc=f"No effect: {why}", effect=False)

@@ -10,32 +10,65 @@ from pathlib import Path
 import pytest
 
 import runtime
+from runtime.attendant import furnish
+from runtime.folder import RuntimeFolder
+from runtime.house import House
 from runtime.modules.catalog import ALWAYS, CATALOG
+from runtime.program import Program
+from runtime.reference import every_entry, gather, write_reference
 from runtime.script.declare import Parameter
 from runtime.script.functions import Core
-from runtime.script.known import known_of
+from runtime.script.reference import Entry, ModuleFacts, Sort
 from runtime.script.settings import GLOBALS
-from runtime.script.transformations import CHANGES
 from runtime.settings import settle
 
 MODULES = {"core": Core, **ALWAYS, **CATALOG}
 PARAMETERS = [(module.name, parameter) for module in MODULES.values() for parameter in module.parameters]
-KNOWN = known_of([*ALWAYS.values(), *CATALOG.values()])
-
-DOCS = {
-    **{f"{name}()": found.doc for name, found in KNOWN.functions.items()},
-    **{f"${name}": found.doc for name, found in KNOWN.variables.items()},
-    **{f"{{{family}.{name}}}": found.doc for (family, name), found in CHANGES.items()},
-    **{name: found.doc for name, found in GLOBALS.items()},
-    **{f"{module}.{parameter.name}": parameter.doc for module, parameter in PARAMETERS},
-}
+ENTRIES = every_entry(gather())
+PAGES = Path(runtime.__path__[0]).parent / "docs" / "reference"
 
 
-@pytest.mark.parametrize("name", DOCS)
-def test_every_declaration_has_a_sentence(name: str) -> None:
-    first = DOCS[name].split("\n\n")[0]
+def test_the_pages_say_what_the_declarations_say(tmp_path: Path) -> None:
+    written = {path.name: path.read_text() for path in write_reference(tmp_path)}
+
+    assert {path.name: path.read_text() for path in PAGES.iterdir()} == written, "run `make reference`"
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.title)
+def test_every_declaration_has_a_sentence(entry: Entry) -> None:
+    first = entry.doc.split("\n\n")[0]
     assert first[:1].strip()
     assert first.endswith((".", ".)"))
+
+
+@pytest.mark.parametrize("module", gather(), ids=lambda module: module.name)
+def test_every_module_says_what_it_is_for(module: ModuleFacts) -> None:
+    assert module.intro.split("\n\n")[0].endswith(".")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A server that has every module, before its first fork."""
+    script = tmp_path / "all.cfg"
+    script.write_text("".join(f'loadmodule "{name}.so"\n' for name in sorted(CATALOG, key="usrloc".__ne__)))
+    program = Program.load(script)
+    folder = RuntimeFolder.make(tmp_path / "run")
+    house = furnish(program, settle({}, [], udp_workers=1), folder, [], [])
+    yield house
+    house.handover.close()
+    folder.close()
+
+
+def test_mi_commands_are_told_by_their_names_as_the_server_has_them(house: House) -> None:
+    told = {name for entry in ENTRIES if entry.sort is Sort.COMMAND for name in entry.names}
+
+    assert told == set(house.registry.all_names())
+
+
+def test_statistics_are_told_as_the_server_has_them(house: House) -> None:
+    told = {entry.name.replace("DOMAIN", "location") for entry in ENTRIES if entry.sort is Sort.STATISTIC}
+
+    assert told == set(house.statistics.find("all"))
 
 
 def test_the_defaults_of_the_globals_are_the_ones_that_hold() -> None:

@@ -1,0 +1,45 @@
+"""The statistics that every server keeps, loaded modules or not, by group: each name with what it counts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CORE: Final = {
+    "rcv_requests": "Requests that were received.",
+    "rcv_replies": "Replies that were received.",
+    "drop_replies": "Replies that belong to nothing and were dropped.",
+    "bad_messages": "Messages that could not be read, or break the rules of SIP.",
+    "err_requests": "Requests whose route failed.",
+    "handed_over": "Messages that were given to the process that has their transaction.",
+    "lost_handovers": "Messages that could not be given to it.",
+    "retransmissions": "Requests that were a copy of one before.",
+    "lost_sends": "Messages that could not be sent.",
+}
+SL: Final = {
+    "sent_replies": "Replies that were sent without a transaction.",
+    "received_ACKs": "ACKs of such replies.",
+}
+TM: Final = {
+    "received_replies": "Replies to what was relayed or sent.",
+    "relayed_replies": "Replies that were passed on.",
+    "local_replies": "Final replies of the server's own making to what was relayed.",
+    "UAS_transactions": "Server transactions that were made.",
+    "UAC_transactions": "Client transactions of the server's own requests.",
+    **{f"{status}xx_transactions": f"Server transactions that ended with a {status}xx." for status in range(2, 7)},
+}
+TM_GAUGES: Final = {
+    "inuse_transactions": "Server transactions that there are now.",
+    "inuse_branches": "Client transactions that there are now.",
+}
+ASYNC: Final = {
+    "parked": "Messages that were put aside by async().",
+    "resumed": "Messages whose resume route was run.",
+    "resume_lost": "Jobs that ended when their message had been given up.",
+    "launched": "Jobs that launch() started.",
+    "reported": "Jobs of launch() that have ended.",
+    "script_errors": "Statements of the script that failed.",
+}
+COUNTERS: Final = {"core": CORE, "sl": SL, "tm": TM, "async": ASYNC}
+"""What is only counted up, by group."""
+GAUGES: Final = {"tm": TM_GAUGES}
+"""What goes up and down, by group."""
