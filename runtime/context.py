@@ -32,6 +32,12 @@ class RouteType(enum.Flag):
     TIMER = enum.auto()
     EVENT = enum.auto()
     ERROR = enum.auto()
+    RELAYING = REQUEST | FAILURE
+    """Where a request waits to be sent on or answered."""
+    PASSING = REQUEST | FAILURE | ONREPLY | BRANCH
+    """What a message that is received may pass."""
+    MESSAGE = REQUEST | FAILURE | ONREPLY | BRANCH | LOCAL
+    """Where there is a message that is sent on."""
     ANY = REQUEST | FAILURE | ONREPLY | BRANCH | LOCAL | STARTUP | TIMER | EVENT | ERROR
 
 

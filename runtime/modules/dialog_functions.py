@@ -17,7 +17,6 @@ from runtime.sip.message import Request
 
 MODES: Final = {"DID_ONLY": 0, "DID_FALLBACK": 1, "DID_NONE": 2}
 """How requests find their dialog: by the identifier in our Route value, or by Call-ID and tags."""
-_OF_A_CALL: Final = RouteType.REQUEST | RouteType.BRANCH | RouteType.ONREPLY | RouteType.FAILURE | RouteType.LOCAL
 _STRING: Final = Kind.STRING
 
 
@@ -210,7 +209,7 @@ class DialogFunctions(DialogVariables):
         Param("profile", _STRING),
         Param("value", _STRING, optional=True),
         Param("clear_values", Kind.VALUE, optional=True),
-        routes=_OF_A_CALL,
+        routes=RouteType.MESSAGE,
     )
     def set_dlg_profile(self, c: Context, profile: str, value: str | None, clear_values: Value) -> int:
         """Put the dialog into a profile; with `clear_values` it leaves that profile's other values."""
@@ -220,7 +219,9 @@ class DialogFunctions(DialogVariables):
         clear = str(clear_values or "").lower() in ("1", "true", "yes")
         return self._change(c, joining(profile, (value or "") if has_value else "", clear=clear))
 
-    @function("unset_dlg_profile", Param("profile", _STRING), Param("value", _STRING, optional=True), routes=_OF_A_CALL)
+    @function(
+        "unset_dlg_profile", Param("profile", _STRING), Param("value", _STRING, optional=True), routes=RouteType.MESSAGE
+    )
     def unset_dlg_profile(self, c: Context, profile: str, value: str | None) -> int:
         """Take the dialog out of a profile; without a value, whatever its values there are."""
         has_value = self.profiles.get(profile)
@@ -228,7 +229,9 @@ class DialogFunctions(DialogVariables):
             return -1
         return self._change(c, leaving(profile, value if has_value else None))
 
-    @function("is_in_profile", Param("profile", _STRING), Param("value", _STRING, optional=True), routes=_OF_A_CALL)
+    @function(
+        "is_in_profile", Param("profile", _STRING), Param("value", _STRING, optional=True), routes=RouteType.MESSAGE
+    )
     def is_in_profile(self, c: Context, profile: str, value: str | None) -> int:
         """Whether the dialog is in a profile, or in it with that value."""
         dialog = self._dialog_of(c)
@@ -253,23 +256,23 @@ class DialogFunctions(DialogVariables):
 
     # Flags.
 
-    @function("set_dlg_flag", Param("flag", _STRING), routes=_OF_A_CALL)
+    @function("set_dlg_flag", Param("flag", _STRING), routes=RouteType.MESSAGE)
     def set_dlg_flag(self, c: Context, flag: str) -> int:
         """Set a flag of the dialog."""
         return self._change(c, _flagging(flag, on=True))
 
-    @function("reset_dlg_flag", Param("flag", _STRING), routes=_OF_A_CALL)
+    @function("reset_dlg_flag", Param("flag", _STRING), routes=RouteType.MESSAGE)
     def reset_dlg_flag(self, c: Context, flag: str) -> int:
         """Clear a flag of the dialog."""
         return self._change(c, _flagging(flag, on=False))
 
-    @function("is_dlg_flag_set", Param("flag", _STRING), routes=_OF_A_CALL)
+    @function("is_dlg_flag_set", Param("flag", _STRING), routes=RouteType.MESSAGE)
     def is_dlg_flag_set(self, c: Context, flag: str) -> int:
         """Whether a flag of the dialog is set."""
         dialog = self._dialog_of(c)
         return 1 if dialog is not None and flag in dialog.script_flags else -1
 
-    @function("test_and_set_dlg_flag", Param("flag", _STRING), Param("value", Kind.INTEGER), routes=_OF_A_CALL)
+    @function("test_and_set_dlg_flag", Param("flag", _STRING), Param("value", Kind.INTEGER), routes=RouteType.MESSAGE)
     def test_and_set_dlg_flag(self, c: Context, flag: str, value: int) -> int:
         """If the flag is as `value` says (1 or 0), turn it round; of several who ask at once, one succeeds."""
         turned = False
@@ -283,12 +286,12 @@ class DialogFunctions(DialogVariables):
 
     # Values.
 
-    @function("store_dlg_value", Param("name", _STRING), Param("value", Kind.VALUE), routes=_OF_A_CALL)
+    @function("store_dlg_value", Param("name", _STRING), Param("value", Kind.VALUE), routes=RouteType.MESSAGE)
     def store_dlg_value(self, c: Context, name: str, value: Value) -> int:
         """Keep a value with the dialog, as `$dlg_val(name) = value` does."""
         return self._change(c, valuing(name, value))
 
-    @function("fetch_dlg_value", Param("name", _STRING), Param("value", Kind.OUTPUT), routes=_OF_A_CALL)
+    @function("fetch_dlg_value", Param("name", _STRING), Param("value", Kind.OUTPUT), routes=RouteType.MESSAGE)
     def fetch_dlg_value(self, c: Context, name: str, value: Ref) -> int:
         """A value of the dialog; -1 when it has none of that name."""
         found = self.dlg_val(c, name)
@@ -299,17 +302,17 @@ class DialogFunctions(DialogVariables):
 
     # Routes.
 
-    @function("dlg_on_answer", Param("route", Kind.ROUTE, optional=True), routes=_OF_A_CALL)
+    @function("dlg_on_answer", Param("route", Kind.ROUTE, optional=True), routes=RouteType.PASSING)
     def dlg_on_answer(self, c: Context, route: str | None) -> int:
         """Run that route when the call is answered; without one, none."""
         return self._arm(c, "on_answer", route)
 
-    @function("dlg_on_timeout", Param("route", Kind.ROUTE, optional=True), routes=_OF_A_CALL)
+    @function("dlg_on_timeout", Param("route", Kind.ROUTE, optional=True), routes=RouteType.PASSING)
     def dlg_on_timeout(self, c: Context, route: str | None) -> int:
         """Run that route when the dialog's lifetime is over; if it assigns `$DLG_timeout`, the dialog goes on."""
         return self._arm(c, "on_timeout", route)
 
-    @function("dlg_on_hangup", Param("route", Kind.ROUTE, optional=True), routes=_OF_A_CALL)
+    @function("dlg_on_hangup", Param("route", Kind.ROUTE, optional=True), routes=RouteType.PASSING)
     def dlg_on_hangup(self, c: Context, route: str | None) -> int:
         """Run that route when the answered call has ended."""
         return self._arm(c, "on_hangup", route)

@@ -25,7 +25,7 @@ from runtime.location.registration import (
     wanted_of,
 )
 from runtime.location.store import User
-from runtime.modules.registrar_queries import AOR, DOMAIN, MAY_ASK, RegistrarQueries
+from runtime.modules.registrar_queries import AOR, DOMAIN, RegistrarQueries
 from runtime.modules.usrloc import DbMode, Usrloc
 from runtime.script.declare import Kind, Param, Parameter, function, ignored
 from runtime.settings import SettingsError
@@ -247,7 +247,7 @@ class Registrar(RegistrarQueries):
 
     # Finding.
 
-    @function("lookup", DOMAIN, _FLAGS, AOR, routes=MAY_ASK)
+    @function("lookup", DOMAIN, _FLAGS, AOR, routes=RouteType.RELAYING | RouteType.ONREPLY)
     def lookup(self, c: Context, domain: str, flags: str | None, aor: str | None) -> int:
         """Send the request to the contacts of a user: `aor`, or else the one in the Request-URI.
 

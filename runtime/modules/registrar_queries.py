@@ -26,7 +26,6 @@ log = logging.getLogger("layby.registrar")
 
 DOMAIN: Final = Param("domain", Kind.STRING)
 AOR: Final = Param("aor", Kind.STRING, optional=True)
-MAY_ASK: Final = RouteType.REQUEST | RouteType.FAILURE | RouteType.BRANCH | RouteType.ONREPLY | RouteType.LOCAL
 
 
 class RegistrarQueries(RuntimeModule):
@@ -44,7 +43,7 @@ class RegistrarQueries(RuntimeModule):
 
     # Asking.
 
-    @function("is_registered", DOMAIN, AOR, routes=MAY_ASK)
+    @function("is_registered", DOMAIN, AOR, routes=RouteType.MESSAGE)
     def is_registered(self, c: Context, domain: str, aor: str | None) -> int:
         """Whether a user has a contact: `aor`, or else the one in To of a REGISTER, in From of another request."""
         contacts = self._contacts(c, domain, aor)
@@ -52,7 +51,7 @@ class RegistrarQueries(RuntimeModule):
             c.avps.setdefault(self.attr_avp, []).extend([one.attr for one in reversed(contacts)])
         return 1 if contacts else -1
 
-    @function("registered", DOMAIN, AOR, Param("callid", Kind.STRING, optional=True), routes=MAY_ASK)
+    @function("registered", DOMAIN, AOR, Param("callid", Kind.STRING, optional=True), routes=RouteType.MESSAGE)
     def registered(self, c: Context, domain: str, aor: str | None, callid: str | None) -> int:
         """Whether a user has a contact: `aor`, or else the one in the Request-URI. For scripts of OpenSIPS 2."""
         contacts = self._contacts(c, domain, aor or c.ruri)
@@ -63,7 +62,7 @@ class RegistrarQueries(RuntimeModule):
         *(DOMAIN, AOR),
         Param("contact", Kind.STRING, optional=True),
         Param("callid", Kind.STRING, optional=True),
-        routes=MAY_ASK,
+        routes=RouteType.MESSAGE,
     )
     def is_contact_registered(
         self, c: Context, domain: str, aor: str | None, contact: str | None, callid: str | None
@@ -84,7 +83,7 @@ class RegistrarQueries(RuntimeModule):
         *(DOMAIN, AOR),
         Param("ip", Kind.STRING),
         Param("port", Kind.INTEGER, optional=True),
-        routes=MAY_ASK,
+        routes=RouteType.MESSAGE,
     )
     def is_ip_registered(self, c: Context, domain: str, aor: str | None, ip: str, port: int | None) -> int:
         """Whether a user has a contact that registered from an address."""
@@ -163,7 +162,7 @@ class RegistrarQueries(RuntimeModule):
             return 0
         return gone
 
-    @function("add_sock_hdr", Param("hdr_name", Kind.STRING), routes=RouteType.REQUEST)
+    @function("add_sock_hdr", Param("hdr_name", Kind.STRING), routes=RouteType.MESSAGE)
     def add_sock_hdr(self, c: Context, hdr_name: str) -> int:
         """Add a header that tells which socket the request came in on, for a registrar further on."""
         if not is_token(hdr_name):

@@ -97,12 +97,12 @@ class Rr(RuntimeModule):
         if outer is not None:
             c.send_socket = self.own.socket_of(outer.host, outer.port, protocol_of(outer))
 
-    @function("check_route_param", Param("pattern", Kind.REGEX))
+    @function("check_route_param", Param("pattern", Kind.REGEX), routes=RouteType.REQUEST)
     def check_route_param(self, c: Context, pattern: re.Pattern[str]) -> int:
         """Whether the parameters of our own Route value match; each has its semicolon before it."""
         return 1 if c.own_route and pattern.search(f";{c.own_route}") else -1
 
-    @function("is_direction", Param("direction", Kind.STRING))
+    @function("is_direction", Param("direction", Kind.STRING), routes=RouteType.REQUEST)
     def is_direction(self, c: Context, direction: str) -> int:
         """Whether the request goes that way: ``downstream`` from the caller to the callee, or ``upstream``."""
         going = "upstream" if is_upstream(c.own_route, c.message.from_.tag) else "downstream"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from runtime.context import Context
+from runtime.context import Context, RouteType
 from runtime.modules.base import RuntimeModule
 from runtime.script.declare import Kind, Param, function
 
 if TYPE_CHECKING:
     from runtime.sip_process import SipProcess
+
+_ANSWERABLE: Final = RouteType.PASSING | RouteType.ERROR
 
 
 class Signaling(RuntimeModule):
@@ -18,7 +20,7 @@ class Signaling(RuntimeModule):
     name = "signaling"
     process: SipProcess
 
-    @function("send_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING))
+    @function("send_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING), routes=_ANSWERABLE)
     def send_reply(self, c: Context, code: int, reason: str) -> int:
         """Reply in the way that fits the message's state."""
         return self.process.send_reply(c, code, reason)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from runtime.context import Context
+from runtime.context import Context, RouteType
 from runtime.modules.base import RuntimeModule
 from runtime.script.declare import Kind, Param, function
 
 if TYPE_CHECKING:
     from runtime.sip_process import SipProcess
+
+_ANSWERABLE: Final = RouteType.PASSING | RouteType.ERROR
 
 
 class Sl(RuntimeModule):
@@ -18,7 +20,7 @@ class Sl(RuntimeModule):
     name = "sl"
     process: SipProcess
 
-    @function("sl_send_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING))
+    @function("sl_send_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING), routes=_ANSWERABLE)
     def sl_send_reply(self, c: Context, code: int, reason: str) -> int:
         """Reply and keep no state.
 
@@ -27,7 +29,7 @@ class Sl(RuntimeModule):
         """
         return self.process.send_reply(c, code, reason)
 
-    @function("sl_reply_error")
+    @function("sl_reply_error", routes=_ANSWERABLE)
     def sl_reply_error(self, c: Context) -> int:
         """Reply 500 and keep no state."""
         return self.process.send_reply(c, 500, "Server Internal Error")

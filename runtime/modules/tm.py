@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from runtime.context import Context, RouteType, Value
 from runtime.modules.base import RuntimeModule
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from runtime.sip_process import SipProcess
 
 log = logging.getLogger("layby.sip")
-
-_SEEN: Final = RouteType.REQUEST | RouteType.FAILURE
-_ANYWHERE: Final = _SEEN | RouteType.ONREPLY | RouteType.BRANCH | RouteType.LOCAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +94,16 @@ class Tm(RuntimeModule):
         """Make a transaction of the request. Ends the script (0) when it is a copy of one that is known."""
         return 1 if self.process.new_transaction(c) else 0
 
-    @function("t_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING), routes=_SEEN)
+    @function("t_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING), routes=RouteType.RELAYING)
     def t_reply(self, c: Context, code: int, reason: str) -> int:
         """Reply through the request's transaction; -1 when it has none."""
         return self.process.reply(c, code, reason)
 
     @function(
-        "t_relay", Param("flags", Kind.STRING, optional=True), Param("outbound_proxy", Kind.STRING, optional=True)
+        "t_relay",
+        Param("flags", Kind.STRING, optional=True),
+        Param("outbound_proxy", Kind.STRING, optional=True),
+        routes=RouteType.RELAYING,
     )
     def t_relay(self, c: Context, flags: str | None, outbound_proxy: str | None) -> int:
         """Relay the request to its Request-URI, or `$du`, and to its further branches, through a transaction.
@@ -119,12 +119,12 @@ class Tm(RuntimeModule):
                 c.dst_uri = kept
         return self.process.relay(c)
 
-    @function("t_check_trans", routes=_ANYWHERE)
+    @function("t_check_trans", routes=RouteType.REQUEST | RouteType.BRANCH)
     def t_check_trans(self, c: Context) -> int:
         """Whether the request belongs to a transaction; ends the script (0) for a copy of one that is known."""
         return self.process.check_transaction(c)
 
-    @function("t_local_replied", Param("which", Kind.STRING), routes=_ANYWHERE)
+    @function("t_local_replied", Param("which", Kind.STRING), routes=RouteType.PASSING)
     def t_local_replied(self, c: Context, which: str) -> int:
         """Whether the reply that led here (`last`), or every one so far (`all`), was of our own making."""
         return 1 if c.route is RouteType.FAILURE and c.reply is None else -1
@@ -169,17 +169,17 @@ class Tm(RuntimeModule):
 
     # Arms
 
-    @function("t_on_failure", Param("route", Kind.STRING), routes=_ANYWHERE)
+    @function("t_on_failure", Param("route", Kind.STRING), routes=RouteType.MESSAGE)
     def t_on_failure(self, c: Context, route: str) -> int:
         """Run that failure_route when no branch takes the request."""
         return self._arm(c, "on_failure", route, "failure")
 
-    @function("t_on_reply", Param("route", Kind.STRING), routes=_ANYWHERE)
+    @function("t_on_reply", Param("route", Kind.STRING), routes=RouteType.MESSAGE)
     def t_on_reply(self, c: Context, route: str) -> int:
         """Run that onreply_route for each reply to the request."""
         return self._arm(c, "on_reply", route, "onreply")
 
-    @function("t_on_branch", Param("route", Kind.STRING), routes=_ANYWHERE)
+    @function("t_on_branch", Param("route", Kind.STRING), routes=RouteType.PASSING)
     def t_on_branch(self, c: Context, route: str) -> int:
         """Run that branch_route for each branch before it is sent."""
         return self._arm(c, "on_branch", route, "branch")
@@ -193,12 +193,12 @@ class Tm(RuntimeModule):
 
     # Questions
 
-    @function("t_check_status", Param("pattern", Kind.REGEX), routes=_ANYWHERE)
+    @function("t_check_status", Param("pattern", Kind.REGEX), routes=RouteType.PASSING)
     def t_check_status(self, c: Context, pattern: Any) -> int:
         """Whether the status of the reply that led here matches a regular expression, e.g. ``"(487)|(408)"``."""
         return 1 if pattern.search(str(self._status(c))) else -1
 
-    @function("t_was_cancelled", routes=_ANYWHERE)
+    @function("t_was_cancelled", routes=RouteType.PASSING)
     def t_was_cancelled(self, c: Context) -> int:
         """Whether the CANCEL of the request has come."""
         return 1 if c.transaction is not None and self.process.transactions.is_cancelled(c.transaction) else -1
@@ -208,12 +208,12 @@ class Tm(RuntimeModule):
         """In a reply route, cancel this branch; with ``a`` all branches, with ``o`` all others."""
         return self.process.cancel_branches(c, flags or "")
 
-    @function("t_any_timeout", routes=_SEEN)
+    @function("t_any_timeout", routes=RouteType.RELAYING)
     def t_any_timeout(self, c: Context) -> int:
         """Whether some branch ended without a final reply in time."""
         return 1 if 408 in self._statuses(c) else -1
 
-    @function("t_any_replied", routes=_SEEN)
+    @function("t_any_replied", routes=RouteType.RELAYING)
     def t_any_replied(self, c: Context) -> int:
         """Whether some branch has had a final reply."""
         relay = self._relay_of(c)

@@ -211,11 +211,11 @@ class _Checker:
             checker.body(route.body)
             uses.append((route, checker.uses))
         self.problems.extend(names.problems)
-        self._route_types(uses, named)
+        self._route_types(uses)
 
-    def _route_types(self, uses: list[tuple[tree.Route, Uses]], named: set[str]) -> None:
+    def _route_types(self, uses: list[tuple[tree.Route, Uses]]) -> None:
         """A function may only stand where every kind of route that reaches it allows it."""
-        reached = _reached(uses, named)
+        reached = _reached(uses)
         for route, used in uses:
             for function, place in used.functions:
                 for kind, origin in reached[route.place].items():
@@ -223,7 +223,7 @@ class _Checker:
                         self._tell(place, _not_allowed(function, kind, route, origin))
 
 
-def _reached(uses: list[tuple[tree.Route, Uses]], named: set[str]) -> dict[Place, dict[RouteType, tree.Route]]:
+def _reached(uses: list[tuple[tree.Route, Uses]]) -> dict[Place, dict[RouteType, tree.Route]]:
     """For each route, as which kinds it runs, and from which route that comes."""
     reached: dict[Place, dict[RouteType, tree.Route]] = {route.place: {} for route, _ in uses}
     by_name = {route_name(route): (route, used) for route, used in uses if route.kind == "route" and route_name(route)}
@@ -237,7 +237,8 @@ def _reached(uses: list[tuple[tree.Route, Uses]], named: set[str]) -> dict[Place
         if kind in reached[route.place]:
             continue
         reached[route.place][kind] = origin
-        targets = [(name, kind) for name in (named if used.computed else used.routes)]
+        # Where the name is computed it may be any one's, so that tells nothing of any.
+        targets = [(name, kind) for name in used.routes]
         targets += [(name, RouteType.REQUEST) for name in used.reports]
         waiting += [(*by_name[name], next_kind, origin) for name, next_kind in targets if name in by_name]
     return reached

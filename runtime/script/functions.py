@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.context import Branch, Context, Value
+from runtime.context import Branch, Context, RouteType, Value
 from runtime.errors import SettingsError
 from runtime.listen import DEFAULT_PORT, Listen, parse_listen
 from runtime.script.access import (
@@ -117,7 +117,7 @@ class Core(Module):
 
     # Headers
 
-    @function("append_hf", Param("header", Kind.STRING))
+    @function("append_hf", Param("header", Kind.STRING), routes=RouteType.MESSAGE)
     def append_hf(self, c: Context, header: str) -> int:
         """Append one header line to the message that is relayed; -1 for what is no header line."""
         line = header.rstrip("\r\n")
@@ -127,7 +127,7 @@ class Core(Module):
         c.edits.append(("append", line + "\r\n"))
         return 1
 
-    @function("remove_hf", Param("name", Kind.STRING))
+    @function("remove_hf", Param("name", Kind.STRING), routes=RouteType.MESSAGE)
     def remove_hf(self, c: Context, name: str) -> int:
         """Take every header of that name out of the message that is relayed; -1 when there is none."""
         if c.message.field(name) is None:
