@@ -124,7 +124,8 @@ class Context:
         cseq: the CSeq number of what is relayed (replies to it get the request's own again); None to leave it.
         dialog: the identifier of the dialog that the message belongs to, where one is known.
         other_dialog: the identifier of the dialog that `load_dialog_ctx` shows instead; None while it shows none.
-        script: the script that it was parked under, whose routes go on being its own after a reload; None before.
+        script: the script that the message came under: after a reload its routes, and those that it arms, are still
+            this one's.
         story: the last job's story, for `$mi(code)`, `$mi(message)`, `$mi(data)`, `$mi(worker)`, `$mi(elapsed)`.
     """
 

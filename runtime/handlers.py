@@ -47,10 +47,7 @@ def cancel_job(payload: bytes, running: Running) -> bytes:
 
 def reload(payload: bytes, running: Running) -> bytes:
     """Take over the script that was published last; gives the generation that this process has then."""
-    program = _process.house.program
-    if program.catch_up(_process.house.folder):
-        _process.on_reloaded()
-    return _packed(program.generation)
+    return _packed(_process.catch_up())
 
 
 def _row(view: JobView) -> dict[str, Any]:

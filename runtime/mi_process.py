@@ -122,9 +122,9 @@ class MiProcess(ScriptProcess):
             self.loop.call_later(self._sweep_period_s, self._sweep)
 
     def _run_startup(self) -> None:
-        startup = self.house.program.script.routes.startup
-        if startup is not None:
-            self.run_script(self.dummy_context(RouteType.STARTUP), startup, nothing_more)
+        script = self.house.program.script
+        if script.routes.startup is not None:
+            self.run_script(self.dummy_context(script, RouteType.STARTUP), script.routes.startup, nothing_more)
 
     def on_reloaded(self) -> None:
         self._set_timers()
@@ -148,9 +148,10 @@ class MiProcess(ScriptProcess):
             return
         # By the schedule, not from the end of the run; what was missed meanwhile is left out.
         self._set_timer(name, interval_s, max(due + interval_s, self.loop.time()))
-        for timer in self.house.program.script.routes.timers:
+        script = self.house.program.script
+        for timer in script.routes.timers:
             if timer.name == name:
-                self.run_script(self.dummy_context(RouteType.TIMER), timer.code, nothing_more)
+                self.run_script(self.dummy_context(script, RouteType.TIMER), timer.code, nothing_more)
 
     def on_peer_down(self, peer: Peer) -> None:
         self.store.free_readers()

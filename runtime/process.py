@@ -139,6 +139,13 @@ class Process:
         elif topic in self.letters:
             self.letters[topic](sender, body)
 
+    def catch_up(self) -> int:
+        """Take over the script that was published last, where it is newer; the generation of what runs then."""
+        program = self.house.program
+        if program.catch_up(self.house.folder):
+            self.on_reloaded()
+        return program.generation
+
     def on_reloaded(self) -> None:
         """The script has been replaced by a newer text."""
 

@@ -23,7 +23,7 @@ from runtime.script.check import Checked
 from runtime.script.compile import compile_script
 from runtime.script.declare import Begin, Module
 from runtime.script.functions import World
-from runtime.script.load import load
+from runtime.script.load import load, read_file
 from runtime.script.problems import Place, ScriptProblem
 from runtime.script.script import Script
 from runtime.transports.interfaces import addresses_of
@@ -151,7 +151,7 @@ class Program:
         sources: dict[str, bytes] = {}
 
         def read(path: Path) -> bytes:
-            sources[str(path)] = path.read_bytes()
+            sources[str(path)] = read_file(path)
             return sources[str(path)]
 
         # One after the other, or the later text could get the earlier number.
@@ -164,6 +164,10 @@ class Program:
             scratch.write_bytes(msgpack.packb([generation, sources]))
             scratch.replace(folder / _BUNDLE)
             return generation
+
+    def is_published(self, folder: Path) -> bool:
+        """Whether there is another script to be caught up with than the one from the start."""
+        return (folder / _BUNDLE).exists()
 
     def catch_up(self, folder: Path) -> bool:
         """Take over what was published last, unless it runs already; whether something changed.
@@ -212,7 +216,7 @@ def _reader(sources: Mapping[str, bytes]) -> Callable[[Path], bytes]:
     return read
 
 
-def _checked(path: Path, listen: Sequence[str], read: Callable[[Path], bytes] = Path.read_bytes) -> Checked:
+def _checked(path: Path, listen: Sequence[str], read: Callable[[Path], bytes] = read_file) -> Checked:
     result = load(path, catalog=CATALOG, read=read)
     if isinstance(result, list):
         raise NotLoaded(result)

@@ -268,6 +268,7 @@ class Proxy:
             reply_status=reply.status,
             branch_index=leg.index,
             dialog=request.dialog if request is not None else None,
+            script=relay.script,
         )
 
     def send_up(

@@ -187,7 +187,8 @@ class Reception:
 
     def _on_bad(self, origin: Origin | None, source: Address, status: int, reason: str) -> None:
         """What is no proper message: the error_route's to answer, where there is one and an answer is allowed."""
-        route = self._house.program.script.routes.error
+        script = self._house.program.script
+        route = script.routes.error
         if origin is None or route is None:
             self._refuse(origin, source, status, reason)
             return
@@ -202,6 +203,7 @@ class Reception:
             ruri=origin.request.ruri,
             variables=process.variables,
             named_params=error_params(status, reason),
+            script=script,
         )
 
         def through(context: Context, ended: Ended) -> None:

@@ -85,6 +85,7 @@ class Relay:
         context: None once a final reply has gone upstream and no branch is left.
         legs: the branches' client transactions, None where there is none (yet, or any more).
         responses: what decides.
+        script: the one that the request came under, whose routes see its replies.
     """
 
     __slots__ = (
@@ -103,15 +104,18 @@ class Relay:
         "legs",
         "method",
         "responses",
+        "script",
     )
 
     def __init__(self, proxy: Proxy, context: Context, key: str) -> None:
         message = context.message
         assert isinstance(message, Request), "only requests are relayed"
+        assert context.script is not None, "what is relayed came under one"
         self._proxy = proxy
         self.context: Context | None = context
         self.key = key
         self.method = message.method
+        self.script = context.script
         self.responses = ResponseContext(message.method == "INVITE", proxy.block_6xx)
         self.legs: list[Leg | None] = []
         self._reply_route: RouteCode | None = None
@@ -135,7 +139,7 @@ class Relay:
         """
         if self.responses.final or self.responses.cancelled:
             return GIVEN_UP
-        routes = (context.script or self._proxy.script).routes
+        routes = self.script.routes
         on_branch = routes.branch.get(context.on_branch or "")
         targets = self._targets(context, filtered=on_branch is None)
         if not targets or len(self.legs) + len(targets) > MAX_BRANCHES:
@@ -266,7 +270,7 @@ class Relay:
 
     def _read(self, leg: Leg, reply: Reply) -> None:
         """Let the reply routes see a reply, and then deal with it."""
-        general = self._proxy.script.routes.onreply.get("")
+        general = self.script.routes.onreply.get("")
         routes = [route for route in (general, self._reply_route) if route is not None]
         if not routes:
             self._read_through(leg, _Came(reply))

@@ -18,6 +18,7 @@ from runtime.context import Context, RouteType, Value
 from runtime.house import House
 from runtime.log_levels import to_python
 from runtime.process import Process
+from runtime.roles import CATCH_UP
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
 from runtime.script.problems import Place, ScriptError
 from runtime.script.script import DROP, Exit, Script
@@ -25,7 +26,7 @@ from runtime.sip.message import Reply, dummy_request
 from runtime.sip.own_request import OwnRequest
 from workers.birth import Child
 from workers.gathering import GatheredAll, Wanted, gather
-from workers.jobs import Job, JobId, Outcome
+from workers.jobs import Job, JobId, Outcome, Peer
 
 log = logging.getLogger("layby.process")
 script_log = logging.getLogger("layby.script")
@@ -103,6 +104,15 @@ class ScriptProcess(Process):
         except Exception:
             # A reload that went wrong must not keep a replacement from serving with the script it was forked with.
             log.exception("the reloaded script cannot be taken; serving the one from the start")
+        self.letters[CATCH_UP] = self._on_catch_up
+
+    def on_peer_up(self, peer: Peer, slot: int) -> None:
+        # It may have looked for a newer script just before there was one, and been announced just after all were told.
+        if self.house.program.is_published(self.house.folder):
+            self.node.post(peer, CATCH_UP, b"")
+
+    def _on_catch_up(self, sender: Peer, body: bytes) -> None:
+        self.catch_up()
 
     def unfinished(self) -> int:
         return super().unfinished() + self._due
@@ -140,10 +150,15 @@ class ScriptProcess(Process):
         finally:
             self._then, self._end = outer
 
-    def dummy_context(self, route: RouteType = RouteType.REQUEST) -> Context:
-        """A context with no message behind it, for reports, timers and startup."""
+    def dummy_context(self, script: Script, route: RouteType = RouteType.REQUEST) -> Context:
+        """A context with no message behind it, for reports, timers and startup.
+
+        Args:
+            script: the one whose route will run.
+            route: the kind of that route.
+        """
         request = dummy_request()
-        return Context(request, route=route, ruri=request.ruri, variables=self.variables)
+        return Context(request, route=route, ruri=request.ruri, variables=self.variables, script=script)
 
     # The hooks that compiled routes call.
 
@@ -290,7 +305,6 @@ class ScriptProcess(Process):
         context = parked.context
         context.variables = self.variables
         context.params = ()
-        context.script = parked.script
         self.on_resuming(context)
         ended: Ended | None = Ended.FAILED
         if self._written(context, write, parked.place):
@@ -303,7 +317,7 @@ class ScriptProcess(Process):
             log.exception("%s: what follows a resumed route failed", parked.place)
 
     def _report(self, launched: Launched, write: Callable[[Context], int]) -> None:
-        context = self.dummy_context()
+        context = self.dummy_context(launched.script)
         context.dialog = launched.dialog
         self.count("async:reported")
         if not self._written(context, write, launched.place):

@@ -128,6 +128,7 @@ class SipProcess(ScriptProcess):
         return len(self.transactions) + len(self.proxy.clients) + len(self.parked)
 
     def on_peer_up(self, peer: Peer, slot: int) -> None:
+        super().on_peer_up(peer, slot)
         if role_of(peer.name) == SIP:
             self._owners[slot] = peer
 
@@ -184,12 +185,18 @@ class SipProcess(ScriptProcess):
 
     def run_request(self, origin: Origin) -> None:
         """Run the request route on a request that is new."""
-        route = self.house.program.script.routes.request
+        script = self.house.program.script
+        route = script.routes.request
         if route is None:
             return
         request = origin.request
         context = Context(
-            request, source=origin.source, socket=origin.socket.index, ruri=request.ruri, variables=self.variables
+            request,
+            source=origin.source,
+            socket=origin.socket.index,
+            ruri=request.ruri,
+            variables=self.variables,
+            script=script,
         )
         self.run_script(context, route, self._request_through)
 

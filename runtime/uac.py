@@ -54,6 +54,7 @@ class UserAgentClient:
             ValueError: it is no request.
         """
         request = built(wanted)
+        script = self._proxy.script
         context = Context(
             request,
             route=RouteType.LOCAL,
@@ -64,6 +65,7 @@ class UserAgentClient:
             send_socket=wanted.socket,
             dialog=wanted.dialog,
             max_forwards=request.max_forwards,
+            script=script,
         )
         context.fr_timeout_s = context.fr_inv_timeout_s = wanted.timeout_s
         serial = next(self._serials)
@@ -71,7 +73,7 @@ class UserAgentClient:
         sending = Sending(self._process, self._proxy, context, key, done)
         self.under_way += 1
         sending.when_over = self._over
-        route = self._proxy.script.routes.local
+        route = script.routes.local
         # In a turn of its own: who sends may stand on a script's stack.
         if route is None:
             self._process.soon(lambda: sending.locate(context, Ended.WELL))

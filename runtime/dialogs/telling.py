@@ -296,10 +296,14 @@ class Teller:
 
     def _run(self, dialog: Dialog, name: str, then: Callable[[], object]) -> bool:
         """Run a route of the script about a dialog, in a turn of its own; False where there is no such route."""
-        route = self._process.house.program.script.routes.named.get(name) if name else None
-        if route is None:
+        if not name:
             return False
-        context = self._process.dummy_context()
+        script = self._process.house.program.script
+        route = script.routes.named.get(name)
+        if route is None:  # a reload has taken it away
+            log.warning("the dialog %s: there is no route %r any more", dialog.did, name)
+            return False
+        context = self._process.dummy_context(script)
         context.dialog = dialog.did
 
         def through(context: Context, ended: Ended) -> None:

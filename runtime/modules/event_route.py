@@ -52,14 +52,14 @@ class EventRoute(RuntimeModule):
 
         One that is declared ``sync`` runs now, on the caller's time; any other in the next turn of the loop.
         """
-        routes = self.house.program.script.routes
-        route = routes.events.get(event)
+        script = self.house.program.script
+        route = script.routes.events.get(event)
         if route is None:
             return False
-        context = self.process.dummy_context(RouteType.EVENT)
+        context = self.process.dummy_context(script, RouteType.EVENT)
         context.params, context.named_params = params, named
         run = partial(self.process.run_script, context, route, nothing_more)
-        if routes.event_modes.get(event) == "sync":
+        if script.routes.event_modes.get(event) == "sync":
             run()
         else:
             self.process.soon(run)

@@ -18,7 +18,7 @@ from runtime.clock import epoch_now
 from runtime.errors import NotLoaded
 from runtime.modules.base import RuntimeModule
 from runtime.process_table import Row
-from runtime.roles import MI, RELOAD, SIP, TITLES, role_of
+from runtime.roles import CATCH_UP, MI, RELOAD, SIP, TITLES, role_of
 from workers.jobs import Cancelled, Failed, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 
 if TYPE_CHECKING:
@@ -153,6 +153,9 @@ class Management(RuntimeModule):
             for peer, outcome in zip(runners, outcomes, strict=True)
             if (why := _not_reloaded(outcome, generation)) is not None
         ]
+        for peer, outcome in zip(runners, outcomes, strict=True):
+            if isinstance(outcome, TimedOut):  # the job is not begun any more, but a letter is read some time
+                self.process.node.post(peer, CATCH_UP, b"")
         if missing:
             raise MiError(500, "Reload is not complete", "\n".join(missing))
         return "OK"
@@ -181,7 +184,7 @@ def _not_reloaded(outcome: Outcome, generation: int) -> str | None:
         case Failed(kind, message):
             return f"{kind}: {message}"
         case TimedOut() | WorkerLost() | Cancelled() | Rejected():
-            return "no word in time; it takes the script when it is replaced or reloaded again"
+            return "no word in time; it takes the script as soon as it can, or when it is replaced"
         case _:
             assert_never(outcome)
 

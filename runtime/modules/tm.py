@@ -185,7 +185,8 @@ class Tm(RuntimeModule):
         return self._arm(c, "on_branch", route, "branch")
 
     def _arm(self, c: Context, field: str, route: str, kind: str) -> int:
-        known = getattr((c.script or self.house.program.script).routes, kind)
+        assert c.script is not None, "a route of some script is running"
+        known = getattr(c.script.routes, kind)
         if route and route not in known:
             return -1
         setattr(c, field, route or None)

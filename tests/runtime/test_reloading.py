@@ -1,0 +1,79 @@
+"""How one process takes a newer script, and what it does when a route is not there: told step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.roles import CATCH_UP
+from tests.harness import SipClient, wait_until
+from tests.one_process import OneProcess, one_process
+
+ROUTES = """
+route {
+    if ($rU == "parked") async(mi("bench_wait 200", $var(r)), resumed);
+    sl_send_reply(200, "one");
+}
+route[resumed] { t_reply(200, "resumed"); }
+"""
+
+
+@pytest.fixture
+def server(tmp: Path) -> Iterator[OneProcess]:
+    with one_process(tmp, ROUTES) as one:
+        yield one
+
+
+@pytest.fixture
+def client(server: OneProcess) -> Iterator[SipClient]:
+    made = SipClient(server.sip_port)
+    yield made
+    made.close()
+
+
+def publish(server: OneProcess) -> None:
+    """Another process has checked a newer text and put it where this one finds it."""
+    house = server.process.house
+    house.program.path.write_text(house.program.path.read_text().replace('"one"', '"two"'))
+    house.program.publish(house.folder)
+
+
+def test_what_is_published_runs_when_the_process_takes_it(server: OneProcess, client: SipClient) -> None:
+    publish(server)
+    assert client.ask("x").reason == "one"
+    assert server.do(server.process.catch_up) == 1
+    assert client.ask("x").reason == "two"
+
+
+def test_who_could_not_be_asked_in_time_takes_it_when_the_letter_comes(server: OneProcess, client: SipClient) -> None:
+    publish(server)
+    server.do(lambda: server.process.node.post(server.process.peer, CATCH_UP, b""))
+    wait_until(lambda: client.ask("x").reason == "two")
+
+
+def test_who_is_announced_after_the_others_were_told_is_told_by_them(server: OneProcess, client: SipClient) -> None:
+    publish(server)
+    server.do(lambda: server.process.on_peer_up(server.process.peer, 0))
+    wait_until(lambda: client.ask("x").reason == "two")
+
+
+def test_without_a_reload_nobody_is_told_of_one(server: OneProcess) -> None:
+    before = server.do(lambda: server.process.node.counters["letters_sent"])
+    server.do(lambda: server.process.on_peer_up(server.process.peer, 0))
+    assert server.do(lambda: server.process.node.counters["letters_sent"]) == before
+
+
+def test_a_resume_route_that_is_not_there_is_answered_500_with_one_line_of_the_log(
+    server: OneProcess, client: SipClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    call_id, data = client.request("parked")
+    client.send(data)
+    wait_until(lambda: server.process.parked, what="it is parked")
+    routes = server.process.house.program.script.routes.named
+    server.do(lambda: routes.pop("resumed"))
+    assert client.final(call_id).status == 500
+    path = server.process.house.program.path
+    lines = [record.getMessage() for record in caplog.records if record.name == "layby.script"]
+    assert lines == [f"{path}:11:26: there is no route 'resumed'"]
