@@ -106,6 +106,7 @@ class Context:
             last header, ``("insert", line)`` before the first that is no Via, ``("remove", name)``. Lines have their
             CRLF.
         force_rport: whether the reply goes to the source port though the request did not ask for it (RFC 3581).
+        replied: whether a final reply has been sent without a transaction.
         transaction: the key of the server transaction that holds this message, once there is one.
         send_socket: `$fs`: the index of the socket to send from; None lets the next hop decide.
         routes: the Route values that are left for the next hop, each without commas; None while nothing was changed.
@@ -148,6 +149,7 @@ class Context:
     reply_headers: list[str] = field(default_factory=list)
     edits: list[tuple[str, str]] = field(default_factory=list)
     force_rport: bool = False
+    replied: bool = False
     transaction: str | None = None
     story: dict[str, Value] = field(default_factory=dict)
     send_socket: int | None = None

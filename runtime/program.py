@@ -50,7 +50,7 @@ class RunsScripts(Protocol):
         self, script: Script, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place
     ) -> int: ...
 
-    def log(self, level: int, text: str, context: Context, place: Place) -> None: ...
+    def log(self, level: int, text: str, context: Context, place: Place | None) -> None: ...
 
     def log_level(self) -> int: ...
 
@@ -75,7 +75,7 @@ class Switch:
     def launch(self, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place) -> int:
         return self._target.process.launch(self.script, context, begin, report_route, param, place)
 
-    def log(self, level: int, text: str, context: Context, place: Place) -> None:
+    def log(self, level: int, text: str, context: Context, place: Place | None) -> None:
         self._target.process.log(level, text, context, place)
 
     def log_level(self) -> int:

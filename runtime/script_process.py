@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +22,9 @@ from runtime.log_levels import to_python
 from runtime.process import Process
 from runtime.roles import CATCH_UP
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
-from runtime.script.problems import Place, ScriptError
+from runtime.script.problems import AssertionFailed, Place, ScriptError, in_words
 from runtime.script.script import DROP, Exit, Script
-from runtime.sip.message import Reply, dummy_request
+from runtime.sip.message import Reply, Request, dummy_request
 from runtime.sip.own_request import OwnRequest
 from workers.birth import Child
 from workers.gathering import GatheredAll, Wanted, gather
@@ -143,9 +145,7 @@ class ScriptProcess(Process):
             dropped = route(context) is DROP
             return Ended.DROPPED if dropped else self._end
         except ScriptError as error:
-            self.count("async:script_errors")
-            message = context.message
-            script_log.error("%s [%s %s]", error, getattr(message, "method", "reply"), message.call_id)
+            self._tell_failed(context, error.place, error.what, error.cause)
             return Ended.FAILED
         finally:
             self._then, self._end = outer
@@ -212,9 +212,10 @@ class ScriptProcess(Process):
                 assert_never(begin)
         return 1
 
-    def log(self, level: int, text: str, context: Context, place: Place) -> None:
-        """`xlog` and `log`, whose level the compiled code has checked."""
-        script_log.log(to_python(level), "%s", text.encode("latin-1", "replace").decode("utf-8", "replace"))
+    def log(self, level: int, text: str, context: Context, place: Place | None) -> None:
+        """What the script says, and what is wrong in it; the compiled code has checked the level."""
+        line = text if place is None else _line(place, text, context)
+        script_log.log(to_python(level), "%s", line.encode("latin-1", "replace").decode("utf-8", "replace"))
 
     def log_level(self) -> int:
         """The level up to which `xlog` writes."""
@@ -333,18 +334,37 @@ class ScriptProcess(Process):
         """Put an outcome into a context; False when that raised, which is a fault of the module that gave `write`."""
         try:
             context.rc = write(context)
-        except Exception:
-            self.count("async:script_errors")
-            log.exception("%s: the outcome could not be written", place)
+        except Exception as error:
+            self._tell_failed(context, place, f"the outcome could not be written: {in_words(error)}", error)
             return False
         return True
+
+    def _tell_failed(self, context: Context, place: Place, what: str, cause: Exception | None) -> None:
+        """Count and log a statement that failed; with Python's traceback where everything is logged."""
+        self.count("async:script_errors")
+        asserted = isinstance(cause, AssertionFailed)
+        script_log.log(
+            logging.CRITICAL if asserted else logging.ERROR,
+            "%s",
+            _line(place, what, context),
+            exc_info=cause if log.isEnabledFor(logging.DEBUG) else None,
+        )
+        if asserted and self.house.program.script.globals.get("abort_on_assert"):
+            os.kill(self.house.attendant_pid, signal.SIGTERM)
 
     def _run_named(self, context: Context, script: Script, name: str, place: Place, then: Then) -> Ended | None:
         route = script.routes.named.get(name)
         if route is None:
-            script_log.error("%s: there is no route %r", place, name)
+            self._tell_failed(context, place, f"there is no route[{name}]", None)
             return Ended.FAILED
         return self._run(context, route, then)
+
+
+def _line(place: Place, what: str, context: Context) -> str:
+    """A line about a statement: where it stands, what is wrong, and with which message."""
+    message = context.message
+    method = message.method if isinstance(message, Request) else message.cseq_method
+    return f"{place}: {what} [{method} {message.call_id}]"
 
 
 def nothing_more(context: Context, ended: Ended) -> None:

@@ -205,7 +205,7 @@ class SipProcess(ScriptProcess):
         key = context.transaction
         if ended is Ended.FAILED:
             self.count("core:err_requests")
-            if key is None or key not in self.proxy.relays:
+            if not context.replied and (key is None or key not in self.proxy.relays):
                 self.send_reply(context, 500, "Server Internal Error")
         elif key is not None and self.transactions.is_cancelled(key) and key not in self.proxy.relays:
             self._terminate(key)
@@ -383,6 +383,7 @@ class SipProcess(ScriptProcess):
         if origin is None or not 100 <= code <= 699:
             return -1
         self.reply_stateless(origin, code, reason, context.reply_headers, to_source=context.force_rport)
+        context.replied = context.replied or code >= 200
         return 1
 
     def _origin(self, context: Context) -> Origin | None:

@@ -301,7 +301,7 @@ class Teller:
         script = self._process.house.program.script
         route = script.routes.named.get(name)
         if route is None:  # a reload has taken it away
-            log.warning("the dialog %s: there is no route %r any more", dialog.did, name)
+            log.warning("the dialog %s: there is no route[%s] any more", dialog.did, name)
             return False
         context = self._process.dummy_context(script)
         context.dialog = dialog.did

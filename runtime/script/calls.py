@@ -115,11 +115,7 @@ class Calls(Expressions):
             self.emit(store(route_name, context("route_name")), node.place)
             self.emit(store_context("params", given), node.place)
             self.emit(store_context("route_name", label), node.place)
-            if recursive:
-                place = self.namespace.place(node.place)
-                run = call(attr(name("ops"), "deeper"), name("c"), place, target)
-            else:
-                run = call(target, name("c"))
+            run = call(attr(name("ops"), "deeper"), name("c"), target) if recursive else call(target, name("c"))
             self.emit(store(ended, run), node.place)
             self.emit(if_(not_(is_none(name(ended))), [returns(name(ended))]), node.place)
             self.emit(store_context("params", name(params)), node.place)

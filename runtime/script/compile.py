@@ -53,6 +53,7 @@ _FIXED: Final[dict[str, object]] = {
     "ordered": values.ordered,
     "same_text": values.same_text,
     "return_code": values.return_code,
+    "assertion_failed": values.assertion_failed,
     "parts_of": parts_of,
 }
 """What every script's namespace has under a fixed name."""

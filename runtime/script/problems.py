@@ -40,18 +40,33 @@ class ScriptProblem:
         return f"{self.place}: {self.severity}: {self.message}"
 
 
+class Stopped(Exception):
+    """A script must not go on, for a reason in the script itself: the message says it in plain words."""
+
+
+class AssertionFailed(Stopped):
+    """An `assert` does not hold."""
+
+
 class ScriptError(Exception):
     """A statement of a running script raised.
 
     Attributes:
         place: the statement, as near as the traceback tells.
         cause: what was raised.
+        what: that in words, without the place.
     """
 
-    def __init__(self, place: Place, cause: BaseException) -> None:
-        super().__init__(f"{place}: {type(cause).__name__}: {cause}")
+    def __init__(self, place: Place, cause: Exception) -> None:
         self.place = place
         self.cause = cause
+        self.what = in_words(cause)
+        super().__init__(f"{place}: {self.what}")
+
+
+def in_words(cause: Exception) -> str:
+    """What was raised, in a line of the log."""
+    return str(cause) if isinstance(cause, Stopped) else f"{type(cause).__name__}: {cause}"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

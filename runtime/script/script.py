@@ -39,8 +39,11 @@ class Hooks(Protocol):
     def launch(self, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place) -> int:
         """`launch()`: begin, and run the report route when it has ended. Gives `$rc`."""
 
-    def log(self, level: int, text: str, context: Context, place: Place) -> None:
-        """A line of the script's log; level -3 (alert) to 4 (debug)."""
+    def log(self, level: int, text: str, context: Context, place: Place | None) -> None:
+        """A line of the script's log; level -3 (alert) to 4 (debug).
+
+        What the script itself says has no place; what is wrong with a statement has the statement's.
+        """
 
     def log_level(self) -> int:
         """Up to which level `log` is called at all."""

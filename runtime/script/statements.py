@@ -32,7 +32,6 @@ from runtime.script.values import lowered
 from runtime.script.variables import ContextVariable, Gives, Inner
 
 DEFAULT_MAX_LOOPS: Final = 10_000
-_CRITICAL: Final = -2
 _ERROR: Final = -1
 _DEBUG: Final = 4
 
@@ -146,7 +145,7 @@ class RouteCompiler(Calls):
         assert isinstance(text, tree.Text), "the checker lets nothing else pass"
         with self.block.aside() as inner:
             shown = constant(text.value) if node.function == "log" else self.text(text)
-            write = call("log", const(level), shown.node, name("c"), self.namespace.place(node.place))
+            write = call("log", const(level), shown.node, name("c"), const(None))
             self.emit(ast.Expr(write), node.place)
         test = ast.Compare(const(level), [ast.LtE()], [call("log_level")])
         self.emit(if_(test, inner), node.place)
@@ -176,8 +175,7 @@ class RouteCompiler(Calls):
             return
         test = self.truth(node.condition)
         text = f"assertion failed: {node.message.value}" if node.message else "assertion failed"
-        ends = [self._complaint(node.place, _CRITICAL, text), returns(name("EXIT"))]
-        self.emit(if_(not_(test), ends), node.place)
+        self.emit(if_(not_(test), [ast.Expr(call("assertion_failed", const(text)))]), node.place)
 
     # Loops and cases
 

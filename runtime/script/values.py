@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from runtime.context import Context, Value
 from runtime.script.changes import integer_of
 from runtime.script.patterns import cached_pattern
-from runtime.script.problems import Place
+from runtime.script.problems import AssertionFailed, Place, Stopped
 from runtime.script.script import Exit, Hooks, RouteCode
 
 MAX_TEXT_CHARS: Final = 1024 * 1024
@@ -120,6 +120,15 @@ def return_code(value: Value) -> int:
     if isinstance(value, int):
         return value
     return -1 if value is None else 1
+
+
+def assertion_failed(text: str) -> None:
+    """An `assert` that does not hold ends the whole script.
+
+    Raises:
+        AssertionFailed: always.
+    """
+    raise AssertionFailed(text)
 
 
 class Operations:
@@ -250,12 +259,15 @@ class Operations:
             self.complain(c, place, _ERROR, f"there is no route[{name[:64]}]")
         return found
 
-    def deeper(self, c: Context, place: Place, route: RouteCode) -> Exit | None:
-        """Run a route that may stand in itself, up to a depth."""
+    def deeper(self, c: Context, route: RouteCode) -> Exit | None:
+        """Run a route that may stand in itself, up to a depth.
+
+        Raises:
+            Stopped: it is too deep. The whole script ends: were it only this call, a route that calls itself twice
+                would run for ever.
+        """
         if self._depth >= MAX_ROUTE_DEPTH:
-            c.rc = -1
-            self.complain(c, place, _ERROR, f"routes stand more than {MAX_ROUTE_DEPTH} deep in one another")
-            return None
+            raise Stopped(f"routes stand more than {MAX_ROUTE_DEPTH} deep in one another")
         self._depth += 1
         try:
             return route(c)

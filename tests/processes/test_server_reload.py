@@ -241,10 +241,10 @@ def test_a_dialog_whose_route_is_not_there_any_more_ends_with_a_line_of_the_log(
     scripts: Scripts, peers: tuple[Peer, Peer]
 ) -> None:
     call = Call(*peers).establish("dialog")
-    before = scripts.server.log().count("there is no route 'ended_one' any more")
+    before = scripts.server.log().count("there is no route[ended_one] any more")
     scripts.take(named("two"))
     call.hang_up()
-    wait_until(lambda: scripts.server.log().count("there is no route 'ended_one' any more") == before + 1)
+    wait_until(lambda: scripts.server.log().count("there is no route[ended_one] any more") == before + 1)
     wait_until(lambda: scripts.server.statistic("dialog:active_dialogs") == 0)
 
 

@@ -76,4 +76,4 @@ def test_a_resume_route_that_is_not_there_is_answered_500_with_one_line_of_the_l
     assert client.final(call_id).status == 500
     path = server.process.house.program.path
     lines = [record.getMessage() for record in caplog.records if record.name == "layby.script"]
-    assert lines == [f"{path}:11:26: there is no route 'resumed'"]
+    assert lines == [f"{path}:11:26: there is no route[resumed] [OPTIONS {call_id}]"]

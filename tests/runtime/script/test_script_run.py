@@ -3,6 +3,7 @@
 import pytest
 
 from runtime.context import RouteType
+from runtime.script.problems import ScriptError
 from runtime.script.script import DROP, EXIT
 
 
@@ -236,9 +237,16 @@ def test_a_route_named_by_a_variable(bench):
 
 def test_a_route_that_calls_itself_ends(bench):
     made = bench("route { $var(n) = 0; route(a); } route[a] { $var(n) += 1; route(a); }")
-    assert made.run() is None
+    with pytest.raises(ScriptError, match="routes stand more than 100 deep in one another"):
+        made.run()
     assert made.var("n") == 100
-    assert "routes stand more than 100 deep" in made.texts[0]
+
+
+def test_a_route_that_calls_itself_twice_ends_as_soon(bench):
+    made = bench("route { $var(n) = 0; route(a); } route[a] { $var(n) += 1; route(a); route(a); }")
+    with pytest.raises(ScriptError, match="routes stand more than 100 deep in one another"):
+        made.run()
+    assert made.var("n") == 100
 
 
 # Loops and cases
@@ -450,8 +458,9 @@ def test_assert_works_only_where_it_is_enabled(bench):
     off = bench(statements)
     assert off.run() is None
     on = bench(f"enable_asserts=yes\n{statements}")
-    assert on.run() is EXIT
-    assert (off.texts, on.process.logged) == (["behind"], [(-2, "assertion failed: x is one")])
+    with pytest.raises(ScriptError, match=r"^opensips.cfg:2:9: assertion failed: x is one$"):
+        on.run()
+    assert (off.texts, on.texts) == (["behind"], [])
 
 
 # Calls
