@@ -115,9 +115,9 @@ def furnish(
         if isinstance(module, RuntimeModule):
             try:
                 module.furnish(house)
+                house.registry.extend(commands_of(module, "core" if name in ALWAYS else name))
             except ValueError as error:
                 raise SettingsError(f"module {name}: {error}") from error
-            house.registry.extend(commands_of(module, "core" if name in ALWAYS else name))
     return house
 
 

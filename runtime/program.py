@@ -19,11 +19,12 @@ from runtime.context import Context
 from runtime.errors import NotLoaded
 from runtime.listen import DEFAULT_PORT, PROTOCOLS, concrete
 from runtime.modules.catalog import ALWAYS, CATALOG
+from runtime.own_modules import import_module
 from runtime.script.check import Checked
 from runtime.script.compile import compile_script
 from runtime.script.declare import Begin, Module
 from runtime.script.functions import World
-from runtime.script.load import load, read_file
+from runtime.script.load import ModuleFault, load, read_file
 from runtime.script.problems import Place, ScriptProblem
 from runtime.script.script import Script
 from runtime.transports.interfaces import addresses_of
@@ -115,9 +116,10 @@ class Program:
             NotLoaded: it has errors.
         """
         checked = _checked(path, listen)
+        known = {**CATALOG, **checked.own}
         modules: dict[str, Module] = {
             name: kind(checked.settings.get(name))
-            for name, kind in [*ALWAYS.items(), *((name, CATALOG[name]) for name in checked.modules)]
+            for name, kind in [*ALWAYS.items(), *((name, known[name]) for name in checked.modules)]
         }
         target = Target()
         return cls(path, checked, _compiled(checked, modules, target), modules, target, tuple(listen))
@@ -184,12 +186,19 @@ class Program:
         return True
 
     def _compile(self, read: Callable[[Path], bytes]) -> tuple[Checked, Script]:
-        checked = _checked(self.path, self.listen, read)
+        checked = _checked(self.path, self.listen, read, self._own_module)
         if set(checked.modules) != set(self.checked.modules):
             text = "loads other modules than the running script; a reload takes new routes only, so restart instead"
             raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text)])
         checked = dataclasses.replace(checked, sockets=self.checked.sockets)  # those are open, whatever it says now
         return checked, _compiled(checked, self.modules, self.target)
+
+    def _own_module(self, path: Path) -> type[Module]:
+        """The running module of that name: a reload takes routes, and no other code."""
+        found = self.checked.own.get(path.stem)
+        if found is None:
+            raise ModuleFault(f"{path.name} is not loaded; a reload takes new routes only, so restart instead")
+        return found
 
 
 def _compiled(checked: Checked, modules: Mapping[str, Module], target: Target) -> Script:
@@ -216,8 +225,13 @@ def _reader(sources: Mapping[str, bytes]) -> Callable[[Path], bytes]:
     return read
 
 
-def _checked(path: Path, listen: Sequence[str], read: Callable[[Path], bytes] = read_file) -> Checked:
-    result = load(path, catalog=CATALOG, read=read)
+def _checked(
+    path: Path,
+    listen: Sequence[str],
+    read: Callable[[Path], bytes] = read_file,
+    import_module: Callable[[Path], type[Module]] = import_module,
+) -> Checked:
+    result = load(path, catalog=CATALOG, read=read, import_module=import_module)
     if isinstance(result, list):
         raise NotLoaded(result)
     return dataclasses.replace(result, sockets=_sockets(result, listen))

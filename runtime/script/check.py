@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ class Checked:
             line ends.
         sockets: the listening sockets, as they stand behind ``socket=``.
         modules: the names of the modules that it loads, in order.
+        own: those of them that are files of the script's own, by name.
         settings: by module, what `modparam` sets; a list for a parameter that repeats.
         warnings: what is odd and does not keep it from running.
     """
@@ -53,6 +54,7 @@ class Checked:
     modules: list[str]
     settings: dict[str, dict[str, Any]]
     warnings: list[ScriptProblem]
+    own: Mapping[str, type[Module]] = field(default_factory=dict)
 
 
 def check(path: Path, items: Iterable[tree.Item], catalog: Mapping[str, type[Module]]) -> Checked | list[ScriptProblem]:
@@ -252,8 +254,8 @@ def _not_allowed(function: Function, kind: RouteType, route: tree.Route, origin:
 
 
 def module_name(text: str) -> str:
-    """``/usr/lib/tm.so`` and ``tm`` as ``tm``."""
-    return text.rpartition("/")[2].removesuffix(".so")
+    """``/usr/lib/tm.so``, ``tm`` and ``own/tm.py`` as ``tm``."""
+    return text.rpartition("/")[2].removesuffix(".so").removesuffix(".py")
 
 
 def route_name(route: tree.Route) -> str:

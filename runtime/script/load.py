@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from runtime.script import tree
-from runtime.script.check import Checked, check
+from runtime.script.check import Checked, check, module_name
 from runtime.script.declare import Module
 from runtime.script.parse import MAX_SCRIPT_BYTES, parse
 from runtime.script.problems import Place, ScriptProblem
@@ -22,8 +23,21 @@ def read_file(path: Path) -> bytes:
         return file.read(MAX_SCRIPT_BYTES + 1)
 
 
+class ModuleFault(Exception):
+    """A module of a script's own cannot be loaded; the text says why."""
+
+
+def import_none(path: Path) -> type[Module]:
+    """For those who run no code that a script names. Raises ModuleFault."""
+    raise ModuleFault("modules of a script's own are not loaded here")
+
+
 def load(
-    path: Path, *, catalog: Mapping[str, type[Module]], read: Callable[[Path], bytes] = read_file
+    path: Path,
+    *,
+    catalog: Mapping[str, type[Module]],
+    read: Callable[[Path], bytes] = read_file,
+    import_module: Callable[[Path], type[Module]] = import_none,
 ) -> Checked | list[ScriptProblem]:
     """Load a script: read it and what it includes, parse, check.
 
@@ -31,15 +45,19 @@ def load(
         path: the script file. An included file's path is relative to the file that includes it.
         catalog: every module that could be loaded, by name.
         read: gives a file's bytes, or raises OSError.
+        import_module: loads a module of the script's own, ``loadmodule "folder/name.py"``; the path is relative to the
+            file that names it. Raises ModuleFault.
 
     Returns:
         the checked script; or every problem that was found, at least one of which is an error.
     """
     loader = _Loader(read)
     items = loader.items(path, depth=0)
+    own = loader.own_modules(items, catalog, import_module)
     if loader.problems:
         return loader.problems
-    return check(path, items, catalog)
+    found = check(path, items, {**catalog, **own})
+    return found if isinstance(found, list) else dataclasses.replace(found, own=own)
 
 
 class _Loader:
@@ -71,6 +89,27 @@ class _Loader:
             else:
                 items.append(item)
         return items
+
+    def own_modules(
+        self,
+        items: Iterable[tree.Item],
+        catalog: Mapping[str, type[Module]],
+        import_module: Callable[[Path], type[Module]],
+    ) -> dict[str, type[Module]]:
+        """The modules that the script brings along."""
+        found: dict[str, type[Module]] = {}
+        for item in items:
+            if not isinstance(item, tree.LoadModule) or not item.name.endswith(".py"):
+                continue
+            name = module_name(item.name)
+            if name in catalog:
+                self._tell(item.place, f"there is a module {name} already; give the file another name")
+            elif name not in found:
+                try:
+                    found[name] = import_module(Path(item.place.file).parent / item.name)
+                except ModuleFault as fault:
+                    self._tell(item.place, str(fault))
+        return found
 
     def _tell(self, place: Place, message: str) -> list[tree.Item]:
         self.problems.append(ScriptProblem(place, message))

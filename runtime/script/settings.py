@@ -86,7 +86,12 @@ _DECLARED: Final = (
     Global("tcp_keepinterval", int, "Seconds between two probes; 0 for the kernel's own value.", 0),
     Global("tcp_keepcount", int, "How many probes may stay unanswered; 0 for the kernel's own value.", 0),
     # What OpenSIPS has and what means nothing here
-    *_ignored("No effect: all modules are part of the server.", "mpath", kind=str, repeats=True),
+    *_ignored(
+        "No effect: the server has its modules with it, and a file of one's own is named by its path.",
+        "mpath",
+        kind=str,
+        repeats=True,
+    ),
     *_ignored(
         "No effect: memory is the operating system's to give, and nothing is set aside in advance.",
         "mem_warming mem_warming_enabled mem_warming_percentage memdump mem_dump memlog mem_log shm_memlog_size",
