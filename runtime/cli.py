@@ -182,7 +182,7 @@ def which(
         Path | None, typer.Option(metavar="FILE.cfg", help="Only what this script has: its own modules, too.")
     ] = None,
 ) -> None:
-    """Say what a name is: function, variable, transformation, MI command, parameter, statistic or event.
+    """Say what a name is: word, module, function, variable, transformation, MI command, parameter, statistic or event.
 
     Without a name, list all of them. Exit code 1 when nothing has that name.
     """

@@ -53,7 +53,8 @@ def listed(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def _described(entry: Entry) -> Iterator[str]:
-    yield f"{entry.title}    {entry.sort.value} of {entry.module}"
+    of = "" if entry.sort in (Sort.MODULE, Sort.WORD) else f" of {entry.module}"
+    yield f"{entry.title}    {entry.sort.value}{of}"
     for paragraph in entry.doc.split("\n\n"):
         yield fill(" ".join(paragraph.split()), _WIDTH, initial_indent="    ", subsequent_indent="    ")
     yield from (f"    {word}: {text}" for word, text in entry.facts)

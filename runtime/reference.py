@@ -19,6 +19,7 @@ from runtime.script.reference import CORE, Entry, ModuleFacts, entries_of, langu
 from runtime.script.settings import GLOBALS
 from runtime.script.transformations import CHANGES
 from runtime.script.variables import CONTEXT_VARIABLES
+from runtime.script.words import WORDS
 
 
 def gather(modules: Iterable[type[Module]] = tuple(CATALOG.values())) -> list[ModuleFacts]:
@@ -29,7 +30,7 @@ def gather(modules: Iterable[type[Module]] = tuple(CATALOG.values())) -> list[Mo
 def every_entry(facts: Iterable[ModuleFacts]) -> list[Entry]:
     """All names of these modules and of the language."""
     named = [entry for module in facts for entry in entries_of(module)]
-    return [*named, *language_entries(CHANGES, GLOBALS.values())]
+    return [*named, *language_entries(WORDS.values(), CHANGES, GLOBALS.values())]
 
 
 def write_reference(out: Path) -> list[Path]:
@@ -40,7 +41,7 @@ def write_reference(out: Path) -> list[Path]:
     """
     out.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, text in pages(gather(), CHANGES, GLOBALS.values()).items():
+    for name, text in pages(gather(), WORDS.values(), CHANGES, GLOBALS.values()).items():
         path = out / name
         path.write_text(text, encoding="utf-8")
         written.append(path)

@@ -12,9 +12,10 @@ from runtime.script import tree
 from runtime.script.check_body import BodyChecker, Uses
 from runtime.script.check_calls import Names
 from runtime.script.declare import Function, Module, Parameter
-from runtime.script.known import RESERVED, known_of
+from runtime.script.known import known_of
 from runtime.script.problems import Place, ScriptProblem, suggestion
 from runtime.script.settings import NUMBERS, REPEATABLE, TEXTS
+from runtime.script.words import RESERVED
 
 _TYPES: Final[dict[str, RouteType]] = {
     "route": RouteType.REQUEST,

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from runtime.script.declare import Function, Module, Variable, functions_of, variables_of
 from runtime.script.functions import Core
 from runtime.script.variables import CONTEXT_VARIABLES, ContextVariable
-
-STATEMENT_WORDS: Final = frozenset(
-    (
-        *("if", "else", "while", "for", "in", "switch", "case", "default", "break", "return", "exit", "drop"),
-        *("route", "async", "launch", "assert", "xlog", "log", "xdbg", "and", "or", "not", "null", "NULL"),
-    )
-)
-RESERVED: Final = STATEMENT_WORDS | {"sync"}
-"""Words that cannot be the unquoted name of a route."""
 
 
 @dataclass(frozen=True, slots=True)

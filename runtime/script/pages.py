@@ -8,6 +8,7 @@ from typing import Final
 from runtime.script.changes import Change
 from runtime.script.reference import CORE, Entry, ModuleFacts, Sort, entries_of, language_entries
 from runtime.script.settings import Global
+from runtime.script.words import Word
 
 _MADE: Final = "<!-- Made by `layby reference` of the declarations in the sources: change those. -->"
 _SECTIONS: Final = {
@@ -27,19 +28,23 @@ _TABLES: Final = {
 
 
 def pages(
-    modules: Sequence[ModuleFacts], changes: Mapping[tuple[str, str], Change], globals_: Iterable[Global]
+    modules: Sequence[ModuleFacts],
+    words: Iterable[Word],
+    changes: Mapping[tuple[str, str], Change],
+    globals_: Iterable[Global],
 ) -> dict[str, str]:
     """Every page of the reference.
 
     Args:
         modules: what each declares, in the order of the index.
-        changes, globals_: what the language has beside.
+        words, changes, globals_: what the language has beside.
 
     Returns:
         Texts by file name; each ends with a line end.
     """
-    language = list(language_entries(changes, globals_))
+    language = list(language_entries(words, changes, globals_))
     found = {f"{module.name}.md": _text(_module(module)) for module in modules}
+    found["words.md"] = _text(_words(language))
     found["transformations.md"] = _text(_transformations(language))
     found["globals.md"] = _text(_globals(language))
     found["index.md"] = _text(_index(modules))
@@ -54,8 +59,16 @@ def _index(modules: Sequence[ModuleFacts]) -> Iterator[str]:
     yield from ("# Reference", "")
     yield "What a script may name, and what the management interface answers to. On the command line `layby which NAME`"
     yield from ("says the same of one name.", "")
-    yield from ("- [The core](core.md): what is there without a `loadmodule`", "- [Global parameters](globals.md)")
-    yield from ("- [Transformations](transformations.md)", "", "## Modules", "")
+    yield from ("- [The words of the language](words.md)", "- [Global parameters](globals.md)")
+    yield from (
+        "- [The core](core.md): what is there without a `loadmodule`",
+        "- [Transformations](transformations.md)",
+    )
+    yield from (
+        "",
+        "How it all goes together is in [the grammar](../../runtime/script/grammar.lark), and how to add to it in",
+    )
+    yield from ("[A module of one's own](../extending.md).", "", "## Modules", "")
     rows = ((f"[{one.name}]({one.name}.md)", one.intro.partition("\n\n")[0]) for one in modules if one.name != CORE)
     yield from _table(("module", "what it is for"), rows)
     yield from ("## Functions", "")
@@ -99,6 +112,13 @@ def _paragraphs(entries: Sequence[Entry]) -> Iterator[str]:
         yield from (f"### {_code(entry.title)}", "", entry.doc, "")
         yield from (f"- {word}: {_code(text) if word == 'call' else _escaped(text)}" for word, text in entry.facts)
         yield ""
+
+
+def _words(language: Iterable[Entry]) -> Iterator[str]:
+    yield from ("# The words of the language", "")
+    words = [entry for entry in language if entry.sort is Sort.WORD]
+    rows = ((_code(one.title), _code(dict(one.facts)["form"]), _one_line(one.doc)) for one in words)
+    yield from _table(("word", "how it is written", "what it does"), rows)
 
 
 def _transformations(language: Iterable[Entry]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from runtime.script.changes import Change, Wants
 from runtime.script.declare import Event, Function, Kind, Param, Parameter, Variable
 from runtime.script.settings import Global
 from runtime.script.variables import ContextVariable, Inner
+from runtime.script.words import Word
 
 CORE: Final = "core"
 """The module of what is there without a `loadmodule`."""
@@ -27,6 +28,8 @@ CORE: Final = "core"
 class Sort(enum.Enum):
     """What a name is."""
 
+    WORD = "word"
+    MODULE = "module"
     FUNCTION = "function"
     VARIABLE = "variable"
     TRANSFORMATION = "transformation"
@@ -107,7 +110,9 @@ class ModuleFacts:
 
 
 def entries_of(module: ModuleFacts) -> Iterator[Entry]:
-    """Everything that a module gives a name to."""
+    """A module, and everything that it gives a name to."""
+    load = () if module.name == CORE else (("load", f'loadmodule "{module.name}.so"'),)
+    yield Entry(Sort.MODULE, module.name, module.name, module.name, module.intro, load)
     yield from map(_function, module.functions)
     for variable in module.variables:
         yield _variable(variable, module.name)
@@ -121,8 +126,12 @@ def entries_of(module: ModuleFacts) -> Iterator[Entry]:
         yield _event(event, module.name)
 
 
-def language_entries(changes: Mapping[tuple[str, str], Change], globals_: Iterable[Global]) -> Iterator[Entry]:
+def language_entries(
+    words: Iterable[Word], changes: Mapping[tuple[str, str], Change], globals_: Iterable[Global]
+) -> Iterator[Entry]:
     """Everything that the language gives a name to beside functions and variables."""
+    for word in words:
+        yield Entry(Sort.WORD, word.name, word.name, CORE, word.doc, (("form", word.form),))
     for (family, name), change in changes.items():
         yield _transformation(f"{family}.{name}", change)
     yield from map(_global, globals_)

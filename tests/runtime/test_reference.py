@@ -20,6 +20,7 @@ from runtime.script.declare import Parameter
 from runtime.script.functions import Core
 from runtime.script.reference import Entry, ModuleFacts, Sort
 from runtime.script.settings import GLOBALS
+from runtime.script.words import WORDS
 from runtime.settings import settle
 
 MODULES = {"core": Core, **ALWAYS, **CATALOG}
@@ -109,6 +110,13 @@ def test_a_parameter_that_has_an_effect_is_read_somewhere(module: str, parameter
 @pytest.mark.parametrize("name", [name for name, found in GLOBALS.items() if found.effect])
 def test_a_global_that_has_an_effect_is_read_somewhere(name: str) -> None:
     assert IN_USE.fullmatch(name)
+
+
+def test_every_word_of_the_grammar_is_told() -> None:
+    grammar = (Path(runtime.__path__[0]) / "script" / "grammar.lark").read_text()
+    rules = "\n".join(line.partition("//")[0] for line in grammar.splitlines())
+
+    assert set(re.findall(r'"([A-Za-z_]{2,})"', rules)) - set(GLOBALS) <= set(WORDS)
 
 
 def test_what_has_no_effect_says_so() -> None:

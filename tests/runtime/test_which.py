@@ -30,6 +30,8 @@ def which(*arguments: str) -> Result:
         ("dlg_list", "dlg_list    MI command of dialog"),
         ("dialog:list", "dlg_list    MI command of dialog"),
         ("rcv_requests", "core:rcv_requests    statistic of core"),
+        ("async", "async    word"),
+        ("dialog", "dialog    module"),
         ("E_DLG_STATE_CHANGED", "E_DLG_STATE_CHANGED    event of dialog"),
     ],
 )
@@ -80,6 +82,8 @@ def test_what_is_like_nothing_has_no_suggestion() -> None:
 
 def test_without_a_name_all_of_one_module_are_listed() -> None:
     assert which("--module", "sl").stdout.splitlines() == [
+        "modules (1)",
+        "    sl",
         "functions (2)",
         "    sl_reply_error()",
         "    sl_send_reply(code, reason)",
