@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
+MAX_MESSAGE_CHARS: Final = 1000
 Severity: TypeAlias = Literal["error", "warning"]
 
 
@@ -28,7 +29,8 @@ class ScriptProblem:
 
     Args:
         place: where it stands.
-        message: what is wrong, in plain words, without the place.
+        message: what is wrong, in plain words, without the place. It may quote the script: what cannot be printed
+            is escaped, and what is too long is cut.
         severity: a script with an ``error`` does not load; a ``warning`` is only told.
     """
 
@@ -36,8 +38,17 @@ class ScriptProblem:
     message: str
     severity: Severity = "error"
 
+    def __post_init__(self) -> None:
+        if not self.message.isprintable() or len(self.message) > MAX_MESSAGE_CHARS:
+            object.__setattr__(self, "message", _on_one_line(self.message))
+
     def __str__(self) -> str:
         return f"{self.place}: {self.severity}: {self.message}"
+
+
+def _on_one_line(text: str) -> str:
+    short = text if len(text) <= MAX_MESSAGE_CHARS else text[:MAX_MESSAGE_CHARS] + "…"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in short)
 
 
 class Stopped(Exception):
