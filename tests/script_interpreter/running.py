@@ -1,0 +1,481 @@
+"""Walks a program, statement by statement, in the order in which a person would read it.
+
+A call has a value, which is `$rc` from then on; an assignment that failed makes it -1. A route's own value is what its
+`return` says; without one it is that of the call that it ends with, and 1 where it ends with anything else.
+`break`, `return` and the end of the script are exceptions.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from tests.script_interpreter import program as p
+from tests.script_interpreter.avps import NOT_THERE, PUT, STORE, WALK
+from tests.script_interpreter.avps import place as place_of
+from tests.script_interpreter.transformations import transformed
+from tests.script_interpreter.values import (
+    NOTHING,
+    PRECEDENCE,
+    compared,
+    computed,
+    shown,
+    true,
+    true_result,
+    wrapped,
+)
+
+COMPLAINT = "a complaint of the runtime's own"
+"""Stands for the text of a log line that the script did not write."""
+
+MAX_DEPTH = 50
+MAX_TEXT = 1000
+LEVELS = {"L_ALERT": -3, "L_CRIT": -2, "L_ERR": -1, "L_WARN": 1, "L_NOTICE": 2, "L_INFO": 3, "L_DBG": 4}
+ERROR = -1
+
+# The functions of the module `tools`, and what each takes.
+FUNCTIONS = {
+    "say": ["text"],
+    "give": ["number"],
+    "note": ["text", "number", "value"],
+    "write": ["output", "value"],
+    "show": ["avp"],
+    "later": ["text", "number"],
+}
+
+
+class TooLong(Exception):
+    """The program runs on and on, or its text grows: it shows nothing that a shorter one does not."""
+
+
+class Left(Exception):
+    """`break`."""
+
+
+class Returned(Exception):
+    """`return`."""
+
+    def __init__(self, code):
+        self.code = code
+
+
+class Ended(Exception):
+    """The whole script is over: by `exit` or by `drop`."""
+
+    def __init__(self, how):
+        self.how = how
+
+
+class NotCalled(Exception):
+    """An argument is not what the function takes."""
+
+
+@dataclass
+class Machine:
+    """What a program works on, and what it has done so far.
+
+    Args:
+        program: what runs.
+        constants: the values of variables of the message, by name.
+        log_level: up to which level lines are logged.
+        steps: how many statements and operands may be looked at.
+    """
+
+    program: p.Program
+    constants: dict
+    log_level: int = 4
+    steps: int = 4000
+    variables: dict = field(default_factory=dict)
+    avps: dict = field(default_factory=dict)
+    rc: int = 1
+    returned: tuple = ()
+    params: tuple = ()
+    route: str = ""
+    depth: int = 0
+    log: list = field(default_factory=list)
+    calls: list = field(default_factory=list)
+    asked: list = field(default_factory=list)
+
+    def run(self, route=None):
+        """Run the request route, or a named one, on its own; tells how it ended: exit, drop or None."""
+        self.params, self.route, self.depth = (), route or "", 0
+        body = self.program.main if route is None else self.program.routes[route]
+        try:
+            self.rc = self.body_of_route(body)
+        except Ended as ended:
+            return ended.how
+        return None
+
+    def body_of_route(self, body):
+        try:
+            return self.statements(body)
+        except Returned as returned:
+            return returned.code
+
+    # Statements
+
+    def statements(self, body):
+        """Runs them; gives the value of a call that comes last, perhaps within an `if` that comes last, or else 1."""
+        value = 1
+        for statement in body:
+            value = self.statement(statement)
+        return value
+
+    def statement(self, statement):
+        self.step()
+        match statement:
+            case p.Do(call):
+                return self.value(call)
+            case p.If(condition, then, otherwise):
+                return self.statements(then if self.holds(condition) else otherwise or ())
+            case _:
+                self.other_statement(statement)
+                return 1
+
+    def other_statement(self, statement):
+        match statement:
+            case p.Assign():
+                self.assign(statement)
+            case p.Log(text, level):
+                self.write_log(LEVELS[level] if level else ERROR, text)
+            case p.PlainLog(level, text):
+                self.write_log(level, p.Template((text,)))
+            case p.While():
+                self.loop(statement)
+            case p.For(target, source, body):
+                self.walk(target, source, body)
+            case p.Switch(subject, cases):
+                self.switch(self.value(subject), cases)
+            case p.Break():
+                raise Left
+            case p.Exit():
+                raise Ended("exit")
+            case p.Drop():
+                raise Ended("drop")
+            case p.Return(code, values):
+                self.leave(code, values)
+            case p.Assert(condition):
+                self.claim(condition)
+
+    def step(self):
+        self.steps -= 1
+        if self.steps < 0:
+            raise TooLong
+
+    def write_log(self, level, text):
+        if level <= self.log_level:
+            self.log.append((level, self.text(text)))
+
+    def complain(self, level=ERROR):
+        """Notes that the runtime itself has something to say; gives what cannot be computed."""
+        self.log.append((level, COMPLAINT))
+        return NOTHING
+
+    def loop(self, statement):
+        try:
+            for _ in range(self.program.max_while_loops):
+                if not self.holds(statement.condition):
+                    return
+                self.statements(statement.body)
+        except Left:
+            return
+        self.complain()
+
+    def walk(self, target, source, body):
+        try:
+            for one in WALK["for"](self.avps.get(self.key(source), [])):
+                self.store(target, "=", one)
+                self.statements(body)
+        except Left:
+            return
+
+    def switch(self, subject, cases):
+        """Runs on from the first case that fits, or else from the default."""
+        fits = [at for at, (value, _) in enumerate(cases) if value is not None and self.fits(subject, value)]
+        fits = fits or [at for at, (value, _) in enumerate(cases) if value is None]
+        try:
+            for _, body in cases[fits[0] :] if fits else ():
+                self.statements(body)
+        except Left:
+            return
+
+    def fits(self, subject, value):
+        """A number fits a number; text fits text, or a number's text."""
+        if isinstance(value, int):
+            return isinstance(subject, int) and subject == value
+        return subject is not None and compared(subject, "==", value, True)
+
+    def leave(self, code, values):
+        self.returned = tuple(self.argument(value) for value in values)
+        code = 1 if code is None else self.value(code)
+        self.rc = code if isinstance(code, int) else -1 if code is None else 1
+        if self.rc == 0:
+            raise Ended("exit")
+        raise Returned(self.rc)
+
+    def claim(self, condition):
+        if not self.holds(condition):
+            self.complain(LEVELS["L_CRIT"])
+            raise Ended("exit")
+
+    # Assignments
+
+    def assign(self, statement):
+        """The right side comes first, then what a compound assignment changes. What fails is assigned to nothing."""
+        target, sign = statement.target, statement.sign
+        value = self.value(statement.value)
+        if sign not in ("=", ":="):
+            value = self.compound(self.value(target), sign[0], value)
+            sign = "="
+        if value is NOTHING or self.store(target, sign, value) is NOT_THERE:
+            self.rc = -1
+
+    def compound(self, old, sign, value):
+        """`+=` and its like: two integers, or two texts that are joined."""
+        if value is NOTHING:
+            return NOTHING
+        if isinstance(old, int) and isinstance(value, int):
+            return self.computed(old, sign, value, False)
+        if sign == "+" and isinstance(old, str) and isinstance(value, str):
+            return old + value
+        return self.complain()
+
+    def store(self, target, sign, value):
+        key = self.key(target)
+        if target.name == "var":
+            self.variables[key] = value
+            return None
+        values = self.avps.get(key, [])
+        if sign == ":=" or target.index == "*":
+            values = STORE[":="](values, value)
+        elif target.index is None:
+            values = STORE["="](values, value)
+        else:
+            values = PUT["in place"](values, self.index(target), value)
+        if values is NOT_THERE:
+            self.complain()
+            return NOT_THERE
+        self.avps[key] = values
+        return None
+
+    # Expressions
+
+    def holds(self, node):
+        """An expression as a condition."""
+        value = self.value(node)
+        return true_result(value) if self.is_call(node) else true(value)
+
+    def is_call(self, node):
+        match node:
+            case p.Call() | p.RouteCall() | p.Async() | p.Launch():
+                return True
+            case p.Brackets(inner) | p.Formula(inner, ()):
+                return self.is_call(inner)
+        return False
+
+    def is_variable(self, node):
+        match node:
+            case p.Variable():
+                return True
+            case p.Brackets(inner) | p.Formula(inner, ()):
+                return self.is_variable(inner)
+        return False
+
+    def value(self, node):
+        """A value, of any expression. What a call gives is an integer."""
+        self.step()
+        value = self.evaluated(node)
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            raise TooLong
+        return value
+
+    def evaluated(self, node):
+        match node:
+            case p.Number(value):
+                return wrapped(value)
+            case p.Text(value):
+                return value
+            case p.Null():
+                return None
+            case p.Variable():
+                return self.variable(node)
+            case p.Brackets(inner):
+                return self.value(inner)
+            case p.Not(operand):
+                return int(not self.holds(operand))
+            case p.BitNot(operand):
+                return self.inverted(self.value(operand))
+            case p.Comparison(left, sign, right):
+                return int(self.compared(self.value(left), sign, self.value(right), self.is_variable(right)))
+            case p.Formula(first, rest):
+                return self.value(first) if not rest else self.formula(node)
+            case p.Call():
+                return self.call(node)
+            case p.RouteCall():
+                return self.call_route(node)
+            case p.Async(call, resume, timeout_s):
+                self.asked.append(("park", *self.begun(call), resume, timeout_s))
+                raise Ended("exit")
+            case p.Launch():
+                return self.launch(node)
+            case p.Template():
+                return self.text(node)
+
+    def formula(self, node):
+        """The operator that binds least, of those the last, is done last: what stands on its sides comes first."""
+        signs = [sign for sign, _ in node.rest]
+        least = min(PRECEDENCE[sign] for sign in signs)
+        at = max(at for at, sign in enumerate(signs) if PRECEDENCE[sign] == least)
+        left = p.Formula(node.first, node.rest[:at])
+        sign, right = node.rest[at]
+        right = p.Formula(right, node.rest[at + 1 :])
+        if sign in ("and", "&&"):
+            return int(self.holds(left) and self.holds(right))
+        if sign in ("or", "||"):
+            return int(self.holds(left) or self.holds(right))
+        return self.computed(self.value(left), sign, self.value(right), self.is_variable(right))
+
+    def computed(self, left, sign, right, from_variable):
+        """Whoever cannot be computed is complained of once, not again by what it is put into."""
+        result = computed(left, sign, right, from_variable)
+        return self.complain() if result is NOTHING and NOTHING not in (left, right) else result
+
+    def inverted(self, value):
+        if isinstance(value, int):
+            return ~value
+        return NOTHING if value is NOTHING else self.complain()
+
+    def compared(self, left, sign, right, from_variable):
+        if isinstance(left, str) and isinstance(right, int) and not from_variable and sign != "==":
+            self.complain(LEVELS["L_WARN"])
+        return compared(left, sign, right, from_variable)
+
+    # Variables
+
+    def variable(self, node):
+        value = self.plain(node)
+        for change in node.changes:
+            value = transformed(value, change.name, [self.literal(argument) for argument in change.arguments])
+        return value
+
+    def plain(self, node):
+        match node.name:
+            case "var":
+                return self.variables.get(self.key(node))
+            case "avp":
+                return self.avp(node)
+            case "rc" | "retcode":
+                return self.rc
+            case "param":
+                return self.numbered(self.params, int(self.key(node)) - 1)
+            case "return":
+                return self.numbered(self.returned, int(self.key(node)))
+            case "route.name":
+                return self.route or None
+            case name:
+                return self.constants[name]
+
+    def numbered(self, values, at):
+        return values[at] if 0 <= at < len(values) else None
+
+    def avp(self, node):
+        values = self.avps.get(self.key(node), [])
+        if node.index == "*":
+            return ", ".join(shown(value) for value in WALK["[*]"](values)) if values else None
+        at = place_of(values, 0 if node.index is None else self.index(node))
+        return None if at is None else values[at]
+
+    def key(self, node):
+        return shown(self.literal(node.key))
+
+    def index(self, node):
+        return self.literal(node.index)
+
+    def literal(self, spelled):
+        """A part of a variable that may be a variable itself."""
+        return self.value(spelled) if isinstance(spelled, p.Variable) else spelled
+
+    def text(self, template):
+        return "".join(part if isinstance(part, str) else shown(self.value(part)) for part in template.parts)
+
+    # Calls
+
+    def call(self, node):
+        try:
+            arguments = self.arguments(node)
+        except NotCalled:
+            self.complain()
+            self.rc = -1
+            return -1
+        self.rc = getattr(self, f"do_{node.name}")(*arguments)
+        if self.rc == 0:
+            raise Ended("exit")
+        return self.rc
+
+    def arguments(self, node):
+        kinds = FUNCTIONS[node.name]
+        given = [*node.arguments, *[None] * (len(kinds) - len(node.arguments))]
+        return [self.given(kind, argument) for kind, argument in zip(kinds, given, strict=True)]
+
+    def given(self, kind, argument):
+        """An argument as its function takes it."""
+        if argument is None or kind in ("output", "avp"):
+            return argument
+        value = self.argument(argument)
+        if kind == "text":
+            return shown(value)
+        if kind == "value" or isinstance(value, int):
+            return value
+        if value is None or not re.fullmatch(r"[+-]?\d+", value):
+            raise NotCalled
+        return int(value)
+
+    def argument(self, node):
+        return None if node is None else self.value(node)
+
+    def do_say(self, text):
+        self.calls.append(("say", text))
+        return 1
+
+    def do_give(self, number):
+        self.calls.append(("give", number))
+        return number
+
+    def do_note(self, text, number, value):
+        self.calls.append(("note", text, number, value))
+        return 1
+
+    def do_write(self, target, value):
+        self.store(target, "=", value)
+        return 2
+
+    def do_show(self, avp):
+        self.calls.append(("show", *self.avps.get(self.key(avp), [])))
+        return 1
+
+    def call_route(self, node):
+        name = node.target if isinstance(node.target, str) else str(self.value(node.target))
+        params = tuple(self.argument(argument) for argument in node.arguments)
+        if self.depth >= MAX_DEPTH:
+            raise TooLong
+        if name not in self.program.routes:
+            self.complain()
+            self.rc = -1
+            return -1
+        outside = self.params, self.route
+        self.params, self.route, self.depth = params, name, self.depth + 1
+        self.rc = self.body_of_route(self.program.routes[name])
+        (self.params, self.route), self.depth = outside, self.depth - 1
+        return self.rc
+
+    def begun(self, call):
+        """What is asked for asynchronously: its arguments, or None where they are not what it takes."""
+        try:
+            return call.name, tuple(self.arguments(call))
+        except NotCalled:
+            return call.name, None
+
+    def launch(self, node):
+        begun = self.begun(node.call)
+        parameter = None if node.parameter is None else self.text(node.parameter)
+        self.asked.append(("launch", *begun, node.report, parameter))
+        self.rc = 1
+        return 1
