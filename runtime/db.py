@@ -1,8 +1,9 @@
 """The SQL database: SQLAlchemy Core over SQLite, PostgreSQL or MySQL, chosen by a URL.
 
-A process that serves SIP must not wait for a database: it hands its rows to a job (`runtime.db_writer`), or asks with a
-job of its own. What waits here waits for `timeout_s` at most. SQLAlchemy takes longer to import than most scripts take
-to start, so it is imported where a database is made, and not by importing this module.
+A process that serves SIP must not wait for a database: it puts down what is to be written where it survives, and has a
+job write it (`runtime.recording`). What waits here waits for `timeout_s` at most. SQLAlchemy takes
+longer to import than most scripts take to start, so it is imported where a database is made, and not by importing this
+module.
 """
 
 from __future__ import annotations

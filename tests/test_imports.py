@@ -38,7 +38,6 @@ CORES = frozenset(
         "runtime.errors",
         "runtime.listen",
         "runtime.roles",
-        "runtime.row_queue",
         "runtime.sip.*",
         "runtime.script.*",
         "runtime.demo.figures",

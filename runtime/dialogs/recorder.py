@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
 from runtime.clock import epoch_now, monotonic_now
 from runtime.db import Database, DatabaseError, RowsRefused
-from runtime.dialogs.store import DialogStore
-from runtime.roles import RECORD_DIALOGS
+from runtime.dialogs.store import LASTING, DialogStore
+from runtime.recording import AT_ONCE
 from runtime.sip.dialog import Dialog, Terms
-from runtime.sip.dialog_words import State
-from workers.jobs import Cancelled, Failed, Job, Outcome, Rejected, Returned, TimedOut, WorkerLost
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from runtime.process import Process
     from workers.worker import Running
 
 log = logging.getLogger("layby.dialog")
@@ -59,14 +56,6 @@ COLUMNS: Final = {
     "flags": "flags",
 }
 """The columns that the module's parameters can rename, each with what stands before ``_column`` in the parameter."""
-
-AT_ONCE: Final = 500
-LOOK_EVERY_S: Final = 0.1
-"""How late a change may be noticed that is to go to the database at once."""
-_JOB_TIMEOUT_S: Final = 30.0
-_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-
-_LASTING: Final = (State.CONFIRMED_NA, State.CONFIRMED)
 
 
 class Recorder:
@@ -141,14 +130,14 @@ class Recorder:
         Raises:
             DatabaseError: nothing is changed.
         """
-        dialogs = [dialog for dialog in store.page() if dialog.state in _LASTING]
+        dialogs = [dialog for dialog in store.page() if dialog.state in LASTING]
         with self.database.begin() as connection:
             connection.execute(self._table.delete())
             self._insert(connection, dialogs)
         return len(dialogs)
 
     def _replace(self, dialogs: Mapping[int, Dialog | None]) -> None:
-        lasting = [dialog for dialog in dialogs.values() if dialog is not None and dialog.state in _LASTING]
+        lasting = [dialog for dialog in dialogs.values() if dialog is not None and dialog.state in LASTING]
         try:
             with self.database.begin() as connection:
                 connection.execute(self._table.delete().where(self._table.c.dlg_id.in_(list(dialogs))))
@@ -179,58 +168,13 @@ def enter(recorder: Recorder, store: DialogStore) -> None:
 
 
 def record_dialogs(payload: bytes, running: Running) -> bytes:
-    """The job: write what has changed; gives how many dialogs that were."""
+    """The job: write what has changed; gives how many dialogs that were, or the text of why it cannot be done."""
     recorder, store = _here[0]
-    return bytes(msgpack.packb(recorder.flush(store)))
-
-
-class RecordingClock:
-    """Has changed dialogs written, one job at a time. In the MI process.
-
-    Args:
-        process: where it runs.
-        store: whose outbox it looks at.
-        period_s: how often.
-    """
-
-    def __init__(self, process: Process, store: DialogStore, period_s: float) -> None:
-        self._process = process
-        self._store = store
-        self._period_s = period_s
-        self._failures = 0
-        process.loop.call_later(period_s, self._look)
-
-    def _look(self) -> None:
-        if self._process.draining or not self._store.has_changed():
-            self._again(self._period_s)
-            return
-        self._process.node.submit(
-            RECORD_DIALOGS,
-            b"",
-            label="record dialogs",
-            timeout_s=_JOB_TIMEOUT_S,
-            settled=self._settled,
-            idempotent=True,
-        )
-
-    def _again(self, after_s: float) -> None:
-        self._process.loop.call_later(after_s, self._look)
-
-    def _settled(self, job: Job, outcome: Outcome) -> None:
-        match outcome:
-            case Returned(payload):
-                if self._failures:
-                    log.warning("dialogs are written to the database again")
-                self._failures = 0
-                self._again(0.0 if msgpack.unpackb(payload) == AT_ONCE else self._period_s)
-            case Failed() | WorkerLost() | TimedOut() | Cancelled() | Rejected():
-                pause_s = max(self._period_s, _PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)])
-                self._failures += 1
-                why = outcome.message if isinstance(outcome, Failed) else type(outcome).__name__
-                log.error("changed dialogs wait for the database, next try in %.0f s: %s", pause_s, why)
-                self._again(pause_s)
-            case _:
-                assert_never(outcome)
+    try:
+        found: int | str = recorder.flush(store)
+    except DatabaseError as error:
+        found = str(error)
+    return bytes(msgpack.packb(found))
 
 
 def put_away(recorder: Recorder, store: DialogStore, mode: int) -> None:

@@ -37,6 +37,8 @@ MAX_VALUE_BYTES: Final = 400
 MAX_RECORD: Final = 1 << 20
 _ID: Final = 8
 _TOTALS: Final = b"\0"
+LASTING: Final = (State.CONFIRMED_NA, State.CONFIRMED)
+"""The states of a call that has been answered."""
 _NOTHING: Final = b""
 
 _Bytes: TypeAlias = bytes | memoryview

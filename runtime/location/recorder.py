@@ -18,11 +18,10 @@ import msgpack
 
 from runtime.clock import epoch_now
 from runtime.db import TIMEOUT_S, Database, DatabaseError, RowsRefused
-from runtime.db_writer import why
 from runtime.location.contact import Contact
 from runtime.location.store import Locations, Mark, User
+from runtime.recording import retry_pause_s, why
 from runtime.roles import MI, RECORD_BINDINGS, SIP, role_of
-from runtime.row_queue import retry_pause_s
 from runtime.store import StoreError
 from workers.jobs import Job, Outcome, Peer, Returned
 

@@ -12,19 +12,18 @@ from runtime.dialogs.keeper import COUNTERS, Keeper
 from runtime.dialogs.recorder import (
     COLUMNS,
     DELAYED,
-    LOOK_EVERY_S,
     NO_DB,
     REALTIME,
     SHUTDOWN,
     Recorder,
-    RecordingClock,
     enter,
     put_away,
 )
 from runtime.dialogs.store import DialogStore
 from runtime.dialogs.telling import STATE_CHANGED, Rules
 from runtime.modules.dialog_functions import MODES, DialogFunctions
-from runtime.roles import MI, SIP, role_of
+from runtime.recording import LOOK_EVERY_S, Recorded, RecordingClock
+from runtime.roles import MI, RECORD_DIALOGS, SIP, role_of
 from runtime.script.declare import Parameter, ignored
 from runtime.settings import SettingsError
 from runtime.sip.dialog import Terms
@@ -147,10 +146,10 @@ class DialogModule(DialogFunctions):
             self._keep()
         elif role == MI:
             self._clock = DialogClock(self.process, self.store, self.count)
-            if self.settings["db_mode"] == REALTIME:
-                RecordingClock(self.process, self.store, LOOK_EVERY_S)
-            elif self.settings["db_mode"] == DELAYED:
-                RecordingClock(self.process, self.store, float(self.settings["db_update_period"]))
+            periods_s = {REALTIME: LOOK_EVERY_S, DELAYED: float(self.settings["db_update_period"])}
+            if self.settings["db_mode"] in periods_s:
+                recorded = Recorded(RECORD_DIALOGS, "dialogs", log, self.store.has_changed)
+                RecordingClock(self.process, recorded, periods_s[self.settings["db_mode"]])
 
     def finish(self, house: House) -> None:
         if self.recorder is not None:
