@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from runtime.sip.message import Reply, Request
 
 if TYPE_CHECKING:
+    from runtime.acc.accounts import Account
     from runtime.script.script import Script
 
 Value: TypeAlias = str | int | None
@@ -125,6 +126,7 @@ class Context:
         cseq: the CSeq number of what is relayed (replies to it get the request's own again); None to leave it.
         dialog: the identifier of the dialog that the message belongs to, where one is known.
         other_dialog: the identifier of the dialog that `load_dialog_ctx` shows instead; None while it shows none.
+        accounting: what is to be recorded of the message, while it has no transaction that this is kept with.
         script: the script that the message came under: after a reload its routes, and those that it arms, are still
             this one's.
         story: the last job's story, for `$mi(code)`, `$mi(message)`, `$mi(data)`, `$mi(worker)`, `$mi(elapsed)`.
@@ -171,6 +173,7 @@ class Context:
     cseq: int | None = None
     dialog: str | None = None
     other_dialog: str | None = None
+    accounting: Account | None = None
     script: Script | None = None
 
     def copy(self) -> Context:

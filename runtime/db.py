@@ -1,7 +1,7 @@
 """The SQL database: SQLAlchemy Core over SQLite, PostgreSQL or MySQL, chosen by a URL.
 
 A process that serves SIP must not wait for a database: it puts down what is to be written where it survives, and has a
-job write it (`runtime.recording`). What waits here waits for `timeout_s` at most. SQLAlchemy takes
+job write it (`runtime.recording`, `runtime.outbox`). What waits here waits for `timeout_s` at most. SQLAlchemy takes
 longer to import than most scripts take to start, so it is imported where a database is made, and not by importing this
 module.
 """

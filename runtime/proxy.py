@@ -314,6 +314,10 @@ class Proxy:
         for watcher in self.watchers:
             watcher.reply_relayed(context, reply, status)
 
+    def tell_failed(self, context: Context, reply: Reply | None, status: int) -> None:
+        for watcher in self.watchers:
+            watcher.failed(context, reply, status)
+
     def tell_answered(self, context: Context, status: int) -> None:
         for watcher in self.watchers:
             watcher.replied_locally(context, status)

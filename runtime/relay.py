@@ -402,10 +402,12 @@ class Relay:
     def _ask(self, index: int | None, status: int) -> None:
         route, self._failure_route = self._failure_route, None
         context = self.context
+        came = None if index is None else self._came.get(index)
+        if context is not None:
+            self._proxy.tell_failed(context, came.reply if came else None, status)
         if route is None or context is None:
             self.handle(Decided())
             return
-        came = None if index is None else self._came.get(index)
         # A copy: the request route may be parked, and goes on with what it had.
         context = self.context = context.copy()
         context.route = RouteType.FAILURE

@@ -19,13 +19,15 @@ RELOAD: Final = "runtime.handlers:reload"
 """What one process asks directly of another."""
 CATCH_UP: Final = "script"
 """The letter that tells a process to take over the script that was published last."""
+RECORD_ACCOUNTS: Final = "runtime.acc.recorder:record_accounts"
+"""The job that writes records of transactions and calls into the database."""
 RECORD_BINDINGS: Final = "runtime.location.recorder:record_bindings"
 """The job that writes bindings of users into the database."""
 RECORD_DIALOGS: Final = "runtime.dialogs.recorder:record_dialogs"
 """The job that writes changed dialogs into the database."""
 SEND_SEQUENTIAL: Final = "runtime.dialogs.telling:send_sequential"
 """A request within a dialog, for a SIP process to send."""
-HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, RECORD_BINDINGS, RECORD_DIALOGS, SEND_SEQUENTIAL)
+HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, RECORD_ACCOUNTS, RECORD_BINDINGS, RECORD_DIALOGS, SEND_SEQUENTIAL)
 
 
 def role_of(name: str) -> str:

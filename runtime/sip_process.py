@@ -272,7 +272,7 @@ class SipProcess(ScriptProcess):
         if code >= 200 and not self.transactions.is_answered(key):
             # Before the reply is out: whoever has it may ask at once, and elsewhere, what became of the call.
             for watcher in self.watchers:
-                watcher.answered(key, code)
+                watcher.answered(key, code, reason)
         rc = self.transactions.reply(key, code, reason, headers, to_source=to_source)
         relay = self.proxy.relays.get(key) if rc == 1 and code >= 200 else None
         if relay is not None:
@@ -296,6 +296,8 @@ class SipProcess(ScriptProcess):
         if not self._create(origin, key):
             return False
         context.transaction = key
+        for watcher in self.watchers:
+            watcher.began(context)
         return True
 
     def send_request(self, wanted: OwnRequest, done: Done, avps: dict[str, list[Value]] | None = None) -> Sending:

@@ -12,6 +12,9 @@ class TransactionWatcher:
     It registers with ``process.watchers.append(self)`` when it enters a process. Nothing of it may raise or wait.
     """
 
+    def began(self, c: Context) -> None:
+        """A request has got a server transaction, `Context.transaction`."""
+
     def relaying(self, c: Context) -> None:
         """A request with a transaction is about to be relayed, before its branches are built.
 
@@ -21,7 +24,10 @@ class TransactionWatcher:
     def reply_relayed(self, c: Context, reply: Reply, status: int) -> None:
         """A reply of a branch goes upstream now; `c` is the request's context."""
 
-    def answered(self, key: str, status: int) -> None:
+    def failed(self, c: Context, reply: Reply | None, status: int) -> None:
+        """No branch has taken a request, and the failure route runs next; `reply` is the best, if one came."""
+
+    def answered(self, key: str, status: int, reason: str) -> None:
         """The script, or the process for it, gives a final reply of its own now; `key` is the server transaction's."""
 
     def cancelled(self, key: str) -> None:

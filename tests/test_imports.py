@@ -34,6 +34,8 @@ CORES = frozenset(
         "mi_script.execute",
         "mi_script.script",
         "mi_script.builtin",
+        "runtime.acc.accounts",
+        "runtime.acc.records",
         "runtime.context",
         "runtime.errors",
         "runtime.listen",

@@ -207,7 +207,10 @@ class Keeper(TransactionWatcher):
         told = replied(request, reply, mark, status, socket=socket, now=monotonic_now(), wall=epoch_now())
         return lambda dialog: told
 
-    def answered(self, key: str, status: int) -> None:
+    def answered(self, key: str, status: int, reason: str) -> None:
+        self._refused(key, status)
+
+    def _refused(self, key: str, status: int) -> None:
         setup = self._setups.pop(key, None)
         if setup is not None:
             self.teller.apply(setup.number, _refused(status))
@@ -236,7 +239,7 @@ class Keeper(TransactionWatcher):
 
     def over(self, key: str) -> None:
         """A server transaction ended; a dialog that still waits for its reply waits in vain."""
-        self.answered(key, 500)
+        self._refused(key, 500)
 
 
 def _passing(dialog: Dialog, request: Request) -> Stimulus | None:

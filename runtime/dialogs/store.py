@@ -11,6 +11,7 @@ is one transaction over the record, its indexes and the counts, so a process kil
 | members | profile, value, id | |
 | counts | profile, value, or profile alone, or "" | how many |
 | outbox | id | what the database (of the db_url) has not seen yet |
+| parting | id | what others are to have of a call that has ended (`runtime.outbox`) |
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Final, NamedTuple, TypeAlias
 import lmdb
 import msgspec
 
+from runtime.outbox import Outbox
 from runtime.sip.dialog import Dialog, number_of
 from runtime.sip.dialog_words import Effect, Gone, State
 from runtime.store import StoreError
@@ -74,6 +76,10 @@ class DialogStore:
         folder: where the environment lies; made with mode 0700 when it is not there.
         outbox: whether to note what changed, for the database.
         size: bytes that all dialogs may take together.
+
+    Attributes:
+        parting: what is kept of calls that have ended.
+        keepsake: what to keep of a confirmed dialog that ends, by the change that ends it; None for nothing.
     """
 
     def __init__(self, folder: Path, outbox: bool = False, size: int = 1 << 30) -> None:
@@ -89,6 +95,8 @@ class DialogStore:
         self._members = open_db(b"members")
         self._counts = open_db(b"counts")
         self._outbox = open_db(b"outbox")
+        self.parting = Outbox(self._environment, b"parting")
+        self.keepsake: Callable[[Dialog], bytes | None] | None = None
         self._notes = outbox
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Dialog).decode
@@ -134,6 +142,8 @@ class DialogStore:
                 dialog = self._decode(packed[1:])
                 before = _Before(dialog.state, dialog.due, dialog.profiles)
                 effects = change(dialog)
+                if self.keepsake is not None and dialog.state == State.DELETED and before.state in LASTING:
+                    self._keep(write, key, self.keepsake(dialog))
                 if not effects:
                     write.abort()
                 elif isinstance(effects[-1], Gone):
@@ -143,6 +153,10 @@ class DialogStore:
         except lmdb.Error as error:
             raise _store_error(error) from error
         return dialog, effects
+
+    def _keep(self, write: lmdb.Transaction, key: bytes, kept: bytes | None) -> None:
+        if kept is not None:
+            self.parting.put_in(write, key, kept)
 
     def load_did(self, did: str) -> Dialog | None:
         """The dialog of that identifier, None when there is none."""

@@ -118,6 +118,9 @@ class Teller:
         store: the dialogs of all.
         rules: what the parameters say.
         count: counts a statistic of the module.
+
+    Attributes:
+        on_end: told of each confirmed dialog that has just ended here.
     """
 
     def __init__(self, process: SipProcess, store: DialogStore, rules: Rules, count: Callable[[str], None]) -> None:
@@ -125,6 +128,7 @@ class Teller:
         self._store = store
         self._rules = rules
         self._count = count
+        self.on_end: Sequence[Callable[[Dialog], None]] = ()
         self._parting: dict[int, Dialog] = {}
         """Dialogs that are gone, but whose route still runs."""
         _here[:] = [self]
@@ -191,6 +195,8 @@ class Teller:
         elif new is State.DELETED and old <= State.EARLY:
             self._count("failed_dialogs")
         elif new is State.DELETED:
+            for hook in self.on_end:
+                hook(dialog)
             if dialog.reason == EndReason.TIMEOUT:
                 self._count("expired_dialogs")
             self._parting[dialog.id] = dialog

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from runtime.modules.acc import Acc
 from runtime.modules.base import RuntimeModule
 from runtime.modules.bench import Bench
 from runtime.modules.cachedb_local import CachedbLocal
@@ -35,6 +36,7 @@ ALWAYS: Final[dict[str, type[RuntimeModule]]] = {module.name: module for module 
 CATALOG: Final[dict[str, type[RuntimeModule]]] = {
     module.name: module
     for module in (
+        Acc,
         Bench,
         CachedbLocal,
         Cfgutils,

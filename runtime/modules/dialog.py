@@ -30,8 +30,11 @@ from runtime.sip.dialog import Terms
 from runtime.store import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runtime.house import House
     from runtime.process import Process
+    from runtime.sip.dialog import Dialog
     from workers.jobs import Peer
 
 log = logging.getLogger("layby.dialog")
@@ -82,6 +85,8 @@ class DialogModule(DialogFunctions):
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
         super().__init__(settings)
+        self.on_end: list[Callable[[Dialog], None]] = []
+        """Who is told, in SIP processes, of each answered call that has just ended there."""
         self.profiles = {
             **_profiles(self.settings["profiles_no_value"], has_value=False),
             **_profiles(self.settings["profiles_with_value"], has_value=True),
@@ -115,7 +120,7 @@ class DialogModule(DialogFunctions):
         sockets = [str(one.listen) for one in house.sockets]
         recorder = self.recorder = Recorder(database_of(found["db_url"], house), found["table_name"], names, sockets)
         # No LMDB environment may cross a fork, and neither a connection: both are closed again.
-        store = self._open(house)
+        store = self.open_store(house)
         try:
             recorder.prepare()
             count = self.restore_from(recorder, store)
@@ -131,12 +136,13 @@ class DialogModule(DialogFunctions):
         rules = self._rules()
         return recorder.restore(store, list(self.profiles), rules.terms, rules.linger_s)
 
-    def _open(self, house: House, outbox: bool = False) -> DialogStore:
+    def open_store(self, house: House, outbox: bool = False) -> DialogStore:
+        """The dialogs of all processes, opened in this one; `outbox` says whether changes are noted."""
         return DialogStore(house.folder / "dialogs", outbox=outbox)
 
     def enter(self, process: Process) -> None:
         super().enter(process)
-        self.store = self._open(self.house, outbox=self.settings["db_mode"] in (REALTIME, DELAYED))
+        self.store = self.open_store(self.house, outbox=self.settings["db_mode"] in (REALTIME, DELAYED))
         if self.recorder is not None:
             enter(self.recorder, self.store)
 
@@ -153,12 +159,13 @@ class DialogModule(DialogFunctions):
 
     def finish(self, house: House) -> None:
         if self.recorder is not None:
-            store = self._open(house, outbox=True)
+            store = self.open_store(house, outbox=True)
             put_away(self.recorder, store, self.settings["db_mode"])
             store.close()
 
     def _keep(self) -> None:
         self.keeper = Keeper(self.process, self.store, self._rules(), self.count)  # type: ignore[arg-type]
+        self.keeper.teller.on_end = self.on_end
         self.process.watchers.append(self.keeper)  # type: ignore[attr-defined]
         rr: Any = self.house.program.modules.get("rr")
         if rr is not None:
