@@ -163,6 +163,7 @@ class Command:
         idempotent: it may run a second time after the worker that ran it died.
         cost: how long it takes: at once, some milliseconds, or longer.
         aliases: other names of it.
+        instead: what does the same in a script without the management interface: ``cache_fetch()``, ``$stat(name)``.
         positional: which recipe a positional call means where several have its number of parameters. Without
             one such a call is refused as ambiguous.
     """
@@ -177,6 +178,7 @@ class Command:
     idempotent: bool = False
     cost: Cost = "instant"
     aliases: tuple[str, ...] = ()
+    instead: str = ""
     positional: tuple[Recipe, ...] = ()
 
     def __post_init__(self) -> None:
@@ -203,6 +205,7 @@ def command(
     idempotent: bool = False,
     cost: Cost = "instant",
     aliases: tuple[str, ...] = (),
+    instead: str = "",
     positional: Recipe | tuple[Recipe, ...] = (),
 ) -> Callable[[_F], _F]:
     """Declare a function ``(params) -> Json`` or a method ``(self, params) -> Json``, sync or async, as a command.
@@ -210,7 +213,7 @@ def command(
     The docstring's first paragraph becomes the command's help. Without a recipe the command takes no parameters.
 
     Args:
-        name, recipes, named_only, idempotent, cost, aliases: as in `Command`.
+        name, recipes, named_only, idempotent, cost, aliases, instead: as in `Command`.
         positional: one preferred recipe, or a tuple of them, one for each number of parameters.
 
     Raises:
@@ -224,6 +227,7 @@ def command(
         "idempotent": idempotent,
         "cost": cost,
         "aliases": tuple(aliases),
+        "instead": instead,
         "positional": preferred,
     }
 

@@ -1,11 +1,11 @@
-"""The command line: `layby run`, `layby mi`, `layby which`, `layby reference`, `layby demo`."""
+"""The command line: `layby run`, `check`, `mi`, `which`, `reference`, `demo`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -81,13 +81,14 @@ def run(
 ) -> None:
     """Run a server in the foreground until SIGINT or SIGTERM.
 
-    A second signal ends it at once, without draining. Errors of the script are written as
-    `FILE:LINE:COLUMN: what is wrong`, and a script with errors never starts.
+    A second signal ends it at once, without draining. What is wrong with the script is written as `layby check`
+    does, and a script with errors never starts.
 
     Exit codes: 0 shut down, 1 the script or a setting is wrong, 3 a process did not come up, 4 processes died
     again and again, 5 ended by a second signal.
     """
     from runtime.attendant import serve
+    from runtime.checking import print_report, problem_of
     from runtime.errors import NotLoaded
     from runtime.program import Program
     from runtime.settings import SettingsError, settle
@@ -95,17 +96,16 @@ def run(
     try:
         program = Program.load(script, listen or ())
     except NotLoaded as error:
-        for problem in error.problems:
-            typer.echo(str(problem), err=True)
+        print_report(error.problems, stderr=True)
         raise typer.Exit(1) from None
     except OSError as error:
         typer.echo(f"{script}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
     except SettingsError as error:
-        typer.echo(f"{script}:1:1: error: {error}", err=True)
+        print_report([problem_of(script, error)], stderr=True)
         raise typer.Exit(1) from None
-    for warning in program.warnings():
-        typer.echo(str(warning), err=True)
+    if warnings := program.warnings():
+        print_report(warnings, stderr=True)
     try:
         settings = settle(
             program.checked.globals,
@@ -118,7 +118,7 @@ def run(
             folder=folder,
         )
     except SettingsError as error:
-        typer.echo(f"{program.place_of(error.word)}: error: {error}", err=True)
+        print_report([problem_of(script, error)], stderr=True)
         raise typer.Exit(1) from None
     if check:
         return
@@ -128,6 +128,39 @@ def run(
         typer.echo(f"layby: {error}", err=True)
         raise typer.Exit(1) from None
     raise typer.Exit(code)
+
+
+@app.command("check")
+def check_files(
+    scripts: Annotated[list[Path], typer.Argument(metavar="FILE.cfg...", help="The routing scripts.")],
+    format: Annotated[
+        Literal["text", "json"], typer.Option("--format", help="`text` for people, `json` for editors.")
+    ] = "text",
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 on warnings too.")] = False,
+) -> None:
+    """Check routing scripts without starting anything.
+
+    Names, arguments, routes and settings that make no sense are errors. Code that can never run, and management
+    commands that stop traffic, are warnings; `# layby: ignore[code]` at the end of a line silences one there.
+
+    Exit codes: 0 all is right or there are only warnings, 1 there are errors (with `--strict`: or warnings), 2 a file
+    cannot be read.
+    """
+    from runtime.checking import print_json, print_report, problems_of
+
+    for script in scripts:
+        try:
+            script.open("rb").close()
+        except OSError as error:
+            typer.echo(f"layby: cannot read {script}: {error.strerror}", err=True)
+            raise typer.Exit(2) from None
+    problems = [problem for script in scripts for problem in problems_of(script)]
+    if format == "json":
+        print_json(problems)
+    else:
+        print_report(problems)
+    if any(strict or problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -17,7 +17,7 @@ import msgpack
 from runtime.clock import epoch_now
 from runtime.context import Context
 from runtime.errors import NotLoaded
-from runtime.listen import DEFAULT_PORT, PROTOCOLS, concrete
+from runtime.listen import DEFAULT_PORT, PROTOCOLS, AddressesOf, concrete
 from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.own_modules import import_module
 from runtime.script.check import Checked
@@ -105,17 +105,18 @@ class Program:
     generation: int = 0
 
     @classmethod
-    def load(cls, path: Path, listen: Sequence[str] = ()) -> Program:
+    def load(cls, path: Path, listen: Sequence[str] = (), interfaces: AddressesOf = addresses_of) -> Program:
         """Read, check and compile a script file.
 
         Args:
             path: the file.
             listen: addresses that stand in for the script's ``socket=`` lines.
+            interfaces: gives the addresses of this machine's interfaces.
 
         Raises:
             NotLoaded: it has errors.
         """
-        checked = _checked(path, listen)
+        checked = _checked(path, listen, interfaces=interfaces)
         known = {**CATALOG, **checked.own}
         modules: dict[str, Module] = {
             name: kind(checked.settings.get(name))
@@ -129,16 +130,8 @@ class Program:
         found = list(self.checked.warnings)
         if self.script.routes.request is None:
             text = "there is no route { }: no SIP request will be answered"
-            found.append(ScriptProblem(Place(str(self.path), 1, 1), text, "warning"))
+            found.append(ScriptProblem(Place(str(self.path), 1, 1), text, "warning", "no-request-route"))
         return found
-
-    def place_of(self, word: str) -> Place:
-        """Where a word stands in the script file, for errors that are found after it was read."""
-        lines = self.path.read_text("latin-1").splitlines()
-        for number, line in enumerate(lines, 1):
-            if word and (column := line.partition("#")[0].find(word)) >= 0:
-                return Place(str(self.path), number, column + 1)
-        return Place(str(self.path), 1, 1)
 
     def publish(self, folder: Path) -> int:
         """Check the script file as it is now and put it where `catch_up()` finds it.
@@ -189,7 +182,7 @@ class Program:
         checked = _checked(self.path, self.listen, read, self._own_module)
         if set(checked.modules) != set(self.checked.modules):
             text = "loads other modules than the running script; a reload takes new routes only, so restart instead"
-            raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text)])
+            raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text, code="bad-setting")])
         checked = dataclasses.replace(checked, sockets=self.checked.sockets)  # those are open, whatever it says now
         return checked, _compiled(checked, self.modules, self.target)
 
@@ -205,6 +198,15 @@ def _compiled(checked: Checked, modules: Mapping[str, Module], target: Target) -
     switch = Switch(target)
     switch.script = compile_script(checked, modules, switch, WORLD)
     return switch.script
+
+
+def place_of(path: Path, word: str) -> Place:
+    """Where a word stands in a script file, for errors that are found after it was read."""
+    lines = path.read_text("latin-1").splitlines()
+    for number, line in enumerate(lines, 1):
+        if word and (column := line.partition("#")[0].find(word)) >= 0:
+            return Place(str(path), number, column + 1)
+    return Place(str(path), 1, 1)
 
 
 def _published(folder: Path) -> tuple[int, dict[str, bytes]]:
@@ -230,14 +232,15 @@ def _checked(
     listen: Sequence[str],
     read: Callable[[Path], bytes] = read_file,
     import_module: Callable[[Path], type[Module]] = import_module,
+    interfaces: AddressesOf = addresses_of,
 ) -> Checked:
-    result = load(path, catalog=CATALOG, read=read, import_module=import_module)
+    result = load(path, catalog=CATALOG, always=ALWAYS, read=read, import_module=import_module)
     if isinstance(result, list):
         raise NotLoaded(result)
-    return dataclasses.replace(result, sockets=_sockets(result, listen))
+    return dataclasses.replace(result, sockets=_sockets(result, listen, interfaces))
 
 
-def _sockets(checked: Checked, listen: Sequence[str]) -> list[str]:
+def _sockets(checked: Checked, listen: Sequence[str], interfaces: AddressesOf) -> list[str]:
     """The addresses to listen on, one by one: what the script says of its sockets goes by their number."""
     globals_ = checked.globals
     host, port = globals_.get("advertised_address"), globals_.get("advertised_port")
@@ -247,7 +250,7 @@ def _sockets(checked: Checked, listen: Sequence[str]) -> list[str]:
     }
     return concrete(
         listen or checked.sockets or (f"udp:127.0.0.1:{ports['udp']}",),
-        addresses_of,
+        interfaces,
         ports,
         (str(host) if host else None, port if isinstance(port, int) and 0 < port < 65536 else None),
     )

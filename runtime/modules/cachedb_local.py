@@ -78,7 +78,13 @@ class CachedbLocal(RuntimeModule):
 
     # MI commands. Their strings are real text; the store holds what scripts hold, bytes spelled as latin-1.
 
-    @command("cache_store", ("system", "attr", "value"), ("system", "attr", "value", "expire"), idempotent=True)
+    @command(
+        "cache_store",
+        ("system", "attr", "value"),
+        ("system", "attr", "value", "expire"),
+        idempotent=True,
+        instead="cache_store()",
+    )
     def mi_cache_store(self, params: Params) -> Json:
         """Store a value in the cache of all processes, for `expire` seconds or for good."""
         expire = params.integer("expire") if "expire" in params else None
@@ -93,7 +99,7 @@ class CachedbLocal(RuntimeModule):
             raise MiError(500, "Cache store command failed", str(error)) from error
         return "OK"
 
-    @command("cache_fetch", ("system", "attr"), idempotent=True)
+    @command("cache_fetch", ("system", "attr"), idempotent=True, instead="cache_fetch()")
     def mi_cache_fetch(self, params: Params) -> Json:
         """Fetch a value from the cache of all processes."""
         attr = params.text("attr")
@@ -105,7 +111,7 @@ class CachedbLocal(RuntimeModule):
             raise MiError(400, "Value not found")
         return {"key": attr, "value": value.encode("latin-1").decode("utf-8", "replace")}
 
-    @command("cache_remove", ("system", "attr"), idempotent=True)
+    @command("cache_remove", ("system", "attr"), idempotent=True, instead="cache_remove()")
     def mi_cache_remove(self, params: Params) -> Json:
         """Forget a value in the cache of all processes."""
         try:

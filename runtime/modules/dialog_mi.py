@@ -248,6 +248,7 @@ class DialogCommands(RuntimeModule):
         ("profile", "value"),
         idempotent=True,
         aliases=("dialog:profile_get_size",),
+        instead="get_profile_size()",
     )
     def profile_get_size(self, params: Params) -> Json:
         """How many dialogs are in a profile, or in it with that value."""

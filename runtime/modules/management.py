@@ -111,7 +111,7 @@ class Management(RuntimeModule):
             self.house.xlog_levels.set(None, _level(params))
         return {"xLog Level": self.house.xlog_levels.get(self.process.slot)}
 
-    @command("get_statistics", ("statistics",), idempotent=True)
+    @command("get_statistics", ("statistics",), idempotent=True, instead="$stat(name)")
     def get_statistics(self, params: Params) -> Json:
         """Values by name, ``group:name``, ``group:`` or ``all``; names that there are not are left out."""
         found = [full for name in params.texts("statistics") for full in self.house.statistics.find(name)]
@@ -125,7 +125,7 @@ class Management(RuntimeModule):
         found = [full for name in wanted for full in statistics.find(name)]
         return {full: "incremental" if statistics.is_incremental(full) else "non-incremental" for full in found}
 
-    @command("reset_statistics", ("statistics",), idempotent=True)
+    @command("reset_statistics", ("statistics",), idempotent=True, instead="reset_stat()")
     def reset_statistics(self, params: Params) -> Json:
         """Let counted statistics read zero from now on."""
         found = [full for name in params.texts("statistics") for full in self.house.statistics.find(name)]

@@ -62,13 +62,13 @@ class UsrlocCommands(RuntimeModule):
             raise MiError(404, "AOR not found")
         return self._shown(user, contacts, now)
 
-    @command("ul_rm", ("table_name", "aor"), idempotent=True)
+    @command("ul_rm", ("table_name", "aor"), idempotent=True, instead="remove()")
     def ul_rm(self, params: Params) -> Json:
         """Remove all bindings of a user."""
         self._remove(self._user(params), lambda contacts: None, "AOR not found")
         return "OK"
 
-    @command("ul_rm_contact", ("table_name", "aor", "contact"), idempotent=True)
+    @command("ul_rm_contact", ("table_name", "aor", "contact"), idempotent=True, instead="remove()")
     def ul_rm_contact(self, params: Params) -> Json:
         """Remove one binding of a user."""
         wanted = canonical(_script(params.text("contact")))

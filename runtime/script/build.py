@@ -74,17 +74,16 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         kind, name, parameter, body = parts
         if isinstance(parameter, Token):
             parameter = self._integer(parameter, meta) if parameter.type == "NUMBER" else str(parameter)
-        quoted, text = name if name is not None else (False, "")
+        quoted, text = (name[0], name[1].value) if name is not None else (False, "")
         return tree.Route(kind, text, quoted, parameter, body, self._place(meta))
 
     def route_kind(self, meta: Meta, parts: list[Token]) -> str:
         return str(parts[0])
 
-    def route_name(self, meta: Meta, parts: list[Token]) -> tuple[bool, str]:
+    def route_name(self, meta: Meta, parts: list[Token]) -> tuple[bool, tree.Text]:
         token = parts[0]
-        if token.type == "STRING":
-            return True, _unquoted(token)
-        return False, str(token)
+        quoted = token.type == "STRING"
+        return quoted, tree.Text(_unquoted(token) if quoted else str(token), self._place(meta))
 
     # Statements
 
@@ -155,19 +154,19 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         target, *arguments = parts
         place = self._place(meta)
         if isinstance(target, tuple):
-            target = tree.Text(target[1], place)
+            target = target[1]
         return tree.RouteCall(target, tuple(arguments), place)
 
     def async_call(self, meta: Meta, parts: list[Any]) -> tree.Async:
         call, resume, seconds = parts
         place = self._place(meta)
         timeout_s = None if seconds is None else self._integer(seconds, meta)
-        return tree.Async(call, tree.Text(resume[1], place), timeout_s, place)
+        return tree.Async(call, resume[1], timeout_s, place)
 
     def launch_call(self, meta: Meta, parts: list[Any]) -> tree.Launch:
         call, report, parameter = parts
         place = self._place(meta)
-        return tree.Launch(call, None if report is None else tree.Text(report[1], place), parameter, place)
+        return tree.Launch(call, None if report is None else report[1], parameter, place)
 
     # Expressions
 

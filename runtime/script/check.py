@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +11,15 @@ from typing import Any, Final
 
 from runtime.context import RouteType
 from runtime.script import tree
+from runtime.script.advice import Commands, advise
 from runtime.script.check_body import BodyChecker, Uses
-from runtime.script.check_calls import Names
+from runtime.script.check_calls import PAIRED, Names
+from runtime.script.check_ends import check_ends
+from runtime.script.check_pairs import check_pairs, pairs_of
 from runtime.script.declare import Function, Module, Parameter
+from runtime.script.elsewhere import Elsewhere
 from runtime.script.known import known_of
-from runtime.script.problems import Place, ScriptProblem, suggestion
+from runtime.script.problems import Place, Problems, ScriptProblem
 from runtime.script.settings import NUMBERS, REPEATABLE, TEXTS
 from runtime.script.words import RESERVED
 
@@ -30,6 +36,11 @@ _TYPES: Final[dict[str, RouteType]] = {
 }
 _NAMELESS: Final = frozenset(("local_route", "startup_route", "error_route"))
 _NAMED: Final = frozenset(("failure_route", "branch_route", "timer_route", "event_route"))
+_SERVES: Final = frozenset(("route", "failure_route", "onreply_route", "branch_route", "local_route", "error_route"))
+"""Routes on which a message waits, and behind it those that its process would serve next."""
+_AVP: Final = re.compile(r"\$avp\(([^()]*)\)")
+_ARMS: Final = {"t_on_failure": "failure_route", "t_on_reply": "onreply_route", "t_on_branch": "branch_route"}
+"""Functions of the module tm whose argument names a route of one kind; an empty name takes the arm away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +69,26 @@ class Checked:
     own: Mapping[str, type[Module]] = field(default_factory=dict)
 
 
-def check(path: Path, items: Iterable[tree.Item], catalog: Mapping[str, type[Module]]) -> Checked | list[ScriptProblem]:
+def check(
+    path: Path,
+    items: Iterable[tree.Item],
+    catalog: Mapping[str, type[Module]],
+    always: Mapping[str, type[Module]] | None = None,
+) -> Checked | list[ScriptProblem]:
     """Check a whole script.
 
     Args:
         path: the file that was loaded.
         items: what stands at its top, with included files in their places.
         catalog: every module that could be loaded, by name.
+        always: the modules whose MI commands every server has, by name.
 
     Returns:
         the script, or its problems, warnings among them, in the order of their places.
     """
-    checker = _Checker(catalog)
+    checker = _Checker(catalog, always or {})
     checker.run(list(items))
-    problems = sorted(set(checker.problems), key=lambda problem: problem.place)
+    problems = checker.problems.sorted()
     if any(problem.severity == "error" for problem in problems):
         return problems
     return Checked(
@@ -86,9 +103,12 @@ def check(path: Path, items: Iterable[tree.Item], catalog: Mapping[str, type[Mod
 
 
 class _Checker:
-    def __init__(self, catalog: Mapping[str, type[Module]]) -> None:
+    def __init__(self, catalog: Mapping[str, type[Module]], always: Mapping[str, type[Module]]) -> None:
         self.catalog = catalog
-        self.problems: list[ScriptProblem] = []
+        self.always = always
+        self.problems = Problems()
+        self.tell = self.problems.tell
+        self.unknown_modules: list[str] = []
         self.globals: dict[str, int | str] = {}
         self.sockets: list[str] = []
         self.modules: dict[str, type[Module]] = {}
@@ -111,18 +131,16 @@ class _Checker:
         self._route_names()
         self._bodies()
 
-    def _tell(self, place: Place, message: str) -> None:
-        self.problems.append(ScriptProblem(place, message))
-
     # Globals and modules
 
     def _setting(self, item: tree.Setting) -> None:
         if item.name in NUMBERS:
             if not isinstance(item.value, int):
-                self._tell(item.place, f'{item.name} is a number, not "{item.value}"')
+                self.tell(item.place, "bad-setting", f'{item.name} is a number, not "{item.value}"')
                 return
         elif item.name not in TEXTS:
-            self._tell(item.place, f"unknown global parameter {item.name}{suggestion(item.name, NUMBERS | TEXTS)}")
+            near = (item.name, NUMBERS | TEXTS)
+            self.tell(item.place, "unknown-setting", f"unknown global parameter {item.name}", near=near)
             return
         value = str(item.value) if item.name in TEXTS else item.value
         if item.name == "socket":
@@ -135,9 +153,12 @@ class _Checker:
     def _load_module(self, item: tree.LoadModule) -> None:
         name = module_name(item.name)
         if name not in self.catalog:
-            self._tell(item.place, f"unknown module {name}{suggestion(name, self.catalog)}")
+            self.unknown_modules.append(name)
+            self.problems.tell_once(
+                name, item.place, "unknown-module", f"unknown module {name}", near=(name, self.catalog)
+            )
         elif name in self.modules:
-            self.problems.append(ScriptProblem(item.place, f"module {name} is loaded twice", "warning"))
+            self.tell(item.place, "loaded-twice", f"module {name} is loaded twice")
         else:
             self.modules[name] = self.catalog[name]
             self.settings[name] = {}
@@ -146,13 +167,14 @@ class _Checker:
         for name in item.module.split("|"):
             module = self.modules.get(name)
             if module is None:
-                near = suggestion(name, self.modules)
-                self._tell(item.place, f"modparam for module {name}, which no loadmodule before it loads{near}")
+                if name not in self.unknown_modules:  # that there is none has been said at its loadmodule
+                    message = f"modparam for module {name}, which no loadmodule before it loads"
+                    self.problems.tell_once(name, item.place, "missing-module", message, near=(name, self.modules))
                 continue
             known = {parameter.name: parameter for parameter in module.parameters}
             if item.name not in known:
-                near = suggestion(item.name, known)
-                self._tell(item.place, f"module {name} has no parameter {item.name}{near}")
+                message = f"module {name} has no parameter {item.name}"
+                self.tell(item.place, "unknown-parameter", message, near=(item.name, known))
                 continue
             self._set(name, known[item.name], item)
 
@@ -161,11 +183,13 @@ class _Checker:
         if parameter.kind is int and isinstance(value, str):
             digits = value.removeprefix("-")
             if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
-                self._tell(item.place, f'parameter {item.name} of module {module} is an integer, not "{value}"')
+                message = f'parameter {item.name} of module {module} is an integer, not "{value}"'
+                self.tell(item.place, "bad-parameter", message)
                 return
             value = int(value)
         if parameter.kind is str and isinstance(value, int):
-            self._tell(item.place, f"parameter {item.name} of module {module} is a string, not a number")
+            message = f"parameter {item.name} of module {module} is a string, not a number"
+            self.tell(item.place, "bad-parameter", message)
             return
         if parameter.repeats:
             self.settings[module].setdefault(item.name, []).append(value)
@@ -179,62 +203,101 @@ class _Checker:
         for route in self.routes:
             key = (route.kind, route_name(route))
             if key in seen:
-                self._tell(route.place, f"{shown(route)} is already at {seen[key].place}")
+                self.tell(route.place, "duplicate-route", f"{shown(route)} is already at {seen[key].place}")
             seen.setdefault(key, route)
             self._route_form(route)
 
     def _route_form(self, route: tree.Route) -> None:
+        place = route.place
         if route.name in RESERVED and not route.quoted:
-            self._tell(route.place, f'"{route.name}" is a word of the language and cannot be the name of a route')
+            message = f'"{route.name}" is a word of the language and cannot be the name of a route'
+            self.tell(place, "bad-route", message, help="in quotes it can")
         if any(not (char.isalnum() or char in "_.:-") or not char.isascii() for char in route.name):
-            self._tell(route.place, f'the name "{route.name}" has other characters than letters, digits, _ . : and -')
+            message = f'the name "{route.name}" has other characters than letters, digits, _ . : and -'
+            self.tell(place, "bad-route", message)
         if route.kind in _NAMELESS and route.name:
-            self._tell(route.place, f"{route.kind} takes no name")
+            self.tell(place, "bad-route", f"{route.kind} takes no name")
         if route.kind in _NAMED and not route.name:
-            self._tell(route.place, f"{route.kind} needs a name: {route.kind}[name]")
-        self._route_parameter(route)
-
-    def _route_parameter(self, route: tree.Route) -> None:
-        parameter = route.parameter
-        if route.kind == "timer_route":
-            if not isinstance(parameter, int) or not 1 <= parameter <= 86_400 * 366:
-                self._tell(route.place, "a timer_route says its seconds: timer_route[name, seconds]")
-        elif route.kind == "event_route":
-            if parameter not in (None, "sync", "async"):
-                self._tell(route.place, "behind the name of an event_route only sync or async may stand")
-        elif parameter is not None:
-            self._tell(route.place, f"{route.kind} takes a name only")
+            self.tell(place, "bad-route", f"{route.kind} needs a name: {route.kind}[name]")
+        if wrong := _wrong_parameter(route):
+            self.tell(place, "bad-route", wrong)
 
     def _bodies(self) -> None:
-        named = {route_name(route) for route in self.routes if route.kind == "route" and route_name(route)}
-        names = Names(known_of(self.modules.values()), {route_name(route) for route in self.routes})
+        named = {route_name(one): one for one in reversed(self.routes) if _is_named(one)}
+        elsewhere = Elsewhere(self.catalog, self.modules, self.unknown_modules)
+        known = known_of(self.modules.values())
+        names = Names(known, {route_name(route) for route in self.routes}, elsewhere, self.problems)
         uses: list[tuple[tree.Route, Uses]] = []
         for route in self.routes:
-            checker = BodyChecker(names, named)
+            checker = BodyChecker(names, set(named))
             checker.body(route.body)
             uses.append((route, checker.uses))
-        self.problems.extend(names.problems)
         self._route_types(uses)
+        self._arms(uses)
+        calls = {route_name(route): used.routes & named.keys() for route, used in uses if route in named.values()}
+        check_ends(self.routes, named, calls, self.problems)
+        self._advice(uses, names)
 
     def _route_types(self, uses: list[tuple[tree.Route, Uses]]) -> None:
         """A function may only stand where every kind of route that reaches it allows it."""
         reached = _reached(uses)
         for route, used in uses:
-            for function, place in used.functions:
+            for function, node, _ in used.functions:
                 for kind, origin in reached[route.place].items():
                     if not kind & function.routes:
-                        self._tell(place, _not_allowed(function, kind, route, origin))
+                        self.tell(node.place, "wrong-route-type", _not_allowed(function, kind, route, origin))
+
+    def _arms(self, uses: list[tuple[tree.Route, Uses]]) -> None:
+        """The routes that `t_on_failure()` and its like name."""
+        kinds: dict[str, list[str]] = {kind: [] for kind in _ARMS.values()}
+        for route in self.routes:
+            kinds.setdefault(route.kind, []).append(route.name)
+        for _, used in uses:
+            for function, node, _ in used.functions:
+                kind, argument = _ARMS.get(function.name), node.arguments[0] if node.arguments else None
+                if kind is None or not isinstance(argument, tree.Text) or "$" in argument.value or not argument.value:
+                    continue
+                if argument.value not in kinds[kind]:
+                    message = f"there is no {kind}[{argument.value}]"
+                    self.tell(argument.place, "unknown-route", message, near=(argument.value, kinds[kind]))
+
+    def _advice(self, uses: list[tuple[tree.Route, Uses]], names: Names) -> None:
+        paired = [name for name in PAIRED if name in names.known.functions]
+        pairs = pairs_of(self.routes, paired, self._written_avps(names), computed=names.computed_avps)
+        serving = _serving(uses)
+        calls = [(call, route.place in serving) for route, used in uses for call in used.functions]
+        check_pairs((call.node for call, _ in calls), pairs, self.problems)
+        commands = Commands(
+            {**self.always, **self.modules}, names.elsewhere, complete=not self.unknown_modules and bool(self.always)
+        )
+        compat = str(self.settings.get("mi_script", {}).get("compat", ""))
+        advise(calls, commands, pairs, compat, self.problems)
+
+    def _written_avps(self, names: Names) -> Counter[str]:
+        """How often each AVP is written, counting modules' parameters, which may name one that the module writes."""
+        texts = [str(value) for settings in self.settings.values() for value in settings.values()]
+        return names.written_avps + Counter(_AVP.findall(" ".join(texts)))
+
+
+def _wrong_parameter(route: tree.Route) -> str:
+    """What is wrong with what stands behind the name of a route; empty when nothing is."""
+    parameter = route.parameter
+    if route.kind == "timer_route":
+        if not isinstance(parameter, int) or not 1 <= parameter <= 86_400 * 366:
+            return "a timer_route says its seconds: timer_route[name, seconds]"
+    elif route.kind == "event_route":
+        if parameter not in (None, "sync", "async"):
+            return "behind the name of an event_route only sync or async may stand"
+    elif parameter is not None:
+        return f"{route.kind} takes a name only"
+    return ""
 
 
 def _reached(uses: list[tuple[tree.Route, Uses]]) -> dict[Place, dict[RouteType, tree.Route]]:
     """For each route, as which kinds it runs, and from which route that comes."""
     reached: dict[Place, dict[RouteType, tree.Route]] = {route.place: {} for route, _ in uses}
-    by_name = {route_name(route): (route, used) for route, used in uses if route.kind == "route" and route_name(route)}
-    waiting: list[tuple[tree.Route, Uses, RouteType, tree.Route]] = [
-        (route, used, _TYPES[route.kind], route)
-        for route, used in uses
-        if route.kind != "route" or not route_name(route)
-    ]
+    by_name = {route_name(route): (route, used) for route, used in uses if _is_named(route)}
+    waiting = [(route, used, _TYPES[route.kind], route) for route, used in uses if not _is_named(route)]
     while waiting:
         route, used, kind, origin = waiting.pop()
         if kind in reached[route.place]:
@@ -245,6 +308,29 @@ def _reached(uses: list[tuple[tree.Route, Uses]]) -> dict[Place, dict[RouteType,
         targets += [(name, RouteType.REQUEST) for name in used.reports]
         waiting += [(*by_name[name], next_kind, origin) for name, next_kind in targets if name in by_name]
     return reached
+
+
+def _serving(uses: list[tuple[tree.Route, Uses]]) -> set[Place]:
+    """The places of the routes that serve traffic, and of those that such a route runs, resumes in or reports to."""
+    by_name = {route_name(route): (route, used) for route, used in uses if _is_named(route)}
+    waiting = [(route, used) for route, used in uses if route.kind in _SERVES and not _is_named(route)]
+    found: set[Place] = set()
+    flooded = False
+    while waiting:
+        route, used = waiting.pop()
+        if route.place in found:
+            continue
+        found.add(route.place)
+        waiting += [by_name[name] for name in (*used.routes, *used.reports) if name in by_name]
+        if used.computed and not flooded:
+            flooded = True
+            waiting += by_name.values()
+    return found
+
+
+def _is_named(route: tree.Route) -> bool:
+    """Whether it only runs when another route says so."""
+    return route.kind == "route" and bool(route_name(route))
 
 
 def _not_allowed(function: Function, kind: RouteType, route: tree.Route, origin: tree.Route) -> str:

@@ -1,19 +1,30 @@
-"""Checks of a route's statements, and of what follows from which route calls which."""
+"""Checks of a route's statements, and the notes for the checks that go over all routes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
 
 from runtime.script import tree
 from runtime.script.check_calls import Names, regex_problem
 from runtime.script.declare import Function
 from runtime.script.networks import network_of
-from runtime.script.problems import Place, suggestion
+from runtime.script.problems import Code, Place
 
 LOG_LEVELS: Final = {"L_ALERT": -3, "L_CRIT": -2, "L_ERR": -1, "L_WARN": 1, "L_NOTICE": 2, "L_INFO": 3, "L_DBG": 4}
 MAX_LOOPS: Final = 12
 """How deep loops may stand in one another: Python allows 20 blocks."""
+
+
+Form: TypeAlias = Literal["", "async", "launch"]
+
+
+class Used(NamedTuple):
+    """One call of a function that is known."""
+
+    function: Function
+    node: tree.Call
+    form: Form
 
 
 @dataclass(slots=True)
@@ -21,13 +32,13 @@ class Uses:
     """What one route calls, for the checks that go over all of them.
 
     Args:
-        functions: each with the place of its call.
+        functions: each call of a function that is known.
         routes: the named routes that it runs or resumes in, which run as the same kind of route.
         reports: the named routes that report on a launch, which run as request routes.
         computed: whether it calls a route whose name is only known when it runs.
     """
 
-    functions: list[tuple[Function, Place]] = field(default_factory=list)
+    functions: list[Used] = field(default_factory=list)
     routes: set[str] = field(default_factory=set)
     reports: set[str] = field(default_factory=set)
     computed: bool = False
@@ -48,39 +59,30 @@ class BodyChecker:
         self._loops = 0
         self._breakable = 0
 
-    def body(self, statements: tree.Body) -> bool:
-        """Check statements in order. Whether an `async()` among them always ends the script."""
-        ended = False
-        for at, statement in enumerate(statements):
-            if self._statement(statement) and not ended:
-                ended = True
-                if at + 1 < len(statements):
-                    self._never_runs(statements[at + 1].place)
-        return ended
+    def body(self, statements: tree.Body) -> None:
+        """Check statements in order."""
+        for statement in statements:
+            self._statement(statement)
 
-    def _never_runs(self, place: Place) -> None:
-        self.names.tell(place, "this never runs: async() ends the script, which goes on in the resume route", "warning")
-
-    def _statement(self, node: tree.Statement) -> bool:
+    def _statement(self, node: tree.Statement) -> None:
         match node:
             case tree.Run():
                 self._expression(node.call)
-                return isinstance(node.call, tree.Async)
             case tree.Log():
                 self._log(node)
             case tree.Assign():
-                return self._assign(node)
+                self._assign(node)
             case tree.If():
-                return self._if(node)
+                self._if(node)
             case tree.While():
-                return self._while(node)
+                self._while(node)
             case tree.ForEach():
                 self._for(node)
             case tree.Switch():
                 self._switch(node)
             case tree.Break():
                 if not self._breakable:
-                    self.names.tell(node.place, "break stands neither in a loop nor in a switch")
+                    self.names.tell(node.place, "bad-statement", "break stands neither in a loop nor in a switch")
             case tree.Return():
                 if isinstance(node.code, tree.Variable):
                     self.names.variable(node.code)
@@ -92,46 +94,38 @@ class BodyChecker:
                 pass
             case _:
                 assert_never(node)
-        return False
 
-    def _assign(self, node: tree.Assign) -> bool:
+    def _assign(self, node: tree.Assign) -> None:
         self.names.written(node.target)
         if node.target.index == "*" and not isinstance(node.value, tree.Null) and node.operator not in ("=", ":="):
-            self.names.tell(node.place, f"{node.operator} works on one value, not on [*]")
+            self.names.tell(node.place, "bad-expression", f"{node.operator} works on one value, not on [*]")
         if isinstance(node.value, tree.Null) and node.operator not in ("=", ":="):
-            self.names.tell(node.place, f"{node.operator} NULL has no meaning")
+            self.names.tell(node.place, "bad-expression", f"{node.operator} NULL has no meaning")
         self._expression(node.value)
-        return _always_async(node.value)
 
-    def _if(self, node: tree.If) -> bool:
+    def _if(self, node: tree.If) -> None:
         self._expression(node.condition)
-        ended = _always_async(node.condition)
-        first = next(iter((*node.then, *node.otherwise)), None)
-        if ended and first is not None:
-            self._never_runs(first.place)
-        then = self.body(node.then)
-        otherwise = self.body(node.otherwise)
-        return ended or (then and otherwise)
+        self.body(node.then)
+        self.body(node.otherwise)
 
-    def _while(self, node: tree.While) -> bool:
+    def _while(self, node: tree.While) -> None:
         self._expression(node.condition)
         self._loop(node.body, node.place)
-        return _always_async(node.condition)
 
     def _for(self, node: tree.ForEach) -> None:
         self.names.written(node.target)
         self.names.variable(node.source)
         if node.target.name not in ("var", "avp") or node.target.index is not None:
-            self.names.tell(node.target.place, "the loop's variable is a $var or an $avp")
+            self.names.tell(node.target.place, "bad-statement", "the loop's variable is a $var or an $avp")
         if node.source.index != "*" or node.source.changes:
-            self.names.tell(node.source.place, f"{node.source.text} is no list: write $(name(x)[*])")
+            self.names.tell(node.source.place, "bad-statement", f"{node.source.text} is no list: write $(name(x)[*])")
         self._loop(node.body, node.place)
 
     def _loop(self, body: tree.Body, place: Place) -> None:
         self._loops += 1
         self._breakable += 1
         if self._loops > MAX_LOOPS:
-            self.names.tell(place, f"more than {MAX_LOOPS} loops stand in one another")
+            self.names.tell(place, "bad-statement", f"more than {MAX_LOOPS} loops stand in one another")
         self.body(body)
         self._loops -= 1
         self._breakable -= 1
@@ -143,16 +137,16 @@ class BodyChecker:
             key = case.value.value if case.value is not None else None
             key = key.lower() if isinstance(key, str) else key
             if key in seen:
-                self.names.tell(case.place, "this case stands here twice")
+                self.names.tell(case.place, "bad-statement", "this case stands here twice")
             seen.add(key)
             if case.value is None and case is not node.cases[-1]:
-                self.names.tell(case.place, "default is the last case")
+                self.names.tell(case.place, "bad-statement", "default is the last case")
         if not node.cases:
-            self.names.tell(node.place, "a switch has at least one case")
+            self.names.tell(node.place, "bad-statement", "a switch has at least one case")
         self._loops += 1
         self._breakable += 1
         if self._loops > MAX_LOOPS:
-            self.names.tell(node.place, f"more than {MAX_LOOPS} loops stand in one another")
+            self.names.tell(node.place, "bad-statement", f"more than {MAX_LOOPS} loops stand in one another")
         for case in node.cases:
             self.body(case.body)
         self._loops -= 1
@@ -163,13 +157,13 @@ class BodyChecker:
         most = 1 if node.function == "xdbg" else 2
         if not 1 <= len(arguments) <= most or not isinstance(arguments[-1], tree.Text):
             form = "(text)" if most == 1 else "([level, ]text)"
-            self.names.tell(node.place, f"{node.function}() is written {node.function}{form}")
+            self.names.tell(node.place, "bad-statement", f"{node.function}() is written {node.function}{form}")
             return
         if node.function != "log":
             self.names.format(arguments[-1])
         if len(arguments) == 2 and log_level(arguments[0]) is None:
             levels = ", ".join(LOG_LEVELS)
-            self.names.tell(node.place, f"the level is one of {levels}, or a number from -3 to 4")
+            self.names.tell(node.place, "bad-statement", f"the level is one of {levels}, or a number from -3 to 4")
 
     # Expressions
 
@@ -204,25 +198,31 @@ class BodyChecker:
         if node.operator in ("=~", "!~"):
             if isinstance(node.right, tree.Text):
                 if wrong := regex_problem(node.right.value):
-                    self.names.tell(node.right.place, f"the right side of {node.operator} is {wrong}")
+                    self.names.tell(node.right.place, "bad-pattern", f"the right side of {node.operator} is {wrong}")
                 return
             if not isinstance(node.right, tree.Variable):
-                self.names.tell(node.place, f"the right side of {node.operator} is a string or a variable")
+                self.names.tell(
+                    node.place, "bad-expression", f"the right side of {node.operator} is a string or a variable"
+                )
         elif isinstance(node.right, tree.Null | tree.Network) and node.operator not in ("==", "!="):
-            self.names.tell(node.place, f"{node.operator} does not compare with this: only == and != do")
+            self.names.tell(
+                node.place, "bad-expression", f"{node.operator} does not compare with this: only == and != do"
+            )
         elif isinstance(node.right, tree.Network) and network_of(node.right.text) is None:
-            self.names.tell(node.right.place, f"{node.right.text} is not an IP address or network")
+            self.names.tell(node.right.place, "bad-expression", f"{node.right.text} is not an IP address or network")
         self._expression(node.right)
 
     def _call(self, node: tree.Call) -> None:
         if node.name in ("xlog", "log", "xdbg"):
-            self.names.tell(node.place, f"{node.name}() stands alone: it has no value")
+            self.names.tell(node.place, "bad-statement", f"{node.name}() stands alone: it has no value")
             return
         found = self.names.call(node)
         if found is not None:
-            self.uses.functions.append((found, node.place))
+            self.uses.functions.append(Used(found, node, ""))
             if found.call.__name__ == "_only_asynchronous":
-                self.names.tell(node.place, f"{node.name}() only works as async({node.name}(…), route)")
+                self.names.tell(
+                    node.place, "only-asynchronous", f"{node.name}() only works as async({node.name}(…), route)"
+                )
 
     def _route_call(self, node: tree.RouteCall) -> None:
         if isinstance(node.target, tree.Variable):
@@ -232,7 +232,7 @@ class BodyChecker:
             self.names.format(node.target)
             self.uses.computed = True
         else:
-            self._named(node.target, "there is no route")
+            self._named(node.target, "unknown-route", "there is no route")
             self.uses.routes.add(node.target.value)
         for argument in node.arguments:
             self._value(argument)
@@ -242,30 +242,30 @@ class BodyChecker:
 
     def _async(self, node: tree.Async) -> None:
         self._asynchronous(node.call, "async")
-        self._named(node.resume, "there is no route to resume in: route")
+        self._named(node.resume, "missing-resume-route", "there is no route to resume in: route")
         self.uses.routes.add(node.resume.value)
 
     def _launch(self, node: tree.Launch) -> None:
         self._asynchronous(node.call, "launch")
         if node.report is not None:
-            self._named(node.report, "there is no route to report to: route")
+            self._named(node.report, "missing-report-route", "there is no route to report to: route")
             self.uses.reports.add(node.report.value)
         if node.parameter is not None:
             self.names.format(node.parameter)
 
-    def _asynchronous(self, node: tree.Call, form: str) -> None:
+    def _asynchronous(self, node: tree.Call, form: Form) -> None:
         found = self.names.call(node)
         if found is None:
             return
-        self.uses.functions.append((found, node.place))
+        self.uses.functions.append(Used(found, node, form))
         if found.begin is None:
             able = [name for name, function in self.names.known.functions.items() if function.begin]
-            near = suggestion(node.name, able)
-            self.names.tell(node.place, f"{node.name}() has no asynchronous form for {form}(){near}")
+            message = f"{node.name}() has no asynchronous form for {form}()"
+            self.names.tell(node.place, "not-asynchronous", message, near=(node.name, able))
 
-    def _named(self, name: tree.Text, message: str) -> None:
+    def _named(self, name: tree.Text, code: Code, message: str) -> None:
         if name.value not in self.named:
-            self.names.tell(name.place, f"{message}[{name.value}]{suggestion(name.value, self.named)}")
+            self.names.tell(name.place, code, f"{message}[{name.value}]", near=(name.value, self.named))
 
 
 def log_level(node: tree.Argument | None) -> int | None:
@@ -279,18 +279,3 @@ def log_level(node: tree.Argument | None) -> int | None:
             if node.value in ("-3", "-2", "-1", "0", "1", "2", "3", "4"):
                 return int(node.value)
     return None
-
-
-def _always_async(node: tree.Expression) -> bool:
-    """Whether an `async()` is met whenever this is evaluated."""
-    match node:
-        case tree.Async():
-            return True
-        case tree.Not() | tree.BitNot():
-            return _always_async(node.operand)
-        case tree.Logic() | tree.Compare():
-            return _always_async(node.left)
-        case tree.Binary():
-            return _always_async(node.left) or _always_async(node.right)
-        case _:
-            return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from runtime.script import tree
@@ -10,12 +12,16 @@ from runtime.script.changes import Wants, integer_of, problem_with
 from runtime.script.declare import Function, Kind, Param, Variable
 from runtime.script.formats import NotAVariable, parse_format, split_arguments
 from runtime.script.patterns import compile_pattern
-from runtime.script.problems import Place, ScriptProblem, Severity, suggestion
+from runtime.script.problems import Code, Place, Problems
 from runtime.script.transformations import CHANGES
 from runtime.script.variables import ContextVariable, Inner
 
 if TYPE_CHECKING:
+    from runtime.script.elsewhere import Elsewhere
     from runtime.script.known import Known
+
+PAIRED: Final = frozenset(("mi", "raise_event"))
+"""Functions that take names and values as two AVPs, and read them only."""
 
 
 class Names:
@@ -24,16 +30,22 @@ class Names:
     Args:
         known: the functions and variables.
         routes: the names of all routes, for parameters that are a route's name.
+        elsewhere: what modules would give that the script does not load.
+
+    Attributes:
+        tell: notes a problem, see `Problems`.
+        written_avps: how often each AVP is written, as far as the script says it.
+        computed_avps: whether an AVP is written whose name is only known when the script runs.
     """
 
-    def __init__(self, known: Known, routes: set[str]) -> None:
+    def __init__(self, known: Known, routes: set[str], elsewhere: Elsewhere, problems: Problems) -> None:
         self.known = known
         self.routes = routes
-        self.problems: list[ScriptProblem] = []
-
-    def tell(self, place: Place, message: str, severity: Severity = "error") -> None:
-        """Note a problem."""
-        self.problems.append(ScriptProblem(place, message, severity))
+        self.elsewhere = elsewhere
+        self.problems = problems
+        self.tell = problems.tell
+        self.written_avps: Counter[str] = Counter()
+        self.computed_avps = False
 
     # Variables and texts
 
@@ -41,11 +53,11 @@ class Names:
         """A variable that is read: known, with brackets where it wants them, its index and changes in order."""
         found = self.known.variables.get(node.name)
         if found is None:
-            self.tell(node.place, f"unknown variable ${node.name}{suggestion(node.name, self.known.variables)}")
+            self._unknown_variable(node)
         else:
             self._brackets(node, found)
             if node.index is not None and not (isinstance(found, ContextVariable) and found.all):
-                self.tell(node.place, f"${node.name} has no index")
+                self.tell(node.place, "bad-variable", f"${node.name} has no index")
         if node.inner is not None:
             self._parts(node.inner)
         if isinstance(node.index, tree.Variable):
@@ -53,23 +65,46 @@ class Names:
         for change in node.changes:
             self._change(change, node)
 
+    def _unknown_variable(self, node: tree.Variable) -> None:
+        module = self.elsewhere.variables.get(node.name)
+        if module is not None:
+            self._missing_module(f"${node.name}", module, node.place)
+            return
+        near, help = (node.name, chain(self.known.variables, self.elsewhere.variables)), self.elsewhere.doubt
+        self.problems.tell_once(
+            node.name, node.place, "unknown-variable", f"unknown variable ${node.name}", near=near, help=help
+        )
+
+    def _missing_module(self, what: str, module: str, place: Place) -> None:
+        message = f'{what} comes with the module {module}: add loadmodule "{module}.so"'
+        self.problems.tell_once(what, place, "missing-module", message)
+
     def written(self, node: tree.Variable) -> None:
         """A variable that is assigned, or that a function writes."""
         self.variable(node)
+        self._note_written(node)
         found = self.known.variables.get(node.name)
         if found is not None and found.set is None:
-            self.tell(node.place, f"${node.name} cannot be written")
+            self.tell(node.place, "read-only-variable", f"${node.name} cannot be written")
         if node.changes:
-            self.tell(node.place, f"{node.text}: a variable that is written takes no transformation")
+            self.tell(node.place, "bad-variable", f"{node.text}: a variable that is written takes no transformation")
         if node.index is not None and node.name != "avp" and found is not None:
-            self.tell(node.place, f"{node.text}: only an AVP is written by index")
+            self.tell(node.place, "bad-variable", f"{node.text}: only an AVP is written by index")
+
+    def _note_written(self, node: tree.Argument | None) -> None:
+        if isinstance(node, tree.Variable) and node.name == "avp":
+            name = avp_name(node)
+            if name is None:
+                self.computed_avps = True
+            else:
+                self.written_avps[name] += 1
 
     def format(self, node: tree.Text) -> None:
         """Text whose variables count."""
         try:
             found = parse_format(node.value, node.place)
         except NotAVariable as problem:
-            self.tell(node.place, str(problem))
+            self.tell(node.place, "bad-variable", str(problem))
         else:
             self._parts(found)
 
@@ -83,11 +118,8 @@ class Names:
             return
         names = [part.text for part in parts if isinstance(part, tree.Variable) and part.name in self.known.variables]
         if names:
-            self.tell(
-                node.place,
-                f"{names[0]} is not replaced in this text: join it with +, or use pv_printf()",
-                "warning",
-            )
+            message = f"{names[0]} is not replaced in this text: join it with +, or use pv_printf()"
+            self.tell(node.place, "variable-in-text", message)
 
     def _parts(self, found: tree.Format) -> None:
         for part in found.parts:
@@ -98,20 +130,20 @@ class Names:
         if not isinstance(found, ContextVariable):
             return
         if found.inner is Inner.MUST and (node.inner is None or not node.inner.parts):
-            self.tell(node.place, f"${node.name} needs a name in brackets: ${node.name}(name)")
+            self.tell(node.place, "bad-variable", f"${node.name} needs a name in brackets: ${node.name}(name)")
         if found.inner is Inner.NO and node.inner is not None:
-            self.tell(node.place, f"${node.name} takes nothing in brackets")
+            self.tell(node.place, "bad-variable", f"${node.name} takes nothing in brackets")
 
     def _change(self, change: tree.Transformation, node: tree.Variable) -> None:
         found = CHANGES.get((change.family, change.name))
         name = f"{change.family}.{change.name}"
         if found is None:
-            near = suggestion(name, (".".join(pair) for pair in CHANGES))
-            self.tell(node.place, f"unknown transformation {{{name}}}{near}")
+            near = (name, [".".join(pair) for pair in CHANGES])
+            self.tell(node.place, "unknown-transformation", f"unknown transformation {{{name}}}", near=near)
             return
         arguments = split_arguments(change.argument, len(found.wants)) if change.argument is not None else []
         if not len(found.wants) - found.optional <= len(arguments) <= len(found.wants):
-            self.tell(node.place, f"{{{name}}} takes {_count(len(found.wants), found.optional)}")
+            self.tell(node.place, "bad-transformation", f"{{{name}}} takes {_count(len(found.wants), found.optional)}")
             return
         constants = []
         for wants, argument in zip(found.wants, arguments, strict=False):
@@ -121,7 +153,7 @@ class Names:
                 return
             constants.append(argument)
         if problem := problem_with(found, constants):
-            self.tell(node.place, f"{{{name}}}: {problem}")
+            self.tell(node.place, "bad-transformation", f"{{{name}}}: {problem}")
 
     # Calls
 
@@ -129,16 +161,26 @@ class Names:
         """A call: the function exists and takes these arguments. Gives the function."""
         found = self.known.functions.get(node.name)
         if found is None:
-            near = suggestion(node.name, self.known.functions)
-            self.tell(node.place, f"unknown function {node.name}(): is its module loaded?{near}")
+            self._unknown_function(node)
             for argument in node.arguments:
                 self.argument(argument)
+                self._note_written(argument)
             return None
         self._arity(node, found)
         for param, argument in zip(found.params, node.arguments, strict=False):
             if argument is not None:
                 self._kind(found, param, argument)
         return found
+
+    def _unknown_function(self, node: tree.Call) -> None:
+        module = self.elsewhere.functions.get(node.name)
+        if module is not None:
+            self._missing_module(f"{node.name}()", module, node.place)
+            return
+        near, help = (node.name, chain(self.known.functions, self.elsewhere.functions)), self.elsewhere.doubt
+        self.problems.tell_once(
+            node.name, node.place, "unknown-function", f"unknown function {node.name}()", near=near, help=help
+        )
 
     def argument(self, node: tree.Argument | None) -> None:
         """An argument that may be anything."""
@@ -152,16 +194,20 @@ class Names:
         given = len(node.arguments)
         if given > len(found.params):
             needed = _count(len(found.params), sum(param.optional for param in found.params))
-            self.tell(node.place, f"{node.name}() takes {needed}, not {given}")
+            self.tell(node.place, "wrong-arity", f"{node.name}() takes {needed}, not {given}")
             return
         for at, param in enumerate(found.params):
             if not param.optional and (at >= given or node.arguments[at] is None):
-                self.tell(node.place, f'{node.name}() needs its {_ordinal(at)} argument, "{param.name}"')
+                self.tell(node.place, "wrong-arity", f'{node.name}() needs its {_ordinal(at)} argument, "{param.name}"')
 
     def _kind(self, found: Function, param: Param, argument: tree.Argument) -> None:
         wrong = _WRONG_KIND[param.kind](self, argument)
+        if param.kind is Kind.AVP and found.name not in PAIRED:
+            self._note_written(argument)
         if wrong:
-            self.tell(argument.place, f'{found.name}(): "{param.name}" is {wrong}')
+            pattern = param.kind is Kind.REGEX and isinstance(argument, tree.Text)
+            code: Code = "bad-pattern" if pattern else "wrong-type"
+            self.tell(argument.place, code, f'{found.name}(): "{param.name}" is {wrong}')
 
     def _string(self, argument: tree.Argument) -> str:
         self.argument(argument)
@@ -200,7 +246,7 @@ class Names:
             return "the name of a route"
         name = str(argument.value)
         if name not in self.routes:
-            return f'the name of a route, and there is no route "{name}"{suggestion(name, self.routes)}'
+            self.tell(argument.place, "unknown-route", f'there is no route "{name}"', near=(name, self.routes))
         return ""
 
     def _regex(self, argument: tree.Argument) -> str:
@@ -211,6 +257,11 @@ class Names:
             case tree.Text():
                 return regex_problem(argument.value)
         return "a regular expression"
+
+
+def avp_name(node: tree.Variable) -> str | None:
+    """The name of ``$avp(name)``; None where it is only known when the script runs."""
+    return node.inner.constant if node.inner is not None else None
 
 
 def regex_problem(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from runtime.script.problems import Place, ScriptProblem
 
 MAX_INCLUDE_DEPTH: Final = 10
 MAX_FILES: Final = 500
+_IGNORED: Final = re.compile(r"#\s*layby:\s*ignore\[([a-z, -]{1,400})\]\s*$")
 
 
 def read_file(path: Path) -> bytes:
@@ -36,6 +38,7 @@ def load(
     path: Path,
     *,
     catalog: Mapping[str, type[Module]],
+    always: Mapping[str, type[Module]] | None = None,
     read: Callable[[Path], bytes] = read_file,
     import_module: Callable[[Path], type[Module]] = import_none,
 ) -> Checked | list[ScriptProblem]:
@@ -44,20 +47,24 @@ def load(
     Args:
         path: the script file. An included file's path is relative to the file that includes it.
         catalog: every module that could be loaded, by name.
+        always: the modules whose MI commands every server has, by name. Without them no MI command is called unknown.
         read: gives a file's bytes, or raises OSError.
         import_module: loads a module of the script's own, ``loadmodule "folder/name.py"``; the path is relative to the
             file that names it. Raises ModuleFault.
 
     Returns:
-        the checked script; or every problem that was found, at least one of which is an error.
+        the checked script; or every problem that was found, at least one of which is an error. A warning is not told
+        of a line that ends with ``# layby: ignore[code]``.
     """
     loader = _Loader(read)
     items = loader.items(path, depth=0)
     own = loader.own_modules(items, catalog, import_module)
     if loader.problems:
         return loader.problems
-    found = check(path, items, {**catalog, **own})
-    return found if isinstance(found, list) else dataclasses.replace(found, own=own)
+    found = check(path, items, {**catalog, **own}, always)
+    if isinstance(found, list):
+        return loader.heard(found)
+    return dataclasses.replace(found, own=own, warnings=loader.heard(found.warnings))
 
 
 class _Loader:
@@ -65,6 +72,16 @@ class _Loader:
         self.read = read
         self.problems: list[ScriptProblem] = []
         self.files = 0
+        self.ignored: dict[tuple[str, int], set[str]] = {}
+        """By file and line, the codes of the warnings that are not to be told."""
+
+    def heard(self, problems: list[ScriptProblem]) -> list[ScriptProblem]:
+        """The problems without those that the script wants ignored."""
+        return [
+            one
+            for one in problems
+            if one.severity == "error" or one.code not in self.ignored.get((one.place.file, one.place.line), ())
+        ]
 
     def items(self, path: Path, depth: int, include: tree.Include | None = None) -> list[tree.Item]:
         place = include.place if include else Place(str(path), 1, 1)
@@ -78,6 +95,7 @@ class _Loader:
                 return []
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             return self._tell(place, f"cannot read {path}: {reason}")
+        self._note_ignored(text, str(path))
         parsed = parse(text, str(path))
         if isinstance(parsed, list):
             self.problems.extend(parsed)
@@ -111,6 +129,13 @@ class _Loader:
                     self._tell(item.place, str(fault))
         return found
 
+    def _note_ignored(self, text: str, file: str) -> None:
+        if "layby:" not in text:
+            return
+        for number, line in enumerate(text.split("\n"), 1):
+            if found := _IGNORED.search(line):
+                self.ignored[file, number] = {code.strip() for code in found[1].split(",")}
+
     def _tell(self, place: Place, message: str) -> list[tree.Item]:
-        self.problems.append(ScriptProblem(place, message))
+        self.problems.append(ScriptProblem(place, message, code="unreadable-file"))
         return []

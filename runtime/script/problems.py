@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 MAX_MESSAGE_CHARS: Final = 1000
 Severity: TypeAlias = Literal["error", "warning"]
 
+ErrorCode: TypeAlias = Literal[
+    "bad-expression",
+    "bad-parameter",
+    "bad-pattern",
+    "bad-route",
+    "bad-setting",
+    "bad-statement",
+    "bad-transformation",
+    "bad-variable",
+    "duplicate-route",
+    "missing-module",
+    "missing-report-route",
+    "missing-resume-route",
+    "not-asynchronous",
+    "only-asynchronous",
+    "read-only-variable",
+    "syntax",
+    "unknown-function",
+    "unknown-module",
+    "unknown-parameter",
+    "unknown-route",
+    "unknown-setting",
+    "unknown-transformation",
+    "unknown-variable",
+    "unreadable-file",
+    "wrong-arity",
+    "wrong-route-type",
+    "wrong-type",
+]
+WarningCode: TypeAlias = Literal[
+    "blocking-mi",
+    "loaded-twice",
+    "mi-parameters",
+    "needless-mi",
+    "never-runs",
+    "no-request-route",
+    "reload-not-launched",
+    "unequal-pair",
+    "unknown-mi-command",
+    "variable-in-text",
+]
+Code: TypeAlias = ErrorCode | WarningCode
+"""What kind of problem it is: short, and the same for ever. Each has a paragraph in docs/checking.md."""
+
+WARNINGS: Final[frozenset[Code]] = frozenset(get_args(WarningCode))
+CODES: Final[frozenset[Code]] = frozenset(get_args(ErrorCode)) | WARNINGS
+
+_MOST_NEAR: Final = 200
+"""For how many unknown names a near one is looked for: it takes a millisecond each, and a broken file has thousands."""
+_LONGEST_NEAR: Final = 64
+_LONGEST_MESSAGE: Final = 600
+_MOST_PLACES: Final = 8
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where something stands in a script file: lines and columns count from 1."""
+    """Where something stands in a script file: lines and columns, which are bytes, count from 1."""
 
     file: str
     line: int
@@ -23,7 +77,7 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class ScriptProblem:
     """One thing that is wrong with a script, found when it is loaded.
 
@@ -32,18 +86,29 @@ class ScriptProblem:
         message: what is wrong, in plain words, without the place. It may quote the script: what cannot be printed
             is escaped, and what is too long is cut.
         severity: a script with an ``error`` does not load; a ``warning`` is only told.
+        code: of what kind it is.
+        suggestion: the name that was most likely meant.
+        help: why it matters or what to do about it.
     """
 
     place: Place
     message: str
     severity: Severity = "error"
+    code: Code = "syntax"
+    suggestion: str | None = None
+    help: str | None = None
 
     def __post_init__(self) -> None:
         if not self.message.isprintable() or len(self.message) > MAX_MESSAGE_CHARS:
             object.__setattr__(self, "message", _on_one_line(self.message))
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.severity}: {self.message}"
+        return f"{self.place}: {self.severity}: {self.said}"
+
+    @property
+    def said(self) -> str:
+        """The message, and the name that was most likely meant."""
+        return f'{self.message} (did you mean "{self.suggestion}"?)' if self.suggestion else self.message
 
 
 def _on_one_line(text: str) -> str:
@@ -80,7 +145,79 @@ def in_words(cause: Exception) -> str:
     return str(cause) if isinstance(cause, Stopped) else f"{type(cause).__name__}: {cause}"
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean "x"?)`` where a known name is near, else an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f' (did you mean "{near[0]}"?)' if near else ""
+class Problems:
+    """Collects the problems of one script."""
+
+    def __init__(self) -> None:
+        self._found: list[ScriptProblem] = []
+        self._once: dict[tuple[Code, str], tuple[int, list[Place]]] = {}
+        self._searches = 0
+
+    def tell(
+        self,
+        place: Place,
+        code: Code,
+        message: str,
+        *,
+        near: tuple[str, Iterable[str]] | None = None,
+        help: str | None = None,
+    ) -> None:
+        """Note a problem.
+
+        Args:
+            place, code, message, help: as in `ScriptProblem`.
+            near: the name that is not known, and those that are.
+        """
+        severity: Severity = "warning" if code in WARNINGS else "error"
+        self._found.append(
+            ScriptProblem(place, _cropped(message), severity, code, self._nearest(near) if near else None, help)
+        )
+
+    def tell_once(
+        self,
+        name: str,
+        place: Place,
+        code: Code,
+        message: str,
+        *,
+        near: tuple[str, Iterable[str]] | None = None,
+        help: str | None = None,
+    ) -> None:
+        """Note a problem at the first place of several; of the others it is only said where they are."""
+        places = self._once.setdefault((code, name), (len(self._found), []))[1]
+        places.append(place)
+        if len(places) == 1:
+            self.tell(place, code, message, near=near, help=help)
+
+    def sorted(self) -> list[ScriptProblem]:
+        """All of them in the order of their places, each once."""
+        found = list(self._found)
+        for at, places in self._once.values():
+            if len(places) > 1:
+                also = f"also at {_listed(places)}"
+                help = f"{found[at].help}; {also}" if found[at].help else also
+                found[at] = dataclasses.replace(found[at], help=help)
+        return sorted(set(found), key=lambda one: (one.place, one.severity, one.code, one.message))
+
+    def _nearest(self, near: tuple[str, Iterable[str]]) -> str | None:
+        name, known = near
+        if self._searches >= _MOST_NEAR or len(name) > _LONGEST_NEAR:
+            return None
+        self._searches += 1
+        return nearest(name, known)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like this one, if any is."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
+
+
+def _cropped(message: str) -> str:
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…"
+
+
+def _listed(places: list[Place]) -> str:
+    first, *others = sorted(set(places))
+    shown = [f"line {other.line}" if other.file == first.file else str(other) for other in others[:_MOST_PLACES]]
+    more = len(others) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -121,7 +121,7 @@ def test_a_misspelt_resume_route_does_not_load(problems):
         'loadmodule "mi_script.so"\nroute { async(mi("uptime"), nosuch); }\nroute[resume] {}',
         catalog={"mi_script": MiScript},
     )
-    assert found == ["opensips.cfg:2:9: error: there is no route to resume in: route[nosuch]"]
+    assert found == ["opensips.cfg:2:29: error: there is no route to resume in: route[nosuch]"]
 
 
 def test_async_loads_in_every_type_of_route(checked):
