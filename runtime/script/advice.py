@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Final, NamedTuple
 
 from mi_script.builtin import Builtin
@@ -127,8 +128,8 @@ def _unknown(wanted: _Wanted, commands: Commands, problems: Problems) -> None:
         message = f'the MI command {method} comes with the module {other.module}: add loadmodule "{other.module}.so"'
         problems.tell(place, "unknown-mi-command", message)
         return
-    known = commands.registry.all_names()
-    problems.tell(place, "unknown-mi-command", f"there is no MI command {method}", near=(method, known))
+    near = (method, chain(commands.registry.all_names(), commands.elsewhere.commands))
+    problems.tell(place, "unknown-mi-command", f"there is no MI command {method}", near=near)
 
 
 def _parameters(call: Call, command: Command, wanted: _Wanted, commands: Commands, problems: Problems) -> None:

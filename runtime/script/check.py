@@ -229,12 +229,16 @@ class _Checker:
         names = Names(known, {route_name(route) for route in self.routes}, elsewhere, self.problems)
         uses: list[tuple[tree.Route, Uses]] = []
         for route in self.routes:
-            checker = BodyChecker(names, set(named))
+            checker = BodyChecker(names, named.keys())
             checker.body(route.body)
             uses.append((route, checker.uses))
         self._route_types(uses)
         self._arms(uses)
-        calls = {route_name(route): used.routes & named.keys() for route, used in uses if route in named.values()}
+        calls = {
+            route_name(route): used.routes & named.keys()
+            for route, used in uses
+            if named.get(route_name(route)) is route
+        }
         check_ends(self.routes, named, calls, self.problems)
         self._advice(uses, names)
 
@@ -249,9 +253,9 @@ class _Checker:
 
     def _arms(self, uses: list[tuple[tree.Route, Uses]]) -> None:
         """The routes that `t_on_failure()` and its like name."""
-        kinds: dict[str, list[str]] = {kind: [] for kind in _ARMS.values()}
+        kinds: dict[str, set[str]] = {kind: set() for kind in _ARMS.values()}
         for route in self.routes:
-            kinds.setdefault(route.kind, []).append(route.name)
+            kinds.setdefault(route.kind, set()).add(route.name)
         for _, used in uses:
             for function, node, _ in used.functions:
                 kind, argument = _ARMS.get(function.name), node.arguments[0] if node.arguments else None

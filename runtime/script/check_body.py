@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
 
@@ -52,7 +53,7 @@ class BodyChecker:
         named: the routes that `route()`, `async()` and `launch()` may name.
     """
 
-    def __init__(self, names: Names, named: set[str]) -> None:
+    def __init__(self, names: Names, named: Collection[str]) -> None:
         self.names = names
         self.named = named
         self.uses = Uses()
@@ -220,9 +221,7 @@ class BodyChecker:
         if found is not None:
             self.uses.functions.append(Used(found, node, ""))
             if found.call.__name__ == "_only_asynchronous":
-                self.names.tell(
-                    node.place, "only-asynchronous", f"{node.name}() only works as async({node.name}(…), route)"
-                )
+                self.names.tell(node.place, "wrong-form", f"{node.name}() only works as async({node.name}(…), route)")
 
     def _route_call(self, node: tree.RouteCall) -> None:
         if isinstance(node.target, tree.Variable):
@@ -261,7 +260,7 @@ class BodyChecker:
         if found.begin is None:
             able = [name for name, function in self.names.known.functions.items() if function.begin]
             message = f"{node.name}() has no asynchronous form for {form}()"
-            self.names.tell(node.place, "not-asynchronous", message, near=(node.name, able))
+            self.names.tell(node.place, "wrong-form", message, near=(node.name, able))
 
     def _named(self, name: tree.Text, code: Code, message: str) -> None:
         if name.value not in self.named:

@@ -70,10 +70,9 @@ class Names:
         if module is not None:
             self._missing_module(f"${node.name}", module, node.place)
             return
-        near, help = (node.name, chain(self.known.variables, self.elsewhere.variables)), self.elsewhere.doubt
-        self.problems.tell_once(
-            node.name, node.place, "unknown-variable", f"unknown variable ${node.name}", near=near, help=help
-        )
+        name, known = f"${node.name}", (f"${one}" for one in chain(self.known.variables, self.elsewhere.variables))
+        message, help = f"unknown variable {name}", self.elsewhere.doubt
+        self.problems.tell_once(name, node.place, "unknown-variable", message, near=(name, known), help=help)
 
     def _missing_module(self, what: str, module: str, place: Place) -> None:
         message = f'{what} comes with the module {module}: add loadmodule "{module}.so"'
@@ -177,10 +176,9 @@ class Names:
         if module is not None:
             self._missing_module(f"{node.name}()", module, node.place)
             return
-        near, help = (node.name, chain(self.known.functions, self.elsewhere.functions)), self.elsewhere.doubt
-        self.problems.tell_once(
-            node.name, node.place, "unknown-function", f"unknown function {node.name}()", near=near, help=help
-        )
+        near = (node.name, chain(self.known.functions, self.elsewhere.functions))
+        message, help = f"unknown function {node.name}()", self.elsewhere.doubt
+        self.problems.tell_once(node.name, node.place, "unknown-function", message, near=near, help=help)
 
     def argument(self, node: tree.Argument | None) -> None:
         """An argument that may be anything."""

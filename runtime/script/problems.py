@@ -24,8 +24,6 @@ ErrorCode: TypeAlias = Literal[
     "missing-module",
     "missing-report-route",
     "missing-resume-route",
-    "not-asynchronous",
-    "only-asynchronous",
     "read-only-variable",
     "syntax",
     "unknown-function",
@@ -37,6 +35,7 @@ ErrorCode: TypeAlias = Literal[
     "unknown-variable",
     "unreadable-file",
     "wrong-arity",
+    "wrong-form",
     "wrong-route-type",
     "wrong-type",
 ]

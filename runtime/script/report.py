@@ -21,6 +21,7 @@ _WORD: Final = re.compile(
     r'|"[^"\n]{0,200}"'
     r"|[\w.]+(?=\()|[A-Za-z_][\w.]*|\d+|[=!<>:]=|=~|!~"
 )
+_VARIABLE: Final = re.compile(r"\$\w[\w.]*")
 _BYTES: Final = re.compile(r"[\x80-\xff]+")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _WIDEST: Final = 160
@@ -89,6 +90,7 @@ def _quote(text: Text, problem: ScriptProblem, line: str) -> None:
     if len(line) > _WIDEST:
         start = max(0, min(at - _BEFORE, len(line) - _WIDEST))
         line, at = line[start : start + _WIDEST], at - start
+    at, length = _within(problem.message, line, at, length)
     before, meant = shown(line[:at]), shown(line[at : at + length])
     # Tabs are kept, so that the mark stands right however wide they are shown.
     margin = "".join("\t" if char == "\t" else " " * cell_len(char) for char in before)
@@ -96,6 +98,13 @@ def _quote(text: Text, problem: ScriptProblem, line: str) -> None:
     gutter = " " * (len(number) + 1)
     text.append(f"\n {number} | ", _BESIDE).append(shown(line.rstrip()))
     text.append(f"\n{gutter} | ", _BESIDE).append(f"{margin}{mark}", _STYLES[problem.severity])
+
+
+def _within(message: str, line: str, at: int, length: int) -> tuple[int, int]:
+    """A variable in a string has the string's place: the mark goes below the variable itself."""
+    found = _VARIABLE.search(message) if line[at : at + 1] == '"' else None
+    inner = line.find(found[0], at) if found else -1
+    return (inner, len(found[0])) if found and inner >= 0 else (at, length)
 
 
 def _length(line: str, at: int) -> int:

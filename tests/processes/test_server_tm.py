@@ -19,7 +19,7 @@ route {
     if (is_method("ACK")) { t_relay(); exit; }
     $du = "sip:127.0.0.1:" + $hdr(X-First);
     if ($rU == "arms") {
-        if (!t_on_failure("no such route")) append_hf("X-Armed: no\\r\\n");
+        $var(arm) = "no such route"; if (!t_on_failure($var(arm))) append_hf("X-Armed: no\\r\\n");
         t_on_failure("told");
         t_on_failure("");
         t_relay();

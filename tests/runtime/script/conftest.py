@@ -141,7 +141,7 @@ class Bench:
         return [text for _, text in self.process.logged]
 
 
-def check_text(text, *, catalog=None, files=None):
+def check_text(text, *, catalog=None, always=None, files=None):
     """Load script text; further files by name."""
     sources = {"opensips.cfg": text, **(files or {})}
 
@@ -150,7 +150,8 @@ def check_text(text, *, catalog=None, files=None):
             raise FileNotFoundError(2, "No such file or directory", str(path))
         return textwrap.dedent(sources[str(path)]).encode("latin-1")
 
-    return load(Path("opensips.cfg"), catalog={"tools": Tools} if catalog is None else catalog, read=read)
+    catalog = {"tools": Tools} if catalog is None else catalog
+    return load(Path("opensips.cfg"), catalog=catalog, always=always, read=read)
 
 
 def make_context(raw=INVITE):
