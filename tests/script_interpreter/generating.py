@@ -8,8 +8,22 @@ ROUTES = ("first", "second", "third")
 CONSTANTS = {"rm": "INVITE", "rU": "alice", "si": "192.0.2.1", "rs": None, "cs": 7}
 """Variables of the message: the test gives both sides a message of which this is true."""
 
+
+def mix(*weighted):
+    """One of several strategies, by weight. (`one_of` would weigh by how many each consists of.)"""
+    table = [strategy for weight, strategy in weighted for _ in range(weight)]
+    return _one_of_table(table, st.integers(0, len(table) - 1))
+
+
+@st.composite
+def _one_of_table(draw, table, numbers):
+    return draw(table[draw(numbers)])
+
+
 SMALL = st.integers(-3, 9)
-NUMBERS = st.one_of(SMALL, SMALL, st.sampled_from([63, 64, 2**31, 2**63 - 1])).map(p.Number)
+CODES = mix((9, st.integers(1, 9)), (3, st.integers(-3, -1)), (1, st.just(0)))
+"""What calls and routes give: 0, which ends the script, not too often."""
+NUMBERS = mix((9, SMALL), (1, st.sampled_from([63, 64, 2**31, 2**63 - 1]))).map(p.Number)
 WORDS = st.sampled_from(
     [
         "",
@@ -97,8 +111,10 @@ CHANGED = st.builds(
     st.one_of(VARS, AVPS, INDEXED, st.just(p.Variable("rU"))),
     st.lists(CHANGES, min_size=1, max_size=3),
 )
-VARIABLES = st.one_of(VARS, VARS, VARS, AVPS, INDEXED, ALL_OF, NAMED_BY, NUMBERED, OTHERS, CHANGED)
-TARGETS = st.one_of(VARS, VARS, VARS, AVPS, AVPS, AVPS, INDEXED, INDEXED, NAMED_BY)
+VARIABLES = mix(
+    (6, VARS), (3, AVPS), (2, INDEXED), (1, ALL_OF), (1, NAMED_BY), (2, NUMBERED), (2, OTHERS), (3, CHANGED)
+)
+TARGETS = mix((3, VARS), (3, AVPS), (2, INDEXED), (1, NAMED_BY))
 
 # Calls
 
@@ -111,37 +127,35 @@ def templates(draw):
 
 
 TEMPLATES = templates()
-NUMBER_ARGUMENTS = st.one_of(SMALL.map(p.Number), SMALL.map(p.Number), VARIABLES)
-ARGUMENTS = st.one_of(NUMBERS, TEMPLATES, VARIABLES)
-OPTIONAL = st.one_of(st.none(), ARGUMENTS)
+NUMBER_ARGUMENTS = mix((2, CODES.map(p.Number)), (1, VARIABLES))
+ARGUMENTS = mix((1, NUMBERS), (1, TEMPLATES), (1, VARIABLES))
+OPTIONAL = mix((1, st.none()), (3, ARGUMENTS))
 
 
 def calls(name, *arguments):
+    """Calls of one function."""
     return st.builds(lambda *given: p.Call(name, given), *arguments)
 
 
 GIVE = calls("give", NUMBER_ARGUMENTS)
-FUNCTION_CALLS = st.one_of(
-    GIVE,
-    GIVE,
-    calls("say", ARGUMENTS),
-    calls("note", ARGUMENTS, st.one_of(st.none(), NUMBER_ARGUMENTS), OPTIONAL),
-    calls("note", ARGUMENTS),
-    calls("write", st.one_of(VARS, AVPS), ARGUMENTS),
-    calls("show", AVPS),
+FUNCTION_CALLS = mix(
+    (2, GIVE),
+    (1, calls("say", ARGUMENTS)),
+    (1, calls("note", ARGUMENTS, mix((1, st.none()), (1, NUMBER_ARGUMENTS)), OPTIONAL)),
+    (1, calls("note", ARGUMENTS)),
+    (1, calls("write", mix((1, VARS), (1, AVPS)), ARGUMENTS)),
+    (1, calls("show", AVPS)),
 )
 ROUTE_CALLS = st.builds(
-    p.RouteCall,
-    st.one_of(st.sampled_from(ROUTES), st.sampled_from(ROUTES), VARS),
-    st.lists(OPTIONAL, max_size=3).map(tuple),
+    p.RouteCall, mix((9, st.sampled_from(ROUTES)), (1, VARS)), st.lists(OPTIONAL, max_size=3).map(tuple)
 )
-LATER = calls("later", ARGUMENTS, st.one_of(st.none(), NUMBER_ARGUMENTS))
+LATER = calls("later", ARGUMENTS, mix((1, st.none()), (1, NUMBER_ARGUMENTS)))
 ASYNCS = st.builds(p.Async, LATER, st.sampled_from(ROUTES), st.one_of(st.none(), st.integers(1, 9)))
-LAUNCHES = st.one_of(
-    st.builds(p.Launch, LATER, st.one_of(st.none(), st.sampled_from(ROUTES))),
-    st.builds(p.Launch, LATER, st.sampled_from(ROUTES), TEMPLATES),
+LAUNCHES = mix(
+    (1, st.builds(p.Launch, LATER, st.one_of(st.none(), st.sampled_from(ROUTES)))),
+    (1, st.builds(p.Launch, LATER, st.sampled_from(ROUTES), TEMPLATES)),
 )
-CALLS = st.one_of(FUNCTION_CALLS, FUNCTION_CALLS, FUNCTION_CALLS, ROUTE_CALLS, ROUTE_CALLS, LAUNCHES, ASYNCS)
+CALLS = mix((8, FUNCTION_CALLS), (8, ROUTE_CALLS), (2, LAUNCHES), (1, ASYNCS))
 
 # Expressions
 
@@ -150,75 +164,84 @@ BITS = st.sampled_from(["|", "&", "^", "<<", ">>"])
 LOGIC = st.sampled_from(["and", "&&", "or", "||"])
 COMPARED = st.builds(
     p.Comparison,
-    st.one_of(VARIABLES, VARIABLES, VARIABLES, GIVE, ROUTE_CALLS),
+    mix((9, VARIABLES), (2, GIVE), (1, ROUTE_CALLS)),
     st.sampled_from(["==", "!=", "<", ">", "<=", ">="]),
-    st.one_of(NUMBERS, TEXTS, VARIABLES),
+    mix((2, NUMBERS), (1, TEXTS), (1, VARIABLES)),
 )
 WITH_NULL = st.builds(p.Comparison, VARIABLES, st.sampled_from(["==", "!="]), st.just(p.Null()))
 MATCHED = st.builds(
     p.Comparison,
     VARIABLES,
     st.sampled_from(["=~", "!~"]),
-    st.sampled_from(["^a", "[0-9]+$", ".*", "b|7", "^INV", "^\\w$"]).map(p.Text),
+    mix((2, st.sampled_from(["^a", "[0-9]+$", ".*", "b|7", "^INV", "^\\w$"]).map(p.Text)), (1, VARIABLES)),
 )
-COMPARISONS = st.one_of(COMPARED, COMPARED, COMPARED, MATCHED, WITH_NULL)
+COMPARISONS = mix((4, COMPARED), (1, MATCHED), (1, WITH_NULL))
 
 
-def formulas(signs, operands, most=4):
+def formulas(signs, operands, least=0, most=4):
     """A row of operands."""
-    return st.builds(p.Formula, operands, st.lists(st.tuples(signs, operands), max_size=most).map(tuple))
-
-
-def signed(operands):
-    """Operands, some with a sign before or brackets around them."""
-    return st.one_of(
-        operands,
-        operands,
-        operands,
-        st.builds(p.Not, operands, st.sampled_from(["!", "not"])),
-        operands.map(p.BitNot),
-        st.builds(p.Brackets, formulas(st.one_of(SUMS, BITS), operands, 2), st.booleans()),
+    return st.builds(
+        p.Formula, operands, st.lists(st.tuples(signs, operands), min_size=least, max_size=most).map(tuple)
     )
 
 
-ARITHMETIC = formulas(st.one_of(SUMS, SUMS, BITS), signed(st.one_of(NUMBERS, NUMBERS, VARS)))
-JOINS = formulas(st.just("+"), st.one_of(TEXTS, TEXTS, VARIABLES, NUMBERS))
-CONDITIONS = formulas(LOGIC, signed(st.one_of(COMPARISONS, COMPARISONS, VARIABLES, NUMBERS, GIVE)))
-MIXED = formulas(
-    st.one_of(SUMS, BITS, LOGIC), signed(st.one_of(NUMBERS, TEXTS, VARIABLES, COMPARISONS, CALLS, st.just(p.Null())))
+def signed(operands, signs):
+    """Operands, some with a sign before or brackets around them."""
+    return mix(
+        (6, operands),
+        (1, st.builds(p.Not, operands, st.sampled_from(["!", "not"]))),
+        (1, operands.map(p.BitNot)),
+        (2, st.builds(p.Brackets, formulas(signs, operands, most=2), st.booleans())),
+    )
+
+
+COMPUTING = mix((2, SUMS), (1, BITS))
+ARITHMETIC = formulas(COMPUTING, signed(mix((2, NUMBERS), (1, VARS)), COMPUTING), 1)
+JOINS = formulas(st.just("+"), mix((2, TEXTS), (2, VARIABLES), (1, NUMBERS)), 1)
+TESTED = mix((4, COMPARISONS), (2, VARIABLES), (1, NUMBERS), (2, GIVE), (1, ROUTE_CALLS))
+CONDITIONS = formulas(LOGIC, mix((3, TESTED), (1, st.builds(p.Not, TESTED, st.sampled_from(["!", "not"])))))
+ANYTHING = mix((2, NUMBERS), (2, TEXTS), (2, VARIABLES), (2, COMPARISONS), (2, CALLS), (1, st.just(p.Null())))
+ALL_SIGNS = mix((2, SUMS), (1, BITS), (1, LOGIC))
+MIXED = formulas(ALL_SIGNS, signed(ANYTHING, ALL_SIGNS), 1)
+EXPRESSIONS = mix(
+    (1, NUMBERS), (1, TEXTS), (2, VARIABLES), (3, ARITHMETIC), (2, JOINS), (2, CONDITIONS), (2, CALLS), (3, MIXED)
 )
-EXPRESSIONS = st.one_of(NUMBERS, TEXTS, VARIABLES, ARITHMETIC, ARITHMETIC, JOINS, CONDITIONS, CALLS, MIXED)
 
 # Statements
 
-ASSIGNMENTS = st.one_of(
-    st.builds(p.Assign, TARGETS, st.sampled_from(["=", "=", "=", ":="]), st.one_of(EXPRESSIONS, st.just(p.Null()))),
-    st.builds(p.Assign, AVPS, st.just("="), st.one_of(NUMBERS, TEXTS, st.just(p.Null()))),
-    st.builds(p.Assign, INDEXED, st.just("="), st.one_of(NUMBERS, TEXTS, st.just(p.Null()))),
-    st.builds(p.Assign, TARGETS, st.sampled_from([f"{sign}=" for sign in "+-*/%&|^"]), st.one_of(NUMBERS, EXPRESSIONS)),
+LITERALS = mix((3, NUMBERS), (2, TEXTS), (1, st.just(p.Null())))
+ASSIGNMENTS = mix(
+    (4, st.builds(p.Assign, TARGETS, mix((4, st.just("=")), (1, st.just(":="))), EXPRESSIONS)),
+    (2, st.builds(p.Assign, TARGETS, mix((2, st.just("=")), (1, st.just(":="))), LITERALS)),
+    (
+        2,
+        st.builds(
+            p.Assign, TARGETS, st.sampled_from([f"{sign}=" for sign in "+-*/%&|^"]), mix((3, NUMBERS), (2, EXPRESSIONS))
+        ),
+    ),
 )
-LOGS = st.one_of(
-    st.builds(p.Log, TEMPLATES, st.one_of(st.none(), st.sampled_from(["L_ALERT", "L_ERR", "L_INFO", "L_DBG"]))),
-    st.builds(p.PlainLog, st.integers(-3, 4), WORDS.map(lambda word: f"> {word}")),
+LOGS = mix(
+    (3, st.builds(p.Log, TEMPLATES, st.one_of(st.none(), st.sampled_from(["L_ALERT", "L_ERR", "L_INFO", "L_DBG"])))),
+    (1, st.builds(p.PlainLog, st.integers(-3, 4), WORDS.map(lambda word: f"> {word}"))),
 )
-RETURN_CODES = st.one_of(st.none(), SMALL.map(p.Number), VARIABLES)
-
-
-def returns():
-    return st.one_of(
-        st.builds(p.Return, RETURN_CODES),
-        st.builds(p.Return, st.one_of(SMALL.map(p.Number), VARIABLES), st.lists(ARGUMENTS, max_size=3).map(tuple)),
-    )
-
-
-ENDS = st.one_of(returns(), returns(), st.just(p.Exit()), st.just(p.Drop()))
-SIMPLE = st.one_of(
-    *[ASSIGNMENTS] * 6, *[LOGS] * 2, *[CALLS.map(p.Do)] * 2, ENDS, st.builds(p.Assert, COMPARISONS, st.just("claimed"))
+RETURNS = mix(
+    (1, st.builds(p.Return, st.one_of(st.none(), CODES.map(p.Number)))),
+    (
+        1,
+        st.builds(p.Return, mix((2, CODES.map(p.Number)), (1, VARIABLES)), st.lists(ARGUMENTS, max_size=3).map(tuple)),
+    ),
 )
-CASE_VALUES = st.one_of(st.integers(0, 7), st.sampled_from(["a", "B", "abc", "7"]))
+SIMPLE = mix(
+    (9, ASSIGNMENTS),
+    (3, LOGS),
+    (4, CALLS.map(p.Do)),
+    (1, RETURNS),
+    (1, mix((4, st.builds(p.Assert, COMPARISONS, st.just("claimed"))), (1, st.just(p.Exit())), (1, st.just(p.Drop())))),
+)
+CASE_VALUES = mix((2, st.integers(0, 7)), (1, st.sampled_from(["a", "B", "abc", "7"])))
 
 
-def bodies(depth, loop, most=4):
+def bodies(depth, loop, most):
     """Statements in a row.
 
     Args:
@@ -226,23 +249,22 @@ def bodies(depth, loop, most=4):
         loop: whether a `break` may stand here.
         most: how many statements at most.
     """
-    return st.lists(statements(depth, loop), max_size=most).map(tuple)
+    return st.lists(statements(depth, loop), min_size=1, max_size=most).map(tuple)
 
 
 def statements(depth, loop):
     """One statement, see `bodies`."""
-    simple = st.one_of(SIMPLE, SIMPLE, st.just(p.Break())) if loop else SIMPLE
+    simple = mix((9, SIMPLE), (1, st.just(p.Break()))) if loop else SIMPLE
     if not depth:
         return simple
     within, looping = bodies(depth - 1, loop, 3), bodies(depth - 1, True, 3)
-    conditions = st.one_of(CONDITIONS, COMPARISONS, VARIABLES)
-    return st.one_of(
-        simple,
-        simple,
-        st.builds(p.If, conditions, within, st.one_of(st.none(), within)),
-        st.builds(p.While, conditions, looping),
-        st.builds(p.For, st.one_of(VARS, VARS, AVPS), ALL_OF, looping),
-        st.builds(p.Switch, st.one_of(VARS, AVPS, st.just(p.Variable("rc"))), cases(looping)),
+    conditions = mix((3, CONDITIONS), (2, COMPARISONS), (1, VARIABLES))
+    return mix(
+        (8, simple),
+        (3, st.builds(p.If, conditions, within, st.one_of(st.none(), within))),
+        (2, st.builds(p.While, conditions, looping)),
+        (2, st.builds(p.For, mix((3, VARS), (1, AVPS)), ALL_OF, looping)),
+        (2, st.builds(p.Switch, mix((3, VARS), (1, AVPS), (1, st.just(p.Variable("rc")))), cases(looping))),
     )
 
 
@@ -255,17 +277,19 @@ def cases(draw, bodies_of_cases):
 
 
 # What a program begins with: without it most of what it reads would be NULL.
-SETTINGS = st.tuples(
+FIRST = st.tuples(
     *(
-        st.builds(p.Assign, st.just(p.Variable("var", key)), st.just("="), st.one_of(NUMBERS, NUMBERS, TEXTS))
+        st.builds(p.Assign, st.just(p.Variable("var", key)), st.just("="), mix((2, NUMBERS), (1, TEXTS)))
         for key in "abc"
-    ),
+    )
 )
-FILLED = st.lists(st.builds(p.Assign, AVPS, st.just("="), st.one_of(NUMBERS, TEXTS)), max_size=5).map(tuple)
+FILLED = st.lists(st.builds(p.Assign, AVPS, st.just("="), mix((1, NUMBERS), (1, TEXTS))), min_size=1, max_size=6).map(
+    tuple
+)
 PROGRAMS = st.builds(
-    lambda settings, filled, main, routes: p.Program(settings + filled + main, dict(zip(ROUTES, routes, strict=True))),
-    SETTINGS,
+    lambda first, filled, main, routes: p.Program(first + filled + main, dict(zip(ROUTES, routes, strict=True))),
+    FIRST,
     FILLED,
-    bodies(3, False, 5),
-    st.tuples(*(bodies(2, False, 4) for _ in ROUTES)),
+    bodies(2, False, 7),
+    st.tuples(*(bodies(1, False, 4) for _ in ROUTES)),
 )

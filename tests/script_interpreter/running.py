@@ -346,7 +346,11 @@ class Machine:
     def compared(self, left, sign, right, from_variable):
         if isinstance(left, str) and isinstance(right, int) and not from_variable and sign != "==":
             self.complain(LEVELS["L_WARN"])
-        return compared(left, sign, right, from_variable)
+        try:
+            return compared(left, sign, right, from_variable)
+        except re.error:
+            self.complain(LEVELS["L_WARN"])
+            return False
 
     # Variables
 

@@ -113,9 +113,13 @@ def caseless(text):
 
 
 def matches(left, sign, pattern):
-    """``=~`` and ``!~``: nothing matches NULL; with an empty text both are false."""
+    """``=~`` and ``!~``: an empty text neither matches nor does it not; NULL matches nothing, not even NULL.
+
+    Raises:
+        re.error: the pattern is none.
+    """
     if left is None or pattern is None:
-        return sign == "!~"
+        return sign == "!~" and left is not pattern
     if left == "":
         return False
     return (re.search(str(pattern), str(left), re.IGNORECASE | re.ASCII) is not None) == (sign == "=~")
