@@ -1,4 +1,4 @@
-"""Module statistics: the script's own counters, and the MI commands over all statistics."""
+"""Module statistics: the script's own counters, and all statistics as variables."""
 
 from __future__ import annotations
 

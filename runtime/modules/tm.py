@@ -108,8 +108,9 @@ class Tm(RuntimeModule):
     def t_relay(self, c: Context, flags: str | None, outbound_proxy: str | None) -> int:
         """Relay the request to its Request-URI, or `$du`, and to its further branches, through a transaction.
 
-        `outbound_proxy` is a next hop for this time. Gives 1; -1 when nothing can be reached; -3 when the caller has
-        given up or been answered. Ends the script (0) when the request is a copy of one that is known.
+        `flags` have no effect: what cannot be relayed is left to the script. `outbound_proxy` is a next hop for this
+        time. Gives 1; -1 when nothing can be reached; -3 when the caller has given up or been answered. Ends the
+        script (0) when the request is a copy of one that is known.
         """
         if outbound_proxy:
             kept, c.dst_uri = c.dst_uri, _next_hop(outbound_proxy)
@@ -126,8 +127,11 @@ class Tm(RuntimeModule):
 
     @function("t_local_replied", Param("which", Kind.STRING), routes=RouteType.PASSING)
     def t_local_replied(self, c: Context, which: str) -> int:
-        """Whether the reply that led here (`last`), or every one so far (`all`), was of our own making."""
-        return 1 if c.route is RouteType.FAILURE and c.reply is None else -1
+        """Whether the reply that led here was of our own making; with `which` ``all``, whether every one so far was."""
+        if c.route is not RouteType.FAILURE or c.reply is not None:
+            return -1
+        relay = self._relay_of(c)
+        return -1 if which.lower() == "all" and relay is not None and relay.responses.has_replies else 1
 
     @function(
         "t_new_request",

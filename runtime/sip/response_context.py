@@ -182,6 +182,11 @@ class ResponseContext:
         """The branches of this round that ended with a reply from the network."""
         return [index for index, branch in enumerate(self._branches) if index >= self._round and branch.was_replied]
 
+    @property
+    def has_replies(self) -> bool:
+        """Whether a branch, of this round or an earlier one, ended with a reply from the network."""
+        return any(branch.was_replied for branch in self._branches)
+
     def handle(self, stimulus: Stimulus) -> list[Effect]:
         """What happens next, in order. What comes for a branch that is done is ignored, but for a 2xx to an INVITE."""
         match stimulus:

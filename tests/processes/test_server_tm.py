@@ -25,6 +25,11 @@ route {
         t_relay();
         exit;
     }
+    if ($rU == "again") {
+        t_on_failure("again");
+        t_relay();
+        exit;
+    }
     append_msg_branch("sip:second@127.0.0.1:$hdr(X-Second)");
     append_hf("X-Times: $T_fr_timeout $T_fr_inv_timeout\\r\\n");
     $T_fr_inv_timeout = 1;
@@ -43,12 +48,18 @@ onreply_route[replies] {
     append_hf("X-Branch: $T_branch_idx $T_ruri\\r\\n");
     if ($T_id == $avp(id)) append_hf("X-Same: yes\\r\\n");
 }
+failure_route[again] {
+    t_on_failure("told");
+    $du = "sip:127.0.0.1:" + $hdr(X-Second);
+    t_relay();
+}
 failure_route[told] {
-    $var(timeout) = 0; $var(replied) = 0; $var(local) = 0;
+    $var(timeout) = 0; $var(replied) = 0; $var(local) = 0; $var(all) = 0;
     if (t_any_timeout()) $var(timeout) = 1;
     if (t_any_replied()) $var(replied) = 1;
     if (t_local_replied("last")) $var(local) = 1;
-    append_to_reply("X-Told: $T_reply_code $var(timeout)$var(replied)$var(local)\\r\\n");
+    if (t_local_replied("all")) $var(all) = 1;
+    append_to_reply("X-Told: $T_reply_code $var(timeout)$var(replied)$var(local)$var(all)\\r\\n");
     t_reply(480, "Told");
 }
 """
@@ -87,7 +98,7 @@ def test_time_outs_are_read_and_set_for_what_is_relayed(peers: tuple[Peer, Peer,
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"), [((404, 486), "404 010"), ((404, None), "404 110"), ((None, None), "408 101")]
+    ("answers", "told"), [((404, 486), "404 0100"), ((404, None), "404 1100"), ((None, None), "408 1011")]
 )
 def test_the_failure_route_is_told_how_the_branches_ended(
     peers: tuple[Peer, Peer, Peer], answers: tuple[int | None, int | None], told: str
@@ -101,6 +112,17 @@ def test_the_failure_route_is_told_how_the_branches_ended(
     final = caller.wait_final(call_id)
     caller.ack(text, final)
     assert (final.status, final.header("X-Told")) == (480, told)
+
+
+def test_of_two_rounds_the_last_may_have_ended_by_ourselves(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = invite(caller, first, second, "again")
+    first.reply(first.wait_request("INVITE"), 404)
+    second.wait_request("INVITE")
+
+    final = caller.wait_final(call_id)
+    caller.ack(text, final)
+    assert (final.status, final.header("X-Told")) == (480, "408 1010")
 
 
 def test_the_reply_route_is_told_which_branch_it_is_about(peers: tuple[Peer, Peer, Peer]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import dis
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
@@ -16,7 +18,7 @@ from runtime.house import House
 from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.program import Program
 from runtime.reference import every_entry, gather, write_reference
-from runtime.script.declare import Parameter
+from runtime.script.declare import Function, Parameter
 from runtime.script.functions import Core
 from runtime.script.reference import Entry, ModuleFacts, Sort
 from runtime.script.settings import GLOBALS
@@ -40,6 +42,35 @@ def test_every_declaration_has_a_sentence(entry: Entry) -> None:
     first = entry.doc.split("\n\n")[0]
     assert first[:1].strip()
     assert first.endswith((".", ".)"))
+
+
+def names_used(code: CodeType) -> set[str]:
+    """The local names that some code reads, and the code inside it."""
+    inner = [names_used(one) for one in code.co_consts if isinstance(one, CodeType)]
+    here = {one.argval for one in dis.get_instructions(code) if one.opname.startswith("LOAD_")}
+    return here.union(*inner)
+
+
+FORMS = [
+    (f"{function.name}() in {method.__name__}", function, method)
+    for module in gather()
+    for function in module.functions
+    for method in (function.call, function.begin)
+    if method is not None and method.__name__ != "_only_asynchronous"
+]
+
+
+@pytest.mark.parametrize(("function", "method"), [form[1:] for form in FORMS], ids=[form[0] for form in FORMS])
+def test_an_argument_of_a_function_counts_or_its_doc_says_that_it_does_not(
+    function: Function, method: Callable[..., object]
+) -> None:
+    code = method.__code__  # type: ignore[attr-defined]
+    arguments = code.co_varnames[2 : code.co_argcount]  # behind the module and the context
+    assert len(arguments) == len(function.params)
+    ignored = {
+        param.name for param, name in zip(function.params, arguments, strict=True) if name not in names_used(code)
+    }
+    assert [name for name in ignored if f"`{name}`" not in function.doc] == []
 
 
 @pytest.mark.parametrize("module", gather(), ids=lambda module: module.name)
