@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from runtime.errors import NotLoaded
 from runtime.program import Program
+from tests.harness import ROOT, free_port
 
 GOOD = """
 from runtime.modules.base import RuntimeModule
@@ -102,6 +105,34 @@ def test_a_module_that_is_no_file_is_not_looked_for(tmp_path: Path) -> None:
     assert problems(tmp_path, None, 'loadmodule "tools.so"\nroute { exit; }') == [
         "server.cfg:1:1: error: unknown module tools"
     ]
+
+
+WITH_COMMAND = f"""{GOOD}
+    @command("ps")
+    def ps(self, params):
+        "Mine."
+        return "mine"
+"""
+
+
+@pytest.mark.processes
+def test_its_mi_commands_cannot_take_a_name_that_is_taken(tmp_path: Path) -> None:
+    module = "from mi_script.commands import command\n" + WITH_COMMAND
+    load(tmp_path, module, 'loadmodule "tools.py"\nroute { do_it(); }')
+    command = [
+        sys.executable,
+        "-m",
+        "runtime",
+        "run",
+        str(tmp_path / "server.cfg"),
+        "-l",
+        f"udp:127.0.0.1:{free_port()}",
+    ]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+
+    assert done.returncode == 1
+    assert "module tools: there are two MI commands named 'ps'" in done.stderr
 
 
 def test_a_reload_keeps_the_module_and_takes_no_other(tmp_path: Path) -> None:
