@@ -240,8 +240,8 @@ _ORNAMENTS: Final = " \t$(){}"
 
 def find(entries: Iterable[Entry], wanted: str) -> list[Entry]:
     """What has that name, as a script spells it or plainly: ``$ru``, ``t_relay()``, ``{s.len}``, ``tm.T1_timer``."""
-    plain = _plain(wanted)
-    return [entry for entry in entries if plain in entry.names]
+    plain, sorts = _plain(wanted), _sorts(wanted)
+    return [entry for entry in entries if plain in entry.names and entry.sort in sorts]
 
 
 def near(entries: Iterable[Entry], wanted: str, most: int = 3) -> list[str]:
@@ -249,6 +249,19 @@ def near(entries: Iterable[Entry], wanted: str, most: int = 3) -> list[str]:
     known = {name.lower(): entry.short for entry in entries for name in entry.names}
     found = difflib.get_close_matches(_plain(wanted).lower(), known, n=most, cutoff=0.6)
     return list(dict.fromkeys(known[name] for name in found))
+
+
+def _sorts(wanted: str) -> Iterable[Sort]:
+    """What the spelling of a name lets it be."""
+    match wanted.strip()[:1], wanted.strip()[-1:]:
+        case "$", _:
+            return (Sort.VARIABLE,)
+        case "{", _:
+            return (Sort.TRANSFORMATION,)
+        case _, ")":
+            return (Sort.FUNCTION, Sort.WORD)
+        case _:
+            return Sort
 
 
 def _plain(wanted: str) -> str:
