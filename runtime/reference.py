@@ -14,7 +14,7 @@ from runtime.modules.base import RuntimeModule
 from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.script.declare import Module, functions_of, variables_of
 from runtime.script.functions import Core
-from runtime.script.pages import pages
+from runtime.script.pages import MADE, pages
 from runtime.script.reference import CORE, Entry, ModuleFacts, entries_of, language_entries
 from runtime.script.settings import GLOBALS
 from runtime.script.transformations import CHANGES
@@ -34,24 +34,26 @@ def every_entry(facts: Iterable[ModuleFacts]) -> list[Entry]:
 
 
 def write_reference(out: Path) -> list[Path]:
-    """Write the pages of the reference into a folder, which is made when it is not there.
+    """Write the pages of the reference into a folder, and take away those that it had and that are no more.
 
     Raises:
         OSError: they cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, text in pages(gather(), WORDS.values(), CHANGES, GLOBALS.values()).items():
-        path = out / name
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+    found = pages(gather(), WORDS.values(), CHANGES, GLOBALS.values())
+    for path in out.glob("*.md"):
+        if path.name not in found and path.read_text(encoding="utf-8", errors="replace").startswith(MADE):
+            path.unlink()
+    for name, text in found.items():
+        (out / name).write_text(text, encoding="utf-8")
+    return [out / name for name in found]
 
 
 def _facts(module: type[Module]) -> ModuleFacts:
     return ModuleFacts(
         module.name,
         _intro(module),
+        f'loadmodule "{module.name}.{"so" if CATALOG.get(module.name) is module else "py"}"',
         functions=list(functions_of(module).values()),
         variables=list(variables_of(module).values()),
         parameters=module.parameters,

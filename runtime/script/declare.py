@@ -18,15 +18,15 @@ from workers.jobs import Outcome
 
 
 class Kind(enum.Enum):
-    """What a function's parameter may be in the script, and what the function then receives."""
+    """What a function's parameter may be in the script, as the reference says it, and what the function receives."""
 
-    STRING = "string"  # a string with $variables in it, or a variable: str (NULL becomes "<null>", as in xlog)
-    INTEGER = "integer"  # an integer, a variable, or a numeric string: int
-    VALUE = "value"  # any expression's value as it is: str, int or None
-    OUTPUT = "variable"  # a writable variable: Ref
-    AVP = "avp"  # an $avp(...): Ref, of which all values can be read
-    ROUTE = "route"  # the name of a route that must exist at load: str
-    REGEX = "regex"  # a regular expression, compiled at load where it is constant: re.Pattern[str]
+    STRING = "a string"  # a string with $variables in it, or a variable: str (NULL becomes "<null>", as in xlog)
+    INTEGER = "an integer"  # an integer, a variable, or a numeric string: int
+    VALUE = "any value"  # any expression's value as it is: str, int or None
+    OUTPUT = "a variable that is written"  # a writable variable: Ref
+    AVP = "an $avp(name)"  # an $avp(...): Ref, of which all values can be read
+    ROUTE = "the name of a route"  # the name of a route that must exist at load: str
+    REGEX = "a regular expression"  # a regular expression, compiled at load where it is constant: re.Pattern[str]
 
 
 @dataclass(frozen=True, slots=True)

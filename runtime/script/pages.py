@@ -10,7 +10,8 @@ from runtime.script.reference import CORE, Entry, ModuleFacts, Sort, entries_of,
 from runtime.script.settings import Global
 from runtime.script.words import Word
 
-_MADE: Final = "<!-- Made by `layby reference` of the declarations in the sources: change those. -->"
+MADE: Final = "<!-- Made by `layby reference` of the declarations in the sources: change those. -->"
+"""What each page begins with."""
 _SECTIONS: Final = {
     Sort.FUNCTION: "Functions",
     Sort.VARIABLE: "Variables",
@@ -52,26 +53,22 @@ def pages(
 
 
 def _text(lines: Iterable[str]) -> str:
-    return "\n".join((_MADE, "", *lines)).rstrip("\n") + "\n"
+    return "\n".join((MADE, "", *lines)).rstrip("\n") + "\n"
 
 
 def _index(modules: Sequence[ModuleFacts]) -> Iterator[str]:
     yield from ("# Reference", "")
     yield "What a script may name, and what the management interface answers to. On the command line `layby which NAME`"
     yield from ("says the same of one name.", "")
-    yield from ("- [The words of the language](words.md)", "- [Global parameters](globals.md)")
-    yield from (
-        "- [The core](core.md): what is there without a `loadmodule`",
-        "- [Transformations](transformations.md)",
-    )
-    yield from (
-        "",
-        "How it all goes together is in [the grammar](../../runtime/script/grammar.lark), and how to add to it in",
-    )
+    yield "- [The words of the language](words.md)"
+    yield "- [Global parameters](globals.md)"
+    yield "- [The core](core.md): what is there without a `loadmodule`"
+    yield from ("- [Transformations](transformations.md)", "")
+    yield "How it all goes together is in [the grammar](../../runtime/script/grammar.lark), and how to add to it in"
     yield from ("[A module of one's own](../extending.md).", "", "## Modules", "")
     rows = ((f"[{one.name}]({one.name}.md)", one.intro.partition("\n\n")[0]) for one in modules if one.name != CORE)
     yield from _table(("module", "what it is for"), rows)
-    yield from ("## Functions", "")
+    yield from ("## Names", "")
     yield "In the head of a function, brackets stand around what may be left out. A string may have variables in it, an"
     yield from ("integer may be a string of digits, and in place of both a variable may stand.", "")
     yield from _names(modules)
@@ -80,15 +77,15 @@ def _index(modules: Sequence[ModuleFacts]) -> Iterator[str]:
 def _names(modules: Sequence[ModuleFacts]) -> Iterator[str]:
     every = [entry for module in modules for entry in entries_of(module)]
     for sort in (Sort.FUNCTION, Sort.VARIABLE, Sort.COMMAND, Sort.EVENT):
-        yield from (f"### All {_SECTIONS[sort]}" if sort is Sort.COMMAND else f"### All {_SECTIONS[sort].lower()}", "")
+        yield from (f"### {_SECTIONS[sort]} by name", "")
         found = sorted((entry for entry in every if entry.sort is sort), key=lambda entry: entry.name.lower())
         yield from (", ".join(f"[{_code(entry.short)}]({entry.module}.md)" for entry in found), "")
 
 
 def _module(module: ModuleFacts) -> Iterator[str]:
     yield from ("# The core" if module.name == CORE else f"# Module {module.name}", "", module.intro, "")
-    if module.name != CORE:
-        yield from ("```", f'loadmodule "{module.name}.so"', "```", "")
+    if module.load:
+        yield from ("```", module.load, "```", "")
     entries = list(entries_of(module))
     for sort, heading in _SECTIONS.items():
         found = [entry for entry in entries if entry.sort is sort]

@@ -10,13 +10,13 @@ import difflib
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final
 
 from mi_script.commands import Command
 from runtime.context import RouteType
 from runtime.script.access import ROUTE_KINDS
 from runtime.script.changes import Change, Wants
-from runtime.script.declare import Event, Function, Kind, Param, Parameter, Variable
+from runtime.script.declare import Event, Function, Param, Parameter, Variable
 from runtime.script.settings import Global
 from runtime.script.variables import ContextVariable, Inner
 from runtime.script.words import Word
@@ -95,12 +95,14 @@ class ModuleFacts:
     Args:
         name: OpenSIPS's name for it.
         intro: what it is for, in paragraphs.
+        load: how a script loads it; empty for what is always there.
         functions, variables, parameters, commands, events: its declarations.
         statistics: full names, ``group:name``, each with what it says.
     """
 
     name: str
     intro: str
+    load: str = ""
     functions: Sequence[Function] = ()
     variables: Sequence[ContextVariable | Variable] = ()
     parameters: Sequence[Parameter] = ()
@@ -111,7 +113,7 @@ class ModuleFacts:
 
 def entries_of(module: ModuleFacts) -> Iterator[Entry]:
     """A module, and everything that it gives a name to."""
-    load = () if module.name == CORE else (("load", f'loadmodule "{module.name}.so"'),)
+    load = (("load", module.load),) if module.load else ()
     yield Entry(Sort.MODULE, module.name, module.name, module.name, module.intro, load)
     yield from map(_function, module.functions)
     for variable in module.variables:
@@ -147,27 +149,7 @@ def _function(found: Function) -> Entry:
 
 
 def _kind(param: Param) -> str:
-    return f"{_kind_text(param.kind)}; may be left out" if param.optional else _kind_text(param.kind)
-
-
-def _kind_text(kind: Kind) -> str:
-    match kind:
-        case Kind.STRING:
-            return "a string"
-        case Kind.INTEGER:
-            return "an integer"
-        case Kind.VALUE:
-            return "any value"
-        case Kind.OUTPUT:
-            return "a variable that is written"
-        case Kind.AVP:
-            return "an $avp(name)"
-        case Kind.ROUTE:
-            return "the name of a route"
-        case Kind.REGEX:
-            return "a regular expression"
-        case _:
-            assert_never(kind)
+    return f"{param.kind.value}; may be left out" if param.optional else param.kind.value
 
 
 def _routes(routes: RouteType) -> str:
@@ -211,17 +193,19 @@ def _command(found: Command, module: str) -> Entry:
 
 
 def _parameter(found: Parameter, module: str) -> Entry:
-    value = "integer" if found.kind is int else "string"
-    default = () if found.repeats else (("default", _shown(found.default)),)
-    facts = (("value", f"{value}, and may be set several times" if found.repeats else value), *default)
+    facts = _setting(found, None if found.repeats else _shown(found.default))
     return Entry(Sort.PARAMETER, found.name, f"{module}.{found.name}", module, found.doc, facts)
 
 
 def _global(found: Global) -> Entry:
-    value = "integer" if found.kind is int else "string"
-    default = () if found.default is None else (("default", _shown(found.default)),)
-    facts = (("value", f"{value}, and may be set several times" if found.repeats else value), *default)
+    facts = _setting(found, None if found.default is None else _shown(found.default))
     return Entry(Sort.GLOBAL, found.name, found.name, CORE, found.doc, facts)
+
+
+def _setting(found: Parameter | Global, default: str | None) -> tuple[tuple[str, str], ...]:
+    kind = "integer" if found.kind is int else "string"
+    value = ("value", f"{kind}, and may be set several times" if found.repeats else kind)
+    return (value,) if default is None else (value, ("default", default))
 
 
 def _shown(value: object) -> str:

@@ -99,6 +99,11 @@ def test_which_tells_of_it(tmp_path: Path) -> None:
         "    routes: request_route, failure_route",
         "    asynchronous: async(find_price(...), route) and launch(find_price(...))",
     ]
+    assert which(script, "prices").stdout.splitlines() == [
+        "prices    module",
+        "    What a call costs per minute, by the prefix of its number.",
+        '    load: loadmodule "prices.py"',
+    ]
     assert which(script, "$price").stdout.startswith("$price    variable of prices\n")
     assert which(script, "prices.otherwise").stdout.startswith("prices.otherwise    module parameter of prices\n")
     assert which(script, "price_get").stdout.startswith("price_get    MI command of prices\n")

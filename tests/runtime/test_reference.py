@@ -20,6 +20,7 @@ from runtime.program import Program
 from runtime.reference import every_entry, gather, write_reference
 from runtime.script.declare import Function, Parameter
 from runtime.script.functions import Core
+from runtime.script.pages import MADE
 from runtime.script.reference import Entry, ModuleFacts, Sort
 from runtime.script.settings import GLOBALS
 from runtime.script.words import WORDS
@@ -29,6 +30,16 @@ MODULES = {"core": Core, **ALWAYS, **CATALOG}
 PARAMETERS = [(module.name, parameter) for module in MODULES.values() for parameter in module.parameters]
 ENTRIES = every_entry(gather())
 PAGES = Path(runtime.__path__[0]).parent / "docs" / "reference"
+
+
+def test_a_page_that_is_no_more_is_taken_away_and_what_others_wrote_is_not(tmp_path: Path) -> None:
+    (tmp_path / "gone.md").write_text(f"{MADE}\n\n# Module gone\n")
+    (tmp_path / "mine.md").write_text("# My own notes\n")
+
+    write_reference(tmp_path)
+
+    assert not (tmp_path / "gone.md").exists()
+    assert (tmp_path / "mine.md").exists()
 
 
 def test_the_pages_say_what_the_declarations_say(tmp_path: Path) -> None:

@@ -77,6 +77,9 @@ IN_OPENSIPS = {
     **dict.fromkeys(("get_dialog_info", "get_dialog_vals", "get_dialogs_by_val"), RouteType.ANY),
     **dict.fromkeys(("get_dialogs_by_profile", "load_dialog_ctx", "unload_dialog_ctx"), RouteType.ANY),
     "dlg_send_sequential": RouteType.ANY,
+    # acc; of a local_route's requests nothing is recorded when they end
+    **dict.fromkeys(("acc_log_request", "acc_db_request", "acc_evi_request"), REQUEST | FAILURE | BRANCH | LOCAL),
+    **dict.fromkeys(("do_accounting", "drop_accounting"), REQUEST | FAILURE | BRANCH),
     # mi_script
     "mi": RouteType.ANY,
 }
