@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from runtime.context import Branch, Context, RouteType, Value
+from runtime.script.patterns import MAX_TEXT_CHARS
 from runtime.script.uris import UriParts, parts_of, split_uri
 from runtime.sip.message import Reply, Request
 
@@ -90,8 +91,10 @@ def pick(values: list[Value], index: Value) -> Value:
 
 
 def joined(values: list[Value]) -> Value:
-    """`[*]`: every value as text, with a comma and a space between; NULL when there is none."""
-    return ", ".join(str(value) for value in values) if values else None
+    """`[*]`: every value as text, with a comma and a space between; NULL when there is none, or it is too long."""
+    texts = [str(value) for value in values]
+    too_long = sum(map(len, texts)) > MAX_TEXT_CHARS
+    return ", ".join(texts) if texts and not too_long else None
 
 
 # Parameters and return values

@@ -1,7 +1,7 @@
 """What a transformation is: `{family.name,arguments}` behind a variable's name.
 
 Each takes the value as text (an integer in decimal) and the arguments, and gives a value. NULL stays NULL, and what
-cannot be done gives NULL.
+cannot be done gives NULL, as does a text that is too long already.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from runtime.context import Value
-from runtime.script.patterns import cached_substitution, parse_substitution
+from runtime.script.patterns import MAX_TEXT_CHARS, cached_substitution, parse_substitution
 
 
 class Wants(enum.Enum):
@@ -79,7 +79,8 @@ def bound(change: Change, arguments: Sequence[Value]) -> Callable[[Value], Value
     def run(value: Value) -> Value:
         if value is None or converted is None:
             return None
-        return apply(value if value.__class__ is str else str(value), *converted)
+        text = value if value.__class__ is str else str(value)
+        return apply(text, *converted) if len(text) <= MAX_TEXT_CHARS else None
 
     return run
 

@@ -18,7 +18,7 @@ from runtime.script.calls import route_identifier
 from runtime.script.check import Checked, route_name
 from runtime.script.declare import Module
 from runtime.script.functions import Core, World
-from runtime.script.known import Known, known_of
+from runtime.script.known import known_of
 from runtime.script.problems import Place, ScriptError
 from runtime.script.pyast import Namespace
 from runtime.script.script import DROP, EXIT, Exit, Hooks, RouteCode, Routes, Script, Timer
@@ -40,6 +40,7 @@ _RUNS_AS: Final[dict[str, RouteType]] = {
 _FIXED: Final[dict[str, object]] = {
     "int": int,
     "str": str,
+    "len": len,
     "NOTHING": values.NOTHING,
     "NO_VALUES": (None,),
     "EXIT": EXIT,
@@ -68,13 +69,20 @@ def compile_script(checked: Checked, modules: Mapping[str, Module], hooks: Hooks
         hooks: what the process does for scripts.
         world: time, chance and process.
     """
-    aliases = aliases_of(checked.globals)
-    core = Core(world=world, sockets=checked.sockets, aliases=aliases, log_level=hooks.log_level)
-    known = known_of([modules[module] for module in checked.modules], core)
     namespace = _namespace(hooks)
-    codes = _compile(checked, known, namespace)
+    codes = _compile(checked, _trees(checked, modules, hooks, world, namespace), namespace)
     namespace.set("named_routes", {name: codes["route", name] for kind, name in codes if kind == "route" and name})
     return Script(checked.path, _routes(checked, codes, namespace), checked.globals, checked.sockets, checked.warnings)
+
+
+def python_of(checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World) -> str:
+    """What a script is compiled to, as Python's text: for those who look for what is slow.
+
+    Args:
+        checked, modules, hooks, world: as for `compile_script`.
+    """
+    trees = _trees(checked, modules, hooks, world, _namespace(hooks))
+    return "\n\n".join(f"# {file}\n{ast.unparse(tree)}" for file, tree in trees.items())
 
 
 def _namespace(hooks: Hooks) -> Namespace:
@@ -92,8 +100,13 @@ def _namespace(hooks: Hooks) -> Namespace:
     return namespace
 
 
-def _compile(checked: Checked, known: Known, namespace: Namespace) -> dict[tuple[str, str], RouteCode]:
-    """Every route's function, by kind and name. Each file is compiled under its own name."""
+def _trees(
+    checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World, namespace: Namespace
+) -> dict[str, ast.Module]:
+    """Python's syntax tree of each file."""
+    aliases = aliases_of(checked.globals)
+    core = Core(world=world, sockets=checked.sockets, aliases=aliases, log_level=hooks.log_level)
+    known = known_of([modules[module] for module in checked.modules], core)
     settings = Settings(checked.globals)
     recursive = _recursive(checked.routes)
     files: dict[str, list[ast.stmt]] = {}
@@ -103,8 +116,15 @@ def _compile(checked: Checked, known: Known, namespace: Namespace) -> dict[tuple
         compiler = RouteCompiler(known, namespace, helpers, settings, recursive)
         body.append(compiler.route(route_identifier(route.kind, route_name(route)), route))
         body.extend(helpers)
-    for file, body in files.items():
-        exec(compile(ast.Module(body, []), file, "exec"), namespace.entries)
+    return {file: ast.Module(body, []) for file, body in files.items()}
+
+
+def _compile(
+    checked: Checked, trees: Mapping[str, ast.Module], namespace: Namespace
+) -> dict[tuple[str, str], RouteCode]:
+    """Every route's function, by kind and name. Each file is compiled under its own name."""
+    for file, body in trees.items():
+        exec(compile(body, file, "exec"), namespace.entries)
     return {
         (route.kind, route_name(route)): namespace.entries[route_identifier(route.kind, route_name(route))]
         for route in checked.routes

@@ -7,10 +7,10 @@ from typing import Final, assert_never
 
 from runtime.script import tree
 from runtime.script.networks import InNetwork, network_of
-from runtime.script.patterns import compile_pattern
+from runtime.script.patterns import MAX_TEXT_CHARS, compile_pattern
 from runtime.script.problems import Place
 from runtime.script.pyast import attr, call, const, is_none, name, named, not_, stamp, store
-from runtime.script.reading import Code, Missing, Reading, constant, formatted, piece
+from runtime.script.reading import Chain, Code, Missing, Reading, constant, formatted, piece
 from runtime.script.values import ARITHMETIC, lowered, matcher, unmatcher, wrapped
 from runtime.script.variables import Gives
 
@@ -82,7 +82,7 @@ class Expressions(Reading):
         sign = node.operator
         if isinstance(left.constant, int) and isinstance(right.constant, int) and sign in _FOLDED:
             return constant(wrapped(ARITHMETIC[sign](left.constant, right.constant)))
-        if sign == "+" and (joined := self._joined(left, right)):
+        if sign == "+" and (joined := self._joined(left, right, node.place)):
             stamp(joined.node, node.place)
             return joined
         found = self._stepped(left, sign, right, node.place) or self._operation(left.node, sign, right, node.place)
@@ -106,20 +106,36 @@ class Expressions(Reading):
         otherwise = self._operation(name(local), sign, right, place)
         return ast.IfExp(ast.BoolOp(ast.And(), [is_int, is_small]), step, otherwise)
 
-    def _joined(self, left: Code, right: Code) -> Code | None:
-        """Text and something that can always be joined to it: one f-string, however long the chain."""
-        if left.gives != Gives.STRING or left.fails:
-            return None
+    def _joined(self, left: Code, right: Code, place: Place) -> Code | None:
+        """Text, as is known or likely, and something that can always be joined to text."""
         if not (right.direct or right.gives == Gives.STRING) or right.fails:
             return None
         if isinstance(left.constant, str) and isinstance(right.constant, str):
             return constant(left.constant + right.constant)
-        parts = list(left.node.values) if isinstance(left.node, ast.JoinedStr) else [piece(left.node)]
-        if isinstance(right.constant, str):
-            parts.append(const(right.constant))
-        else:
-            parts.append(formatted(self.shown(right, "")))
-        return Code(ast.JoinedStr(parts), Gives.STRING)
+        chain = left.chain or self._chain(left, right, place)
+        if chain is None:
+            return None
+        last = const(right.constant) if isinstance(right.constant, str) else formatted(self.shown(right, ""))
+        parts, otherwise = (*chain.parts, last), chain.otherwise
+        text = self.block.local()
+        size = call("len", named(text, ast.JoinedStr(list(parts))))
+        test: ast.expr = ast.Compare(size, [ast.LtE()], [const(MAX_TEXT_CHARS)])
+        if chain.is_text is not None:
+            test = ast.BoolOp(ast.And(), [chain.is_text, test])
+            otherwise = self._operation(otherwise, "+", right, place)
+        found = ast.IfExp(test, name(text), otherwise)
+        return Code(found, fails=True, chain=Chain(parts, chain.is_text, otherwise))
+
+    def _chain(self, left: Code, right: Code, place: Place) -> Chain | None:
+        """The start of a chain; None where the left side is as likely a number."""
+        if left.gives == Gives.STRING and not left.fails:
+            too_long = call(attr(name("ops"), "too_long"), name("c"), self.namespace.place(place))
+            return Chain((piece(left.node),), None, too_long)
+        if right.gives != Gives.STRING:
+            return None
+        local = self.block.local()
+        is_text = ast.Compare(attr(named(local, left.node), "__class__"), [ast.Is()], [name("str")])
+        return Chain((formatted(name(local)),), is_text, name(local))
 
     def _pair(self, left: tree.Expression, right: tree.Expression) -> tuple[Code, Code]:
         """Both operands, left first, also where the right one needs statements before it."""

@@ -8,6 +8,8 @@ import warnings
 from typing import Final, NamedTuple
 
 MAX_PATTERN_CHARS: Final = 4096
+MAX_TEXT_CHARS: Final = 1024 * 1024
+"""How long a script may make a text: a loop that doubles one must end in an error, not in the process's memory."""
 
 _CLASSES: Final = {
     "[:alnum:]": "0-9A-Za-z",
@@ -66,9 +68,17 @@ class Substitution(NamedTuple):
     replacement: str
     every: bool
 
-    def apply(self, text: str) -> str:
-        """The text with what matches replaced: all of it with the flag ``g``, else the first."""
-        return self.pattern.sub(self.replacement, text, count=0 if self.every else 1)
+    def apply(self, text: str) -> str | None:
+        """The text with what matches replaced: all of it with the flag ``g``, else the first.
+
+        None where that could become too long: where so many matches would each become so much, or each reference to a
+        group so much of the text.
+        """
+        if (self.replacement.count("\\") + 1) * len(text) > 8 * MAX_TEXT_CHARS:
+            return None
+        most = MAX_TEXT_CHARS // (len(self.replacement) + 1)
+        found, count = self.pattern.subn(self.replacement, text, count=most if self.every else 1)
+        return found if count < most or not self.every else None
 
 
 def parse_substitution(text: str) -> Substitution:

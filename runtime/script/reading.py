@@ -28,6 +28,21 @@ MISSING: Final = Missing()
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """Texts joined by `+`: one f-string, however many there are.
+
+    Args:
+        parts: the f-string's.
+        is_text: whether the first one is text, where that has to be seen at run time.
+        otherwise: gives the value where it is none, or where all become too long.
+    """
+
+    parts: tuple[ast.expr, ...]
+    is_text: ast.expr | None
+    otherwise: ast.expr
+
+
+@dataclass(frozen=True, slots=True)
 class Code:
     """An expression, compiled.
 
@@ -38,6 +53,7 @@ class Code:
         truth: whether the node is a Python truth value, not yet a script's integer.
         constant: its value where that is known.
         direct: whether it is a variable as it stands: there an integer counts as text too.
+        chain: where it is texts joined by `+`, those.
     """
 
     node: ast.expr
@@ -46,6 +62,7 @@ class Code:
     truth: bool = False
     constant: Value | Missing = MISSING
     direct: bool = False
+    chain: Chain | None = None
 
 
 def constant(value: Value) -> Code:

@@ -13,12 +13,10 @@ from typing import Any, Final, TypeAlias
 
 from runtime.context import Context, Value
 from runtime.script.changes import integer_of
-from runtime.script.patterns import cached_pattern
+from runtime.script.patterns import MAX_TEXT_CHARS, cached_pattern
 from runtime.script.problems import AssertionFailed, Place, Stopped
 from runtime.script.script import Exit, Hooks, RouteCode
 
-MAX_TEXT_CHARS: Final = 1024 * 1024
-"""How long joining may make a text: a loop that doubles one must end in an error, not in the process's memory."""
 MAX_ROUTE_DEPTH: Final = 100
 """How often a route may stand in itself."""
 
@@ -167,10 +165,12 @@ class Operations:
 
     def _join(self, c: Context, place: Place, left: Result, right: Result) -> Result:
         text = f"{left}{right}"
-        if len(text) > MAX_TEXT_CHARS:
-            self.complain(c, place, _ERROR, f"a text may not grow beyond {MAX_TEXT_CHARS} characters")
-            return NOTHING
-        return text
+        return text if len(text) <= MAX_TEXT_CHARS else self.too_long(c, place)
+
+    def too_long(self, c: Context, place: Place) -> Nothing:
+        """A text has grown beyond what a script may have."""
+        self.complain(c, place, _ERROR, f"a text may not grow beyond {MAX_TEXT_CHARS} characters")
+        return NOTHING
 
     def compute(self, c: Context, place: Place, sign: str, left: Result, right: Result) -> Result:
         """Any other arithmetic or bit operation; behind an integer NULL counts as 0."""
