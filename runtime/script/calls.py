@@ -11,7 +11,7 @@ from runtime.script.changes import integer_of
 from runtime.script.declare import Function, Kind, Param, Refused
 from runtime.script.expressions import Expressions
 from runtime.script.known import Known
-from runtime.script.patterns import compile_pattern
+from runtime.script.patterns import MAX_TEXT_CHARS, compile_pattern
 from runtime.script.problems import Place
 from runtime.script.pyast import (
     Namespace,
@@ -22,13 +22,14 @@ from runtime.script.pyast import (
     if_,
     is_none,
     name,
+    named,
     not_,
     returns,
     stamp,
     store,
     store_context,
 )
-from runtime.script.reading import Code, constant
+from runtime.script.reading import MISSING, Code, constant
 from runtime.script.variables import Gives
 
 BAD_BEGIN: Final = Refused(lambda _: -1)
@@ -191,13 +192,24 @@ class Calls(Expressions):
         """An argument's value as it is; one that is left out is NULL."""
         match given:
             case tree.Text():
-                return self.text(given)
+                return self._bounded(self.text(given), given.place)
             case tree.Variable():
                 return self.variable(given)
             case tree.Number():
                 return constant(given.value)
             case _:
                 return constant(None)
+
+    def _bounded(self, code: Code, place: Place) -> Code:
+        """Text that may be kept, and put into text again: NULL where it has become too long."""
+        if code.constant is not MISSING:
+            return code
+        local = self.block.local()
+        fits = ast.Compare(call("len", named(local, code.node)), [ast.LtE()], [const(MAX_TEXT_CHARS)])
+        too_long = call(attr(name("ops"), "too_long"), name("c"), self.namespace.place(place))
+        found = ast.IfExp(fits, name(local), ast.BoolOp(ast.Or(), [too_long, const(None)]))
+        stamp(found, place)
+        return Code(found, Gives.STRING | Gives.NULL)
 
     def _converted(self, given: tree.Argument, kind: str, doubtful: list[str]) -> ast.expr:
         if kind == "pattern" and isinstance(given, tree.Text):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from typing import Final, assert_never
+from collections.abc import Callable
+from typing import Final, TypeAlias, assert_never
 
 from runtime.script import tree
 from runtime.script.networks import InNetwork, network_of
@@ -25,6 +26,7 @@ _PYTHON_COMPARE: Final[dict[str, type[ast.cmpop]]] = {
 _FOLDED: Final = frozenset("+-*&|^")
 _STEPS: Final[dict[str, type[ast.operator]]] = {"+": ast.Add, "-": ast.Sub}
 _SMALL: Final = 2**62
+_Operation: TypeAlias = Callable[[ast.expr, str, Code, Place], ast.expr]
 
 
 class Expressions(Reading):
@@ -85,7 +87,8 @@ class Expressions(Reading):
         if sign == "+" and (joined := self._joined(left, right, node.place)):
             stamp(joined.node, node.place)
             return joined
-        found = self._stepped(left, sign, right, node.place) or self._operation(left.node, sign, right, node.place)
+        stepped = self._stepped(left.node, sign, right, node.place, self._operation)
+        found = stepped or self._operation(left.node, sign, right, node.place)
         stamp(found, node.place)
         return Code(found, fails=True)
 
@@ -95,16 +98,24 @@ class Expressions(Reading):
             return call("add", name("c"), where, left, right.node, const(right.direct))
         return call(attr(name("ops"), "compute"), name("c"), where, const(sign), left, right.node)
 
-    def _stepped(self, left: Code, sign: str, right: Code, place: Place) -> ast.expr | None:
+    def compound(self, left: ast.expr, sign: str, right: Code, place: Place) -> Code:
+        """Compile `+=` and its like to the value that is assigned."""
+        found = self._stepped(left, sign, right, place, self._compound)
+        return Code(found or self._compound(left, sign, right, place), fails=True)
+
+    def _compound(self, left: ast.expr, sign: str, right: Code, place: Place) -> ast.expr:
+        operation = attr(name("ops"), "compound")
+        return call(operation, name("c"), self.namespace.place(place), const(sign), left, right.node)
+
+    def _stepped(self, left: ast.expr, sign: str, right: Code, place: Place, otherwise: _Operation) -> ast.expr | None:
         """Adding a small constant, as counters do: in place when the left side is a small integer."""
         if sign not in _STEPS or not isinstance(right.constant, int) or abs(right.constant) >= _SMALL:
             return None
         local = self.block.local()
-        is_int = ast.Compare(attr(named(local, left.node), "__class__"), [ast.Is()], [name("int")])
+        is_int = ast.Compare(attr(named(local, left), "__class__"), [ast.Is()], [name("int")])
         is_small = ast.Compare(const(-_SMALL), [ast.Lt(), ast.Lt()], [name(local), const(_SMALL)])
         step = ast.BinOp(name(local), _STEPS[sign](), const(right.constant))
-        otherwise = self._operation(name(local), sign, right, place)
-        return ast.IfExp(ast.BoolOp(ast.And(), [is_int, is_small]), step, otherwise)
+        return ast.IfExp(ast.BoolOp(ast.And(), [is_int, is_small]), step, otherwise(name(local), sign, right, place))
 
     def _joined(self, left: Code, right: Code, place: Place) -> Code | None:
         """Text, as is known or likely, and something that can always be joined to text."""

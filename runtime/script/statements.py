@@ -21,6 +21,7 @@ from runtime.script.pyast import (
     function,
     if_,
     name,
+    named,
     not_,
     returns,
     stamp,
@@ -28,12 +29,15 @@ from runtime.script.pyast import (
     store_context,
 )
 from runtime.script.reading import Code, constant
+from runtime.script.uris import split_uri
 from runtime.script.values import lowered
 from runtime.script.variables import ContextVariable, Gives, Inner
 
 DEFAULT_MAX_LOOPS: Final = 10_000
 _ERROR: Final = -1
 _DEBUG: Final = 4
+_URIS: Final = {"ru": "ruri", "du": "dst_uri"}
+"""The variables that take a URI and nothing else, and where the context has them."""
 
 
 class Settings:
@@ -215,12 +219,23 @@ class RouteCompiler(Calls):
                 value = case.value.value
                 table.setdefault(lowered(value) if isinstance(value, str) else value, at)
         selected = self.block.local()
-        selector = self.namespace.bind("select", selector_of(table, default))
-        self.emit(store(selected, call(selector, self.variable(node.subject).node)), node.place)
+        self.emit(store(selected, self._selected(table, default, self.variable(node.subject).node)), node.place)
         if all(_leaves(case.body) for case in node.cases[:-1]) and not any(_breaks_inside(c.body) for c in node.cases):
             self._cases_apart(node, selected)
         else:
             self._cases_in_a_row(node, selected)
+
+    def _selected(self, table: dict[int | str, int], default: int, subject: ast.expr) -> ast.expr:
+        """The matching case's number. For a text it is looked up in place: ASCII letters only are lowered alike."""
+        select = self.namespace.bind("select", selector_of(table, default))
+        if not all(str(value).isascii() for value in table):
+            return call(select, subject)
+        local = self.block.local()
+        is_text = ast.Compare(attr(named(local, subject), "__class__"), [ast.Is()], [name("str")])
+        find = self.namespace.bind("find", table.get)
+        return ast.IfExp(
+            is_text, call(find, call(attr(name(local), "lower")), const(default)), call(select, name(local))
+        )
 
     def _cases_apart(self, node: tree.Switch, selected: str) -> None:
         """Every case ends with a break or leaves the route: if, elif, elif."""
@@ -249,9 +264,7 @@ class RouteCompiler(Calls):
         sign = node.operator.removesuffix("=")
         code = self.value(node.value)
         if sign not in ("", ":"):
-            arguments = (const(sign), self.variable(node.target).node, code.node)
-            operation = attr(name("ops"), "compound")
-            code = Code(call(operation, name("c"), self.namespace.place(node.place), *arguments), fails=True)
+            code = self.compound(self.variable(node.target).node, sign, code, node.place)
         if not code.fails:
             self._store(node.target, node.operator, code, node.place)
             return
@@ -270,6 +283,8 @@ class RouteCompiler(Calls):
             self.emit(ast.Assign([slot], code.node), place)
         elif target.name == "avp":
             self._store_avp(target, operator, inner, code, place)
+        elif target.name in _URIS and isinstance(code.constant, str) and split_uri(code.constant) is not None:
+            self.emit(store_context(_URIS[target.name], code.node), place)
         else:
             assert found.set is not None, "the checker lets nobody write a read-only variable"
             write = self.namespace.bind(f"set_{target.name}", found.set)

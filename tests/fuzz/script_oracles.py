@@ -35,6 +35,7 @@ from runtime.script.declare import (
 )
 from runtime.script.functions import World
 from runtime.script.load import load
+from runtime.script.patterns import MAX_TEXT_CHARS
 from runtime.script.problems import Place, ScriptError, ScriptProblem, Stopped
 from runtime.script.script import RouteCode, Script
 from runtime.sip.message import parse
@@ -42,6 +43,8 @@ from runtime.sip.message import parse
 NAME: Final = Path("fuzzed.cfg")
 PART: Final = Path("part.cfg")
 PART_TEXT: Final = b"route[from_a_part] { return(1); }\n"
+MAX_KEPT_CHARS: Final = 4 * MAX_TEXT_CHARS
+"""A transformation takes what a script may have and gives up to three times as much, once."""
 MAX_LOOPS: Final = 20
 """How often a `while` may turn here: what stands in one another in the text multiplies."""
 
@@ -251,7 +254,9 @@ def _run(kind: str, code: RouteCode) -> tuple[str, str]:
         assert isinstance(name, str)
         assert values, "an AVP without values is no AVP"
         assert all(isinstance(value, str | int) for value in values), f"the values of an AVP are {values!r}"
-    assert all(value is None or isinstance(value, str | int) for value in context.variables.values())
+    for value in context.variables.values():
+        assert value is None or isinstance(value, str | int)
+        assert len(str(value)) <= MAX_KEPT_CHARS, "a text has grown"
     return kind, ended.value if ended is not None else "end"
 
 

@@ -578,3 +578,78 @@ def test_the_routes_of_a_script(bench):
     ):
         assert code(made.context) is None
         assert made.context.route is kind
+
+
+# Texts do not grow for ever
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        '$var(a) = "" + $var(a) + $var(a);',
+        "$var(a) = $var(a) + $var(a);",
+        '$var(a) = $var(a) + "," + $var(a);',
+        "$var(a) += $var(a);",
+        "$var(a) = $(var(a){s.encode.hexa});",
+        "$var(a) = $(var(a){s.escape.common});",
+        "$var(a) = $(var(a){re.subst,/x/xxxx/g});",
+        r"$var(a) = $(var(a){re.subst,/^(.*)$/\1\1\1/});",
+        "$avp(a) = $var(a); $var(a) = $(avp(a)[*]);",
+        'route(keeps, "$var(a)$var(a)"); $var(a) = $avp(kept);',
+        "route(returns); $var(a) = $return(0);",
+    ],
+)
+def test_a_loop_that_doubles_a_text_ends_at_a_megabyte(bench, statement):
+    made = bench(
+        f'max_while_loops=40\nroute {{ $var(a) = "xxxx\\""; while ($var(a) != NULL) {{ {statement} }} }}'
+        'route[keeps] { $avp(kept) := $param(1); } route[returns] { return(1, "$var(a)$var(a)"); }'
+    )
+    made.run()
+    longest = max((len(str(value)) for value in made.context.variables.values()), default=0)
+    assert longest <= 3 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("statements", "value"),
+    [
+        ('$var(t) = "a"; $var(x) = $var(t) + "b" + 5 + "c";', None),
+        ('$var(t) = "a"; $var(x) = $var(t) + "b" + $var(n) + "c" + $var(none) + "d";', "ab5cd"),
+        ('$var(x) = $var(none) + "b" + $var(n);', "b5"),
+        ("$var(x) = $var(none) + $var(n);", "5"),
+        ('$var(x) = $var(n) + "b" + "c";', None),
+        ('$var(x) = $rU + "@" + $rd + ":" + $rp;', "alice@example.com:5070"),
+    ],
+)
+def test_a_chain_of_texts(run, statements, value):
+    made = run(f"$var(n) = 5; {statements}")
+    assert made.var("x") == value
+
+
+@pytest.mark.parametrize(
+    ("statements", "value"),
+    [
+        ("$var(x) = 4; $var(x) += 3; $var(x) -= 9;", -2),
+        ("$var(x) = 9223372036854775807; $var(x) += 1;", -(2**63)),
+        ('$var(x) = "4"; $var(x) += 3;', "4"),
+        ("$var(x) += 3;", None),
+    ],
+)
+def test_counting_in_place(run, statements, value):
+    assert run(statements).var("x") == value
+
+
+def test_a_case_is_found_whatever_the_letters_and_only_ascii_has_two_cases(run):
+    made = run(
+        """
+        $avp(l) = "BYE"; $avp(l) = "\xc9"; $avp(l) = 5; $avp(l) = "5"; $avp(l) = "none";
+        for ($var(i) in $(avp(l)[*])) {
+            switch ($var(i)) {
+            case "bye": say("bye"); break;
+            case 5: say("five"); break;
+            case "\xe9": say("never"); break;
+            default: say("other $var(i)");
+            }
+        }
+        """
+    )
+    assert made.tools.calls == ["other none", "other 5", "five", "other \xc9", "bye"]
