@@ -36,7 +36,7 @@ modparam("tm", "fr_inv_timeout", 1)
 ROUTES = """
 route {
     if (has_totag()) {
-        loose_route();
+        if (!loose_route()) match_dialog();
         if (is_method("BYE")) {
             do_accounting("log|db", "failed", "byes");
             if ($hdr(X-Late) != NULL) $acc_extra(who) = "bye";
@@ -47,7 +47,7 @@ route {
         t_relay();
         exit;
     }
-    record_route();
+    if ($hdr(X-Straight) == NULL) record_route();
     $acc_extra(who) = $rU;
     switch ($rU) {
     case "plain": do_accounting("log|db|evi", "failed"); break;
@@ -95,6 +95,7 @@ event_route[E_ACC_MISSED_EVENT] {
 }
 """
 WORKERS = ("--udp-workers", "3", "--mi-workers", "1")
+FEWER = ("--udp-workers", "1", "--mi-workers", "1")
 
 
 class Accounts:
@@ -105,11 +106,11 @@ class Accounts:
         self.path = path
 
     def rows(self, table: str, call_id: str) -> list[dict[str, Any]]:
-        """The rows of a call that are there now, oldest first."""
+        """The rows of a call that are there now, in order."""
         connection = sqlite3.connect(self.path, timeout=5.0)
         connection.row_factory = sqlite3.Row
         try:
-            found = connection.execute(f"SELECT * FROM {table} WHERE callid = ? ORDER BY id", (call_id,)).fetchall()
+            found = connection.execute(f"SELECT * FROM {table} WHERE callid = ? ORDER BY 1", (call_id,)).fetchall()
         except sqlite3.OperationalError:
             found = []
         connection.close()
@@ -121,7 +122,7 @@ class Accounts:
         return self.rows(table, call_id)
 
     def settle(self) -> None:
-        """Wait until nothing is on its way any more."""
+        """Wait until nothing is on its way any more. What a reply has led to is, when the reply comes."""
         wait_until(lambda: self.server.statistic("acc:waiting_records") == 0)
 
     def lines(self, call_id: str, count: int = 1) -> list[str]:
@@ -159,10 +160,13 @@ def accounts(start_shared: Callable[..., Server], folder: Path) -> Accounts:
 
 @pytest.fixture
 def call(accounts: Accounts) -> Iterator[Call]:
-    yield from _call(accounts.server)
+    with calling(accounts.server) as one:
+        yield one
 
 
-def _call(server: Server) -> Iterator[Call]:
+@contextlib.contextmanager
+def calling(server: Server) -> Iterator[Call]:
+    """A call to be made through a server."""
     caller, callee = Peer(server.sip_port), Peer(server.sip_port)
     yield Call(caller, callee)
     caller.close()
@@ -241,6 +245,17 @@ def test_a_call_is_recorded_when_it_has_ended(accounts: Accounts, call: Call) ->
     )
     assert "method=BYE;" in bye
     assert accounts.cached(f"cdr {call.call_id}") == f"cdr 200 {row['duration']}"
+
+
+def test_a_call_that_this_server_ends_is_recorded_too(accounts: Accounts, call: Call) -> None:
+    call.establish("cdr")
+    dialog = accounts.server.mi("dlg_list", {"callid": call.call_id})["Dialog"]
+    accounts.server.mi("dlg_end_dlg", {"dialog_id": dialog["ID"]})
+    for phone in (call.caller, call.callee):
+        phone.reply(phone.wait_request("BYE"), 200)
+    assert told(accounts.wait_rows("acc", call.call_id)[0])[:2] == ("INVITE", "200")
+    accounts.settle()
+    assert len(accounts.rows("acc", call.call_id)) == 1
 
 
 def test_a_request_of_the_callee_has_the_ends_as_the_caller_had_them(accounts: Accounts, call: Call) -> None:
@@ -376,6 +391,21 @@ def test_a_killed_process_loses_no_call(accounts: Accounts, call: Call) -> None:
     assert (told(row), row["who"]) == (("INVITE", "200", "x"), "cdr")
 
 
+def test_a_killed_server_loses_no_call_that_the_database_has(start_server: Callable[..., Server], tmp: Path) -> None:
+    head = HEAD % (tmp / "calls.db") + 'modparam("dialog", "db_mode", 1)\n'
+    accounts = Accounts(start_server(ROUTES, head=head, options=FEWER), tmp / "calls.db")
+    with calling(accounts.server) as call:
+        call.establish("cdr", extra="X-Straight: yes\r\n")
+        wait_until(lambda: accounts.rows("dialog", call.call_id), what="the dialog is in the database")
+        accounts.server.process.kill()
+        accounts.server.process.wait()
+        again = start_server(ROUTES, head=head, options=FEWER)
+        call.caller.server = call.callee.server = ("127.0.0.1", again.sip_port)
+        call.hang_up()
+        (row,) = accounts.wait_rows("acc", call.call_id)
+        assert (told(row), row["who"]) == (("INVITE", "200", "x"), "cdr")
+
+
 def test_a_killed_worker_loses_no_record(accounts: Accounts, call: Call) -> None:
     server = accounts.server
     accounts.settle()
@@ -410,7 +440,7 @@ def test_a_database_that_is_away_and_comes_back(accounts: Accounts, call: Call) 
 def test_the_end_writes_what_waits(start_server: Callable[..., Server], tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     accounts = Accounts(start_server(ROUTES, head=HEAD % path, options=WORKERS), path)
-    for call in _call(accounts.server):
+    with calling(accounts.server) as call:
         call.establish("plain")
         accounts.wait_rows("acc", call.call_id)
         with locked(path):
@@ -421,9 +451,28 @@ def test_the_end_writes_what_waits(start_server: Callable[..., Server], tmp_path
         assert len(accounts.rows("byes", call.call_id)) == 1
 
 
-def test_without_a_database_the_log_is_enough(start_server: Callable[..., Server], tmp_path: Path) -> None:
-    head = (HEAD % "unused").replace('db_default_url = "sqlite:unused"\n', "").replace('loadmodule "dialog.so"\n', "")
-    accounts = Accounts(start_server(ROUTES, head=head, options=WORKERS), tmp_path)
-    for call in _call(accounts.server):
-        call.ring("quiet")
-        assert "do_accounting(log|db, None, None) cannot be done" in accounts.server.log()
+def test_what_cannot_be_accounted_is_told_to_the_script(start_server: Callable[..., Server], tmp: Path) -> None:
+    routes = """
+    route {
+        do_accounting("db");
+        $avp(codes) = $rc;
+        do_accounting("log", "cdr");
+        $avp(codes) = $rc;
+        do_accounting("log", "failed", "no; table");
+        $avp(codes) = $rc;
+        acc_db_request("404 Not here", "acc");
+        $avp(codes) = $rc;
+        do_accounting("log", "failed");
+        append_to_reply("X-Codes: $(avp(codes)[*]) $rc\\r\\n");
+        t_newtran();
+        t_reply(404, "Not here");
+    }
+    """
+    accounts = Accounts(start_server(routes, head='loadmodule "acc.so"\n', options=WORKERS), tmp)
+    with calling(accounts.server) as call:
+        invite = call.caller.request("INVITE", f"sip:bob@127.0.0.1:{accounts.server.sip_port}")
+        call.caller.send(invite)
+        final = call.caller.wait_final(Received(invite, ("", 0)).call_id)
+        assert final.header("X-Codes") == "-1, -1, -1, -1 1"
+        assert len(accounts.lines(final.call_id)) == 1
+        assert "do_accounting(db, None, None) cannot be done" in accounts.server.log()
