@@ -237,5 +237,5 @@ def test_a_file_that_includes_itself_ends(problems):
 
 def test_a_problem_is_one_line_of_a_bearable_length_whatever_it_quotes(problems):
     (found,) = problems('loadmodule "tools.so"\nroute { route("a\nb' + "\x1b[2J" + "c" * 5000 + '"); }')
-    assert found.startswith(r"opensips.cfg:2:9: error: there is no route[a\nb\x1b[2Jccc")
+    assert found.startswith(r"opensips.cfg:2:15: error: there is no route[a\nb\x1b[2Jccc")
     assert len(found) < 1100
