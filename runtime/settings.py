@@ -118,7 +118,8 @@ def settle(
         log_level=level,
         xlog_level=number("xlog_level", None, level, -3, 4),
         log_stderr=_truth(globals_, "stderror_enabled", "log_stderror", default=True),
-        log_syslog=_truth(globals_, "syslog_enabled", default=False),
+        # The older log_stderror says both: to standard error or to syslog.
+        log_syslog=_truth(globals_, "syslog_enabled", default=not _truth(globals_, "log_stderror", default=True)),
         log_prefix=str(globals_.get("log_prefix", "")),
         server_header=header if _truth(globals_, "server_signature", default=True) and header else None,
         drain_s=drain_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from lark import Token, Transformer_NonRecursive
@@ -12,29 +13,36 @@ from lark.visitors import v_args
 from runtime.script import tree
 from runtime.script.formats import NotAVariable, parse_variable
 from runtime.script.problems import Place, ScriptProblem
+from runtime.script.settings import REPLACED
+from runtime.script.sources import Line
 
 MAX_INTEGER: Final = 2**63 - 1
 LOG_FUNCTIONS: Final = frozenset(("xlog", "log", "xdbg"))
 
-_ESCAPE = re.compile(r'\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|[nrtabvf\\"])')
-_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "v": "\v", "f": "\f", "\\": "\\", '"': '"'}
+# One octal digit is none: it is a back-reference, as in `"/^(.*)@x$/\1@y/"` (OpenSIPS's cfg.lex).
+_ESCAPE = re.compile(r'\\(x[0-9a-fA-F]{1,2}|[0-7]{2,3}|[nrta\\"]|\r?\n)')
+_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "\\": "\\", '"': '"', "\n": "", "\r\n": ""}
+_DIGITS = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
+_SCALED = re.compile(r"(\d+)\s+use_auto_scaling_profile\s+\w+", re.IGNORECASE)
 _WORDS: Final = {"yes": 1, "true": 1, "on": 1, "enable": 1, "no": 0, "false": 0, "off": 0, "disable": 0}
 
 
 @v_args(meta=True)
 class Builder(Transformer_NonRecursive[Token, Any]):
-    """Makes the items of one file.
+    """Makes the items of one script.
 
     Args:
         file: the name that every place carries.
+        lines: which line of which file each line of the text is, where it is not of one file.
 
     Attributes:
         problems: what has the right form and cannot be read all the same.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, lines: Sequence[Line] = ()) -> None:
         super().__init__()
         self.file = file
+        self.lines = lines
         self.problems: list[ScriptProblem] = []
 
     def start(self, meta: Meta, items: list[tree.Item | None]) -> tuple[tree.Item, ...]:
@@ -48,9 +56,15 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def setting(self, meta: Meta, parts: list[Any]) -> tree.Setting:
         name, value = parts
+        name = REPLACED.get(name, str(name))
         if isinstance(value, Token):
-            return tree.Setting(str(name), _setting_value(value.rstrip()), self._place(meta))
-        return tree.Setting(str(name), value.value, self._place(meta))
+            return tree.Setting(name, _setting_value(value.rstrip()), self._place(meta))
+        return tree.Setting(name, value.value, self._place(meta))
+
+    def memory_group(self, meta: Meta, parts: list[Token]) -> tree.Setting:
+        _, name, *modules = parts
+        value = f"{_unquoted(name)}: {' '.join(map(_unquoted, modules))}"
+        return tree.Setting("mem-group", value, self._place(meta))
 
     def scaling(self, meta: Meta, parts: list[Any]) -> tree.Setting:
         return tree.Setting("scale", str(parts[0]).rstrip(), self._place(meta))
@@ -61,12 +75,6 @@ class Builder(Transformer_NonRecursive[Token, Any]):
     def mod_param(self, meta: Meta, parts: list[Any]) -> tree.ModParam:
         module, name, value = parts
         return tree.ModParam(module.value, name.value, value.value, self._place(meta))
-
-    def include_file(self, meta: Meta, parts: list[tree.Text]) -> tree.Include:
-        return tree.Include(parts[0].value, True, self._place(meta))
-
-    def import_file(self, meta: Meta, parts: list[tree.Text]) -> tree.Include:
-        return tree.Include(parts[0].value, False, self._place(meta))
 
     # Routes
 
@@ -204,6 +212,9 @@ class Builder(Transformer_NonRecursive[Token, Any]):
     def integer(self, meta: Meta, parts: list[Token]) -> tree.Number:
         return tree.Number(self._integer(parts[0], meta), self._place(meta))
 
+    def boolean(self, meta: Meta, parts: list[Token]) -> tree.Number:
+        return tree.Number(_WORDS[parts[0]], self._place(meta))
+
     def negative(self, meta: Meta, parts: list[Token]) -> tree.Number:
         return tree.Number(-self._integer(parts[0], meta), self._place(meta))
 
@@ -215,11 +226,16 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     # Helpers
 
+    def place(self, line: int, column: int) -> Place:
+        """Where a line and column of the text stand."""
+        file, line = self.lines[line - 1] if line <= len(self.lines) else (self.file, line)
+        return Place(file, line, column)
+
     def _place(self, meta: Meta) -> Place:
-        return Place(self.file, meta.line, meta.column)
+        return self.place(meta.line, meta.column)
 
     def _variable(self, token: Token) -> tree.Variable:
-        place = Place(self.file, token.line or 1, token.column or 1)
+        place = self.place(token.line or 1, token.column or 1)
         try:
             return parse_variable(str(token), place)
         except NotAVariable as problem:
@@ -263,8 +279,10 @@ def _number(text: str) -> int | None:
 
 def _setting_value(text: str) -> int | str:
     sign, digits = (-1, text[1:]) if text[:1] == "-" else (1, text)
-    if digits.isascii() and digits.isdecimal() and (value := _number(digits)) is not None:
+    if _DIGITS.fullmatch(digits) and (value := _number(digits)) is not None:
         return sign * value
+    if scaled := _SCALED.fullmatch(text):
+        return int(scaled[1])
     return _WORDS.get(text.lower(), text)
 
 

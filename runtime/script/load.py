@@ -11,11 +11,10 @@ from typing import Final
 from runtime.script import tree
 from runtime.script.check import Checked, check, module_name
 from runtime.script.declare import Module
-from runtime.script.parse import MAX_SCRIPT_BYTES, parse
-from runtime.script.problems import Place, ScriptProblem
+from runtime.script.parse import parse
+from runtime.script.problems import ScriptProblem
+from runtime.script.sources import MAX_SCRIPT_BYTES, Line, Source, gather
 
-MAX_INCLUDE_DEPTH: Final = 10
-MAX_FILES: Final = 500
 _IGNORED: Final = re.compile(r"#\s*layby:\s*ignore\[([a-z, -]{1,400})\]\s*$")
 
 
@@ -45,7 +44,8 @@ def load(
     """Load a script: read it and what it includes, parse, check.
 
     Args:
-        path: the script file. An included file's path is relative to the file that includes it.
+        path: the script file. An included file's path is relative to the file that includes it, or else to the
+            folder that the program was started in.
         catalog: every module that could be loaded, by name.
         always: the modules whose MI commands every server has, by name. Without them no MI command is called unknown.
         read: gives a file's bytes, or raises OSError.
@@ -56,86 +56,58 @@ def load(
         the checked script; or every problem that was found, at least one of which is an error. A warning is not told
         of a line that ends with ``# layby: ignore[code]``.
     """
-    loader = _Loader(read)
-    items = loader.items(path, depth=0)
-    own = loader.own_modules(items, catalog, import_module)
-    if loader.problems:
-        return loader.problems
-    found = check(path, items, {**catalog, **own}, always)
+    source = gather(path, read)
+    parsed = parse(source.text, str(path), source.lines)
+    if isinstance(parsed, list):
+        return source.problems + parsed
+    own, faults = _own_modules(parsed, catalog, import_module)
+    if source.problems or faults:
+        return source.problems + faults
+    found = check(path, parsed, {**catalog, **own}, always)
+    ignored = _ignored(source)
     if isinstance(found, list):
-        return loader.heard(found)
-    return dataclasses.replace(found, own=own, warnings=loader.heard(found.warnings))
+        return _heard(found, ignored)
+    return dataclasses.replace(found, own=own, warnings=_heard(found.warnings, ignored))
 
 
-class _Loader:
-    def __init__(self, read: Callable[[Path], bytes]) -> None:
-        self.read = read
-        self.problems: list[ScriptProblem] = []
-        self.files = 0
-        self.ignored: dict[tuple[str, int], set[str]] = {}
-        """By file and line, the codes of the warnings that are not to be told."""
+def _own_modules(
+    items: Iterable[tree.Item],
+    catalog: Mapping[str, type[Module]],
+    import_module: Callable[[Path], type[Module]],
+) -> tuple[dict[str, type[Module]], list[ScriptProblem]]:
+    """The modules that the script brings along, and what is wrong with them."""
+    found: dict[str, type[Module]] = {}
+    faults: list[ScriptProblem] = []
+    for item in items:
+        if not isinstance(item, tree.LoadModule) or not item.name.endswith(".py"):
+            continue
+        name = module_name(item.name)
+        if name in catalog:
+            said = f"there is a module {name} already; give the file another name"
+            faults.append(ScriptProblem(item.place, said, code="unreadable-file"))
+        elif name not in found:
+            try:
+                found[name] = import_module(Path(item.place.file).parent / item.name)
+            except ModuleFault as fault:
+                faults.append(ScriptProblem(item.place, str(fault), code="unreadable-file"))
+    return found, faults
 
-    def heard(self, problems: list[ScriptProblem]) -> list[ScriptProblem]:
-        """The problems without those that the script wants ignored."""
-        return [
-            one
-            for one in problems
-            if one.severity == "error" or one.code not in self.ignored.get((one.place.file, one.place.line), ())
-        ]
 
-    def items(self, path: Path, depth: int, include: tree.Include | None = None) -> list[tree.Item]:
-        place = include.place if include else Place(str(path), 1, 1)
-        self.files += 1
-        if depth > MAX_INCLUDE_DEPTH or self.files > MAX_FILES:
-            return self._tell(place, f"more than {MAX_INCLUDE_DEPTH} levels or {MAX_FILES} files are included")
-        try:
-            text = self.read(path).decode("latin-1")
-        except (OSError, ValueError) as error:
-            if include is not None and not include.required and isinstance(error, FileNotFoundError):
-                return []
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            return self._tell(place, f"cannot read {path}: {reason}")
-        self._note_ignored(text, str(path))
-        parsed = parse(text, str(path))
-        if isinstance(parsed, list):
-            self.problems.extend(parsed)
-            return []
-        items: list[tree.Item] = []
-        for item in parsed:
-            if isinstance(item, tree.Include):
-                items.extend(self.items(path.parent / item.path, depth + 1, item))
-            else:
-                items.append(item)
-        return items
+def _ignored(source: Source) -> dict[Line, set[str]]:
+    """By line, the codes of the warnings that are not to be told."""
+    if "layby:" not in source.text:
+        return {}
+    return {
+        origin: {code.strip() for code in found[1].split(",")}
+        for line, origin in zip(source.text.split("\n"), source.lines, strict=True)
+        if (found := _IGNORED.search(line))
+    }
 
-    def own_modules(
-        self,
-        items: Iterable[tree.Item],
-        catalog: Mapping[str, type[Module]],
-        import_module: Callable[[Path], type[Module]],
-    ) -> dict[str, type[Module]]:
-        """The modules that the script brings along."""
-        found: dict[str, type[Module]] = {}
-        for item in items:
-            if not isinstance(item, tree.LoadModule) or not item.name.endswith(".py"):
-                continue
-            name = module_name(item.name)
-            if name in catalog:
-                self._tell(item.place, f"there is a module {name} already; give the file another name")
-            elif name not in found:
-                try:
-                    found[name] = import_module(Path(item.place.file).parent / item.name)
-                except ModuleFault as fault:
-                    self._tell(item.place, str(fault))
-        return found
 
-    def _note_ignored(self, text: str, file: str) -> None:
-        if "layby:" not in text:
-            return
-        for number, line in enumerate(text.split("\n"), 1):
-            if found := _IGNORED.search(line):
-                self.ignored[file, number] = {code.strip() for code in found[1].split(",")}
-
-    def _tell(self, place: Place, message: str) -> list[tree.Item]:
-        self.problems.append(ScriptProblem(place, message, code="unreadable-file"))
-        return []
+def _heard(problems: list[ScriptProblem], ignored: Mapping[Line, set[str]]) -> list[ScriptProblem]:
+    """The problems without those that the script wants ignored."""
+    return [
+        one
+        for one in problems
+        if one.severity == "error" or one.code not in ignored.get((one.place.file, one.place.line), ())
+    ]

@@ -6,17 +6,21 @@ import dataclasses
 import functools
 import importlib.resources
 import re
+from collections.abc import Sequence
 from typing import Final
 
-from lark import Lark, Token, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
 from runtime.script.build import Builder
 from runtime.script.problems import Place, ScriptProblem
+from runtime.script.sources import Line
 from runtime.script.tree import Item
 
 MAX_SCRIPT_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 120
 """How deep blocks and expressions may stand in one another. Python's own compiler gives up a good deal later."""
+MAX_SYNTAX_ERRORS: Final = 10
+"""How many errors of form are told in one run."""
 
 _SHOWN: Final = 6
 _WORD = re.compile(r"\$?\w+|[=!<>:]=|=~|!~|/\*|\S")
@@ -28,20 +32,28 @@ def _quoted(words: str) -> frozenset[str]:
     return frozenset(f'"{word}"' for word in words.split())
 
 
+_ROUTES: Final = (
+    "route failure_route onreply_route branch_route local_route startup_route timer_route event_route error_route"
+)
+_ROUTE_WORDS: Final = frozenset(_ROUTES.split())
+_HEAD = re.compile(rf"\b({_ROUTES.replace(' ', '|')})\s*$")
+# Where an item begins for all that one can tell: at the beginning of a line.
+_ITEM = re.compile(rf"(?m)^(?:(?:{_ROUTES.replace(' ', '|')})\s*[\[{{]|loadmodule\s*[\"']|modparam\s*\()")
+
 _GROUPS: Final = {
     "an operator": _quoted("and && or || + - * / % & | ^ << >> == != < > <= >= =~ !~"),
     "an assignment": _quoted("= := += -= *= /= %= &= |= ^="),
     "a statement": _quoted("if while for switch break exit drop return assert route async launch {")
     | {"a $variable", "a name"},
-    "a route": _quoted(
-        "route failure_route onreply_route branch_route local_route startup_route timer_route event_route error_route"
-    ),
+    "a route": _quoted(_ROUTES),
     "a value": _quoted("null NULL not ! ~ ( [ + - route async launch")
     | {"a $variable", "a name", "a number", "a string"},
 }
 _NAMED: Final = {
     "NAME": "a name",
     "NUMBER": "a number",
+    "BOOLEAN": "a number",
+    "MEM_GROUP": "a name",
     "STRING": "a string",
     "VARIABLE": "a $variable",
     "RAW": "a value",
@@ -50,23 +62,25 @@ _NAMED: Final = {
 }
 
 
-def parse(text: str, file: str) -> tuple[Item, ...] | list[ScriptProblem]:
-    """Parse one script file.
+def parse(text: str, file: str, lines: Sequence[Line] = ()) -> tuple[Item, ...] | list[ScriptProblem]:
+    """Parse one script.
 
     Args:
-        text: the file, decoded as latin-1.
+        text: the script, decoded as latin-1.
         file: its name in every place.
+        lines: which line of which file each line of the text is, where it is not all of one file.
 
     Returns:
-        the items at its top, or what is wrong: the first error of form, or every unreadable variable and number.
+        the items at its top, or what is wrong: errors of form, at most one in a route, or every unreadable variable
+        and number.
     """
     if len(text) > MAX_SCRIPT_BYTES:
-        return [ScriptProblem(Place(file, 1, 1), f"the file is larger than {MAX_SCRIPT_BYTES} bytes")]
+        return [ScriptProblem(Place(file, 1, 1), f"the script is larger than {MAX_SCRIPT_BYTES} bytes")]
+    builder = Builder(file, lines)
     try:
         raw = _parser().parse(text)
     except UnexpectedInput as error:
-        return [ScriptProblem(_place_of(error, file, text), _in_words(error, text))]
-    builder = Builder(file)
+        return _syntax_errors(error, text, builder)
     items: tuple[Item, ...] = builder.transform(raw)
     if too_deep := _too_deep(items):
         builder.problems.append(ScriptProblem(too_deep, f"more than {MAX_DEPTH} levels stand in one another"))
@@ -79,23 +93,49 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True)
 
 
-def _place_of(error: UnexpectedInput, file: str, text: str) -> Place:
+def _syntax_errors(error: UnexpectedInput | None, text: str, builder: Builder) -> list[ScriptProblem]:
+    """This first error and those behind it: after each one the parser goes on at the next item."""
+    problems: list[ScriptProblem] = []
+    while error is not None and len(problems) < MAX_SYNTAX_ERRORS:
+        line, column = _where(error, text)
+        problems.append(ScriptProblem(builder.place(line, column), _in_words(error, text)))
+        text, error = _behind(text, line)
+    return problems
+
+
+def _behind(text: str, line: int) -> tuple[str, UnexpectedInput | None]:
+    """The text with nothing but line ends before the next item that begins behind this line, and its first error."""
+    start = 0
+    for _ in range(line):
+        start = text.find("\n", start) + 1 or len(text)
+    item = _ITEM.search(text, start)
+    if item is None:
+        return text, None
+    text = "\n" * text.count("\n", 0, item.start()) + text[item.start() :]
+    try:
+        _parser().parse(text)
+    except UnexpectedInput as error:
+        return text, error
+    return text, None
+
+
+def _where(error: UnexpectedInput, text: str) -> tuple[int, int]:
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
-        return _end_of(file, text)
+        return _end_of(text)
     if not isinstance(error, UnexpectedToken | UnexpectedCharacters) or error.line < 1:
-        return _end_of(file, text)
-    return Place(file, error.line, error.column)
+        return _end_of(text)
+    return error.line, error.column
 
 
-def _end_of(file: str, text: str) -> Place:
+def _end_of(text: str) -> tuple[int, int]:
     body = text.rstrip()
-    return Place(file, body.count("\n") + 1, len(body) - body.rfind("\n"))
+    return body.count("\n") + 1, len(body) - body.rfind("\n")
 
 
 def _in_words(error: UnexpectedInput, text: str) -> str:
     match error:
         case UnexpectedToken():
-            return _unexpected_token(error.token, error.accepts or error.expected)
+            return _unexpected_token(error, text)
         case UnexpectedCharacters():
             return _unexpected_character(error, text)
         case UnexpectedEOF():
@@ -104,17 +144,41 @@ def _in_words(error: UnexpectedInput, text: str) -> str:
             return "this is not understood"
 
 
-def _unexpected_token(token: Token, expected: set[str]) -> str:
+def _unexpected_token(error: UnexpectedToken, text: str) -> str:
+    token, expected = error.token, set(error.accepts or error.expected)
     if token.type == "$END":
         return f"the file ends too early: expected {_listed(expected)}"
     shown = _short(token)
     if shown == "/*":
         return "this comment is never closed"
+    return f'unexpected "{shown}": {_explained(error, shown, expected, text) or f"expected {_listed(expected)}"}'
+
+
+def _explained(error: UnexpectedToken, shown: str, expected: set[str], text: str) -> str | None:
+    """What is most likely wrong, where a list of what could stand there does not say it."""
     if shown in _COMPARISONS and not expected & {"EQUAL", "COMMA"}:
-        return f'unexpected "{shown}": the left side of a comparison is a variable or a call'
-    if shown == "(" and any(_word(name) == '"+="' for name in expected):
-        return 'unexpected "(": the bracket of a variable is never closed, or it is not closed in its own line'
-    return f'unexpected "{shown}": expected {_listed(expected)}'
+        return "the left side of a comparison is a variable or a call"
+    words = {_word(name) for name in expected}
+    if shown == "=" and '"=="' in words and "COMMA" not in expected:
+        return 'it assigns; "==" compares'
+    if shown == "(" and '"+="' in words:
+        return "the bracket of a variable is never closed, or it is not closed in its own line"
+    before = error.token.start_pos or 0
+    if (shown in _ROUTE_WORDS and '"if"' in words) or _HEAD.search(text, max(0, before - 40), before):
+        return 'a block above this route is not closed, a "}" is missing'
+    if started := _lines_before(error):
+        return f"the string before it goes over {started} lines; is it closed where it should be?"
+    return None
+
+
+def _lines_before(error: UnexpectedToken) -> int:
+    """How many lines the string has that stands before the error; 0 where it is one line or no string."""
+    read = getattr(error.state, "value_stack", None)
+    last = read[-1] if read else None
+    if isinstance(last, Tree) and last.children:
+        last = last.children[-1]
+    broken = isinstance(last, Token) and last.type == "STRING" and "\n" in last
+    return str(last).count("\n") + 1 if broken else 0
 
 
 def _unexpected_character(error: UnexpectedCharacters, text: str) -> str:

@@ -55,6 +55,7 @@ _DECLARED: Final = (
     Global("xlog_print_level", int, "The level of an xlog() that names none.", -1),
     Global("log_prefix", str, "What every log line begins with.", ""),
     Global("stderror_enabled", int, "Whether log lines go to the standard error output.", 1),
+    Global("log_stderror", int, "The older way to say where log lines go: 1 standard error, 0 syslog."),
     Global("syslog_enabled", int, "Whether log lines go to syslog.", 0),
     # The script
     Global("max_while_loops", int, "How often a `while` turns at most.", 10_000),
@@ -103,6 +104,7 @@ _DECLARED: Final = (
         "mem_warming_pattern_file restart_persistency_cache_file",
         kind=str,
     ),
+    *_ignored("No effect: nobody counts the memory of single modules.", "mem-group", kind=str, repeats=True),
     *_ignored("No effect: the SIP processes serve TCP too.", "tcp_workers tcp_threads"),
     *_ignored("No effect: one process runs the timers and the timer routes.", "timer_workers worker_reactor_timeout"),
     *_ignored("No effect: the number of SIP processes does not change.", "auto_scaling_cycle"),
@@ -135,6 +137,11 @@ _DECLARED: Final = (
     ),
     *_ignored("No effect: nothing is sent to more than one receiver at once.", "mcast_loopback mcast_ttl"),
     *_ignored("No effect: a connection belongs to the address that it came from.", "tcp_accept_aliases"),
+    *_ignored(
+        "No effect: where there is no connection, one is opened.",
+        "tcp_no_new_conn_bflag tcp_no_new_conn_rplflag",
+        kind=str,
+    ),
     *_ignored("No effect: packets have the kernel's type of service.", "tos", kind=str),
     *_ignored("No effect: no destination is refused.", "dst_blacklist", kind=str, repeats=True),
     *_ignored(
@@ -155,3 +162,13 @@ NUMBERS: Final = frozenset(name for name, found in GLOBALS.items() if found.kind
 TEXTS: Final = frozenset(name for name, found in GLOBALS.items() if found.kind is str)
 REPEATABLE: Final = frozenset(name for name, found in GLOBALS.items() if found.repeats)
 """Those that may stand more than once; of any other one the last stands."""
+
+REPLACED: Final = {
+    "execdnsthreshold": "exec_dns_threshold",
+    "execmsgthreshold": "exec_msg_threshold",
+    "listen": "socket",
+    "log_facility": "syslog_facility",
+    "log_name": "syslog_name",
+    "tcpthreshold": "tcp_threshold",
+}
+"""Names that OpenSIPS 3 still takes, and what is meant by them (its core parameters' reference)."""

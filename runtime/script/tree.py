@@ -357,15 +357,6 @@ class ModParam:
 
 
 @dataclass(frozen=True, slots=True)
-class Include:
-    """``include_file "path"``, or ``import_file`` when the file need not exist."""
-
-    path: str
-    required: bool
-    place: Place
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """A route of any kind.
 
@@ -383,4 +374,4 @@ class Route:
     place: Place
 
 
-Item: TypeAlias = Setting | LoadModule | ModParam | Include | Route
+Item: TypeAlias = Setting | LoadModule | ModParam | Route

@@ -32,12 +32,45 @@ def first(text):
             "or it is not closed in its own line",
         ),
         ("route { $var(x) = 99999999999999999999; }", "the number 99999999999999999999 is too large"),
+        ("route { if ($var(x) = 5) exit; }", 'opensips.cfg:1:21: error: unexpected "=": it assigns; "==" compares'),
+        (
+            'route { xlog("one);\n}\nroute[b] { xlog("two"); }',
+            'opensips.cfg:3:18: error: unexpected "two": the string before it goes over 3 lines; '
+            "is it closed where it should be?",
+        ),
+        (
+            "route { if ($var(x)) { exit;\n}\nroute[b] { exit; }",
+            'opensips.cfg:3:6: error: unexpected "[": a block above this route is not closed, a "}" is missing',
+        ),
+        (
+            "route { if ($var(x)) { exit;\n}\nlocal_route { exit; }",
+            'opensips.cfg:3:1: error: unexpected "local_route": a block above this route is not closed, '
+            'a "}" is missing',
+        ),
         ("route { $(var(x){len}) = 1; }", '"{len}" is not a transformation such as {s.len}'),
         ("route { $(var(x)[a]) = 1; }", '"[a]" is not an index: a number, a variable or * is'),
     ],
 )
 def test_a_wrong_form_is_told_with_its_place_and_what_was_expected(text, said):
     assert said in first(text)
+
+
+def test_after_an_error_the_parser_goes_on_at_the_next_item():
+    found = parse(
+        'route {\n  exit }\nloadmodule "tm"\n\nroute[b] { exit; }\nroute[c] {\n  $var(x) = ;\n  also wrong\n}\n'
+        "modparam(1)\nroute[d] { f()); }",
+        "f",
+    )
+    assert [str(problem) for problem in found] == [
+        'f:2:8: error: unexpected "}": expected ";" or "("',
+        'f:7:13: error: unexpected ";": expected a value',
+        'f:10:10: error: unexpected "1": expected a string',
+        'f:11:15: error: unexpected ")": expected ";"',
+    ]
+
+
+def test_a_text_full_of_errors_is_told_of_ten():
+    assert len(parse("route[x] { exit }\n" * 200, "f")) == 10
 
 
 def test_what_stands_too_deep_is_refused_before_anything_recursive_sees_it():
