@@ -13,10 +13,9 @@ from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedEOF, Unexpec
 
 from runtime.script.build import Builder
 from runtime.script.problems import Place, ScriptProblem
-from runtime.script.sources import Line
+from runtime.script.sources import MAX_SCRIPT_BYTES, Line
 from runtime.script.tree import Item
 
-MAX_SCRIPT_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 120
 """How deep blocks and expressions may stand in one another. Python's own compiler gives up a good deal later."""
 MAX_SYNTAX_ERRORS: Final = 10

@@ -14,6 +14,8 @@ from typing import Final, TypeAlias
 
 from runtime.script.problems import Place, ScriptProblem
 
+MAX_SCRIPT_BYTES: Final = 4 * 1024 * 1024
+"""How long a script may be with all that it includes."""
 MAX_INCLUDE_DEPTH: Final = 10
 MAX_FILES: Final = 500
 
@@ -71,6 +73,7 @@ class _Gatherer:
         self.lines: list[Line] = []
         self.problems: list[ScriptProblem] = []
         self.files = 0
+        self.size = 0
         self.marked: list[Line] = []
 
     def file(self, candidates: list[Path], depth: int, place: Place, *, required: bool) -> None:
@@ -93,15 +96,15 @@ class _Gatherer:
             self._tell(place, f"cannot read {candidates[0]}: No such file or directory")
 
     def _text(self, text: str, path: Path, depth: int) -> None:
+        self.size += len(text)
         self._line((str(path), 1))
         done = 0
         for found in _WORDS.finditer(text):
+            if self.files > MAX_FILES or self.size > MAX_SCRIPT_BYTES:
+                break
             if found["word"]:
                 self._add(text[done : found.start()])
-                after = self._include(found, path, depth)
-                # What stands behind the include keeps its line and its column.
-                self._line(after)
-                self.parts.append(" " * (found.end() - text.rfind("\n", 0, found.end()) - 1))
+                self._include(found, path, depth)
                 done = found.end()
             elif found.lastgroup in ("number", "begin", "end"):
                 self._add(text[done : found.start()])
@@ -109,14 +112,16 @@ class _Gatherer:
                 done = found.end()
         self._add(text[done:])
 
-    def _include(self, found: re.Match[str], path: Path, depth: int) -> Line:
-        file, line = self.lines[-1]
-        written = "".join(self.parts[-1:])
-        place = Place(file, line, len(written) - written.rfind("\n"))
+    def _include(self, found: re.Match[str], path: Path, depth: int) -> None:
+        here = self.lines[-1]
+        before = found.string.rfind("\n", 0, found.start())
         named = found["path"][1:-1]
         candidates = list(dict.fromkeys((path.parent / named, Path(named))))
+        place = Place(*here, found.start() - before)
         self.file(candidates, depth + 1, place, required=found["word"] == "include_file")
-        return file, line
+        # What stands behind the include keeps its line and, within reason, its column.
+        self._line(here)
+        self.parts.append(" " * min(found.end() - before - 1, 1000))
 
     def _mark(self, found: re.Match[str]) -> None:
         if found["number"]:

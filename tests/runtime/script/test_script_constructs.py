@@ -207,6 +207,20 @@ def test_what_is_no_include_or_may_be_missing_is_passed_over(text, checked):
     assert isinstance(checked(text), Checked)
 
 
+def test_files_that_multiply_are_no_more_than_a_script_may_be(problems):
+    found = problems('include_file "big.cfg"\n' * 400, files={"big.cfg": "# a comment\n" * 100_000})
+    assert [problem.partition(" error: ")[2] for problem in found] == ["the script is larger than 4194304 bytes"]
+
+    found = problems('import_file "none.cfg" ' * 20_000)
+    assert "more than 10 levels or 500 files are included" in found[0]
+    assert len(found) <= 2
+
+
+def test_a_missing_include_is_told_where_it_stands_in_its_line(problems):
+    found = problems('import_file "none.cfg" include_file "none.cfg"\n')
+    assert found == ["opensips.cfg:1:24: error: cannot read none.cfg: No such file or directory"]
+
+
 def test_a_path_is_looked_for_beside_the_file_and_then_in_the_folder_of_the_start(checked):
     found = checked(
         'include_file "parts/a.cfg"',
