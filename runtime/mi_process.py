@@ -92,7 +92,12 @@ class MiProcess(ScriptProcess):
         if "mi_fifo" in modules:
             settings = modules["mi_fifo"].settings
             self.transports.append(
-                FifoTransport(Path(settings["fifo_name"]), Path(settings["reply_dir"]), self.service)
+                FifoTransport(
+                    Path(settings["fifo_name"]),
+                    Path(settings["reply_dir"]),
+                    self.service,
+                    mode=int(settings["fifo_mode"]),
+                )
             )
         if "mi_datagram" in modules and (name := modules["mi_datagram"].settings["socket_name"]):
             self.transports.append(_datagram(str(name), self.service))

@@ -219,3 +219,13 @@ def test_a_route_that_reloads_the_script_under_itself_goes_on_with_its_own(start
     server.script.write_text(server.script.read_text().replace("old", "renamed"))
     assert server.client().ask("x").reason == '"OK"'
     assert server.client().ask("x").reason == '"OK"'
+
+
+def test_the_fifo_has_the_mode_that_the_script_gives_it(start_server, tmp: Path) -> None:
+    fifo = tmp / "fifo"
+    head = (
+        f'loadmodule "mi_fifo.so"\nmodparam("mi_fifo", "fifo_name", "{fifo}")\nmodparam("mi_fifo", "fifo_mode", 0666)\n'
+    )
+    start_server("route { exit; }", head=head)
+    wait_until(fifo.exists, what="the pipe")
+    wait_until(lambda: fifo.stat().st_mode & 0o777 == 0o666, what="its mode")
