@@ -46,9 +46,13 @@ def _len(text: str) -> Value:
 
 @change("s.int")
 def _int(text: str) -> Value:
-    """The number that the text starts with; 0 when it starts with none."""
-    found = re.match(r"\s*([+-]?[0-9]{1,18})", text)
-    return int(found[1]) if found else 0
+    """The number that the text starts with; 0 when it starts with none. What 64 bits cannot hold is the nearest."""
+    found = re.match(r"\s*([+-]?)0*([0-9]*)", text)
+    assert found is not None, "it matches anything"
+    sign, digits = found.groups()
+    if len(digits) > 19:
+        return -(2**63) if sign == "-" else 2**63 - 1
+    return min(max(int(f"{sign}{digits or 0}"), -(2**63)), 2**63 - 1)
 
 
 def _hashes() -> None:
