@@ -60,6 +60,7 @@ _DECLARED: Final = (
     # The script
     Global("max_while_loops", int, "How often a `while` turns at most.", 10_000),
     Global("enable_asserts", int, "Whether `assert` does anything.", 0),
+    Global("abort_on_assert", int, "Whether an `assert` that fails ends the server, in order, as SIGTERM does.", 0),
     # Messages
     Global("server_signature", int, "Whether replies carry a Server header.", 1),
     Global("server_header", str, "What that header says, with or without `Server:` before it.", "layby"),
@@ -124,7 +125,6 @@ _DECLARED: Final = (
     *_ignored(
         "No effect: nothing is measured against a threshold.", "exec_dns_threshold exec_msg_threshold tcp_threshold"
     ),
-    *_ignored("No effect: an assert that fails ends the route, never the server.", "abort_on_assert"),
     *_ignored("No effect: what is received is read the same way for everybody.", "check_via maxbuffer"),
     *_ignored("No effect: addresses are compared as they are written, without DNS.", "auto_aliases dns rev_dns"),
     *_ignored("No effect: a next hop's further addresses are always tried.", "disable_dns_failover"),

@@ -52,7 +52,9 @@ _DECLARED: Final = (
     Word("exit", "exit;", "Ends the script; a message that is parked or under way goes on."),
     Word("drop", "drop;", "Ends the script; a reply in a reply route and a branch in a branch route go no further."),
     Word(
-        "assert", 'assert(condition[, "text"]);', "Ends the script where the condition is false, with enable_asserts."
+        "assert",
+        'assert(condition[, "text"]);',
+        "With enable_asserts, ends the script as a statement that fails does where the condition is false.",
     ),
     # Calls
     Word("route", "route(name, ...);", "Runs a route, which sees what follows its name as `$param(1)` and so on."),
