@@ -2,149 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.harness import Server, wait_until
+from tests.harness import Server
+from tests.processes.accounts import HEAD, ROUTES, WORKERS, Accounts, calling, told
 from tests.processes.dialog_calls import Call
 from tests.sip_peer import Peer, Received
 
 pytestmark = pytest.mark.processes
-
-HEAD = """
-log_level = 2
-db_default_url = "sqlite:%s"
-loadmodule "rr.so"
-loadmodule "event_route.so"
-loadmodule "dialog.so"
-loadmodule "acc.so"
-modparam("acc", "detect_direction", 1)
-modparam("acc", "early_media", 1)
-modparam("acc", "report_cancels", 1)
-modparam("acc", "extra_fields", "db: who -> who; note; log: who; evi: who -> party")
-modparam("tm", "fr_timeout", 1)
-modparam("tm", "fr_inv_timeout", 1)
-"""
-ROUTES = """
-route {
-    if (has_totag()) {
-        if (!loose_route()) match_dialog();
-        if (is_method("BYE")) {
-            do_accounting("log|db", "failed", "byes");
-            if ($hdr(X-Late) != NULL) $acc_extra(who) = "bye";
-        } else if ($hdr(X-Note) != NULL) {
-            $acc_extra(note) = $hdr(X-Note);
-        }
-        t_on_reply("seen");
-        t_relay();
-        exit;
-    }
-    if ($hdr(X-Straight) == NULL) record_route();
-    $acc_extra(who) = $rU;
-    switch ($rU) {
-    case "plain": do_accounting("log|db|evi", "failed"); break;
-    case "cdr": do_accounting("log|db|evi", "cdr|missed|failed"); break;
-    case "missed": do_accounting("log|db", "missed"); t_on_failure("again"); break;
-    case "quiet": do_accounting("log|db"); break;
-    case "dropped": do_accounting("log|db", "failed"); drop_accounting("db"); break;
-    case "parked": do_accounting("log|db", "failed"); async(mi("bench_wait 50"), out);
-    case "refused": do_accounting("log|db", "failed|missed"); t_newtran(); t_reply(403, "Not; you"); exit;
-    case "report":
-        $acc_extra(note) = $hdr(X-Note);
-        acc_log_request("404 Nobody home");
-        acc_db_request("404 Nobody home", "reports");
-        acc_evi_request("404 Nobody home");
-        sl_send_reply(404, "Nobody home");
-        exit;
-    case "fork":
-        do_accounting("db", "failed");
-        append_msg_branch("sip:second@127.0.0.1:$hdr(X-To)");
-        break;
-    }
-    route(out);
-}
-route[out] {
-    $du = "sip:127.0.0.1:" + $hdr(X-To);
-    t_on_reply("seen");
-    t_relay();
-}
-onreply_route[seen] { if ($hdr(X-Note) != NULL) $acc_extra(note) = $hdr(X-Note); }
-failure_route[again] {
-    if ($hdr(X-Next) != NULL && $acc_extra(note) == NULL) {
-        $acc_extra(note) = "again";
-        do_accounting("log|db", "missed");
-        $du = "sip:127.0.0.1:" + $hdr(X-Next);
-        t_on_failure("again");
-        t_relay();
-    }
-}
-event_route[E_ACC_CDR] {
-    cache_store("local", "cdr $param(callid)", "$param(party) $param(sip_code) $param(duration)");
-}
-event_route[E_ACC_EVENT] { cache_store("local", "event $param(callid)", "$param(sip_code) $param(party)"); }
-event_route[E_ACC_MISSED_EVENT] {
-    cache_store("local", "missed $param(callid)", "$param(sip_code) $param(sip_reason)");
-}
-"""
-WORKERS = ("--udp-workers", "3", "--mi-workers", "1")
-FEWER = ("--udp-workers", "1", "--mi-workers", "1")
-
-
-class Accounts:
-    """A server and its database."""
-
-    def __init__(self, server: Server, path: Path) -> None:
-        self.server = server
-        self.path = path
-
-    def rows(self, table: str, call_id: str) -> list[dict[str, Any]]:
-        """The rows of a call that are there now, in order."""
-        connection = sqlite3.connect(self.path, timeout=5.0)
-        connection.row_factory = sqlite3.Row
-        try:
-            found = connection.execute(f"SELECT * FROM {table} WHERE callid = ? ORDER BY 1", (call_id,)).fetchall()
-        except sqlite3.OperationalError:
-            found = []
-        connection.close()
-        return [dict(row) for row in found]
-
-    def wait_rows(self, table: str, call_id: str, count: int = 1) -> list[dict[str, Any]]:
-        """The rows of a call, once they are that many."""
-        wait_until(lambda: len(self.rows(table, call_id)) >= count, what=f"{count} rows of {call_id} in {table}")
-        return self.rows(table, call_id)
-
-    def settle(self) -> None:
-        """Wait until nothing is on its way any more. What a reply has led to is, when the reply comes."""
-        wait_until(lambda: self.server.statistic("acc:waiting_records") == 0)
-
-    def lines(self, call_id: str, count: int = 1) -> list[str]:
-        """The lines in the log about a call, from ``ACC:`` on, once they are that many."""
-
-        def found() -> list[str]:
-            return [line[line.index("ACC: ") :] for line in self.server.log().splitlines() if _is_about(line, call_id)]
-
-        wait_until(lambda: len(found()) >= count, what=f"{count} lines of {call_id}")
-        return found()
-
-    def cached(self, key: str) -> str:
-        """A value that an event route has put away."""
-
-        def fetch() -> Any:
-            return self.server.mi("cache_fetch", ["local", key])
-
-        return str(wait_until(fetch, what=key)["value"])
-
-
-def _is_about(line: str, call_id: str) -> bool:
-    return "ACC: " in line and f"call_id={call_id};" in line
 
 
 @pytest.fixture(scope="module")
@@ -162,31 +31,6 @@ def accounts(start_shared: Callable[..., Server], folder: Path) -> Accounts:
 def call(accounts: Accounts) -> Iterator[Call]:
     with calling(accounts.server) as one:
         yield one
-
-
-@contextlib.contextmanager
-def calling(server: Server) -> Iterator[Call]:
-    """A call to be made through a server."""
-    caller, callee = Peer(server.sip_port), Peer(server.sip_port)
-    yield Call(caller, callee)
-    caller.close()
-    callee.close()
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Nobody else can write into that database meanwhile."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
-        connection.close()
-
-
-def told(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["method"], row["sip_code"], row["sip_reason"]
 
 
 def tag_of(header: str) -> str:
@@ -378,77 +222,6 @@ def test_what_the_script_reports_itself_however_hostile(accounts: Accounts, call
     assert row["note"] == nasty[:1024]
     assert accounts.cached(f"missed {call_id}") == "404 Nobody home"
     assert "ACC: request accounted: timestamp=" in accounts.lines(call_id)[0]
-
-
-def test_a_killed_process_loses_no_call(accounts: Accounts, call: Call) -> None:
-    call.establish("cdr")
-    server, before = accounts.server, accounts.server.pids("SIP")
-    for pid in before:
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: len(server.pids("SIP")) == 3 and not set(server.pids("SIP")) & set(before))
-    call.hang_up()
-    (row,) = accounts.wait_rows("acc", call.call_id)
-    assert (told(row), row["who"]) == (("INVITE", "200", "x"), "cdr")
-
-
-def test_a_killed_server_loses_no_call_that_the_database_has(start_server: Callable[..., Server], tmp: Path) -> None:
-    head = HEAD % (tmp / "calls.db") + 'modparam("dialog", "db_mode", 1)\n'
-    accounts = Accounts(start_server(ROUTES, head=head, options=FEWER), tmp / "calls.db")
-    with calling(accounts.server) as call:
-        call.establish("cdr", extra="X-Straight: yes\r\n")
-        wait_until(lambda: accounts.rows("dialog", call.call_id), what="the dialog is in the database")
-        accounts.server.process.kill()
-        accounts.server.process.wait()
-        again = start_server(ROUTES, head=head, options=FEWER)
-        call.caller.server = call.callee.server = ("127.0.0.1", again.sip_port)
-        call.hang_up()
-        (row,) = accounts.wait_rows("acc", call.call_id)
-        assert (told(row), row["who"]) == (("INVITE", "200", "x"), "cdr")
-
-
-def test_a_killed_worker_loses_no_record(accounts: Accounts, call: Call) -> None:
-    server = accounts.server
-    accounts.settle()
-    with locked(accounts.path):
-        call.establish("plain")
-        wait_until(lambda: any(job["worker"] for job in server.mi("job_list")["Jobs"]))
-        (worker,) = server.pids("MI worker")
-        os.kill(worker, signal.SIGKILL)
-    assert len(accounts.wait_rows("acc", call.call_id)) == 1
-
-
-def test_a_database_that_is_away_and_comes_back(accounts: Accounts, call: Call) -> None:
-    accounts.settle()
-    away = accounts.path.with_suffix(".away")
-    for suffix in ("", "-wal", "-shm"):
-        found = accounts.path.with_name(accounts.path.name + suffix)
-        if found.exists():
-            found.rename(away.with_name(away.name + suffix))
-    accounts.path.mkdir()
-    for worker in accounts.server.pids("MI worker"):  # it has the old file open
-        os.kill(worker, signal.SIGKILL)
-    call.establish("plain")
-    wait_until(lambda: "accounts wait for the database" in accounts.server.log())
-    call.hang_up()  # nobody waits for it
-    assert accounts.server.statistic("acc:waiting_records") == 2
-    accounts.path.rmdir()
-    accounts.wait_rows("acc", call.call_id)
-    accounts.wait_rows("byes", call.call_id)
-    assert accounts.server.statistic("acc:lost_records") == 0
-
-
-def test_the_end_writes_what_waits(start_server: Callable[..., Server], tmp_path: Path) -> None:
-    path = tmp_path / "calls.db"
-    accounts = Accounts(start_server(ROUTES, head=HEAD % path, options=WORKERS), path)
-    with calling(accounts.server) as call:
-        call.establish("plain")
-        accounts.wait_rows("acc", call.call_id)
-        with locked(path):
-            call.hang_up()
-            wait_until(lambda: accounts.server.statistic("acc:waiting_records") == 1)
-            accounts.server.process.send_signal(signal.SIGTERM)
-        assert accounts.server.wait() == 0
-        assert len(accounts.rows("byes", call.call_id)) == 1
 
 
 def test_what_cannot_be_accounted_is_told_to_the_script(start_server: Callable[..., Server], tmp: Path) -> None:
