@@ -20,6 +20,8 @@ log = logging.getLogger("layby.acc")
 _DEFAULTS: Final = {"duration": 0, "ms_duration": 0, "setuptime": 0, "created": None}
 """What a row says of a call that it is not about."""
 _TIMES: Final = ("time", "created")
+_MAX_TABLES: Final = 64
+"""Of which a process knows what columns they have."""
 _SQLITE_INTEGER: Final = Integer()
 
 
@@ -70,6 +72,8 @@ class Ledger:
         """
         found = self._tables.get(name)
         if found is None:
+            if len(self._tables) >= _MAX_TABLES:
+                self._tables.clear()  # a script that makes up their names has no end of them
             self._database.create_tables(account_table(name, self._names, self._extra).metadata)
             with self._database.begin(write=False) as connection:
                 found = self._tables[name] = Table(name, MetaData(), autoload_with=connection)

@@ -65,6 +65,7 @@ _MORE: Final = "The ``evi`` fields of ``extra_fields`` stand behind ``time``."
 _MARKING: Final = RouteType.REQUEST | RouteType.FAILURE | RouteType.BRANCH
 _REPORTING: Final = _MARKING | RouteType.LOCAL
 _COMPLAIN_EVERY: Final = 1000
+"""Of the records that are lost, the first and each so many-th is logged."""
 _STRING: Final = Kind.STRING
 
 
@@ -239,9 +240,9 @@ class Acc(RuntimeModule):
     def _refused(self, count: int = 1) -> None:
         """Records are lost, because too many wait, or the database does not take them."""
         self.count("lost_records", count)
-        if self._lost % _COMPLAIN_EVERY == 0:
-            log.error("%d records are lost", self._lost + count)
-        self._lost += count
+        told, self._lost = -(-self._lost // _COMPLAIN_EVERY), self._lost + count
+        if -(-self._lost // _COMPLAIN_EVERY) > told:
+            log.error("%d records are lost", self._lost)
 
     # What scripts do.
 
