@@ -220,16 +220,14 @@ def which(
     Without a name, list all of them. Exit code 1 when nothing has that name.
     """
     from runtime import naming
+    from runtime.checking import print_report, problem_of
     from runtime.errors import NotLoaded, SettingsError
 
     try:
         entries = naming.names_of(script, module)
-    except NotLoaded as error:
-        for problem in error.problems:
-            typer.echo(str(problem), err=True)
-        raise typer.Exit(1) from None
-    except SettingsError as error:
-        typer.echo(f"{script}: {error}", err=True)
+    except (NotLoaded, SettingsError) as error:
+        assert script is not None
+        print_report(error.problems if isinstance(error, NotLoaded) else [problem_of(script, error)], stderr=True)
         raise typer.Exit(1) from None
     lines = list(naming.listed(entries)) if name is None else naming.described(entries, name)
     if not lines:

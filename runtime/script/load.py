@@ -84,12 +84,12 @@ def _own_modules(
         name = module_name(item.name)
         if name in catalog:
             said = f"there is a module {name} already; give the file another name"
-            faults.append(ScriptProblem(item.place, said, code="unreadable-file"))
+            faults.append(ScriptProblem(item.place, said, code="bad-module"))
         elif name not in found:
             try:
                 found[name] = import_module(Path(item.place.file).parent / item.name)
             except ModuleFault as fault:
-                faults.append(ScriptProblem(item.place, str(fault), code="unreadable-file"))
+                faults.append(ScriptProblem(item.place, str(fault), code="bad-module"))
     return found, faults
 
 

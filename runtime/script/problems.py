@@ -13,6 +13,7 @@ Severity: TypeAlias = Literal["error", "warning"]
 
 ErrorCode: TypeAlias = Literal[
     "bad-expression",
+    "bad-module",
     "bad-parameter",
     "bad-pattern",
     "bad-route",
