@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -220,6 +221,7 @@ def _event(found: Event, module: str) -> Entry:
 # Finding
 
 _ORNAMENTS: Final = " \t$(){}"
+_BEHIND: Final = re.compile(r"[(\[{,]")
 
 
 def find(entries: Iterable[Entry], wanted: str) -> list[Entry]:
@@ -251,4 +253,4 @@ def _sorts(wanted: str) -> Iterable[Sort]:
 def _plain(wanted: str) -> str:
     """The name alone: without a dollar sign, and without what stands in brackets."""
     text = wanted.strip().lstrip("$").strip("{}").lstrip("(")
-    return text.partition("(")[0].partition(",")[0].strip(_ORNAMENTS)
+    return _BEHIND.split(text, maxsplit=1)[0].strip(_ORNAMENTS)

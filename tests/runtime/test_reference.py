@@ -10,6 +10,8 @@ from pathlib import Path
 from types import CodeType
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import runtime
 from runtime.attendant import furnish
@@ -21,7 +23,7 @@ from runtime.reference import every_entry, gather, write_reference
 from runtime.script.declare import Function, Parameter
 from runtime.script.functions import Core
 from runtime.script.pages import MADE
-from runtime.script.reference import Entry, ModuleFacts, Sort
+from runtime.script.reference import Entry, ModuleFacts, Sort, find, near
 from runtime.script.settings import GLOBALS
 from runtime.script.words import WORDS
 from runtime.settings import settle
@@ -82,6 +84,22 @@ def test_an_argument_of_a_function_counts_or_its_doc_says_that_it_does_not(
         param.name for param, name in zip(function.params, arguments, strict=True) if name not in names_used(code)
     }
     assert [name for name in ignored if f"`{name}`" not in function.doc] == []
+
+
+@pytest.mark.parametrize("spelled", ["name", "short", "title"])
+def test_everything_is_found_by_how_it_is_told(spelled: str) -> None:
+    assert [entry.title for entry in ENTRIES if entry not in find(ENTRIES, getattr(entry, spelled))] == []
+
+
+@given(st.text(max_size=40))
+@example("$(((")
+@example("{}")
+@example("")
+def test_whatever_is_asked_for_has_an_answer(wanted: str) -> None:
+    found = find(ENTRIES, wanted)
+
+    assert all(isinstance(entry, Entry) for entry in found)
+    assert len(near(ENTRIES[:50], wanted)) <= 3
 
 
 @pytest.mark.parametrize("module", gather(), ids=lambda module: module.name)
