@@ -20,7 +20,7 @@ from runtime.script.declare import Function, Module, Parameter
 from runtime.script.elsewhere import Elsewhere
 from runtime.script.known import known_of
 from runtime.script.problems import Place, Problems, ScriptProblem
-from runtime.script.settings import NUMBERS, REPEATABLE, TEXTS
+from runtime.script.settings import GONE, NUMBERS, REPEATABLE, TEXTS
 from runtime.script.words import RESERVED
 
 _TYPES: Final[dict[str, RouteType]] = {
@@ -137,6 +137,10 @@ class _Checker:
                 self.tell(item.place, "bad-setting", f'{item.name} is a number, not "{item.value}"')
                 return
         elif item.name not in TEXTS:
+            if item.name in GONE:
+                now = GONE[item.name]
+                self.tell(item.place, "unknown-setting", f"unknown global parameter {item.name} (it is {now} now)")
+                return
             near = (item.name, NUMBERS | TEXTS)
             self.tell(item.place, "unknown-setting", f"unknown global parameter {item.name}", near=near)
             return

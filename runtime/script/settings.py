@@ -172,3 +172,12 @@ REPLACED: Final = {
     "tcpthreshold": "tcp_threshold",
 }
 """Names that OpenSIPS 3 still takes, and what is meant by them (its core parameters' reference)."""
+
+GONE: Final = {
+    "children": "udp_workers",
+    "debug": "log_level",
+    "port": "socket",
+    "tcp_children": "tcp_workers",
+    "tcp_listen_backlog": "tcp_socket_backlog",
+}
+"""Names that scripts of older OpenSIPS have and version 3 takes no more, and what stands for them now."""
