@@ -22,13 +22,15 @@ MAX_FILES: Final = 500
 Line: TypeAlias = tuple[str, int]
 """A line of a file: the file's name and the number of the line, which counts from 1."""
 
-# Comments and strings are named only to be passed over. A string that does not end in its line is none here, and a
-# comment that nobody closes goes to the end; the parser tells about both.
+_NO_MARK: Final = r"[^*/]|\*(?!/)|/(?!\*)"
+_INNER: Final = rf"/\*(?:{_NO_MARK}|/\*(?:{_NO_MARK})*\*/)*\*/"
+# Comments and strings are named only to be passed over, comments as the grammar has them. A string goes to the end of
+# its line at most, and a comment that nobody closes to the end of the file: so nothing is looked at twice.
 _WORDS: Final = re.compile(
-    r"""(?mx)
-    \#[^\n]* | /\*(?:[\s\S]*?\*/|[\s\S]*) | "(?:\\.|[^"\\\n])*" | '[^'\n]*'
+    rf"""(?mx)
+    \#[^\n]* | /\*(?:{_NO_MARK}|{_INNER})*\*/ | /\*(?:[\s\S]*?\*/|[\s\S]*) | "(?:\\.|[^"\\\n])*+"? | '[^'\n]*'?
     | \b(?P<word>include_file|import_file)[ \t]*(?P<path>"[^"\n]+"|'[^'\n]+')
-    | ^__OSSPP_(?:LINE__[ ](?P<number>\d{1,9}) | FILEBEGIN__[ ]"(?P<begin>[^"\n]*)" | (?P<end>FILEEND__))[ \t\r]*\n?
+    | ^__OSSPP_(?:LINE__[ ](?P<number>\d{{1,9}}) | FILEBEGIN__[ ]"(?P<begin>[^"\n]*)" | (?P<end>FILEEND__))[ \t\r]*\n?
     """
 )
 

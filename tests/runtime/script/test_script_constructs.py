@@ -199,6 +199,8 @@ def test_the_lines_of_several_files_keep_their_places(problems):
     [
         '# include_file "no.cfg"\n',
         '/* one\ninclude_file "no.cfg"\n*/\n',
+        '/* one /* two */\ninclude_file "no.cfg"\n*/\n',
+        'log_level=3 /* see /etc/*.cfg */\nimport_file "no.cfg"\n',
         'log_prefix="include_file" # "no.cfg"\n',
         "import_file 'no.cfg'\n",
     ],
