@@ -98,7 +98,11 @@ class Scripts:
         self._head = server.script.read_text().removesuffix(named("one"))
 
     def write(self, routes: str) -> None:
-        self.server.script.write_text(self._head + routes)
+        """At once, as an editor does it: a text that is half written may be a script too."""
+        path = self.server.script
+        scratch = path.with_name(f"{path.name}.{threading.get_ident()}")
+        scratch.write_text(self._head + routes)
+        scratch.replace(path)
 
     def take(self, routes: str) -> None:
         self.write(routes)
