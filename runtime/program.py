@@ -17,16 +17,20 @@ import msgpack
 from runtime.clock import epoch_now
 from runtime.context import Context
 from runtime.errors import NotLoaded
+from runtime.futures import FutureRequest
 from runtime.listen import DEFAULT_PORT, PROTOCOLS, AddressesOf, concrete
 from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.own_modules import import_module
+from runtime.pyscript.load import PyChecked
+from runtime.pyscript.load import load as load_python
+from runtime.pyscript.routes import make_script
 from runtime.script.check import Checked
 from runtime.script.compile import compile_script
 from runtime.script.declare import Begin, Module
 from runtime.script.functions import World
 from runtime.script.load import ModuleFault, load, read_file
 from runtime.script.problems import Place, ScriptProblem
-from runtime.script.script import Script
+from runtime.script.script import RouteCode, Script
 from runtime.transports.interfaces import addresses_of
 
 _BUNDLE: Final = "script"
@@ -49,6 +53,27 @@ class RunsScripts(Protocol):
 
     def launch(
         self, script: Script, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place
+    ) -> int: ...
+
+    def wait(
+        self,
+        script: Script,
+        context: Context,
+        begin: Begin | FutureRequest,
+        resume: RouteCode,
+        place: Place,
+        *,
+        abandon: Callable[[], None],
+    ) -> bool: ...
+
+    def start(
+        self,
+        script: Script,
+        context: Context,
+        begin: Begin,
+        report_to: RouteCode | None,
+        param: str | None,
+        place: Place,
     ) -> int: ...
 
     def log(self, level: int, text: str, context: Context, place: Place | None) -> None: ...
@@ -75,6 +100,22 @@ class Switch:
 
     def launch(self, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place) -> int:
         return self._target.process.launch(self.script, context, begin, report_route, param, place)
+
+    def wait(
+        self,
+        context: Context,
+        begin: Begin | FutureRequest,
+        resume: RouteCode,
+        place: Place,
+        *,
+        abandon: Callable[[], None],
+    ) -> bool:
+        return self._target.process.wait(self.script, context, begin, resume, place, abandon=abandon)
+
+    def start(
+        self, context: Context, begin: Begin, report_to: RouteCode | None, param: str | None, place: Place
+    ) -> int:
+        return self._target.process.start(self.script, context, begin, report_to, param, place)
 
     def log(self, level: int, text: str, context: Context, place: Place | None) -> None:
         self._target.process.log(level, text, context, place)
@@ -129,7 +170,8 @@ class Program:
         """What is odd about the script and does not keep it from running."""
         found = list(self.checked.warnings)
         if self.script.routes.request is None:
-            text = "there is no route { }: no SIP request will be answered"
+            shown = "@route.request" if isinstance(self.checked, PyChecked) else "route { }"
+            text = f"there is no {shown}: no SIP request will be answered"
             found.append(ScriptProblem(Place(str(self.path), 1, 1), text, "warning", "no-request-route"))
         return found
 
@@ -196,7 +238,10 @@ class Program:
 
 def _compiled(checked: Checked, modules: Mapping[str, Module], target: Target) -> Script:
     switch = Switch(target)
-    switch.script = compile_script(checked, modules, switch, WORLD)
+    if isinstance(checked, PyChecked):
+        switch.script = make_script(checked, modules, switch, WORLD)
+    else:
+        switch.script = compile_script(checked, modules, switch, WORLD)
     return switch.script
 
 
@@ -234,7 +279,8 @@ def _checked(
     import_module: Callable[[Path], type[Module]] = import_module,
     interfaces: AddressesOf = addresses_of,
 ) -> Checked:
-    result = load(path, catalog=CATALOG, always=ALWAYS, read=read, import_module=import_module)
+    load_it = load_python if path.suffix == ".py" else load
+    result = load_it(path, catalog=CATALOG, always=ALWAYS, read=read, import_module=import_module)
     if isinstance(result, list):
         raise NotLoaded(result)
     return dataclasses.replace(result, sockets=_sockets(result, listen, interfaces))

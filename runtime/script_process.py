@@ -11,24 +11,25 @@ import enum
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, assert_never
 
 from runtime.context import Context, RouteType, Value
+from runtime.futures import FutureRequest, FutureWait
 from runtime.house import House
 from runtime.log_levels import to_python
 from runtime.process import Process
 from runtime.roles import CATCH_UP
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
-from runtime.script.problems import AssertionFailed, Place, ScriptError, in_words
+from runtime.script.problems import AssertionFailed, Place, ScriptError, Stopped, in_words
 from runtime.script.script import DROP, Exit, Script
 from runtime.sip.message import Reply, Request, dummy_request
 from runtime.sip.own_request import OwnRequest
 from workers.birth import Child
 from workers.gathering import GatheredAll, Wanted, gather
-from workers.jobs import Job, JobId, Outcome, Peer
+from workers.jobs import Job, Outcome, Peer
 
 log = logging.getLogger("layby.process")
 script_log = logging.getLogger("layby.script")
@@ -60,24 +61,27 @@ class Parked:
     """A context that waits for its job.
 
     Args:
-        variables: the `$var`s as they were; the process's own go on changing meanwhile.
+        resume: what runs when the job has ended: a route by itself, or the rest of one.
         script: the one it was parked under; a reload does not change where it resumes.
+        variables: the `$var`s as they were; the process's own go on changing meanwhile.
         then: what follows when the run that parked has come to its end.
+        abandon: called where it will never be resumed.
     """
 
     context: Context
-    route: str
+    resume: Route
     script: Script
     place: Place
     variables: dict[str, Value]
     then: Then
+    abandon: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
     """What is left of a `launch()` until its report."""
 
-    route: str | None
+    report: Route | None
     param: str | None
     script: Script
     place: Place
@@ -93,7 +97,9 @@ class ScriptProcess(Process):
         self.parked: dict[int, Parked] = {}
         """What is put aside, by the serial of the job that it waits for."""
         self._due = 0
-        """Resumptions and reports that wait for the next turn of the loop."""
+        """Resumptions and reports that wait for the next turn of the loop, and futures that contexts wait for."""
+        self._futures = 0
+        """Counts downwards: what waits for a future is known by such a number, where others have their job's serial."""
         self._then: Then = nothing_more
         """What follows the run that is on the stack now."""
         self._end: Ended | None = Ended.WELL
@@ -165,21 +171,36 @@ class ScriptProcess(Process):
     def park(
         self, script: Script, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place
     ) -> None:
-        """`async(f(), resume_route, timeout_s)`: put the context aside until the job has an outcome.
+        """`async(f(), resume_route, timeout_s)`: put the context aside until the job has an outcome."""
+        self.wait(script, context, begin, _named(script, resume_route, place), place, timeout_s)
+
+    def wait(
+        self,
+        script: Script,
+        context: Context,
+        begin: Begin | FutureRequest,
+        resume: Route,
+        place: Place,
+        timeout_s: int | None = None,
+        abandon: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Put the context aside until what is begun has an outcome; False where another process has its message.
 
         Never resumes before it returns: what could not even be asked for is resumed in the next turn of the loop.
         """
         if not self.hold(context):
             self._end = Ended.ELSEWHERE
-            return
+            return False
         self._end = None
-        parked = Parked(context, resume_route, script, place, dict(self.variables), self._then)
+        parked = Parked(context, resume, script, place, dict(self.variables), self._then, abandon)
         # Its bytes are enough: what was parsed of it is parsed again when somebody asks.
         context.message.compact()
         self.count("async:parked")
         match begin:
             case Refused(finish):
                 self.soon(partial(self._resume, parked, finish))
+            case FutureRequest():
+                self._await(parked, begin)
             case JobRequest():
                 within_s = float(timeout_s or begin.timeout_s)  # 0 seconds: no time of its own
                 job = self._submit(begin, within_s, partial(self._settled, begin.finish))
@@ -189,17 +210,42 @@ class ScriptProcess(Process):
                 self._put_aside(parked, self._submit_all(begin, within_s, partial(self._all_settled, begin)), within_s)
             case _:
                 assert_never(begin)
+        return True
 
     def _put_aside(self, parked: Parked, jobs: list[Job], within_s: float) -> None:
         # By the first of its jobs: the others are settled with it.
         self.parked[jobs[0].serial] = parked
-        self.on_parked(parked.context, [job.id for job in jobs], within_s)
+        self.on_parked(parked.context, partial(self._cancel, jobs), within_s)
+
+    def _cancel(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            self.node.cancel(job.id, "CANCEL")
+
+    def _await(self, parked: Parked, begin: FutureRequest) -> None:
+        self._futures -= 1
+        self._due += 1
+        serial = self._futures
+
+        def settled(ending: Outcome | None) -> None:
+            self._due -= 1
+            self._take_up(serial, lambda context: begin.finish(context, ending))
+
+        waiting = FutureWait(self.loop, begin, settled)
+        self.parked[serial] = parked
+        self.on_parked(parked.context, waiting.cancel, begin.timeout_s)
 
     def launch(
         self, script: Script, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place
     ) -> int:
         """`launch(f(), report_route, param)`: the script goes on at once; a report follows, exactly once."""
-        report = partial(self._report, Launched(report_route, param, script, place, context.dialog))
+        report = None if report_route is None else _named(script, report_route, place)
+        return self.start(script, context, begin, report, param, place)
+
+    def start(
+        self, script: Script, context: Context, begin: Begin, report_to: Route | None, param: str | None, place: Place
+    ) -> int:
+        """Begin something and go on; `report_to` runs on a message of its own when that has an outcome. Gives `$rc`."""
+        report = partial(self._report, Launched(report_to, param, script, place, context.dialog))
         self.count("async:launched")
         match begin:
             case Refused(finish):
@@ -253,8 +299,8 @@ class ScriptProcess(Process):
         """See that the message is this process's to keep; False when another process has it, so nothing parks."""
         return True
 
-    def on_parked(self, context: Context, jobs: Sequence[JobId], timeout_s: float) -> None:
-        """The context is put aside until all these have ended, for `timeout_s` seconds at most."""
+    def on_parked(self, context: Context, cancel: Callable[[], None], timeout_s: float) -> None:
+        """The context is put aside, for `timeout_s` seconds at most; `cancel` has it resumed soon."""
 
     def on_resuming(self, context: Context) -> None:
         """The context is taken up again; its resume route runs next."""
@@ -287,13 +333,13 @@ class ScriptProcess(Process):
         self.loop.call_soon(run)
 
     def _settled(self, finish: Callable[[Context, Outcome], int], job: Job, outcome: Outcome) -> None:
-        self._take_up(job, lambda context: finish(context, outcome))
+        self._take_up(job.serial, lambda context: finish(context, outcome))
 
     def _all_settled(self, begin: BatchRequest, jobs: list[Job], outcomes: list[Outcome]) -> None:
-        self._take_up(jobs[0], lambda context: begin.finish(context, outcomes))
+        self._take_up(jobs[0].serial, lambda context: begin.finish(context, outcomes))
 
-    def _take_up(self, job: Job, write: Callable[[Context], int]) -> None:
-        parked = self.parked.pop(job.serial, None)
+    def _take_up(self, serial: int, write: Callable[[Context], int]) -> None:
+        parked = self.parked.pop(serial, None)
         if parked is None:
             # Given up at the end of a drain: its transaction was answered there.
             self.count("async:resume_lost")
@@ -309,7 +355,9 @@ class ScriptProcess(Process):
         self.on_resuming(context)
         ended: Ended | None = Ended.FAILED
         if self._written(context, write, parked.place):
-            ended = self._run_named(context, parked.script, parked.route, parked.place, parked.then)
+            ended = self._run(context, parked.resume, parked.then)
+        else:
+            parked.abandon()
         if ended is None:
             return
         try:
@@ -323,12 +371,12 @@ class ScriptProcess(Process):
         self.count("async:reported")
         if not self._written(context, write, launched.place):
             context.rc = UNWRITABLE
-        if launched.route is None:
+        if launched.report is None:
             if context.rc < 0:
                 script_log.info("%s: launched, and it ended with %d", launched.place, context.rc)
             return
         context.params = () if launched.param is None else (launched.param,)
-        self._run_named(context, launched.script, launched.route, launched.place, nothing_more)
+        self._run(context, launched.report, nothing_more)
 
     def _written(self, context: Context, write: Callable[[Context], int], place: Place) -> bool:
         """Put an outcome into a context; False when that raised, which is a fault of the module that gave `write`."""
@@ -339,7 +387,7 @@ class ScriptProcess(Process):
             return False
         return True
 
-    def _tell_failed(self, context: Context, place: Place, what: str, cause: Exception | None) -> None:
+    def _tell_failed(self, context: Context, place: Place, what: str, cause: BaseException | None) -> None:
         """Count and log a statement that failed; with Python's traceback where everything is logged."""
         self.count("async:script_errors")
         asserted = isinstance(cause, AssertionFailed)
@@ -352,12 +400,14 @@ class ScriptProcess(Process):
         if asserted and self.house.program.script.globals.get("abort_on_assert"):
             os.kill(self.house.attendant_pid, signal.SIGTERM)
 
-    def _run_named(self, context: Context, script: Script, name: str, place: Place, then: Then) -> Ended | None:
-        route = script.routes.named.get(name)
-        if route is None:
-            self._tell_failed(context, place, f"there is no route[{name}]", None)
-            return Ended.FAILED
-        return self._run(context, route, then)
+
+def _named(script: Script, name: str, place: Place) -> Route:
+    """The route of that name in that very script."""
+    return script.routes.named.get(name) or partial(_not_there, name, place)
+
+
+def _not_there(name: str, place: Place, context: Context) -> Exit | None:
+    raise ScriptError(place, Stopped(f"there is no route[{name}]"))
 
 
 def _line(place: Place, what: str, context: Context) -> str:

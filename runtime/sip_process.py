@@ -5,7 +5,7 @@ What comes in, and whose it is, is `runtime.reception`'s; here are the process's
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -32,7 +32,7 @@ from runtime.transports.transports import Transports
 from runtime.uac import Sending, UserAgentClient
 from runtime.watchers import TransactionWatcher
 from workers.birth import Child
-from workers.jobs import JobId, Peer
+from workers.jobs import Peer
 from workers.worker import Running
 
 _RELAYING: Final = (RouteType.REQUEST, RouteType.FAILURE)
@@ -56,8 +56,8 @@ class SipProcess(ScriptProcess):
         self.executes = house.settings.mi_workers == 0
         self._owners: dict[int, Peer] = {}
         """The other SIP processes by their row among the fingerprints."""
-        self._waiting: dict[str, dict[int, Sequence[JobId]]] = {}
-        """The jobs that a CANCEL ends: by the transaction's key, and then for each of its contexts that is parked."""
+        self._waiting: dict[str, dict[int, Callable[[], None]]] = {}
+        """What a CANCEL calls: by the transaction's key, and then for each of its contexts that is parked."""
         self._cancel_resumes = _on_cancel(house) != "wait"
         """Whether a CANCEL resumes what is parked, or lets the job end first."""
 
@@ -156,6 +156,7 @@ class SipProcess(ScriptProcess):
                 parked.then(parked.context, Ended.WELL)
             else:
                 self.send_reply(parked.context, 503, "Service Unavailable")
+            parked.abandon()
         for key in self.proxy.unanswered():
             self._answer(key, 503, "Service Unavailable")
 
@@ -244,9 +245,8 @@ class SipProcess(ScriptProcess):
         # A parked context is resumed at once and may say what it thinks fit; else there is nobody to ask.
         waiting = list(self._waiting.get(key, {}).values())
         if self._cancel_resumes:
-            for jobs in waiting:
-                for job in jobs:
-                    self.node.cancel(job, "CANCEL")
+            for cancel in waiting:
+                cancel()
         relay = self.proxy.relays.get(key)
         if relay is not None:
             relay.cancel()
@@ -419,14 +419,14 @@ class SipProcess(ScriptProcess):
     def hold(self, context: Context) -> bool:
         return self._origin(context) is None or self.new_transaction(context)
 
-    def on_parked(self, context: Context, jobs: Sequence[JobId], timeout_s: float) -> None:
+    def on_parked(self, context: Context, cancel: Callable[[], None], timeout_s: float) -> None:
         key = context.transaction
         if key is None or key not in self.transactions:
             return
         self.transactions.hold(key, timeout_s + _GRACE_S)
         if context.route is RouteType.ONREPLY:
             return  # a CANCEL is about the branches, and what they have answered goes its way
-        self._waiting.setdefault(key, {})[id(context)] = jobs
+        self._waiting.setdefault(key, {})[id(context)] = cancel
         if self.transactions.is_cancelled(key) and key not in self.proxy.relays:
             # It came before this parking, and the script goes on all the same: the caller waits for it no longer.
             self._terminate(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from mi_script.calls import Call, Fault
@@ -81,27 +81,23 @@ class MiScript(RuntimeModule):
     @function("mi", *_PARAMS)
     def mi(self, c: Context, command: str, result: Ref | None, names: Ref | None, values: Ref | None) -> int:
         """Run an MI command in this process, which serves nothing else until it has ended."""
-        self.count("blocking_calls")
         call = self._call(c, command, names, values)
         if isinstance(call, ScriptFault):
+            self.count("blocking_calls")
             return self._end(c, result, _not_built(call))
-        return self._end(c, result, self._run_here(call))
+        return self._end(c, result, self.run_here(call))
 
     @asynchronous("mi", *_PARAMS)
     def mi_asynchronous(
         self, c: Context, command: str, result: Ref | None, names: Ref | None, values: Ref | None
     ) -> Begin:
         """Have an MI command run by the least loaded process, as a job."""
-        self.count("async_calls")
         call = self._call(c, command, names, values)
         if isinstance(call, ScriptFault):
+            self.count("async_calls")
             fault = _not_built(call)
             return Refused(lambda context: self._end(context, result, fault))
-
-        def finish(context: Context, outcome: Outcome) -> int:
-            return self._end(context, result, ending(outcome, self._compat))
-
-        return self._request(call, finish)
+        return self.request(call, lambda context, end: self._end(context, result, end))
 
     @function("mi_gather", Param("commands", Kind.STRING), Param("result", Kind.OUTPUT, optional=True))
     def mi_gather(self, c: Context, commands: str, result: Ref | None) -> int:
@@ -134,13 +130,38 @@ class MiScript(RuntimeModule):
         jobs = tuple(self._request(call, lambda *_: 0) for call in built)
         return BatchRequest(jobs, float(self.settings["timeout"]), finish)
 
-    def _request(self, call: Call, finish: Callable[[Context, Outcome], int]) -> JobRequest:
+    def request(
+        self, call: Call, write: Callable[[Context, Ending], int], timeout_s: float | None = None
+    ) -> JobRequest:
+        """Ask for a command to be run by the least loaded process; `write` puts its ending into the context."""
+        self.count("async_calls")
+
+        def finish(context: Context, outcome: Outcome) -> int:
+            return write(context, ending(outcome, self._compat))
+
+        return self._request(call, finish, timeout_s)
+
+    def request_all(
+        self, calls: Sequence[Call], write: Callable[[Context, list[Ending]], int], timeout_s: float | None = None
+    ) -> BatchRequest:
+        """Ask for commands to be run side by side, each by the least loaded process; `write` gets all endings."""
+        self.count("async_calls")
+
+        def finish(context: Context, outcomes: list[Outcome]) -> int:
+            return write(context, [ending(outcome, self._compat) for outcome in outcomes])
+
+        jobs = tuple(self._request(call, lambda *_: 0) for call in calls)
+        return BatchRequest(jobs, timeout_s or float(self.settings["timeout"]), finish)
+
+    def _request(
+        self, call: Call, finish: Callable[[Context, Outcome], int], timeout_s: float | None = None
+    ) -> JobRequest:
         found = self.house.registry.find(call.method)
         return JobRequest(
             handler=COMMAND,
             label=found.name if found else call.method,
             payload=pack_call(call, pretty=self._pretty),
-            timeout_s=float(self.settings["timeout"]),
+            timeout_s=timeout_s or float(self.settings["timeout"]),
             finish=finish,
             idempotent=found is not None and found.idempotent,
         )
@@ -164,7 +185,9 @@ class MiScript(RuntimeModule):
             log.warning("%s", call.warning)
         return call
 
-    def _run_here(self, call: Call) -> Ending:
+    def run_here(self, call: Call) -> Ending:
+        """Run a command in this process, which serves nothing else until it has ended."""
+        self.count("blocking_calls")
         started = time.monotonic()
         answer = self._answer_here(call)
         if answer is None:
@@ -200,11 +223,16 @@ class MiScript(RuntimeModule):
             if stands_still:
                 self.process.move_again()
 
-    def _end(self, c: Context, result: Ref | None, end: Ending) -> int:
-        """Write an ending into the context: the story, the variable, and `$rc` as the function's return code."""
+    def tell(self, c: Context, end: Ending) -> int:
+        """Write an ending's story into the context, for `$mi(…)`, and count it; gives `$rc`."""
         c.story = end.story
         if end.rc < 0:
             self.count("failed_calls")
+        return end.rc
+
+    def _end(self, c: Context, result: Ref | None, end: Ending) -> int:
+        """Write an ending into the context: the story, the variable, and `$rc` as the function's return code."""
+        self.tell(c, end)
         if result is not None and end.value is not None:
             try:
                 result.set(c, end.value)

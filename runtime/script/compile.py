@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from runtime.context import Context, RouteType
@@ -18,7 +18,7 @@ from runtime.script.calls import route_identifier
 from runtime.script.check import Checked, route_name
 from runtime.script.declare import Module
 from runtime.script.functions import Core, World
-from runtime.script.known import known_of
+from runtime.script.known import Known, known_of
 from runtime.script.problems import Place, ScriptError
 from runtime.script.pyast import Namespace
 from runtime.script.script import DROP, EXIT, Exit, Hooks, RouteCode, Routes, Script, Timer
@@ -26,7 +26,7 @@ from runtime.script.statements import RouteCompiler, Settings
 from runtime.script.uris import parts_of
 from runtime.sip.own import aliases_of
 
-_RUNS_AS: Final[dict[str, RouteType]] = {
+RUNS_AS: Final[dict[str, RouteType]] = {
     "failure_route": RouteType.FAILURE,
     "onreply_route": RouteType.ONREPLY,
     "branch_route": RouteType.BRANCH,
@@ -36,6 +36,7 @@ _RUNS_AS: Final[dict[str, RouteType]] = {
     "event_route": RouteType.EVENT,
     "error_route": RouteType.ERROR,
 }
+"""As what each kind of route runs; a `route` runs as whatever called it."""
 
 _FIXED: Final[dict[str, object]] = {
     "int": int,
@@ -69,10 +70,11 @@ def compile_script(checked: Checked, modules: Mapping[str, Module], hooks: Hooks
         hooks: what the process does for scripts.
         world: time, chance and process.
     """
-    namespace = _namespace(hooks)
+    namespace = namespace_of(hooks)
     codes = _compile(checked, _trees(checked, modules, hooks, world, namespace), namespace)
     namespace.set("named_routes", {name: codes["route", name] for kind, name in codes if kind == "route" and name})
-    return Script(checked.path, _routes(checked, codes, namespace), checked.globals, checked.sockets, checked.warnings)
+    edges = {route: _edge(codes[route.kind, route_name(route)], route, namespace) for route in checked.routes}
+    return Script(checked.path, routes_of(edges), checked.globals, checked.sockets, checked.warnings)
 
 
 def python_of(checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World) -> str:
@@ -81,11 +83,19 @@ def python_of(checked: Checked, modules: Mapping[str, Module], hooks: Hooks, wor
     Args:
         checked, modules, hooks, world: as for `compile_script`.
     """
-    trees = _trees(checked, modules, hooks, world, _namespace(hooks))
+    trees = _trees(checked, modules, hooks, world, namespace_of(hooks))
     return "\n\n".join(f"# {file}\n{ast.unparse(tree)}" for file, tree in trees.items())
 
 
-def _namespace(hooks: Hooks) -> Namespace:
+def known_to(checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World) -> Known:
+    """What a script may name, bound to the instances of the core and of the modules that it loads."""
+    aliases = aliases_of(checked.globals)
+    core = Core(world=world, sockets=checked.sockets, aliases=aliases, log_level=hooks.log_level)
+    return known_of([modules[module] for module in checked.modules], core)
+
+
+def namespace_of(hooks: Hooks) -> Namespace:
+    """What compiled code finds under fixed names."""
     namespace = Namespace()
     for name, value in _FIXED.items():
         namespace.set(name, value)
@@ -104,9 +114,7 @@ def _trees(
     checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World, namespace: Namespace
 ) -> dict[str, ast.Module]:
     """Python's syntax tree of each file."""
-    aliases = aliases_of(checked.globals)
-    core = Core(world=world, sockets=checked.sockets, aliases=aliases, log_level=hooks.log_level)
-    known = known_of([modules[module] for module in checked.modules], core)
+    known = known_to(checked, modules, hooks, world)
     settings = Settings(checked.globals)
     recursive = _recursive(checked.routes)
     files: dict[str, list[ast.stmt]] = {}
@@ -131,11 +139,11 @@ def _compile(
     }
 
 
-def _routes(checked: Checked, codes: dict[tuple[str, str], RouteCode], namespace: Namespace) -> Routes:
+def routes_of(codes: Mapping[tree.Route, RouteCode]) -> Routes:
+    """A script's routes, each where those who run it look for it."""
     routes = Routes()
-    for route in checked.routes:
+    for route, code in codes.items():
         name = route_name(route)
-        code = _edge(codes[route.kind, name], route, namespace)
         match route.kind:
             case "route" if not name:
                 routes.request = code
@@ -163,7 +171,7 @@ def _routes(checked: Checked, codes: dict[tuple[str, str], RouteCode], namespace
 
 def _edge(code: RouteCode, route: tree.Route, namespace: Namespace) -> RouteCode:
     """The route as others call it: it says which route runs, and turns what is raised into one ScriptError."""
-    runs_as = _RUNS_AS.get(route.kind)
+    runs_as = RUNS_AS.get(route.kind)
     name = route_name(route)
     entries = namespace.entries
     head = route.place
@@ -175,17 +183,18 @@ def _edge(code: RouteCode, route: tree.Route, namespace: Namespace) -> RouteCode
         try:
             return code(c)
         except Exception as cause:
-            raise ScriptError(_place_of(cause.__traceback__, entries, head), cause) from cause
+            place = place_of(cause.__traceback__, head, lambda frame: frame.f_globals is entries)
+            raise ScriptError(place, cause) from cause
 
     return run
 
 
-def _place_of(traceback: types.TracebackType | None, entries: dict[str, object], head: Place) -> Place:
-    """The innermost statement of the script that the traceback passes through."""
+def place_of(traceback: types.TracebackType | None, head: Place, of_script: Callable[[types.FrameType], bool]) -> Place:
+    """The innermost statement of the script that the traceback passes through; `head` where it passes through none."""
     found = head
     while traceback is not None:
         frame = traceback.tb_frame
-        if frame.f_globals is entries:
+        if of_script(frame):
             positions = list(frame.f_code.co_positions())[traceback.tb_lasti // 2]
             found = Place(frame.f_code.co_filename, positions[0] or head.line, (positions[2] or 0) + 1)
         traceback = traceback.tb_next

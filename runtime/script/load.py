@@ -15,7 +15,7 @@ from runtime.script.parse import parse
 from runtime.script.problems import ScriptProblem
 from runtime.script.sources import MAX_SCRIPT_BYTES, Line, Source, gather
 
-_IGNORED: Final = re.compile(r"#\s*layby:\s*ignore\[([a-z, -]{1,400})\]\s*$")
+IGNORED: Final = re.compile(r"#\s*layby:\s*ignore\[([a-z, -]{1,400})\]\s*$")
 
 
 def read_file(path: Path) -> bytes:
@@ -60,7 +60,7 @@ def load(
     parsed = parse(source.text, str(path), source.lines)
     if isinstance(parsed, list):
         return source.problems + parsed
-    own, faults = _own_modules(parsed, catalog, import_module)
+    own, faults = own_modules(parsed, catalog, import_module)
     if source.problems or faults:
         return source.problems + faults
     found = check(path, parsed, {**catalog, **own}, always)
@@ -70,7 +70,7 @@ def load(
     return dataclasses.replace(found, own=own, warnings=_heard(found.warnings, ignored))
 
 
-def _own_modules(
+def own_modules(
     items: Iterable[tree.Item],
     catalog: Mapping[str, type[Module]],
     import_module: Callable[[Path], type[Module]],
@@ -100,7 +100,7 @@ def _ignored(source: Source) -> dict[Line, set[str]]:
     return {
         origin: {code.strip() for code in found[1].split(",")}
         for line, origin in zip(source.text.split("\n"), source.lines, strict=True)
-        if (found := _IGNORED.search(line))
+        if (found := IGNORED.search(line))
     }
 
 

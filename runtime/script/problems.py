@@ -25,6 +25,7 @@ ErrorCode: TypeAlias = Literal[
     "missing-module",
     "missing-report-route",
     "missing-resume-route",
+    "not-awaited",
     "read-only-variable",
     "syntax",
     "unknown-function",
@@ -41,6 +42,7 @@ ErrorCode: TypeAlias = Literal[
     "wrong-type",
 ]
 WarningCode: TypeAlias = Literal[
+    "blocking-call",
     "blocking-mi",
     "loaded-twice",
     "mi-parameters",
@@ -133,14 +135,14 @@ class ScriptError(Exception):
         what: that in words, without the place.
     """
 
-    def __init__(self, place: Place, cause: Exception) -> None:
+    def __init__(self, place: Place, cause: BaseException) -> None:
         self.place = place
         self.cause = cause
         self.what = in_words(cause)
         super().__init__(f"{place}: {self.what}")
 
 
-def in_words(cause: Exception) -> str:
+def in_words(cause: BaseException) -> str:
     """What was raised, in a line of the log."""
     return str(cause) if isinstance(cause, Stopped) else f"{type(cause).__name__}: {cause}"
 

@@ -12,13 +12,16 @@ from runtime.modules.catalog import CATALOG
 from runtime.script.problems import CODES, WARNINGS
 
 DOC = (Path(__file__).parent.parent.parent / "docs" / "checking.md").read_text()
-SECTIONS = re.findall(r"^### `([a-z-]+)`\n(.*?)\n```opensips\n(.*?)```\n", DOC, re.DOTALL | re.MULTILINE)
+SECTIONS = re.findall(r"^### `([a-z-]+)`\n(.*?)\n```(?:opensips|python)\n(.*?)```\n", DOC, re.DOTALL | re.MULTILINE)
 EXAMPLES = {code: example for code, _, example in SECTIONS}
+PYTHON = "from runtime.pyscript import Call, module, route\nmodule('mi_script')\n"
 _AT_THE_TOP = re.compile(r"^(\w*route\b|loadmodule|modparam|include_file|\w+\s*=)", re.MULTILINE)
 
 
 def script_of(example: str) -> str:
     """The script that the page says an example is a part of."""
+    if "@route" in example:
+        return PYTHON + example
     loads = "" if "loadmodule" in example else "".join(f'loadmodule "{name}.so"\n' for name in CATALOG)
     if not _AT_THE_TOP.search(example):
         return f"{loads}route {{\n{example}}}\n"
@@ -30,9 +33,10 @@ def codes_of(tmp_path):
     """The codes of a script's problems. A part without a request route gets one, unless that is the point."""
 
     def find(script: str, code: str) -> set[str]:
-        if code != "no-request-route" and not re.search(r"^route \{", script, re.MULTILINE):
+        python = script.startswith(PYTHON[:4])
+        if not python and code != "no-request-route" and not re.search(r"^route \{", script, re.MULTILINE):
             script += "route { exit; }\n"
-        path = tmp_path / "part.cfg"
+        path = tmp_path / ("part.py" if python else "part.cfg")
         path.write_text(script)
         return {problem.code for problem in problems_of(path)}
 
