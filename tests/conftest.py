@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from tests.harness import HEAD, ROOT, Server, answers, free_port, wait_until
+from tests.harness import HEAD, PYTHON_HEAD, ROOT, Server, answers, free_port, wait_until
 
 # For `make mutants`: what fails need not be made small, and the same mutant gets the same examples.
 # A machine that has other things to do draws slowly, and that is no fault of what is drawn.
@@ -30,7 +30,10 @@ def tmp() -> Iterator[Path]:
 
 @pytest.fixture
 def start_server(tmp: Path) -> Iterator[Callable[..., Server]]:
-    """Start servers: `start_server(routes, head="", options=[...])` gives one that answers MI."""
+    """Start servers: `start_server(routes, head="", options=[...])` gives one that answers MI.
+
+    With `python=True` the routes are those of a script in Python.
+    """
     yield from _servers(tmp)
 
 
@@ -44,11 +47,13 @@ def start_shared() -> Iterator[Callable[..., Server]]:
 def _servers(tmp: Path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
-    def start(routes: str, *, head: str = "", options: tuple[str, ...] = (), ready: bool = True) -> Server:
+    def start(
+        routes: str, *, head: str = "", options: tuple[str, ...] = (), ready: bool = True, python: bool = False
+    ) -> Server:
         number = len(servers)
         http_port, sip_port = free_port(socket.SOCK_STREAM), free_port()
-        script, log_path = tmp / f"server{number}.cfg", tmp / f"server{number}.log"
-        script.write_text(HEAD.format(http_port=http_port) + head + routes)
+        script, log_path = tmp / f"server{number}.{'py' if python else 'cfg'}", tmp / f"server{number}.log"
+        script.write_text((PYTHON_HEAD if python else HEAD).format(http_port=http_port) + head + routes)
         folder = tmp / f"run{number}"
         command = [sys.executable, "-m", "runtime", "run", str(script), "-l", f"udp:127.0.0.1:{sip_port}"]
         command += ["-R", str(folder), "--drain", "3", *options]

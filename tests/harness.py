@@ -219,6 +219,17 @@ modparam("httpd", "port", {http_port})
 """`udp_readers`: all SIP processes read, so that messages of one call meet in different ones."""
 
 
+PYTHON_HEAD = """
+from runtime.pyscript import Answer, Call, Cancelled, module, route, server
+
+server(udp_readers=64)
+for name in "proto_udp signaling sl tm sipmsgops cfgutils statistics cachedb_local mi_script bench mi_http".split():
+    module(name)
+module("httpd", ip="127.0.0.1", port={http_port})
+"""
+"""The same for a script in Python."""
+
+
 def answers(server: Server) -> bool:
     try:
         return bool(server.mi("uptime", timeout_s=1.0))

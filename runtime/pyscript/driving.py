@@ -142,7 +142,7 @@ class _Rest:
         if asyncio.isfuture(wanted):
             wanted._asyncio_future_blocking = False  # as a Task says that it has understood
             return FutureRequest(wanted, self._driver.timeout_s, self._future_ended)
-        raise TypeError(f"a route cannot wait for a {type(wanted).__name__}")
+        raise TypeError(f"a route waits for commands and futures, not for {type(wanted).__name__}")
 
     def _future_ended(self, context: Context, ending: Outcome | None) -> int:
         match ending:
