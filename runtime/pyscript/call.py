@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, TypeAlias
 
@@ -18,6 +18,7 @@ from runtime.script.access import set_dst_uri, set_ruri
 from runtime.script.check_body import LOG_LEVELS
 from runtime.script.problems import Place
 from runtime.script.script import RouteCode
+from runtime.script.uris import parts_of
 from runtime.sip.message import Reply, Request
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Call:
     __slots__ = ("context",)
 
     _runtime: ClassVar[Runtime]
+    _read: ClassVar[Mapping[str, Callable[[Context], Value]]]
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -126,7 +128,8 @@ class Call:
         Raises:
             KeyError: there is no such variable.
         """
-        return seen(self._runtime.variables.reader(spelling)(self.context))
+        value = self._read[spelling](self.context)
+        return value if value.__class__ is not str or value.isascii() else seen(value)
 
     def __setitem__(self, spelling: str, value: Value) -> None:
         """Assign a variable, as ``=`` does; None is NULL.
@@ -164,12 +167,12 @@ class Call:
     @property
     def ruri_user(self) -> str | None:
         """`$rU`."""
-        return self._text("$rU")
+        return _shown(parts_of(self.context.ruri).user)
 
     @property
     def dst_uri(self) -> str | None:
         """`$du`: the next hop that stands before the Request-URI."""
-        return None if self.context.dst_uri is None else to_text(self.context.dst_uri)
+        return _shown(self.context.dst_uri)
 
     @dst_uri.setter
     def dst_uri(self, uri: str | None) -> None:
@@ -183,7 +186,7 @@ class Call:
     @property
     def from_user(self) -> str | None:
         """`$fU`."""
-        return self._text("$fU")
+        return _shown(parts_of(self.context.message.from_.uri).user)
 
     @property
     def to_uri(self) -> str:
@@ -193,7 +196,7 @@ class Call:
     @property
     def to_user(self) -> str | None:
         """`$tU`."""
-        return self._text("$tU")
+        return _shown(parts_of(self.context.message.to.uri).user)
 
     @property
     def call_id(self) -> str:
@@ -230,16 +233,11 @@ class Call:
 
     def header(self, name: str) -> str | None:
         """`$hdr(name)`: the first header of that name, whole; None where there is none."""
-        value = self.context.message.field(to_script(name))
-        return None if value is None else to_text(value)
+        return _shown(self.context.message.field(to_script(name)))
 
     def headers(self, name: str) -> list[str]:
         """Every header of that name, the first first."""
         return [to_text(value) for value in self.context.message.fields(to_script(name))]
-
-    def _text(self, spelling: str) -> str | None:
-        value = self[spelling]
-        return None if value is None else str(value)
 
     # MI
 
@@ -303,6 +301,10 @@ class Call:
     def rc(self) -> Rc:
         """`$rc`: what the last function returned."""
         return rc_of(self.context.rc)
+
+
+def _shown(script: str | None) -> str | None:
+    return None if script is None else to_text(script)
 
 
 def _level(given: str | int) -> int:

@@ -63,6 +63,7 @@ def _call_class(known: Known, runtime: Runtime, head: Place) -> Callable[[Contex
             runtime.hooks.log(_ERROR, text, c, head)
 
     members: dict[str, object] = {"__slots__": (), "__doc__": Call.__doc__, "_runtime": runtime}
+    members["_read"] = runtime.variables.readers
     for name, found in known.functions.items():
         if not hasattr(Call, name):
             members[name] = method_of(found, runtime.variables, complain)

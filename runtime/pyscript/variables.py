@@ -25,6 +25,20 @@ _MOST: Final = 1000
 """How many spellings are kept. A script that makes them up as it goes does not fill the memory."""
 
 
+class Kept(dict[str, _T]):
+    """Makes what is asked for, and keeps what was made first."""
+
+    def __init__(self, make: Callable[[str], _T]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, spelling: str) -> _T:
+        made = self._make(spelling)
+        if len(self) < _MOST:
+            self[spelling] = made
+        return made
+
+
 class Spelled(NamedTuple):
     """A variable as a script spells it: read with its transformations, written without."""
 
@@ -45,23 +59,13 @@ class Variables:
         self._known = known
         self._hooks = hooks
         self._place = place
-        self._read: dict[str, Callable[[Context], Value]] = {}
-        self._written: dict[str, Ref] = {}
-
-    def reader(self, spelling: str) -> Callable[[Context], Value]:
-        """Reads the variable. Raises KeyError where there is none of that spelling."""
-        found = self._read.get(spelling)
-        return found or self._keep(self._read, spelling, self._compiled(spelling, written=False).read)
+        # The reading of each variable. Raises KeyError where there is none of that spelling.
+        self.readers = Kept(lambda spelling: self._compiled(spelling, written=False).read)
+        self._written = Kept(lambda spelling: self._compiled(spelling, written=True).ref)
 
     def ref(self, spelling: str) -> Ref:
         """Reads and writes the variable. Raises KeyError where there is none of that spelling, or it is read-only."""
-        found = self._written.get(spelling)
-        return found or self._keep(self._written, spelling, self._compiled(spelling, written=True).ref)
-
-    def _keep(self, where: dict[str, _T], spelling: str, made: _T) -> _T:
-        if len(where) < _MOST:
-            where[spelling] = made
-        return made
+        return self._written[spelling]
 
     def _compiled(self, spelling: str, *, written: bool) -> Spelled:
         problems = Problems()

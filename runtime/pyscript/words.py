@@ -24,12 +24,13 @@ class Rc(int):
         return self > 0
 
 
-_USUAL: Final = {number: Rc(number) for number in range(-500, 10)}
+USUAL_RC: Final = {number: Rc(number) for number in range(-500, 10)}
+"""The usual ones, made once."""
 
 
 def rc_of(number: int) -> Rc:
-    """A return code; the usual ones are made once."""
-    found = _USUAL.get(number)
+    """A return code."""
+    found = USUAL_RC.get(number)
     return Rc(number) if found is None else found
 
 
