@@ -49,6 +49,10 @@ CORES = frozenset(
         "runtime.location.domains",
         "runtime.location.flags",
         "runtime.location.registration",
+        "runtime.pyscript.avps",
+        "runtime.pyscript.functions",
+        "runtime.pyscript.variables",
+        "runtime.pyscript.words",
     ]
 )
 SHELLS = {"runtime.sip.ownership"}  # stands beside the cores that it serves, and takes the kernel's locks
