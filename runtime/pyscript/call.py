@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, TypeAlias
 
 from mi_script.commands import Json
 from runtime.context import Context, Value
@@ -24,7 +24,7 @@ from runtime.sip.message import Reply, Request
 if TYPE_CHECKING:
     from runtime.modules.mi_script import MiScript
 
-Report: TypeAlias = "Callable[[Call, Rc, Json], Awaitable[None] | None]"
+Report: TypeAlias = "Callable[[Call, Rc, Any], Awaitable[None] | None]"
 """What is called when something launched has ended: with a call that has no message behind it."""
 
 

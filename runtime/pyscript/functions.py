@@ -23,6 +23,7 @@ from runtime.script.patterns import cached_pattern
 Convert = Callable[[Any], Any]
 Complain = Callable[[Context, str], None]
 BAD_ARGUMENT: Final = -1
+_LEFT_OUT: Final = object()
 
 
 class NotTaken(Exception):
@@ -46,14 +47,20 @@ def method_of(found: Function, variables: Variables, complain: Complain) -> Call
         "Rc": Rc,
         "Exit": Exit,
         "NotTaken": NotTaken,
+        "LEFT_OUT": _LEFT_OUT,
         "refuse": partial(_refused, complain, found.name),
     }
     heads: list[str] = ["self"]
     values: list[str] = []
     for at, param in enumerate(found.params):
         name = keyword_of(param.name)
-        namespace[f"convert{at}"] = converter(param, variables)
-        heads.append(f"{name}=None" if param.optional else name)
+        convert = converter(param, variables)
+        default = "=None" if param.optional else ""
+        if not param.optional and any(before.optional for before in found.params[:at]):
+            # The cfg language leaves out one in the middle; Python wants a default behind it, and this is none.
+            convert, default = _given(name, convert), "=LEFT_OUT"
+        namespace[f"convert{at}"] = convert
+        heads.append(name + default)
         values.append(_shortcut(param, name, f"convert{at}({name})"))
     exec(_METHOD.format(heads=", ".join(heads), values=", ".join(["c", *values])), namespace)
     method: Callable[..., Rc] = namespace["method"]
@@ -84,6 +91,15 @@ def _shortcut(param: Param, name: str, convert: str) -> str:
             return f"({name} if {name}.__class__ is int else {convert})"
         case _:
             return convert
+
+
+def _given(name: str, convert: Convert) -> Convert:
+    def given(value: Any) -> Any:
+        if value is _LEFT_OUT:
+            raise TypeError(f"missing 1 required positional argument: '{name}'")
+        return convert(value)
+
+    return given
 
 
 def _refused(complain: Complain, name: str, c: Context, problem: NotTaken) -> Rc:

@@ -6,7 +6,7 @@ that is none stands as a lone surrogate (PEP 383), so that what was read can be 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from mi_script.commands import Json
 from runtime.context import Value
@@ -44,7 +44,7 @@ class Answer(NamedTuple):
     """
 
     rc: Rc
-    value: Json
+    value: Any
 
 
 class Ending(BaseException):

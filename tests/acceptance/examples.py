@@ -29,6 +29,17 @@ def example(name: str, ports: Mapping[int, int] | None = None) -> str:
     )
 
 
+def python_example(name: str, ports: Mapping[int, int]) -> str:
+    """As `example`, for one in Python. Its imports and parameters are the head's, too."""
+    text = (ROOT / "examples" / f"{name}.py").read_text()
+    for port, other in ports.items():
+        assert f"127.0.0.1:{port}" in text, port
+        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{other}")
+    loaded = "|".join(re.findall(r'loadmodule "(\w+)\.so"', HEAD))
+    head = rf'server\(|from __future__|module\("({loaded})"\)|module\("httpd"'
+    return "\n".join(line for line in text.splitlines() if not re.match(head, line))
+
+
 def register(phone: Peer, name: str, expires: int = 60) -> None:
     """Register a phone as that user's, or take it away."""
     text = phone.request("REGISTER", f"sip:127.0.0.1:{phone.server[1]}", extra=f"Expires: {expires}\r\n")

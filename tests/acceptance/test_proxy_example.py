@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.acceptance.examples import answered, call, calls_of, example, hang_up, nothing_is_left, refused, register
+from tests.acceptance.examples import (
+    answered,
+    call,
+    calls_of,
+    example,
+    hang_up,
+    nothing_is_left,
+    python_example,
+    refused,
+    register,
+)
 from tests.harness import Server, free_port, wait_until
 from tests.sip_peer import Peer
 
@@ -19,10 +29,11 @@ def voicemail_port() -> int:
     return free_port()
 
 
-@pytest.fixture(scope="module")
-def server(start_shared: Callable[..., Server], voicemail_port: int) -> Server:
-    text = example("proxy", {5090: voicemail_port})
-    return start_shared(text, options=("--udp-workers", "3", "--mi-workers", "2"))
+@pytest.fixture(scope="module", params=["cfg", "python"])
+def server(start_shared: Callable[..., Server], voicemail_port: int, request: pytest.FixtureRequest) -> Server:
+    python, ports = request.param == "python", {5090: voicemail_port}
+    text = python_example("app", ports) if python else example("proxy", ports)
+    return start_shared(text, options=("--udp-workers", "3", "--mi-workers", "2"), python=python)
 
 
 @pytest.fixture

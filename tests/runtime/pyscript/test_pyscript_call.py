@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.modules.catalog import CATALOG
+from runtime.modules.registrar import Registrar
+from runtime.pyscript import Call
+from runtime.pyscript.functions import keyword_of, method_of
+from runtime.pyscript.variables import Variables
 from runtime.pyscript.words import Rc, to_script, to_text
-from runtime.script.problems import ScriptError
+from runtime.script.known import known_of
+from runtime.script.problems import Place, ScriptError
 from runtime.script.script import DROP, EXIT
-from tests.runtime.script.conftest import INVITE
+from tests.runtime.script.conftest import INVITE, make_context
 
 
 def test_a_function_gives_its_code_which_is_true_above_zero(run) -> None:
@@ -38,6 +47,27 @@ def test_arguments_go_by_kind_position_and_name(run) -> None:
     assert pattern.search("a"), "patterns ignore case, as in the cfg language"
     assert second == ("5", *[None] * 6)
     assert third == ("<null>", 3, "ü".encode().decode("latin-1"), *[None] * 4)
+
+
+def test_every_function_of_every_module_becomes_a_method() -> None:
+    known = known_of(CATALOG.values())
+    variables = Variables(known, None, Place("app.py", 1, 1))
+    for found in known.functions.values():
+        method = method_of(found, variables, lambda c, text: None)
+        names = list(inspect.signature(method).parameters)
+        assert names == ["self", *(keyword_of(param.name) for param in found.params)]
+
+
+def test_one_in_the_middle_may_be_left_out_and_what_follows_not() -> None:
+    found = known_of([Registrar]).functions["is_ip_registered"]
+    assert [param.optional for param in found.params] == [False, True, False, True], "or choose another function"
+    replaced = dataclasses.replace(found, call=lambda *arguments: arguments[1:] and 1)
+    method = method_of(replaced, Variables(known_of([]), None, Place("app.py", 1, 1)), lambda c, text: None)
+    call = Call(make_context())
+
+    assert method(call, "location", ip="10.0.0.1") == 1
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'ip'"):
+        method(call, "location")
 
 
 @pytest.mark.parametrize(
