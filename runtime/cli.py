@@ -72,6 +72,10 @@ def run(
     drain: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="How long parked requests may take to end at shutdown.")
     ] = 5.0,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--option", metavar="NAME=VALUE", help="What $argv(NAME) says. May be given several times."),
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -94,7 +98,8 @@ def run(
     from runtime.settings import SettingsError, settle
 
     try:
-        program = Program.load(script, listen or ())
+        told = dict(option.partition("=")[::2] for option in options or ())
+        program = Program.load(script, listen or (), options=told)
     except NotLoaded as error:
         print_report(error.problems, stderr=True)
         raise typer.Exit(1) from None

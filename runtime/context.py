@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Value: TypeAlias = str | int | None
 """A script value: a string, an integer, or NULL."""
+Document: TypeAlias = "dict[str, Document] | list[Document] | str | int | float | bool | None"
+"""What JSON text says (RFC 8259). Its strings are script strings: their UTF-8 bytes spelled as latin-1."""
 
 
 class RouteType(enum.Flag):
@@ -52,13 +54,23 @@ class Address:
 
 @dataclass(slots=True)
 class Branch:
-    """One more target of the request, as `append_msg_branch` adds it."""
+    """One more target of the request, as `append_msg_branch` adds it.
+
+    Args:
+        uri, dst_uri, path: as `Context.ruri` and its like.
+        q: its weight in thousandths; -1 for none.
+        flags: names of its branch flags.
+        attributes: `$msg.branch.attr`.
+        send_socket: the index of the socket to send from; None for the request's.
+    """
 
     uri: str
     dst_uri: str | None = None
     path: str = ""
     q: int = -1
     flags: set[str] = field(default_factory=set)
+    attributes: dict[str, Value] = field(default_factory=dict)
+    send_socket: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +104,15 @@ class Context:
         ruri: the Request-URI as the script has rewritten it (starts as received).
         dst_uri: `$du`, the next hop that overrides the Request-URI; None when unset.
         branches: what `append_msg_branch` added.
+        serial: what `serialize_branches` has put aside, in the order in which `next_branches` takes it.
         avps: AVP name to its values, **oldest first** (`=` appends; `$(avp(x)[0])` is the newest, the last).
         variables: `$var`. One dict per process that all its messages share, as in OpenSIPS; parking takes a copy
             and resuming puts it back, so the values survive what ran in between.
+        documents: `$json`, by name. One dict per process, and kept over parking, as `variables`.
         flags: names of the message flags that are set.
         branch_flags: names of the branch flags of the main branch.
+        branch_attributes: `$msg.branch.attr` of the main branch.
+        q: the weight of the main branch in thousandths; -1 for none.
         rc: `$rc`, what the last function or route returned.
         returned: `$return(n)`, the values of the last `return(n, v1, …)`.
         params: `$param(n)`, the parameters of the route that runs now (index 0 is `$param(1)`).
@@ -104,8 +120,8 @@ class Context:
         route_name: `$route.name`; empty for an unnamed route.
         reply_headers: header lines (with CRLF) that `append_to_reply` collected.
         edits: what changes in the headers when the message is relayed, in order: ``("append", line)`` behind the
-            last header, ``("insert", line)`` before the first that is no Via, ``("remove", name)``. Lines have their
-            CRLF.
+            last header, ``("insert", line)`` before the first that is no Via, ``("after NAME", line)`` and ``("before
+            NAME", line)`` beside the first header of that name, ``("remove", name)``. Lines have their CRLF.
         force_rport: whether the reply goes to the source port though the request did not ask for it (RFC 3581).
         replied: whether a final reply has been sent without a transaction.
         transaction: the key of the server transaction that holds this message, once there is one.
@@ -120,8 +136,10 @@ class Context:
             `check_route_param` and `is_direction`; None when there was none.
         on_branch, on_reply, on_failure: names of the routes that `t_on_branch` and its like have set.
         fr_timeout_s, fr_inv_timeout_s: `$T_fr_timeout`, `$T_fr_inv_timeout`; None for the module's parameters.
+        request: in a reply route the context of the request that is replied to; None where it is not relayed any more.
         reply: in a failure route the reply that won so far; None where it is of our own making.
         reply_status: in failure and reply routes the status that led there; 0 elsewhere.
+        new_status: in a reply route, the status and reason that the reply goes on with; None for its own.
         branch_index: which branch a branch or reply route is about; 0 elsewhere.
         cseq: the CSeq number of what is relayed (replies to it get the request's own again); None to leave it.
         dialog: the identifier of the dialog that the message belongs to, where one is known.
@@ -139,10 +157,14 @@ class Context:
     ruri: str = ""
     dst_uri: str | None = None
     branches: list[Branch] = field(default_factory=list)
+    serial: list[list[Branch]] = field(default_factory=list)
     avps: dict[str, list[Value]] = field(default_factory=dict)
     variables: dict[str, Value] = field(default_factory=dict)
+    documents: dict[str, Document] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
     branch_flags: set[str] = field(default_factory=set)
+    branch_attributes: dict[str, Value] = field(default_factory=dict)
+    q: int = -1
     rc: int = 1
     returned: tuple[Value, ...] = ()
     params: tuple[Value, ...] = ()
@@ -167,8 +189,10 @@ class Context:
     on_failure: str | None = None
     fr_timeout_s: float | None = None
     fr_inv_timeout_s: float | None = None
+    request: Context | None = None
     reply: Reply | None = None
     reply_status: int = 0
+    new_status: tuple[int, str] | None = None
     branch_index: int = 0
     cseq: int | None = None
     dialog: str | None = None
@@ -185,6 +209,7 @@ class Context:
             self,
             branches=list(self.branches),
             branch_flags=set(self.branch_flags),
+            branch_attributes=dict(self.branch_attributes),
             reply_headers=list(self.reply_headers),
             edits=list(self.edits),
         )
@@ -206,11 +231,14 @@ class Context:
             dst_uri=branch.dst_uri,
             avps=self.avps,
             variables=self.variables,
+            documents=self.documents,
             flags=self.flags,
             branch_flags=set(branch.flags),
+            branch_attributes=dict(branch.attributes),
+            q=branch.q,
             edits=list(self.edits),
             transaction=self.transaction,
-            send_socket=self.send_socket,
+            send_socket=self.send_socket if branch.send_socket is None else branch.send_socket,
             routes=self.routes,
             record_route=self.record_route,
             rr_params=self.rr_params,

@@ -8,9 +8,9 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgpack
 
@@ -80,6 +80,10 @@ class RunsScripts(Protocol):
 
     def log_level(self) -> int: ...
 
+    def own_log_level(self) -> int: ...
+
+    def set_log_level(self, which: Literal["log", "xlog"], level: int | None) -> None: ...
+
 
 class Target:
     """Where compiled routes find the process that they run in: compiled before the fork, pointed at one after it."""
@@ -123,6 +127,12 @@ class Switch:
     def log_level(self) -> int:
         return self._target.process.log_level()
 
+    def own_log_level(self) -> int:
+        return self._target.process.own_log_level()
+
+    def set_log_level(self, which: Literal["log", "xlog"], level: int | None) -> None:
+        self._target.process.set_log_level(which, level)
+
 
 @dataclass(slots=True)
 class Program:
@@ -134,6 +144,7 @@ class Program:
         script: the routes, compiled. Whoever parks a context keeps the script that it was parked under.
         modules: the instances, by name. A reload keeps them: it takes new routes, not new settings.
         listen: addresses from the command line, in place of the script's.
+        options: `$argv`, from the command line.
         generation: grows by one with each reload.
     """
 
@@ -143,16 +154,24 @@ class Program:
     modules: Mapping[str, Module]
     target: Target
     listen: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
     generation: int = 0
 
     @classmethod
-    def load(cls, path: Path, listen: Sequence[str] = (), interfaces: AddressesOf = addresses_of) -> Program:
+    def load(
+        cls,
+        path: Path,
+        listen: Sequence[str] = (),
+        interfaces: AddressesOf = addresses_of,
+        options: Mapping[str, str] | None = None,
+    ) -> Program:
         """Read, check and compile a script file.
 
         Args:
             path: the file.
             listen: addresses that stand in for the script's ``socket=`` lines.
             interfaces: gives the addresses of this machine's interfaces.
+            options: what `$argv(name)` says.
 
         Raises:
             NotLoaded: it has errors.
@@ -164,7 +183,9 @@ class Program:
             for name, kind in [*ALWAYS.items(), *((name, known[name]) for name in checked.modules)]
         }
         target = Target()
-        return cls(path, checked, _compiled(checked, modules, target), modules, target, tuple(listen))
+        options = options or {}
+        script = _compiled(checked, modules, target, options)
+        return cls(path, checked, script, modules, target, tuple(listen), options)
 
     def warnings(self) -> list[ScriptProblem]:
         """What is odd about the script and does not keep it from running."""
@@ -226,7 +247,7 @@ class Program:
             text = "loads other modules than the running script; a reload takes new routes only, so restart instead"
             raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text, code="bad-setting")])
         checked = dataclasses.replace(checked, sockets=self.checked.sockets)  # those are open, whatever it says now
-        return checked, _compiled(checked, self.modules, self.target)
+        return checked, _compiled(checked, self.modules, self.target, self.options)
 
     def _own_module(self, path: Path) -> type[Module]:
         """The running module of that name: a reload takes routes, and no other code."""
@@ -236,12 +257,13 @@ class Program:
         return found
 
 
-def _compiled(checked: Checked, modules: Mapping[str, Module], target: Target) -> Script:
+def _compiled(checked: Checked, modules: Mapping[str, Module], target: Target, options: Mapping[str, str]) -> Script:
     switch = Switch(target)
+    world = dataclasses.replace(WORLD, options=options)
     if isinstance(checked, PyChecked):
-        switch.script = make_script(checked, modules, switch, WORLD)
+        switch.script = make_script(checked, modules, switch, world)
     else:
-        switch.script = compile_script(checked, modules, switch, WORLD)
+        switch.script = compile_script(checked, modules, switch, world)
     return switch.script
 
 

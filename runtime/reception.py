@@ -202,6 +202,7 @@ class Reception:
             socket=origin.socket.index,
             ruri=origin.request.ruri,
             variables=process.variables,
+            documents=process.documents,
             named_params=error_params(status, reason),
             script=script,
         )

@@ -18,7 +18,7 @@ from runtime.script.pages import MADE, pages
 from runtime.script.reference import CORE, Entry, ModuleFacts, entries_of, language_entries
 from runtime.script.settings import GLOBALS
 from runtime.script.transformations import CHANGES
-from runtime.script.variables import CONTEXT_VARIABLES
+from runtime.script.variable_table import CONTEXT_VARIABLES
 from runtime.script.words import WORDS
 
 

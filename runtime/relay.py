@@ -6,6 +6,7 @@ is parked in a reply route, those behind it wait, so that they go upstream in th
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from runtime.client_transactions import Leg
 from runtime.context import Branch, Context, RouteType
 from runtime.resolver import Found
+from runtime.script.branch_access import own_branch
 from runtime.script.script import RouteCode, Routes
 from runtime.script_process import Ended
 from runtime.sip.forward import Edit
@@ -62,6 +64,11 @@ class _Came:
     reply: Reply
     edits: list[Edit] = field(default_factory=list)
     body: bytes | None = None
+    changed: tuple[int, str] | None = None
+
+    @property
+    def status(self) -> int:
+        return self.changed[0] if self.changed else self.reply.status
 
 
 @dataclass(slots=True)
@@ -89,6 +96,7 @@ class Relay:
     """
 
     __slots__ = (
+        "_branch_reply_routes",
         "_came",
         "_cseq",
         "_emptying",
@@ -119,6 +127,8 @@ class Relay:
         self.responses = ResponseContext(message.method == "INVITE", proxy.block_6xx)
         self.legs: list[Leg | None] = []
         self._reply_route: RouteCode | None = None
+        self._branch_reply_routes: dict[int, RouteCode] = {}
+        """By the branch's index: what its branch route has set for it alone."""
         self._failure_route: RouteCode | None = None
         self._came: dict[int, _Came] = {}
         self._trying: dict[int, _Trying] = {}
@@ -174,12 +184,26 @@ class Relay:
     def _targets(self, context: Context, filtered: bool) -> list[Branch]:
         """Where the request shall go. What is known to be unreachable may be left out: a branch route can change it."""
         appended, context.branches = context.branches, []
-        targets = [Branch(context.ruri, context.dst_uri, context.path, flags=context.branch_flags), *appended]
+        # Its flags are the context's own: by them it is known again.
+        own = dataclasses.replace(own_branch(context), flags=context.branch_flags)
+        targets = [own, *appended]
         if not filtered:
             return targets
         return [target for target in targets if self._proxy.may_reach(context, target.dst_uri or target.uri)]
 
+    def _rearm(self, context: Context, branch: int | None = None) -> None:
+        """Take what a branch route or a reply route has set: for failures of the request, for replies of its branch."""
+        routes = self.script.routes
+        if context.on_failure is not None:
+            self._failure_route = routes.failure.get(context.on_failure)
+        on_reply = None if context.on_reply is None else routes.onreply.get(context.on_reply)
+        if on_reply is not None and branch is not None:
+            self._branch_reply_routes[branch] = on_reply
+        elif on_reply is not None:
+            self._reply_route = on_reply
+
     def _branch_through(self, branch: Context, ended: Ended) -> None:
+        self._rearm(branch, branch.branch_index)
         if ended is Ended.WELL:
             self._locate(branch)
         else:
@@ -271,7 +295,8 @@ class Relay:
     def _read(self, leg: Leg, reply: Reply) -> None:
         """Let the reply routes see a reply, and then deal with it."""
         general = self.script.routes.onreply.get("")
-        routes = [route for route in (general, self._reply_route) if route is not None]
+        of_branch = self._branch_reply_routes.get(leg.index)
+        routes = [route for route in (general, of_branch, self._reply_route) if route is not None]
         if not routes:
             self._read_through(leg, _Came(reply))
             return
@@ -283,13 +308,14 @@ class Relay:
         def through(context: Context, ended: Ended) -> None:
             reply = context.message
             assert isinstance(reply, Reply), "a reply stays one"
+            self._rearm(context)
             dropped = ended is Ended.DROPPED and reply.status < 200
             if len(routes) > 1 and not dropped:
                 self._run_reply_routes(leg, context, routes[1:])
                 return
             self._reading = False
             if not dropped:
-                self._read_through(leg, _Came(reply, context.edits, context.body))
+                self._read_through(leg, _Came(reply, context.edits, context.body, context.new_status))
             self._read_queued()
 
         self._proxy.run(context, routes[0], through)
@@ -307,11 +333,11 @@ class Relay:
 
     def _read_through(self, leg: Leg, came: _Came) -> None:
         self._came[leg.index] = came
-        self.handle(Replied(leg.index, came.reply.status))
-        if came.reply.status >= 200 and self.legs[leg.index] not in (leg, None):
+        self.handle(Replied(leg.index, came.status))
+        if came.status >= 200 and self.legs[leg.index] not in (leg, None):
             # It is from an address that had been given up: the one that is being tried now is not wanted any more.
             self._cancel_branch(leg.index)
-        if self.responses.final or came.reply.status < 200:
+        if self.responses.final or came.status < 200:
             # A provisional reply has gone up; of the final ones the best may still be wanted.
             self._came.pop(leg.index, None)
 
@@ -372,12 +398,13 @@ class Relay:
 
     def _relay_up(self, index: int) -> None:
         came = self._came[index]
-        status = came.reply.status
+        status, changed = came.status, came.changed
         edits = came.edits
         if status in (401, 407):
             edits = [*edits, *self._other_challenges(index)]
         # A 503 says that a server is overloaded: upstream would take it for us (RFC 3261 16.7 step 6).
-        changed = (500, "Server Internal Error") if status == _UNAVAILABLE else None
+        if status == _UNAVAILABLE:
+            changed = 500, "Server Internal Error"
         if self.context is not None:
             self._proxy.tell_relayed(self.context, came.reply, changed[0] if changed else status)
         self._proxy.send_up(self.key, came.reply, edits, came.body, changed, self._cseq)
@@ -387,7 +414,7 @@ class Relay:
         found: list[Edit] = []
         for other in self.responses.round_replies():
             came = self._came.get(other)
-            if other == index or came is None or came.reply.status not in (401, 407):
+            if other == index or came is None or came.status not in (401, 407):
                 continue
             for name in ("WWW-Authenticate", "Proxy-Authenticate"):
                 found += [("append", f"{name}: {value}\r\n") for value in came.reply.fields(name)]

@@ -14,15 +14,16 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, assert_never
+from typing import Final, Literal, assert_never
 
-from runtime.context import Context, RouteType, Value
+from runtime.context import Context, Document, RouteType, Value
 from runtime.futures import FutureRequest, FutureWait
 from runtime.house import House
 from runtime.log_levels import to_python
 from runtime.process import Process
 from runtime.roles import CATCH_UP
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
+from runtime.script.documents import copy_of
 from runtime.script.problems import AssertionFailed, Place, ScriptError, Stopped, in_words
 from runtime.script.script import DROP, Exit, Script
 from runtime.sip.message import Reply, Request, dummy_request
@@ -64,6 +65,7 @@ class Parked:
         resume: what runs when the job has ended: a route by itself, or the rest of one.
         script: the one it was parked under; a reload does not change where it resumes.
         variables: the `$var`s as they were; the process's own go on changing meanwhile.
+        documents: the `$json`s, likewise.
         then: what follows when the run that parked has come to its end.
         abandon: called where it will never be resumed.
     """
@@ -73,6 +75,7 @@ class Parked:
     script: Script
     place: Place
     variables: dict[str, Value]
+    documents: dict[str, Document]
     then: Then
     abandon: Callable[[], None]
 
@@ -94,6 +97,7 @@ class ScriptProcess(Process):
     def __init__(self, child: Child, house: House) -> None:
         super().__init__(child, house)
         self.variables: dict[str, Value] = {}
+        self.documents: dict[str, Document] = {}
         self.parked: dict[int, Parked] = {}
         """What is put aside, by the serial of the job that it waits for."""
         self._due = 0
@@ -164,7 +168,14 @@ class ScriptProcess(Process):
             route: the kind of that route.
         """
         request = dummy_request()
-        return Context(request, route=route, ruri=request.ruri, variables=self.variables, script=script)
+        return Context(
+            request,
+            route=route,
+            ruri=request.ruri,
+            variables=self.variables,
+            documents=self.documents,
+            script=script,
+        )
 
     # The hooks that compiled routes call.
 
@@ -192,7 +203,8 @@ class ScriptProcess(Process):
             self._end = Ended.ELSEWHERE
             return False
         self._end = None
-        parked = Parked(context, resume, script, place, dict(self.variables), self._then, abandon)
+        documents = copy_of(self.documents) if self.documents else {}
+        parked = Parked(context, resume, script, place, dict(self.variables), documents, self._then, abandon)
         # Its bytes are enough: what was parsed of it is parsed again when somebody asks.
         context.message.compact()
         self.count("async:parked")
@@ -267,6 +279,18 @@ class ScriptProcess(Process):
         """The level up to which `xlog` writes."""
         return self.house.xlog_levels.get(self.slot)
 
+    def own_log_level(self) -> int:
+        """The level up to which this process logs: `$log_level`."""
+        return self.house.levels.get(self.slot)
+
+    def set_log_level(self, which: Literal["log", "xlog"], level: int | None) -> None:
+        """Assign `$log_level` or `$xlog_level`; None lets this process follow the server's level again."""
+        levels = self.house.levels if which == "log" else self.house.xlog_levels
+        if level is None:
+            levels.reset(self.slot)
+        else:
+            levels.set(self.slot, level)
+
     # What scripts ask of a request. Only SIP processes have any; but a route may be run by others, too.
 
     def new_transaction(self, context: Context) -> bool:
@@ -277,7 +301,7 @@ class ScriptProcess(Process):
         """See `SipProcess`."""
         return -1
 
-    def reply(self, context: Context, code: int, reason: str) -> int:
+    def reply(self, context: Context, code: int, reason: str, body: bytes = b"") -> int:
         """See `SipProcess`."""
         return -1
 
@@ -349,8 +373,10 @@ class ScriptProcess(Process):
     def _resume(self, parked: Parked, write: Callable[[Context], int]) -> None:
         self.count("async:resumed")
         self.variables.update(parked.variables)
+        self.documents.update(parked.documents)
         context = parked.context
         context.variables = self.variables
+        context.documents = self.documents
         context.params = ()
         self.on_resuming(context)
         ended: Ended | None = Ended.FAILED

@@ -155,7 +155,16 @@ class ServerTransactions:
         """The CANCEL of an INVITE transaction has come."""
         self._perform(self._table.cancel(key, monotonic_now()) or [])
 
-    def reply(self, key: str, code: int, reason: str, headers: Iterable[str] = (), *, to_source: bool = False) -> int:
+    def reply(
+        self,
+        key: str,
+        code: int,
+        reason: str,
+        headers: Iterable[str] = (),
+        *,
+        to_source: bool = False,
+        body: bytes = b"",
+    ) -> int:
         """Reply through a transaction.
 
         Args:
@@ -164,6 +173,7 @@ class ServerTransactions:
             reason: the reason phrase.
             headers: header lines to add.
             to_source: send it where the request came from, whatever its Via says (`force_rport`).
+            body: with its Content-Type among `headers`.
 
         Returns:
             1; -1 when there is no such transaction, or it has its final reply.
@@ -180,6 +190,7 @@ class ServerTransactions:
             source=kept.source,
             to_tag=to_tag(kept.request),
             headers=tuple(headers),
+            body=body,
             server=self._house.settings.server_header,
         )
         if code >= 200:

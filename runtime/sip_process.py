@@ -198,6 +198,7 @@ class SipProcess(ScriptProcess):
             ruri=request.ruri,
             variables=self.variables,
             script=script,
+            documents=self.documents,
         )
         self.run_script(context, route, self._request_through)
 
@@ -267,13 +268,22 @@ class SipProcess(ScriptProcess):
         """Answer what was cancelled and is not being relayed (RFC 3261 section 9.2)."""
         self._answer(key, 487, "Request Terminated")
 
-    def _answer(self, key: str, code: int, reason: str, headers: Sequence[str] = (), *, to_source: bool = False) -> int:
+    def _answer(
+        self,
+        key: str,
+        code: int,
+        reason: str,
+        headers: Sequence[str] = (),
+        *,
+        to_source: bool = False,
+        body: bytes = b"",
+    ) -> int:
         """Reply through a transaction; -1 when it is not there, or has its final reply."""
         if code >= 200 and not self.transactions.is_answered(key):
             # Before the reply is out: whoever has it may ask at once, and elsewhere, what became of the call.
             for watcher in self.watchers:
                 watcher.answered(key, code, reason)
-        rc = self.transactions.reply(key, code, reason, headers, to_source=to_source)
+        rc = self.transactions.reply(key, code, reason, headers, to_source=to_source, body=body)
         relay = self.proxy.relays.get(key) if rc == 1 and code >= 200 else None
         if relay is not None:
             relay.answered(code)
@@ -343,12 +353,12 @@ class SipProcess(ScriptProcess):
         relay.cancel_some(context.branch_index, which)
         return 1
 
-    def reply(self, context: Context, code: int, reason: str) -> int:
+    def reply(self, context: Context, code: int, reason: str, body: bytes = b"") -> int:
         """Reply through the context's transaction (`t_reply`); -1 without one, or when it has its final reply."""
         if context.transaction is None or not 100 <= code <= 699:
             return -1
         headers, to_source = context.reply_headers, context.force_rport
-        return self._answer(context.transaction, code, reason, headers, to_source=to_source)
+        return self._answer(context.transaction, code, reason, headers, to_source=to_source, body=body)
 
     def relay(self, context: Context) -> int:
         """Relay the context's request (`t_relay`).

@@ -62,6 +62,7 @@ class UserAgentClient:
             dst_uri=wanted.dst_uri,
             avps=avps or {},
             variables=self._process.variables,
+            documents=self._process.documents,
             send_socket=wanted.socket,
             dialog=wanted.dialog,
             max_forwards=request.max_forwards,

@@ -12,6 +12,7 @@ from runtime.modules.cfgutils import Cfgutils
 from runtime.modules.dialog import DialogModule
 from runtime.modules.event_route import EventRoute
 from runtime.modules.jobs import Jobs
+from runtime.modules.json import Json
 from runtime.modules.management import Management
 from runtime.modules.maxfwd import Maxfwd
 from runtime.modules.mi_datagram import MiDatagram
@@ -27,6 +28,7 @@ from runtime.modules.signaling import Signaling
 from runtime.modules.sipmsgops import Sipmsgops
 from runtime.modules.sl import Sl
 from runtime.modules.statistics import StatisticsModule
+from runtime.modules.textops import Textops
 from runtime.modules.tm import Tm
 from runtime.modules.usrloc import Usrloc
 
@@ -43,6 +45,7 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         DialogModule,
         EventRoute,
         Httpd,
+        Json,
         Maxfwd,
         MiDatagram,
         MiFifo,
@@ -57,6 +60,7 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         Sipmsgops,
         Sl,
         StatisticsModule,
+        Textops,
         Tm,
         Usrloc,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.context import Context, RouteType, Value
 from runtime.modules.base import RuntimeModule
+from runtime.script.changes import integer_of
 from runtime.script.declare import Kind, Module, Param, Parameter, function, ignored, variable
 from runtime.settings import SettingsError
 from runtime.sip.message import Request
@@ -100,6 +101,22 @@ class Tm(RuntimeModule):
         return self.process.reply(c, code, reason)
 
     @function(
+        "t_reply_with_body",
+        Param("code", Kind.INTEGER),
+        Param("reason", Kind.STRING),
+        Param("body", Kind.STRING),
+        routes=RouteType.RELAYING,
+    )
+    def t_reply_with_body(self, c: Context, code: int, reason: str, body: str) -> int:
+        """As `t_reply`, with a body; its Content-Type is to be given by `append_to_reply()` before."""
+        return self.process.reply(c, code, reason, body.encode("latin-1", "replace"))
+
+    @function("t_flush_flags", routes=RouteType.REQUEST | RouteType.BRANCH)
+    def t_flush_flags(self, c: Context) -> int:
+        """Nothing: here a transaction has the flags of its request at any time."""
+        return 1
+
+    @function(
         "t_relay",
         Param("flags", Kind.STRING, optional=True),
         Param("outbound_proxy", Kind.STRING, optional=True),
@@ -180,7 +197,10 @@ class Tm(RuntimeModule):
 
     @function("t_on_reply", Param("route", Kind.STRING), routes=RouteType.MESSAGE)
     def t_on_reply(self, c: Context, route: str) -> int:
-        """Run that onreply_route for each reply to the request."""
+        """Run that onreply_route for each reply to the request; from a branch route, for those to its branch.
+
+        Where there are both, that of the branch runs first.
+        """
         return self._arm(c, "on_reply", route, "onreply")
 
     @function("t_on_branch", Param("route", Kind.STRING), routes=RouteType.PASSING)
@@ -233,6 +253,18 @@ class Tm(RuntimeModule):
     def branch_index(self, c: Context, inner: str) -> Value:
         """Which branch a branch route or a reply route is about."""
         return c.branch_index
+
+    @variable("T_branch_last_reply_code")
+    def branch_last_reply_code(self, c: Context, inner: str) -> Value:
+        """In a reply route the status of the reply at hand; with an index in brackets, that branch's final status.
+
+        0 while it has none; NULL where there is no such branch.
+        """
+        relay = self._relay_of(c)
+        index = integer_of(inner) if inner else c.branch_index
+        if relay is None or index is None or not 0 <= index < len(relay.responses):
+            return None
+        return c.reply_status if index == c.branch_index and c.reply_status else relay.responses.status_of(index)
 
     @variable("T_ruri")
     def transaction_uri(self, c: Context, inner: str) -> Value:

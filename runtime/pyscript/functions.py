@@ -18,7 +18,7 @@ from runtime.pyscript.variables import Variables
 from runtime.pyscript.words import USUAL_RC, Exit, Rc, kept, to_script
 from runtime.script.changes import integer_of
 from runtime.script.declare import Function, Kind, Param, Ref
-from runtime.script.patterns import cached_pattern
+from runtime.script.patterns import Substitution, cached_pattern, cached_substitution
 
 Convert = Callable[[Any], Any]
 Complain = Callable[[Context, str], None]
@@ -133,6 +133,8 @@ def _converter(param: Param, variables: Variables) -> Convert:
             return _ref(param.name, variables)
         case Kind.REGEX:
             return _pattern(param.name)
+        case Kind.SUBSTITUTION:
+            return _substitution(param.name)
         case _:
             assert_never(param.kind)
 
@@ -171,6 +173,16 @@ def _pattern(name: str) -> Convert:
         found = None if value is None else cached_pattern(to_script(str(value)))
         if found is None:
             raise NotTaken(f'"{name}" is no regular expression')
+        return found
+
+    return convert
+
+
+def _substitution(name: str) -> Convert:
+    def convert(value: Any) -> Substitution:
+        found = None if value is None else cached_substitution(to_script(str(value)))
+        if found is None:
+            raise NotTaken(f'"{name}" is no substitution /pattern/replacement/flags')
         return found
 
     return convert

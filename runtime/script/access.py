@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Callable
 from typing import Final
 
-from runtime.context import Branch, Context, RouteType, Value
+from runtime.context import Context, RouteType, Value
 from runtime.script.patterns import MAX_TEXT_CHARS
 from runtime.script.uris import UriParts, parts_of, split_uri
 from runtime.sip.message import Reply, Request
@@ -56,8 +54,15 @@ def clear_avp(c: Context, name: str, value: Value) -> None:
 
 
 def put_avp(c: Context, name: str, index: Value, value: Value) -> None:
-    """`$(avp(name)[index]) = value` replaces that value; NULL takes it away. An index that is not there: Unwritable."""
+    """`$(avp(name)[index]) = value` replaces that value; NULL takes it away. An index that is not there: Unwritable.
+
+    At `[append]` the value is added as the oldest one.
+    """
     values = c.avps.get(name, [])
+    if index == "append":
+        if value is not None:
+            c.avps[name] = [value, *values]
+        return
     if not isinstance(index, int) or not -len(values) <= index < len(values):
         raise Unwritable(f"$avp({name}) has no value [{index}]")
     if value is None:
@@ -95,6 +100,33 @@ def joined(values: list[Value]) -> Value:
     texts = [str(value) for value in values]
     too_long = sum(map(len, texts)) > MAX_TEXT_CHARS
     return ", ".join(texts) if texts and not too_long else None
+
+
+# Other messages
+
+
+def request_of(c: Context) -> Context | None:
+    """`$(<request>…)`: in a reply route the request that is replied to; where a request runs, that itself."""
+    return c if isinstance(c.message, Request) else c.request
+
+
+def reply_of(c: Context) -> Context | None:
+    """`$(<reply>…)`: in a failure route the reply that won so far; in a reply route that itself."""
+    if isinstance(c.message, Reply):
+        return c
+    if c.reply is None:
+        return None
+    return Context(
+        c.reply,
+        route=RouteType.ONREPLY,
+        avps=c.avps,
+        variables=c.variables,
+        documents=c.documents,
+        flags=c.flags,
+        transaction=c.transaction,
+        reply_status=c.reply_status,
+        branch_index=c.branch_index,
+    )
 
 
 # Parameters and return values
@@ -231,114 +263,7 @@ def set_dst_port(c: Context, value: Value) -> None:
     c.dst_uri = str(_dst_parts(c)._replace(port=_port_of(value, "$dp")))
 
 
-# The message
-
-
-def display(text: str) -> Value:
-    """A display name; NULL when there is none."""
-    return text or None
-
-
-def get_header(c: Context, name: str) -> Value:
-    """`$hdr(name)`: the first header of that name, whole."""
-    return c.message.field(name)
-
-
-def all_headers(c: Context, name: str) -> list[Value]:
-    """Every header of that name, the first first."""
-    return list(c.message.fields(name))
-
-
-def get_header_count(c: Context, name: str) -> Value:
-    """`$hdrcnt(name)`."""
-    return len(c.message.fields(name))
-
-
-def get_contact(c: Context) -> Value:
-    """`$ct`: the first contact."""
-    return c.message.get("contact")
-
-
-def all_contacts(c: Context, _: str) -> list[Value]:
-    """Every contact, the first first."""
-    return list(c.message.all("contact"))
-
-
-def get_contact_field(c: Context, name: str) -> Value:
-    """`$ct.fields(name)`: `name`, `uri`, `q`, `expires`, `methods`, `received`, or `params` as a whole."""
-    contact = c.message.contact
-    if contact is None:
-        return None
-    if name == "uri":
-        return contact.uri
-    if name == "name":
-        return contact.display.strip('"') or None
-    if name == "params":
-        return ";".join(key if value is None else f"{key}={value}" for key, value in contact.params.items())
-    return contact.params.get(name.lower())
-
-
-def get_body(c: Context) -> Value:
-    """`$rb`: NULL when the message has no body."""
-    return c.message.body.decode("latin-1") or None
-
-
-def get_buffer(c: Context) -> Value:
-    """`$mb`: the message as it came."""
-    return c.message.raw.decode("latin-1")
-
-
-def get_length(c: Context) -> Value:
-    """`$ml`: the message's length in bytes."""
-    return len(c.message.raw)
-
-
-def get_message_id(c: Context, inner: str) -> Value:
-    """`$mi` is a number that stands for the message; `$mi(code)` and its like tell how the last job ended."""
-    return c.story.get(inner) if inner else zlib.crc32(c.message.raw)
-
-
-def get_status(c: Context) -> Value:
-    """`$rs`: a reply's status; NULL in a request."""
-    return c.message.status if isinstance(c.message, Reply) else None
-
-
-def get_reason(c: Context) -> Value:
-    """`$rr`: a reply's reason phrase; NULL in a request."""
-    return c.message.reason if isinstance(c.message, Reply) else None
-
-
-def get_refer_to(c: Context) -> Value:
-    """`$rt`: the Refer-To header."""
-    return c.message.field("refer-to")
-
-
-USERNAME: Final = re.compile(r'\busername\s*=\s*"([^"]*)"', re.IGNORECASE)
-REALM: Final = re.compile(r'\brealm\s*=\s*"([^"]*)"', re.IGNORECASE)
-
-
-def credential(pattern: re.Pattern[str]) -> Callable[[Context], Value]:
-    """Reads a field of the credentials that the request carries."""
-
-    def get(c: Context) -> Value:
-        text = c.message.field("authorization") or c.message.field("proxy-authorization") or ""
-        found = pattern.search(text)
-        return found[1] if found else None
-
-    return get
-
-
-def get_source_host(c: Context) -> Value:
-    """`$si`."""
-    return c.source.host if c.source else None
-
-
-def get_source_port(c: Context) -> Value:
-    """`$sp`."""
-    return c.source.port if c.source else None
-
-
-# Flags and branches
+# Flags
 
 
 def get_message_flags(c: Context) -> Value:
@@ -359,49 +284,6 @@ def get_flag(c: Context, name: str) -> Value:
 def set_flag(c: Context, name: str, value: Value) -> None:
     """Assign `$msg.flag(NAME)`: 0, an empty string or NULL takes it off."""
     (c.flags.add if value else c.flags.discard)(name)
-
-
-def get_branch_flag(c: Context, name: str) -> Value:
-    """`$msg.branch.flag(NAME)`: 1 or 0."""
-    return int(name in c.branch_flags)
-
-
-def set_branch_flag(c: Context, name: str, value: Value) -> None:
-    """Assign `$msg.branch.flag(NAME)`."""
-    (c.branch_flags.add if value else c.branch_flags.discard)(name)
-
-
-def all_branches(c: Context, field: str) -> list[Value]:
-    """`$(branch(field)[i])`: `uri` (also without a field), `duri`, `q`, `path` or `flags`, in order."""
-    return [_branch_field(branch, field or "uri") for branch in c.branches]
-
-
-def get_branch(c: Context, field: str) -> Value:
-    """`$branch(field)` of the first branch."""
-    return pick(all_branches(c, field), 0)
-
-
-def set_branch(c: Context, field: str, value: Value) -> None:
-    """`$branch = uri` appends a branch."""
-    if field or not isinstance(value, str) or split_uri(value) is None:
-        raise Unwritable("$branch takes a URI")
-    c.branches.append(Branch(value))
-
-
-def _branch_field(branch: Branch, field: str) -> Value:
-    match field:
-        case "uri":
-            return branch.uri
-        case "duri":
-            return branch.dst_uri
-        case "q":
-            return branch.q
-        case "path":
-            return branch.path
-        case "flags":
-            return " ".join(sorted(branch.flags))
-        case _:
-            return None
 
 
 def error_part(part: str) -> Callable[[Context], Value]:

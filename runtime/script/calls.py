@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from typing import Final, assert_never
 
@@ -10,8 +11,16 @@ from runtime.script import tree
 from runtime.script.changes import integer_of
 from runtime.script.declare import Function, Kind, Param, Refused
 from runtime.script.expressions import Expressions
+from runtime.script.formats import parse_format
 from runtime.script.known import Known
-from runtime.script.patterns import MAX_TEXT_CHARS, compile_pattern
+from runtime.script.patterns import (
+    MAX_TEXT_CHARS,
+    Substitution,
+    compile_pattern,
+    literal,
+    split_substitution,
+    substitution,
+)
 from runtime.script.problems import Place
 from runtime.script.pyast import (
     Namespace,
@@ -174,6 +183,8 @@ class Calls(Expressions):
                 return self._converted(given, "integer", doubtful)
             case Kind.REGEX:
                 return self._converted(given, "pattern", doubtful)
+            case Kind.SUBSTITUTION:
+                return self._substitution(given, doubtful)
             case _:
                 assert_never(param.kind)
 
@@ -219,6 +230,25 @@ class Calls(Expressions):
             return const(integer_of(code.constant))
         local = self.block.local()
         self.emit(store(local, call(attr(name("ops"), kind), code.node)), given.place)
+        doubtful.append(local)
+        return name(local)
+
+    def _substitution(self, given: tree.Argument, doubtful: list[str]) -> ast.expr:
+        if not isinstance(given, tree.Text):
+            return self._converted(given, "substitution", doubtful)
+        pattern, replacement, every = split_substitution(given.value)
+        if "$" not in replacement:
+            return self.namespace.bind("substitution", substitution(pattern, replacement, every))
+
+        def with_values(text: str) -> Substitution | None:
+            try:
+                return substitution(pattern, text, every)
+            except re.error:  # a variable's value made another back-reference of the digits beside it
+                return None
+
+        text = self.format(parse_format(replacement, given.place), literal)
+        local = self.block.local()
+        self.emit(store(local, call(self.namespace.bind("substitution", with_values), text.node)), given.place)
         doubtful.append(local)
         return name(local)
 

@@ -118,7 +118,7 @@ class BodyChecker:
         self.names.variable(node.source)
         if node.target.name not in ("var", "avp") or node.target.index is not None:
             self.names.tell(node.target.place, "bad-statement", "the loop's variable is a $var or an $avp")
-        if node.source.index != "*" or node.source.changes:
+        if node.source.index != "*" or node.source.changes or node.source.of:
             self.names.tell(node.source.place, "bad-statement", f"{node.source.text} is no list: write $(name(x)[*])")
         self._loop(node.body, node.place)
 

@@ -11,7 +11,7 @@ from runtime.script import tree
 from runtime.script.changes import Wants, integer_of, problem_with
 from runtime.script.declare import Function, Kind, Param, Variable
 from runtime.script.formats import NotAVariable, parse_format, split_arguments
-from runtime.script.patterns import compile_pattern
+from runtime.script.patterns import compile_pattern, split_substitution, substitution
 from runtime.script.problems import Code, Place, Problems
 from runtime.script.transformations import CHANGES
 from runtime.script.variables import ContextVariable, Inner
@@ -51,12 +51,17 @@ class Names:
 
     def variable(self, node: tree.Variable) -> None:
         """A variable that is read: known, with brackets where it wants them, its index and changes in order."""
+        self._names(node)
+        if node.index == "append":
+            self.tell(node.place, "bad-variable", f"{node.text}: [append] is where a value is added, and has none")
+
+    def _names(self, node: tree.Variable) -> None:
         found = self.known.variables.get(node.name)
         if found is None:
             self._unknown_variable(node)
         else:
             self._brackets(node, found)
-            if node.index is not None and not (isinstance(found, ContextVariable) and found.all):
+            if node.index is not None and not found.all:
                 self.tell(node.place, "bad-variable", f"${node.name} has no index")
         if node.inner is not None:
             self._parts(node.inner)
@@ -80,15 +85,19 @@ class Names:
 
     def written(self, node: tree.Variable) -> None:
         """A variable that is assigned, or that a function writes."""
-        self.variable(node)
+        self._names(node)
         self._note_written(node)
         found = self.known.variables.get(node.name)
         if found is not None and found.set is None:
             self.tell(node.place, "read-only-variable", f"${node.name} cannot be written")
+        if node.of:
+            self.tell(node.place, "read-only-variable", f"{node.text}: what another message has cannot be written")
         if node.changes:
             self.tell(node.place, "bad-variable", f"{node.text}: a variable that is written takes no transformation")
-        if node.index is not None and node.name != "avp" and found is not None:
-            self.tell(node.place, "bad-variable", f"{node.text}: only an AVP is written by index")
+        if node.index is not None and found is not None and not found.put:
+            self.tell(node.place, "bad-variable", f"{node.text}: ${node.name} is not written by index")
+        if node.index in ("append", "*") and found is not None and found.put and node.name != "avp":
+            self.tell(node.place, "bad-variable", f"{node.text}: only an AVP is written by [{node.index}]")
 
     def _note_written(self, node: tree.Argument | None) -> None:
         if isinstance(node, tree.Variable) and node.name == "avp":
@@ -237,7 +246,8 @@ class Names:
         if not isinstance(argument, tree.Variable) or argument.name != "avp":
             return "an $avp(name)"
         self.variable(argument)
-        return "an $avp(name) without index and transformation" if argument.index or argument.changes else ""
+        plain = not (argument.index or argument.changes or argument.of)
+        return "" if plain else "an $avp(name) without index and transformation"
 
     def _route(self, argument: tree.Argument) -> str:
         if not isinstance(argument, tree.Text | tree.Number):
@@ -255,6 +265,26 @@ class Names:
             case tree.Text():
                 return regex_problem(argument.value)
         return "a regular expression"
+
+    def _substitution(self, argument: tree.Argument) -> str:
+        match argument:
+            case tree.Variable():
+                self.variable(argument)
+                return ""
+            case tree.Text():
+                return self._substitution_problem(argument)
+        return "a substitution: /pattern/replacement/flags"
+
+    def _substitution_problem(self, argument: tree.Text) -> str:
+        try:
+            pattern, replacement, every = split_substitution(argument.value)
+            if "$" in replacement:
+                self.format(tree.Text(replacement, argument.place))
+            else:
+                substitution(pattern, replacement, every)
+        except re.error as error:
+            return f"a substitution, and this one is wrong: {error}"
+        return ""
 
 
 def avp_name(node: tree.Variable) -> str | None:
@@ -279,6 +309,7 @@ _WRONG_KIND: Final = {
     Kind.AVP: Names._avp,
     Kind.ROUTE: Names._route,
     Kind.REGEX: Names._regex,
+    Kind.SUBSTITUTION: Names._substitution,
 }
 
 

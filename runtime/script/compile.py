@@ -90,7 +90,7 @@ def python_of(checked: Checked, modules: Mapping[str, Module], hooks: Hooks, wor
 def known_to(checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World) -> Known:
     """What a script may name, bound to the instances of the core and of the modules that it loads."""
     aliases = aliases_of(checked.globals)
-    core = Core(world=world, sockets=checked.sockets, aliases=aliases, log_level=hooks.log_level)
+    core = Core(world=world, sockets=checked.sockets, aliases=aliases, levels=hooks)
     return known_of([modules[module] for module in checked.modules], core)
 
 

@@ -27,6 +27,7 @@ class Kind(enum.Enum):
     AVP = "an $avp(name)"  # an $avp(...): Ref, of which all values can be read
     ROUTE = "the name of a route"  # the name of a route that must exist at load: str
     REGEX = "a regular expression"  # a regular expression, compiled at load where it is constant: re.Pattern[str]
+    SUBSTITUTION = "a substitution, `/pattern/replacement/flags`"  # variables in the replacement: Substitution
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,11 @@ class Variable:
         name: without the `$`.
         get: ``get(context, inner) -> Value``; ``inner`` is what stands in the brackets ("" when nothing does).
         set: ``set(context, inner, value)``, or None for a read-only one.
+        all: ``all(context, inner) -> list``, every value in the order of the index, for one that can be indexed.
+        put: ``put(context, inner, index, value)``: an assignment to ``$(name(inner)[index])``; None where none is.
+        reset: ``reset(context, inner, value)``: what ``:=`` does, where that is another thing than ``=``.
+        mark: ``mark(value) -> str``: how the value of a variable in the brackets is written into ``inner``, where it
+            has to be told from what the script itself wrote there.
     """
 
     name: str
@@ -136,6 +142,10 @@ class Variable:
     set: Callable[[Context, str, Value], None] | None
     module: str
     doc: str
+    all: Callable[[Context, str], list[Value]] | None = None
+    put: Callable[[Context, str, Value, Value], None] | None = None
+    reset: Callable[[Context, str, Value], None] | None = None
+    mark: Callable[[Value], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +228,30 @@ def asynchronous(name: str, *params: Param, routes: RouteType = RouteType.ANY) -
 @dataclass(frozen=True, slots=True)
 class _VariableMark:
     name: str
-    setter: str | None = field(default=None)
+    methods: dict[str, str] = field(default_factory=dict)
+    mark: Callable[[Value], str] | None = None
 
 
-def variable(name: str, setter: str | None = None) -> Callable[[_F], _F]:
-    """Declare a method ``(self, context, inner) -> Value`` as `$name`; `setter` names the method that assigns."""
-    return _marker("_script_variable", _VariableMark(name, setter))
+def variable(
+    name: str,
+    setter: str | None = None,
+    *,
+    lister: str | None = None,
+    putter: str | None = None,
+    resetter: str | None = None,
+    mark: Callable[[Value], str] | None = None,
+) -> Callable[[_F], _F]:
+    """Declare a method ``(self, context, inner) -> Value`` as `$name`.
+
+    Args:
+        name: without the dollar sign.
+        setter, lister, putter, resetter: the names of the methods that are `set`, `all`, `put` and `reset` of
+            `Variable`; None for those that it has not.
+        mark: as in `Variable`.
+    """
+    named = {"set": setter, "all": lister, "put": putter, "reset": resetter}
+    methods = {role: method for role, method in named.items() if method is not None}
+    return _marker("_script_variable", _VariableMark(name, methods, mark))
 
 
 def _marker(attribute: str, mark: object) -> Callable[[_F], _F]:
@@ -252,8 +280,10 @@ def variables_of(module: Module | type[Module]) -> dict[str, Variable]:
     """The variables that a module declares, by name."""
     found = {}
     for method, mark in _marked(module, "_script_variable"):
-        setter = getattr(module, mark.setter) if mark.setter else None
-        found[mark.name] = Variable(mark.name, method, setter, module.name, _doc(method))
+        others = {role: getattr(module, name) for role, name in mark.methods.items()}
+        found[mark.name] = Variable(
+            mark.name, method, others.pop("set", None), module.name, _doc(method), mark=mark.mark, **others
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""`$variables`, alone and inside text: `$name(inner)`, `$(name(inner)[index]{family.name,argument})`, `$$`."""
+"""`$variables`, alone and inside text: `$name(inner)`, `$(<message>name(inner)[index]{family.name,argument})`, `$$`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ MAX_DEPTH: Final = 5
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MESSAGE = re.compile(r"<\s*(request|reply)\s*>")
 _INTEGER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
 _CHANGE = re.compile(r"\s*([a-z]+)\.([a-z0-9_.-]+)\s*(?:,(.*))?", re.DOTALL)
 _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
 # Inside text a dot may just end a sentence, so a dotted name is read only where its first word has such names.
-_DOTTED: Final = frozenset(("route", "ct", "msg", "branch"))
+_DOTTED: Final = frozenset(("route", "ct", "msg", "branch", "err", "sdp", "auth", "challenge", "ruri", "from", "to"))
 
 
 class NotAVariable(Exception):
@@ -105,16 +106,20 @@ def _name_at(text: str, start: int, dotted: bool) -> str:
 
 
 def _long_form(body: str, text: str, place: Place, depth: int) -> Variable:
-    name = _name_at(body, 0, dotted=True)
+    of: Literal["", "request", "reply"] = ""
+    at = 0
+    if message := _MESSAGE.match(body):
+        of, at = "request" if message[1] == "request" else "reply", message.end()
+    name = _name_at(body, at, dotted=True)
     if not name:
         raise NotAVariable(f"{text} has no variable's name")
-    at = len(name)
+    at += len(name)
     inner = None
     if body.startswith("(", at):
         closing = _closing(body, at)
         inner = parse_format(body[at + 1 : closing - 1], place, depth + 1)
         at = closing
-    index: int | Literal["*"] | Variable | None = None
+    index: int | Literal["*", "append"] | Variable | None = None
     if body.startswith("[", at):
         closing = _closing(body, at)
         index = _index(body[at + 1 : closing - 1], place, depth)
@@ -126,12 +131,14 @@ def _long_form(body: str, text: str, place: Place, depth: int) -> Variable:
         at = closing
     if at != len(body):
         raise NotAVariable(f'"{body[at:]}" is not understood in {text}')
-    return Variable(name, inner, index, tuple(changes), text, place)
+    return Variable(name, inner, index, tuple(changes), text, place, of)
 
 
-def _index(text: str, place: Place, depth: int) -> int | Literal["*"] | Variable:
+def _index(text: str, place: Place, depth: int) -> int | Literal["*", "append"] | Variable:
     if text.strip() == "*":
         return "*"
+    if text.strip() == "append":
+        return "append"
     if number := _INTEGER.fullmatch(text):
         return int(number[1])
     if text.startswith("$"):

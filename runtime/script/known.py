@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from runtime.script.declare import Function, Module, Variable, functions_of, variables_of
 from runtime.script.functions import Core
-from runtime.script.variables import CONTEXT_VARIABLES, ContextVariable
+from runtime.script.variable_table import CONTEXT_VARIABLES
+from runtime.script.variables import ContextVariable
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,21 +87,47 @@ def parse_substitution(text: str) -> Substitution:
     Raises:
         re.error: it has not that form, or the pattern or a back-reference is wrong.
     """
+    pattern, replacement, every = split_substitution(text)
+    return substitution(pattern, replacement, every)
+
+
+def split_substitution(text: str) -> tuple[re.Pattern[str], str, bool]:
+    """Read ``/pattern/replacement/flags`` as far as it goes by itself.
+
+    Returns:
+        the pattern, the replacement as it is written, and whether all that matches is meant.
+
+    Raises:
+        re.error: it has not that form, or the pattern is wrong.
+    """
     text = text.strip()
     pieces = _pieces(text[1:], text[0]) if text and not text[0].isalnum() else []
     if len(pieces) != 3:
         raise re.error("a substitution has the form /pattern/replacement/flags")
-    pattern_text, replacement, flags = pieces
+    pattern, replacement, flags = pieces
     if not set(flags) <= set("igs"):
         raise re.error(f'the flags of a substitution are i, g and s, not "{flags}"')
-    pattern = compile_pattern(pattern_text, ignore_case="i" in flags)
+    return compile_pattern(pattern, ignore_case="i" in flags), replacement, "g" in flags
+
+
+def substitution(pattern: re.Pattern[str], replacement: str, every: bool) -> Substitution:
+    """Join what `split_substitution` has found, with the variables of the replacement put in.
+
+    Raises:
+        re.error: a back-reference of the replacement is wrong.
+    """
     replacement = re.sub(r"\\(?![0-9\\])", r"\\\\", replacement).replace("\\0", "\\g<0>")
     try:
         pattern.sub(replacement, "")
         re.compile(f"{pattern.pattern}|", pattern.flags).sub(replacement, "")
     except IndexError as error:
         raise re.error("the replacement names a group that is not there") from error
-    return Substitution(pattern, replacement, "g" in flags)
+    return Substitution(pattern, replacement, every)
+
+
+def literal(value: object) -> str:
+    """A variable's value in a replacement: a backslash in it is no back-reference."""
+    return "<null>" if value is None else str(value).replace("\\", "\\\\")
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from runtime.context import Value
+from runtime.context import Context, Value
 from runtime.script import tree
+from runtime.script.access import reply_of, request_of
 from runtime.script.changes import Wants, bound, unbound
 from runtime.script.declare import Variable
 from runtime.script.formats import parse_format, split_arguments
@@ -98,15 +100,20 @@ class Reading:
 
     def inside(self, node: tree.Variable) -> Code:
         """Compile what stands in a variable's brackets."""
-        return constant("") if node.inner is None else self.format(node.inner)
+        if node.inner is None:
+            return constant("")
+        found = self.known.variables[node.name]
+        return self.format(node.inner, found.mark if isinstance(found, Variable) else None)
 
     def _read(self, node: tree.Variable) -> Code:
+        if node.of:
+            return self._of(node)
         found = self.known.variables[node.name]
         inner = self.inside(node)
-        if isinstance(found, Variable):
-            return Code(call(self.namespace.bind(f"get_{node.name}", found.get), name("c"), inner.node))
         if node.index is not None and (node.index != 0 or node.name != "avp"):
             return self._indexed(node, found, inner)
+        if isinstance(found, Variable):
+            return Code(call(self.namespace.bind(f"get_{node.name}", found.get), name("c"), inner.node))
         if fast := self._fast(node, inner):
             return fast
         if found.path:
@@ -122,13 +129,28 @@ class Reading:
             return Code(call(getter, name("c")), found.gives)
         return Code(call(getter, name("c"), inner.node), found.gives)
 
-    def _indexed(self, node: tree.Variable, found: ContextVariable, inner: Code) -> Code:
+    def _of(self, node: tree.Variable) -> Code:
+        """`$(<request>name)`: the variable, compiled as a function of whichever context that message has."""
+        here = dataclasses.replace(node, of="", changes=())
+        read = self._helper(self._read(here).node, node.place)
+        find = request_of if node.of == "request" else reply_of
+
+        def get(c: Context) -> Value:
+            other = find(c)
+            return None if other is None else read(other)
+
+        return Code(call(self.namespace.bind("of", get), name("c")))
+
+    def _indexed(self, node: tree.Variable, found: ContextVariable | Variable, inner: Code) -> Code:
         assert found.all is not None, "the checker lets nobody index what has no list"
         values = call(self.namespace.bind(f"all_{node.name}", found.all), name("c"), inner.node)
         if node.index == "*":
             return Code(call("joined", values), Gives.STRING | Gives.NULL)
-        index = self.variable(node.index).node if isinstance(node.index, tree.Variable) else const(node.index)
-        return Code(call("pick", values, index))
+        return Code(call("pick", values, self.index(node.index)))
+
+    def index(self, index: int | str | tree.Variable | None) -> ast.expr:
+        """Compile what stands in square brackets."""
+        return self.variable(index).node if isinstance(index, tree.Variable) else const(index)
 
     def _fast(self, node: tree.Variable, inner: Code) -> Code | None:
         """The variables that every script uses all the time, without a call of ours."""
@@ -189,7 +211,7 @@ class Reading:
             return self._helper(self.variable(index).node, node.place)
         return lambda _: index
 
-    def _helper(self, node: ast.expr, place: Place) -> Callable[..., str]:
+    def _helper(self, node: ast.expr, place: Place) -> Callable[..., Any]:
         """A function of the context that computes the node; it exists once the script is compiled."""
         identifier = self.namespace.unique("helper")
         helper = function(identifier, [ast.Return(node)])
@@ -197,11 +219,7 @@ class Reading:
         self.helpers.append(helper)
         entries = self.namespace.entries
 
-        def run(c: object) -> str:
-            found: str = entries[identifier](c)
-            return found
-
-        return run
+        return lambda c: entries[identifier](c)
 
     # Texts
 
@@ -209,14 +227,21 @@ class Reading:
         """Compile text with variables in it."""
         return self.format(parse_format(node.value, node.place)) if "$" in node.value else constant(node.value)
 
-    def format(self, node: tree.Format) -> Code:
-        """Compile text with variables in it: an f-string, or a constant. NULL is shown as ``<null>``."""
+    def format(self, node: tree.Format, mark: Callable[[Value], str] | None = None) -> Code:
+        """Compile text with variables in it: an f-string, or a constant. NULL is shown as ``<null>``.
+
+        Args:
+            node: the text.
+            mark: how a variable's value is written into it, where that is another way.
+        """
         if node.constant is not None:
             return constant(node.constant)
         parts: list[ast.expr] = []
         for part in node.parts:
             if isinstance(part, str):
                 parts.append(const(part))
+            elif mark is not None:
+                parts.append(formatted(call(self.namespace.bind("mark", mark), self.variable(part).node)))
             else:
                 parts.append(formatted(self.shown(self.variable(part), "<null>")))
         found = ast.JoinedStr(parts)

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 from runtime.context import Context, Value
 from runtime.script import tree
-from runtime.script.access import put_avp
 from runtime.script.declare import Variable
 from runtime.script.variables import ContextVariable, Inner
 
@@ -55,15 +54,14 @@ def ref_of(node: tree.Variable, found: ContextVariable | Variable, inside: Insid
         node: as the script has it.
         found: what its name means.
         inside: computes what stands in its brackets.
-        index: computes its index; only for an AVP.
+        index: computes its index.
     """
     get, write = _accessors(found, inside)
-    if index is not None and found.name == "avp":
+    put, list_all = found.put, found.all
+    if index is not None and put is not None:
 
         def write(context: Context, value: Value) -> None:
-            put_avp(context, inside(context), index(context), value)
-
-    list_all = found.all if isinstance(found, ContextVariable) else None
+            put(context, inside(context), index(context), value)
 
     def every(context: Context) -> list[Value]:
         if list_all is not None:

@@ -48,6 +48,12 @@ class Hooks(Protocol):
     def log_level(self) -> int:
         """Up to which level `log` is called at all."""
 
+    def own_log_level(self) -> int:
+        """Up to which level the process itself logs."""
+
+    def set_log_level(self, which: Literal["log", "xlog"], level: int | None) -> None:
+        """Change one of the two levels in this process; None gives it back the server's."""
+
 
 class Timer(NamedTuple):
     """A `timer_route[name, seconds]`."""

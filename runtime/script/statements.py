@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
 from runtime.script import tree
-from runtime.script.access import put_avp
 from runtime.script.calls import Calls, const_tuple
 from runtime.script.check_body import log_level
+from runtime.script.declare import Variable
 from runtime.script.known import Known
 from runtime.script.problems import Place
 from runtime.script.pyast import (
@@ -199,7 +199,6 @@ class RouteCompiler(Calls):
 
     def _for(self, node: tree.ForEach) -> None:
         source = self.known.variables[node.source.name]
-        assert isinstance(source, ContextVariable), "the checker lets nothing else have a list"
         assert source.all is not None, "the checker lets nothing else have a list"
         values = call(self.namespace.bind("all", source.all), name("c"), self.inside(node.source).node)
         item = self.block.local()
@@ -278,7 +277,11 @@ class RouteCompiler(Calls):
     def _store(self, target: tree.Variable, operator: str, code: Code, place: Place) -> None:
         found = self.known.variables[target.name]
         inner = self.inside(target)
-        if target.name == "var":
+        if target.index not in (None, "*") and not (target.name == "avp" and operator == ":="):
+            assert found.put is not None, "the checker lets nobody write another one by index"
+            write = self.namespace.bind(f"put_{target.name}", found.put)
+            self.emit(self._guarded_write(write, [inner.node, self.index(target.index), code.node], place), place)
+        elif target.name == "var":
             slot = ast.Subscript(context("variables"), inner.node, ast.Store())
             self.emit(ast.Assign([slot], code.node), place)
         elif target.name == "avp":
@@ -287,7 +290,8 @@ class RouteCompiler(Calls):
             self.emit(store_context(_URIS[target.name], code.node), place)
         else:
             assert found.set is not None, "the checker lets nobody write a read-only variable"
-            write = self.namespace.bind(f"set_{target.name}", found.set)
+            resets = operator == ":=" and isinstance(found, Variable) and found.reset
+            write = self.namespace.bind(f"set_{target.name}", resets or found.set)
             plain = isinstance(found, ContextVariable) and found.inner is Inner.NO
             arguments = [code.node] if plain else [inner.node, code.node]
             self.emit(self._guarded_write(write, arguments, place), place)
@@ -298,10 +302,6 @@ class RouteCompiler(Calls):
     def _store_avp(self, target: tree.Variable, operator: str, inner: Code, code: Code, place: Place) -> None:
         if operator == ":=" or target.index == "*":
             self.emit(ast.Expr(call("clear_avp", name("c"), inner.node, code.node)), place)
-        elif target.index is not None:
-            index = self.variable(target.index).node if isinstance(target.index, tree.Variable) else const(target.index)
-            write = self.namespace.bind("put_avp", put_avp)
-            self.emit(self._guarded_write(write, [inner.node, index, code.node], place), place)
         elif not code.gives & Gives.NULL:
             values = call(context("avps.setdefault"), inner.node, ast.List([], ast.Load()))
             self.emit(ast.Expr(call(attr(values, "append"), code.node)), place)

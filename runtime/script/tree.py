@@ -63,17 +63,19 @@ class Variable:
     Args:
         name: without the dollar sign.
         inner: what stands in the brackets, which may itself hold variables; None without brackets.
-        index: a number, ``*``, a variable, or None.
+        index: a number, ``*``, ``append``, a variable, or None.
         changes: the transformations, in order.
         text: as the script spells it.
+        of: of which message it is, as ``$(<request>name)`` says; empty for the one that the route runs on.
     """
 
     name: str
     inner: Format | None
-    index: int | Literal["*"] | Variable | None
+    index: int | Literal["*", "append"] | Variable | None
     changes: tuple[Transformation, ...]
     text: str
     place: Place
+    of: Literal["", "request", "reply"] = ""
 
 
 @dataclass(frozen=True, slots=True)

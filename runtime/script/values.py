@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from runtime.context import Context, Value
 from runtime.script.changes import integer_of
-from runtime.script.patterns import MAX_TEXT_CHARS, cached_pattern
+from runtime.script.patterns import MAX_TEXT_CHARS, Substitution, cached_pattern, cached_substitution
 from runtime.script.problems import AssertionFailed, Place, Stopped
 from runtime.script.script import Exit, Hooks, RouteCode
 
@@ -237,6 +237,10 @@ class Operations:
     def pattern(self, value: Value) -> re.Pattern[str] | None:
         """An argument that should be a regular expression; None when it is none."""
         return None if value is None else cached_pattern(str(value))
+
+    def substitution(self, value: Value) -> Substitution | None:
+        """An argument that should be a substitution; None when it is none."""
+        return None if value is None else cached_substitution(str(value))
 
     def bad_argument(self, c: Context, place: Place, name: str) -> int:
         """A function is not called since an argument is not what it wants; gives `$rc`."""

@@ -171,22 +171,46 @@ def _assembled(
 ) -> bytes:
     names = message.names
     bottom: list[str] = []
+    beside: list[tuple[int, str]] = []
     for kind, text in edits:
         if kind == "append":
             bottom.append(text.rstrip("\r\n"))
         elif kind == "insert":
             top.append(text.rstrip("\r\n"))
-        else:
+        elif kind == "remove":
             _remove(names, lines, text)
+        else:
+            beside += _beside(names, kind, text.rstrip("\r\n"))
     content = message.body if body is None else body
     if body is not None or (stream and "content-length" not in names):
         _set_length(names, lines, bottom, len(content))
+    if beside:
+        lines = _woven(lines, beside)
     return "\r\n".join([*top, *filter(None, lines), *bottom, "", ""]).encode("latin-1", "replace") + content
 
 
-def _remove(names: list[str], lines: list[str], header: str) -> None:
+def _beside(names: list[str], kind: str, line: str) -> list[tuple[int, str]]:
+    """Before which of the message's lines a line goes that an edit puts beside a header; nowhere without one."""
+    side, _, header = kind.partition(" ")
+    name = _full_name(header)
+    return [(names.index(name) + (side == "after"), line)] if name in names else []
+
+
+def _woven(lines: list[str], beside: list[tuple[int, str]]) -> list[str]:
+    found: list[str] = []
+    for at in range(len(lines) + 1):
+        found += [line for place, line in beside if place == at]
+        found += lines[at : at + 1]
+    return found
+
+
+def _full_name(header: str) -> str:
     name = header.strip(LWS).lower()
-    name = COMPACT.get(name, name)
+    return COMPACT.get(name, name)
+
+
+def _remove(names: list[str], lines: list[str], header: str) -> None:
+    name = _full_name(header)
     if name not in _KEPT:
         for at in _places(names, name):
             lines[at] = _GONE

@@ -14,8 +14,11 @@ pytestmark = pytest.mark.processes
 ONE_PROCESS = ("--udp-workers", "1", "--mi-workers", "1")
 
 FLAVOURS = """
+loadmodule "json.so"
 route {
     $var(kept) = $rU;
+    $json(kept) := "{}";
+    $json(kept/user) = $rU;
     switch ($rU) {
     case "fast":
         sl_send_reply(200, "OK");
@@ -59,6 +62,7 @@ route[reply] {
     append_to_reply("X-Rc: $rc\\r\\n");
     append_to_reply("X-Result: $var(r)\\r\\n");
     append_to_reply("X-Kept: $var(kept)\\r\\n");
+    append_to_reply("X-Document: $json(kept/user)\\r\\n");
     append_to_reply("X-Worker: $mi(worker)\\r\\n");
     append_to_reply("X-Pid: $pp\\r\\n");
     send_reply(200, "OK");
@@ -103,6 +107,7 @@ def test_an_asynchronous_call_parks_the_message_and_not_the_process(server) -> N
     assert took < 0.7
     assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"slept_ms":1000}')
     assert (answer.header("X-Kept"), answer.header("X-Worker")) == ("async", "worker-1.1")
+    assert answer.header("X-Document") == "async"
     assert "NEVER REACHED" not in server.log()
 
 

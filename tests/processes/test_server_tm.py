@@ -30,7 +30,14 @@ route {
         t_relay();
         exit;
     }
+    if ($rU == "body") {
+        t_newtran();
+        append_to_reply("Content-Type: text/plain\\r\\n");
+        t_reply_with_body(200, "OK", "hello $rm");
+        exit;
+    }
     append_msg_branch("sip:second@127.0.0.1:$hdr(X-Second)");
+    if ($rU == "branches") t_on_branch("armed");
     append_hf("X-Times: $T_fr_timeout $T_fr_inv_timeout\\r\\n");
     $T_fr_inv_timeout = 1;
     append_hf("X-Changed: $T_fr_inv_timeout\\r\\n");
@@ -41,6 +48,14 @@ route {
     t_on_reply("replies");
     t_relay();
 }
+branch_route[armed] {
+    if ($T_branch_idx == 1) { t_on_reply("second"); t_on_failure("after"); }
+}
+onreply_route[second] {
+    append_hf("X-Second: $(<request>hdr(X-First)) $T_branch_last_reply_code $T_branch_last_reply_code(0)\\r\\n");
+    if ($rs == 603) change_reply_status(404, "Changed");
+}
+failure_route[after] { append_to_reply("X-Told: after $(<reply>rs) $T_reply_code\\r\\n"); t_reply(480, "Told"); }
 onreply_route[replies] {
     if ($rs == 183) t_cancel_branch();
     if ($rs == 182) t_cancel_branch("o");
@@ -172,3 +187,40 @@ def test_arms_are_taken_off_and_must_exist(server: Server, peers: tuple[Peer, Pe
     assert arrived.header("X-Armed") == "no"
     assert final.status == 486
     assert "Traceback" not in server.log()
+
+
+def test_a_branch_route_arms_its_own_branch(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = invite(caller, first, second, "branches")
+    one, other = first.wait_request("INVITE"), second.wait_request("INVITE")
+    first.reply(one, 180)
+    ringing = caller.wait_reply(call_id, 180)
+    assert (ringing.header("X-Second"), ringing.header("X-Branch").split(" ")[0]) == ("", "0")
+    second.reply(other, 184)
+    progress = caller.wait_reply(call_id, 184)
+    assert progress.header("X-Second") == f"{first.port} 184 0"
+    assert progress.header("X-Branch").split(" ")[0] == "1"
+
+    first.reply(one, 603)
+    second.reply(other, 486)
+    caller.ack(text, caller.wait_final(call_id))
+
+
+def test_a_failure_route_armed_by_a_branch_route_sees_the_changed_reply(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = invite(caller, first, second, "branches")
+    one, other = first.wait_request("INVITE"), second.wait_request("INVITE")
+    second.reply(other, 603)
+    first.reply(one, 486)
+
+    final = caller.wait_final(call_id)
+    caller.ack(text, final)
+    assert (final.status, final.header("X-Told")) == (480, "after 603 404")
+
+
+def test_a_reply_with_a_body(peers: tuple[Peer, Peer, Peer]) -> None:
+    caller, first, second = peers
+    text, call_id = invite(caller, first, second, "body")
+    final = caller.wait_final(call_id)
+    caller.ack(text, final)
+    assert (final.status, final.body, final.header("Content-Type")) == (200, "hello INVITE", "text/plain")

@@ -102,6 +102,8 @@ class Process:
     """What a script asked for, in order."""
 
     level: int = 4
+    own_level: int = 3
+    levels_set: list = field(default_factory=list)
     logged: list = field(default_factory=list)
     parked: list = field(default_factory=list)
     launched: list = field(default_factory=list)
@@ -118,6 +120,12 @@ class Process:
 
     def log_level(self):
         return self.level
+
+    def own_log_level(self):
+        return self.own_level
+
+    def set_log_level(self, which, level):
+        self.levels_set.append((which, level))
 
 
 @dataclass

@@ -411,7 +411,7 @@ def test_the_request_uri_and_the_destination(run):
         ("$si $sp $socket_in $socket_in(port) $Ri", "192.0.2.1 5060 udp:127.0.0.1:5060 5060 127.0.0.1"),
         ("$hdr(call-id) $hdr(Nope) $hdrcnt(via) $(hdr(Via)[1]{s.len})", "call-1 <null> 2 39"),
         ("$ct $ct.fields(uri) $rb $rs $rr", "<sip:bob@192.0.2.1:5060> sip:bob@192.0.2.1:5060 body <null> <null>"),
-        ("$Ts $Tsm $TS $RANDOM $pp $log_level", "1790000000 250000 7 1073741824 42 4"),
+        ("$Ts $Tsm $TS $RANDOM $pp $log_level $xlog_level", "1790000000 250000 7 1073741824 42 3 4"),
         ("$cfg_line $cfg_file $route.type", "4 opensips.cfg request_route"),
         ("$$5 $mi(code) 100%", "$5 <null> 100%"),
         ("$rU. $rU, ($rU)", "alice. alice, (alice)"),

@@ -245,6 +245,24 @@ def test_edits_add_and_remove() -> None:
     assert lines == ["X-First: 1", VIA, "Max-Forwards: 69", *NEEDED, "Content-Length: 0", "X-Last: 1", "X-Own: 3"]
 
 
+def test_lines_are_put_beside_a_header() -> None:
+    found = request(VIA, HOPS, *NEEDED, "X-Own: 1", "x-own:\r\n 2", "Content-Length: 0")
+    lines = sent(
+        found,
+        edits=[
+            ("after x-own", "X-A: 1\r\n"),
+            ("before X-Own", "X-B: 1\r\n"),
+            ("after i", "X-C: 1\r\n"),
+            ("after X-Own", "X-D: 1\r\n"),
+            ("after None", "X-E: 1\r\n"),
+            ("remove", "x-own"),
+        ],
+    )
+    at = [line.partition(":")[0] for line in NEEDED].index("Call-ID") + 1
+    needed = [*NEEDED[:at], "X-C: 1", *NEEDED[at:]]
+    assert lines == [VIA, "Max-Forwards: 69", *needed, "X-B: 1", "X-A: 1", "X-D: 1", "Content-Length: 0"]
+
+
 @pytest.mark.parametrize("name", ["Via", "v", "FROM", "f", "To", "Call-ID", "i", "CSeq", "Max-Forwards", "l"])
 def test_what_a_message_must_have_cannot_be_removed(name: str) -> None:
     found = request(VIA, HOPS, *NEEDED, "Content-Length: 0")
