@@ -69,6 +69,29 @@ class Store:
         value, expires_at = msgpack.unpackb(packed)
         return None if expires_at and expires_at <= now else str(value)
 
+    def add(self, collection: str, key: str, amount: int, now: float, expires_at: float = 0.0) -> int:
+        """Add to a number in one step, whoever else does so too; one that is not there, or over at `now`, counts as 0.
+
+        Args:
+            expires_at: as for `put`; 0 leaves the number's time as it is.
+
+        Returns:
+            the sum.
+
+        Raises:
+            StoreError: what is there is no number, or the sum has more than 64 bits, or as for `put`.
+        """
+        with self.writing() as transaction:
+            packed = transaction.get(_key(collection, key), db=self._cache)
+            value, ends = msgpack.unpackb(packed) if packed is not None else ("0", 0.0)
+            if ends and ends <= now:
+                value, ends = "0", 0.0
+            total = _number(str(value)) + amount
+            if not -(2**63) <= total < 2**63:
+                raise StoreError("the sum is too large")
+            transaction.put(_key(collection, key), msgpack.packb([str(total), expires_at or ends]), db=self._cache)
+        return total
+
     def remove(self, collection: str, key: str) -> bool:
         """Forget a value; False when there was none.
 
@@ -147,6 +170,13 @@ def _ended(records: Iterable[tuple[bytes, bytes]], now: float) -> Iterator[bytes
     for key, packed in records:
         if (ends := msgpack.unpackb(packed)[1]) and ends <= now:
             yield key
+
+
+def _number(text: str) -> int:
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
+        raise StoreError("what is stored is no number")
+    return int(text)
 
 
 def _key(collection: str, key: str) -> bytes:

@@ -8,12 +8,20 @@ from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now
 from runtime.context import Context
 from runtime.modules.base import RuntimeModule
+from runtime.script.changes import integer_of
 from runtime.script.declare import Kind, Param, Parameter, Ref, function, ignored
 from runtime.store import StoreError
 
 SYSTEM: Final = "local"
 DEFAULT_COLLECTION: Final = "default"
 MAX_EXPIRE_S: Final = 1 << 31
+_COUNTED: Final = (
+    Param("system", Kind.STRING),
+    Param("attr", Kind.STRING),
+    Param("amount", Kind.INTEGER),
+    Param("expire", Kind.INTEGER, optional=True),
+    Param("result", Kind.OUTPUT, optional=True),
+)
 
 
 class CachedbLocal(RuntimeModule):
@@ -74,6 +82,51 @@ class CachedbLocal(RuntimeModule):
             self.process.store.remove(collection, attr)
         except StoreError:
             return -1
+        return 1
+
+    @function(
+        "cache_counter_fetch", Param("system", Kind.STRING), Param("attr", Kind.STRING), Param("result", Kind.OUTPUT)
+    )
+    def cache_counter_fetch(self, c: Context, system: str, attr: str, result: Ref) -> int:
+        """Fetch a number into a variable, as an integer; -2 when there is none, -1 for what is no number."""
+        collection = collection_of(system)
+        if collection is None:
+            return -1
+        try:
+            value = self.process.store.get(collection, attr, epoch_now())
+        except StoreError:
+            return -1
+        if value is None:
+            return -2
+        number = integer_of(value)
+        if number is None:
+            return -1
+        result.set(c, number)
+        return 1
+
+    @function("cache_add", *_COUNTED)
+    def cache_add(self, c: Context, system: str, attr: str, amount: int, expire: int | None, result: Ref | None) -> int:
+        """Add to a number, in one step for all processes, and say what it is now; one that is not there counts as 0.
+
+        An `expire` above 0 gives it that many seconds from now on. -1 where what is stored is no number.
+        """
+        return self._add(c, system, attr, amount, expire, result)
+
+    @function("cache_sub", *_COUNTED)
+    def cache_sub(self, c: Context, system: str, attr: str, amount: int, expire: int | None, result: Ref | None) -> int:
+        """Take from a number, as `cache_add()` adds to it."""
+        return self._add(c, system, attr, -amount, expire, result)
+
+    def _add(self, c: Context, system: str, attr: str, amount: int, expire: int | None, result: Ref | None) -> int:
+        collection = collection_of(system)
+        if collection is None:
+            return -1
+        try:
+            total = self.process.store.add(collection, attr, amount, epoch_now(), _end_of_life(expire))
+        except StoreError:
+            return -1
+        if result is not None:
+            result.set(c, total)
         return 1
 
     # MI commands. Their strings are real text; the store holds what scripts hold, bytes spelled as latin-1.
