@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -44,6 +46,7 @@ def problem_of(path: Path, error: SettingsError) -> ScriptProblem:
 
 def print_report(problems: list[ScriptProblem], *, stderr: bool = False) -> None:
     """Print problems for people, with colours on a terminal, and how many there are."""
+    _take_every_character()
     console = Console(stderr=stderr, highlight=False, soft_wrap=True)
     lines = _Lines()
     for problem in problems:
@@ -53,8 +56,16 @@ def print_report(problems: list[ScriptProblem], *, stderr: bool = False) -> None
 
 def print_json(problems: Iterable[ScriptProblem]) -> None:
     """Print problems for editors: an array of objects."""
+    _take_every_character()
     lines = _Lines()
     typer.echo(json.dumps([as_json(problem, lines.line) for problem in problems], indent=2, ensure_ascii=False))
+
+
+def _take_every_character() -> None:
+    """Scripts quote anything, and a terminal may know little of it: the rest is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Lines:

@@ -269,7 +269,7 @@ def _compiled(checked: Checked, modules: Mapping[str, Module], target: Target, o
 
 def place_of(path: Path, word: str) -> Place:
     """Where a word stands in a script file, for errors that are found after it was read."""
-    lines = path.read_text("latin-1").splitlines()
+    lines = path.read_text("latin-1").split("\n")
     for number, line in enumerate(lines, 1):
         if word and (column := line.partition("#")[0].find(word)) >= 0:
             return Place(str(path), number, column + 1)

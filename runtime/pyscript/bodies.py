@@ -19,7 +19,7 @@ from runtime.script import tree
 from runtime.script.declare import Function, Kind, Param
 from runtime.script.formats import NotAVariable, parse_variable
 from runtime.script.known import Known
-from runtime.script.problems import Code, Place, Problems, ScriptProblem
+from runtime.script.problems import Code, Near, Place, Problems, ScriptProblem
 
 _Def: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -31,7 +31,6 @@ BLOCKING: Final = frozenset(
     )
 )
 """What stops a whole process, and has no place in a route that could wait instead."""
-_ARMS: Final = {"t_on_failure": "failure_route", "t_on_reply": "onreply_route", "t_on_branch": "branch_route"}
 _OWN: Final = frozenset(name for name in dir(Call) if not name.startswith("__")) | {"context"}
 
 
@@ -163,9 +162,7 @@ class _Reader(ast.NodeVisitor):
     def _at(self, node: ast.expr | ast.stmt) -> Place:
         return Place(self._file, node.lineno, node.col_offset + 1)
 
-    def _tell(
-        self, node: ast.expr | ast.stmt, code: Code, message: str, near: tuple[str, Iterable[str]] | None = None
-    ) -> None:
+    def _tell(self, node: ast.expr | ast.stmt, code: Code, message: str, near: Near | None = None) -> None:
         self._bodies.problems.tell(self._at(node), code, message, near=near)
 
     # What a node does
@@ -208,7 +205,7 @@ class _Reader(ast.NodeVisitor):
         if self._is_call(node.value):
             known = self._bodies.known.functions
             if node.attr not in _OWN and node.attr not in known:
-                near = node.attr, [*_OWN, *known]
+                near = Near(node.attr, [*_OWN, *known])
                 self._tell(
                     node, "unknown-function", f"a call has no {node.attr}: is the function's module loaded?", near
                 )
@@ -316,14 +313,7 @@ class _Reader(ast.NodeVisitor):
             return self._run(node, name, ())  # the checker says that there is none
         arguments = self._arguments(node, found)
         self._run(node, name, tuple(arguments))
-        if name in _ARMS and arguments and isinstance(arguments[0], tree.Text):
-            self._armed(node, _ARMS[name], arguments[0].value)
         return None
-
-    def _armed(self, node: ast.Call, kind: str, name: str) -> None:
-        routes = [known for of, known in self._bodies.routes if of == kind]
-        if name and name not in routes:
-            self._tell(node, "unknown-route", f"there is no {kind}[{name}]", (name, routes))
 
     def _run(self, node: ast.Call, name: str, arguments: tuple[tree.Argument | None, ...]) -> None:
         place = self._at(node)
@@ -382,7 +372,7 @@ class _Reader(ast.NodeVisitor):
             return self._tell(spelling, "bad-variable", f'"{text}" is no variable such as "$ru"')
         place = found.place
         if isinstance(node.ctx, ast.Load):
-            self.statements.append(tree.Return(None, (found,), place))
+            self.statements.append(tree.Assert(found, None, place))  # it is read, and nothing follows from it
         else:
             self.statements.append(tree.Assign(found, "=", tree.Number(0, place), place))
         return None

@@ -5,10 +5,10 @@ Source: that article (OpenSIPS blog, 2021), sections "Synchronicity" and "Pro Ti
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from typing import Final, NamedTuple
 
 from mi_script.builtin import Builtin
@@ -19,7 +19,7 @@ from runtime.script import tree
 from runtime.script.check_body import Used
 from runtime.script.check_pairs import Pair
 from runtime.script.elsewhere import Elsewhere
-from runtime.script.problems import Place, Problems
+from runtime.script.problems import Near, Place, Problems
 
 _MODULE: Final = "mi_script"
 _RELOAD: Final = re.compile(r"(.*[_:])?reload(_routes)?")
@@ -54,7 +54,9 @@ class Commands:
         """All of them, read when the first call is looked at."""
         registry = Registry(commands_of(Builtin, "core"))
         for name, module in self._modules.items():
-            registry.extend(commands_of(module, name))
+            # What a module of the script's own declares wrongly is told at the start, with all that it says.
+            with contextlib.suppress(ValueError):
+                registry.extend(commands_of(module, name))
         return registry
 
 
@@ -99,7 +101,7 @@ def _call(text: str, used: Used, pair: Pair | None, compat: str) -> Call | None:
     if any(argument is not None for argument in used.node.arguments[2:]):
         if pair is None or (pair.names is not None and not pair.constant):
             return None
-        call = script_call(text.partition(" ")[0], pair.names, pair.values, compat)
+        call = script_call(text, pair.names, pair.values, compat)
     elif "$" in text:
         return None
     else:
@@ -108,12 +110,13 @@ def _call(text: str, used: Used, pair: Pair | None, compat: str) -> Call | None:
 
 
 def _advise(wanted: _Wanted, serves: bool, commands: Commands, problems: Problems) -> None:
+    alone = wanted.used.function.name == "mi"  # among several, one more costs little
     command = commands.registry.find(wanted.method)
     if command is None:
         _unknown(wanted, commands, problems)
     elif wanted.call is not None:
         _parameters(wanted.call, command, wanted, commands, problems)
-    if command is not None and command.instead and wanted.used.form != "launch":
+    if command is not None and command.instead and wanted.used.form != "launch" and alone:
         _needless(wanted, command, problems)
     if serves:
         _blocking(wanted, command or commands.elsewhere.commands.get(wanted.method), problems)
@@ -128,7 +131,7 @@ def _unknown(wanted: _Wanted, commands: Commands, problems: Problems) -> None:
         message = f'the MI command {method} comes with the module {other.module}: add loadmodule "{other.module}.so"'
         problems.tell(place, "unknown-mi-command", message)
         return
-    near = (method, chain(commands.registry.all_names(), commands.elsewhere.commands))
+    near = Near(method, commands.registry.all_names(), commands.elsewhere.commands)
     problems.tell(place, "unknown-mi-command", f"there is no MI command {method}", near=near)
 
 
@@ -150,8 +153,7 @@ def _given(call: Call) -> str:
 
 
 def _needless(wanted: _Wanted, command: Command, problems: Problems) -> None:
-    place, form = wanted.used.node.place, f"{wanted.used.function.name}()"
-    message = f"{form} for {wanted.method}: {command.instead} does this"
+    place, message = wanted.used.node.place, f"mi() for {wanted.method}: {command.instead} does this"
     help = "a function or variable of the script costs a fraction of a call of the management interface"
     problems.tell(place, "needless-mi", message, help=help)
 

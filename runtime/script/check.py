@@ -19,7 +19,7 @@ from runtime.script.check_pairs import check_pairs, pairs_of
 from runtime.script.declare import Function, Module, Parameter
 from runtime.script.elsewhere import Elsewhere
 from runtime.script.known import known_of
-from runtime.script.problems import Place, Problems, ScriptProblem
+from runtime.script.problems import Near, Place, Problems, ScriptProblem
 from runtime.script.settings import GONE, NUMBERS, REPEATABLE, TEXTS
 from runtime.script.words import RESERVED
 
@@ -74,6 +74,7 @@ def check(
     items: Iterable[tree.Item],
     catalog: Mapping[str, type[Module]],
     always: Mapping[str, type[Module]] | None = None,
+    broken: Iterable[str] = (),
 ) -> Checked | list[ScriptProblem]:
     """Check a whole script.
 
@@ -82,11 +83,12 @@ def check(
         items: what stands at its top, with included files in their places.
         catalog: every module that could be loaded, by name.
         always: the modules whose MI commands every server has, by name.
+        broken: modules that the script brings along and that cannot be loaded; who calls tells it.
 
     Returns:
         the script, or its problems, warnings among them, in the order of their places.
     """
-    checker = _Checker(catalog, always or {})
+    checker = _Checker(catalog, always or {}, broken)
     checker.run(list(items))
     problems = checker.problems.sorted()
     if any(problem.severity == "error" for problem in problems):
@@ -103,12 +105,14 @@ def check(
 
 
 class _Checker:
-    def __init__(self, catalog: Mapping[str, type[Module]], always: Mapping[str, type[Module]]) -> None:
+    def __init__(
+        self, catalog: Mapping[str, type[Module]], always: Mapping[str, type[Module]], broken: Iterable[str]
+    ) -> None:
         self.catalog = catalog
         self.always = always
         self.problems = Problems()
         self.tell = self.problems.tell
-        self.unknown_modules: list[str] = []
+        self.unknown_modules = dict.fromkeys(broken)
         self.globals: dict[str, int | str] = {}
         self.sockets: list[str] = []
         self.modules: dict[str, type[Module]] = {}
@@ -141,7 +145,7 @@ class _Checker:
                 now = GONE[item.name]
                 self.tell(item.place, "unknown-setting", f"unknown global parameter {item.name} (it is {now} now)")
                 return
-            near = (item.name, NUMBERS | TEXTS)
+            near = Near(item.name, NUMBERS | TEXTS)
             self.tell(item.place, "unknown-setting", f"unknown global parameter {item.name}", near=near)
             return
         value = str(item.value) if item.name in TEXTS else item.value
@@ -154,11 +158,11 @@ class _Checker:
 
     def _load_module(self, item: tree.LoadModule) -> None:
         name = module_name(item.name)
+        if name in self.unknown_modules:
+            return
         if name not in self.catalog:
-            self.unknown_modules.append(name)
-            self.problems.tell_once(
-                name, item.place, "unknown-module", f"unknown module {name}", near=(name, self.catalog)
-            )
+            self.unknown_modules[name] = None
+            self.tell(item.place, "unknown-module", f"unknown module {name}", near=Near(name, self.catalog))
         elif name in self.modules:
             self.tell(item.place, "loaded-twice", f"module {name} is loaded twice")
         else:
@@ -171,12 +175,12 @@ class _Checker:
             if module is None:
                 if name not in self.unknown_modules:  # that there is none has been said at its loadmodule
                     message = f"modparam for module {name}, which no loadmodule before it loads"
-                    self.problems.tell_once(name, item.place, "missing-module", message, near=(name, self.modules))
+                    self.problems.tell_once(name, item.place, "missing-module", message, near=Near(name, self.modules))
                 continue
             known = {parameter.name: parameter for parameter in module.parameters}
             if item.name not in known:
                 message = f"module {name} has no parameter {item.name}"
-                self.tell(item.place, "unknown-parameter", message, near=(item.name, known))
+                self.tell(item.place, "unknown-parameter", message, near=Near(item.name, known))
                 continue
             self._set(name, known[item.name], item)
 
@@ -265,7 +269,7 @@ class _Checker:
                     continue
                 if argument.value not in kinds[kind]:
                     message = f"there is no {kind}[{argument.value}]"
-                    self.tell(argument.place, "unknown-route", message, near=(argument.value, kinds[kind]))
+                    self.tell(argument.place, "unknown-route", message, near=Near(argument.value, kinds[kind]))
 
     def _advice(self, uses: list[tuple[tree.Route, Uses]], names: Names) -> None:
         paired = [name for name in PAIRED if name in names.known.functions]

@@ -10,7 +10,7 @@ from runtime.script import tree
 from runtime.script.check_calls import Names, regex_problem
 from runtime.script.declare import Function
 from runtime.script.networks import network_of
-from runtime.script.problems import Code, Place
+from runtime.script.problems import Code, Near, Place
 
 LOG_LEVELS: Final = {"L_ALERT": -3, "L_CRIT": -2, "L_ERR": -1, "L_WARN": 1, "L_NOTICE": 2, "L_INFO": 3, "L_DBG": 4}
 MAX_LOOPS: Final = 12
@@ -260,11 +260,11 @@ class BodyChecker:
         if found.begin is None:
             able = [name for name, function in self.names.known.functions.items() if function.begin]
             message = f"{node.name}() has no asynchronous form for {form}()"
-            self.names.tell(node.place, "wrong-form", message, near=(node.name, able))
+            self.names.tell(node.place, "wrong-form", message, near=Near(node.name, able))
 
     def _named(self, name: tree.Text, code: Code, message: str) -> None:
         if name.value not in self.named:
-            self.names.tell(name.place, code, f"{message}[{name.value}]", near=(name.value, self.named))
+            self.names.tell(name.place, code, f"{message}[{name.value}]", near=Near(name.value, self.named))
 
 
 def log_level(node: tree.Argument | None) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from runtime.script import tree
@@ -12,7 +12,7 @@ from runtime.script.changes import Wants, integer_of, problem_with
 from runtime.script.declare import Function, Kind, Param, Variable
 from runtime.script.formats import NotAVariable, parse_format, split_arguments
 from runtime.script.patterns import compile_pattern, split_substitution, substitution
-from runtime.script.problems import Code, Place, Problems
+from runtime.script.problems import Code, Near, Place, Problems
 from runtime.script.transformations import CHANGES
 from runtime.script.variables import ContextVariable, Inner
 
@@ -75,9 +75,10 @@ class Names:
         if module is not None:
             self._missing_module(f"${node.name}", module, node.place)
             return
-        name, known = f"${node.name}", (f"${one}" for one in chain(self.known.variables, self.elsewhere.variables))
+        name = f"${node.name}"
+        near = Near(name, _spelled(self.known.variables), _spelled(self.elsewhere.variables))
         message, help = f"unknown variable {name}", self.elsewhere.doubt
-        self.problems.tell_once(name, node.place, "unknown-variable", message, near=(name, known), help=help)
+        self.problems.tell_once(name, node.place, "unknown-variable", message, near=near, help=help)
 
     def _missing_module(self, what: str, module: str, place: Place) -> None:
         message = f'{what} comes with the module {module}: add loadmodule "{module}.so"'
@@ -146,7 +147,7 @@ class Names:
         found = CHANGES.get((change.family, change.name))
         name = f"{change.family}.{change.name}"
         if found is None:
-            near = (name, [".".join(pair) for pair in CHANGES])
+            near = Near(name, [".".join(pair) for pair in CHANGES])
             self.tell(node.place, "unknown-transformation", f"unknown transformation {{{name}}}", near=near)
             return
         arguments = split_arguments(change.argument, len(found.wants)) if change.argument is not None else []
@@ -185,7 +186,7 @@ class Names:
         if module is not None:
             self._missing_module(f"{node.name}()", module, node.place)
             return
-        near = (node.name, chain(self.known.functions, self.elsewhere.functions))
+        near = Near(node.name, self.known.functions, self.elsewhere.functions)
         message, help = f"unknown function {node.name}()", self.elsewhere.doubt
         self.problems.tell_once(node.name, node.place, "unknown-function", message, near=near, help=help)
 
@@ -254,7 +255,7 @@ class Names:
             return "the name of a route"
         name = str(argument.value)
         if name not in self.routes:
-            self.tell(argument.place, "unknown-route", f'there is no route "{name}"', near=(name, self.routes))
+            self.tell(argument.place, "unknown-route", f'there is no route "{name}"', near=Near(name, self.routes))
         return ""
 
     def _regex(self, argument: tree.Argument) -> str:
@@ -285,6 +286,10 @@ class Names:
         except re.error as error:
             return f"a substitution, and this one is wrong: {error}"
         return ""
+
+
+def _spelled(variables: Iterable[str]) -> Iterator[str]:
+    return (f"${name}" for name in variables)
 
 
 def avp_name(node: tree.Variable) -> str | None:

@@ -16,9 +16,9 @@ from runtime.script.check_calls import PAIRED, avp_name
 from runtime.script.problems import Place, Problems
 
 Held: TypeAlias = "list[Value] | None"
-"""An AVP's values, oldest first, those that are not constant as `SOME_TEXT`; None where they are not known."""
+"""An AVP's values, oldest first, those that are not constant as `_SOME_TEXT`; None where they are not known."""
 
-SOME_TEXT: Final = ""
+_SOME_TEXT: Final = ""
 _MOST_VALUES: Final = 100
 _NAMES: Final = {"mi": 2, "raise_event": 1}
 """Where the AVP with the names stands among the arguments; the values stand behind it."""
@@ -141,7 +141,7 @@ class _Block:
         if isinstance(node, tree.Text | tree.Number):
             return node.value
         self.computed.add(name)
-        return SOME_TEXT
+        return _SOME_TEXT
 
     def _expression(self, node: tree.Expression) -> None:
         for call in _calls(node):

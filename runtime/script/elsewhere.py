@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping
 
 from mi_script.commands import Command, commands_of
 from runtime.script.declare import Module, functions_of, variables_of
@@ -15,15 +16,15 @@ class Elsewhere:
     Args:
         catalog: every module that could be loaded, by name.
         loaded: those that the script loads.
-        unknown: the names of modules that it wants to load and that are not there.
+        unknown: the names of modules that it wants to load and cannot.
 
     Attributes:
         doubt: what to add to a complaint about an unknown name; None where nothing is to be added.
     """
 
-    def __init__(self, catalog: Mapping[str, type[Module]], loaded: Collection[str], unknown: Sequence[str]) -> None:
+    def __init__(self, catalog: Mapping[str, type[Module]], loaded: Collection[str], unknown: Collection[str]) -> None:
         self._others = {name: module for name, module in catalog.items() if name not in loaded}
-        self.doubt = f"it may come with {_named(unknown)}, which layby does not have" if unknown else None
+        self.doubt = f"it may come with {_named(unknown)}, which cannot be loaded" if unknown else None
 
     @functools.cached_property
     def functions(self) -> dict[str, str]:
@@ -44,5 +45,6 @@ class Elsewhere:
         return found
 
 
-def _named(modules: Sequence[str]) -> str:
-    return f"the module {modules[0]}" if len(modules) == 1 else f"one of the modules {', '.join(modules[:8])}"
+def _named(modules: Collection[str]) -> str:
+    shown = ", ".join(itertools.islice(modules, 8))
+    return f"the module {shown}" if len(modules) == 1 else f"one of the modules {shown}"

@@ -60,14 +60,14 @@ def load(
     parsed = parse(source.text, str(path), source.lines)
     if isinstance(parsed, list):
         return source.problems + parsed
+    if source.problems:
+        return source.problems
     own, faults = own_modules(parsed, catalog, import_module)
-    if source.problems or faults:
-        return source.problems + faults
-    found = check(path, parsed, {**catalog, **own}, always)
-    ignored = _ignored(source)
-    if isinstance(found, list):
-        return _heard(found, ignored)
-    return dataclasses.replace(found, own=own, warnings=_heard(found.warnings, ignored))
+    found = check(path, parsed, {**catalog, **own}, always, _named_files(parsed).keys() - own.keys())
+    problems = _heard(found if isinstance(found, list) else found.warnings, _ignored(source))
+    if isinstance(found, list) or faults:
+        return sorted([*faults, *problems], key=lambda one: one.place)
+    return dataclasses.replace(found, own=own, warnings=problems)
 
 
 def own_modules(
@@ -75,22 +75,28 @@ def own_modules(
     catalog: Mapping[str, type[Module]],
     import_module: Callable[[Path], type[Module]],
 ) -> tuple[dict[str, type[Module]], list[ScriptProblem]]:
-    """The modules that the script brings along, and what is wrong with them."""
+    """The modules that the script brings along, and what is wrong with those that cannot be loaded."""
     found: dict[str, type[Module]] = {}
     faults: list[ScriptProblem] = []
-    for item in items:
-        if not isinstance(item, tree.LoadModule) or not item.name.endswith(".py"):
-            continue
-        name = module_name(item.name)
+    for name, item in _named_files(items).items():
         if name in catalog:
             said = f"there is a module {name} already; give the file another name"
             faults.append(ScriptProblem(item.place, said, code="bad-module"))
-        elif name not in found:
-            try:
-                found[name] = import_module(Path(item.place.file).parent / item.name)
-            except ModuleFault as fault:
-                faults.append(ScriptProblem(item.place, str(fault), code="bad-module"))
+            continue
+        try:
+            found[name] = import_module(Path(item.place.file).parent / item.name)
+        except ModuleFault as fault:
+            faults.append(ScriptProblem(item.place, str(fault), code="bad-module"))
     return found, faults
+
+
+def _named_files(items: Iterable[tree.Item]) -> dict[str, tree.LoadModule]:
+    """By the names of the modules that the script brings along, where each is first loaded."""
+    found: dict[str, tree.LoadModule] = {}
+    for item in items:
+        if isinstance(item, tree.LoadModule) and item.name.endswith(".py"):
+            found.setdefault(module_name(item.name), item)
+    return found
 
 
 def _ignored(source: Source) -> dict[Line, set[str]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 MAX_MESSAGE_CHARS: Final = 1000
 Severity: TypeAlias = Literal["error", "warning"]
@@ -63,8 +64,10 @@ CODES: Final[frozenset[Code]] = frozenset(get_args(ErrorCode)) | WARNINGS
 _MOST_NEAR: Final = 200
 """For how many unknown names a near one is looked for: it takes a millisecond each, and a broken file has thousands."""
 _LONGEST_NEAR: Final = 64
-_LONGEST_MESSAGE: Final = 600
+_LIKE: Final = 0.6
+_VERY_LIKE: Final = 0.85
 _MOST_PLACES: Final = 8
+_BYTES: Final = re.compile(r"[\x80-\xff]+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,12 +88,12 @@ class ScriptProblem:
 
     Args:
         place: where it stands.
-        message: what is wrong, in plain words, without the place. It may quote the script: what cannot be printed
-            is escaped, and what is too long is cut.
+        message: what is wrong, in plain words, without the place. It may quote the script, whose bytes are then
+            read as UTF-8 where they are that; what cannot be printed is escaped, and what is too long is cut.
         severity: a script with an ``error`` does not load; a ``warning`` is only told.
         code: of what kind it is.
         suggestion: the name that was most likely meant.
-        help: why it matters or what to do about it.
+        help: why it matters or what to do about it, of the same kind as the message.
     """
 
     place: Place
@@ -101,8 +104,9 @@ class ScriptProblem:
     help: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.message.isprintable() or len(self.message) > MAX_MESSAGE_CHARS:
-            object.__setattr__(self, "message", _on_one_line(self.message))
+        object.__setattr__(self, "message", _on_one_line(self.message))
+        if self.help is not None:
+            object.__setattr__(self, "help", _on_one_line(self.help))
 
     def __str__(self) -> str:
         return f"{self.place}: {self.severity}: {self.said}"
@@ -114,8 +118,22 @@ class ScriptProblem:
 
 
 def _on_one_line(text: str) -> str:
+    if text.isascii() and text.isprintable() and len(text) <= MAX_MESSAGE_CHARS:
+        return text
     short = text if len(text) <= MAX_MESSAGE_CHARS else text[:MAX_MESSAGE_CHARS] + "…"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in short)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in real_text(short))
+
+
+def real_text(text: str) -> str:
+    """Bytes of a script, spelled as latin-1, as the text that they most likely are."""
+    return _BYTES.sub(_decoded, text)
+
+
+def _decoded(found: re.Match[str]) -> str:
+    try:
+        return found[0].encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return found[0]
 
 
 class Stopped(Exception):
@@ -147,6 +165,14 @@ def in_words(cause: BaseException) -> str:
     return str(cause) if isinstance(cause, Stopped) else f"{type(cause).__name__}: {cause}"
 
 
+class Near(NamedTuple):
+    """A name that is not known, those that are, and others that only one very much like them can have meant."""
+
+    name: str
+    known: Iterable[str]
+    others: Iterable[str] = ()
+
+
 class Problems:
     """Collects the problems of one script."""
 
@@ -161,19 +187,17 @@ class Problems:
         code: Code,
         message: str,
         *,
-        near: tuple[str, Iterable[str]] | None = None,
+        near: Near | None = None,
         help: str | None = None,
     ) -> None:
         """Note a problem.
 
         Args:
             place, code, message, help: as in `ScriptProblem`.
-            near: the name that is not known, and those that are.
+            near: what to look for a name in that was most likely meant.
         """
         severity: Severity = "warning" if code in WARNINGS else "error"
-        self._found.append(
-            ScriptProblem(place, _cropped(message), severity, code, self._nearest(near) if near else None, help)
-        )
+        self._found.append(ScriptProblem(place, message, severity, code, self._nearest(near) if near else None, help))
 
     def tell_once(
         self,
@@ -182,7 +206,7 @@ class Problems:
         code: Code,
         message: str,
         *,
-        near: tuple[str, Iterable[str]] | None = None,
+        near: Near | None = None,
         help: str | None = None,
     ) -> None:
         """Note a problem at the first place of several; of the others it is only said where they are."""
@@ -201,21 +225,15 @@ class Problems:
                 found[at] = dataclasses.replace(found[at], help=help)
         return sorted(set(found), key=lambda one: (one.place, one.severity, one.code, one.message))
 
-    def _nearest(self, near: tuple[str, Iterable[str]]) -> str | None:
-        name, known = near
-        if self._searches >= _MOST_NEAR or len(name) > _LONGEST_NEAR:
+    def _nearest(self, near: Near) -> str | None:
+        if self._searches >= _MOST_NEAR or len(near.name) > _LONGEST_NEAR:
             return None
         self._searches += 1
-        return nearest(name, known)
+        return _nearest(near.name, near.known, _LIKE) or _nearest(near.name, near.others, _VERY_LIKE)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like this one, if any is."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
-
-
-def _cropped(message: str) -> str:
-    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…"
+def _nearest(name: str, known: Iterable[str], cutoff: float) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
 def _listed(places: list[Place]) -> str:

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from rich.cells import cell_len
 from rich.text import Text
 
-from runtime.script.problems import ScriptProblem
+from runtime.script.problems import ScriptProblem, real_text
 
 LineOf: TypeAlias = Callable[[str, int], str]
 """``line_of(file, line)``: that line as latin-1 text without its end; empty where there is none."""
@@ -22,7 +22,6 @@ _WORD: Final = re.compile(
     r"|[\w.]+(?=\()|[A-Za-z_][\w.]*|\d+|[=!<>:]=|=~|!~"
 )
 _VARIABLE: Final = re.compile(r"\$\w[\w.]*")
-_BYTES: Final = re.compile(r"[\x80-\xff]+")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _WIDEST: Final = 160
 _BEFORE: Final = 60
@@ -33,9 +32,9 @@ def as_text(problem: ScriptProblem, line_of: LineOf) -> Text:
     """A problem as a compiler prints it, with styles for a terminal and without line ends at its end."""
     place = problem.place
     text = Text()
-    text.append(f"{shown(str(place))}: ", "bold")
+    text.append(f"{_harmless(str(place))}: ", "bold")
     text.append(f"{problem.severity}: ", _STYLES[problem.severity])
-    text.append(f"{shown(problem.said)} ")
+    text.append(f"{_harmless(problem.said)} ")
     text.append(f"[{problem.code}]", _STYLES[problem.severity])
     line = line_of(place.file, place.line)
     number = str(place.line)
@@ -43,7 +42,7 @@ def as_text(problem: ScriptProblem, line_of: LineOf) -> Text:
     if line.strip():
         _quote(text, problem, line)
     if problem.help is not None:
-        text.append(f"\n{gutter} = ", _BESIDE).append("help: ", "bold").append(shown(problem.help))
+        text.append(f"\n{gutter} = ", _BESIDE).append("help: ", "bold").append(problem.help)
     return text
 
 
@@ -52,15 +51,15 @@ def as_json(problem: ScriptProblem, line_of: LineOf) -> dict[str, str | int | No
     place = problem.place
     line = line_of(place.file, place.line)
     return {
-        "file": shown(place.file),
+        "file": place.file,
         "line": place.line,
         "column": place.column,
         "end_column": place.column + _length(line, place.column - 1),
         "severity": problem.severity,
         "code": problem.code,
-        "message": shown(problem.message),
-        "suggestion": None if problem.suggestion is None else shown(problem.suggestion),
-        "help": None if problem.help is None else shown(problem.help),
+        "message": problem.message,
+        "suggestion": problem.suggestion,
+        "help": problem.help,
     }
 
 
@@ -73,15 +72,12 @@ def summary(problems: Iterable[ScriptProblem]) -> str:
 
 
 def shown(text: str) -> str:
-    """Script text, bytes spelled as latin-1, as the text that it most likely is; nothing in it moves a cursor."""
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _BYTES.sub(_decoded, text))
+    """A piece of a script as the text that it most likely is; nothing in it moves a cursor."""
+    return _harmless(real_text(text))
 
 
-def _decoded(found: re.Match[str]) -> str:
-    try:
-        return found[0].encode("latin-1").decode("utf-8")
-    except UnicodeDecodeError:
-        return found[0]
+def _harmless(text: str) -> str:
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _quote(text: Text, problem: ScriptProblem, line: str) -> None:

@@ -146,4 +146,4 @@ class _Gatherer:
         self.lines.extend((file, line + passed) for passed in range(1, text.count("\n") + 1))
 
     def _tell(self, place: Place, message: str) -> None:
-        self.problems.append(ScriptProblem(place, message))
+        self.problems.append(ScriptProblem(place, message, code="unreadable-file"))

@@ -64,3 +64,16 @@ def test_a_warning_is_silenced_where_its_line_says_so(code, codes_of):
     assert codes_of(silenced, code) == set()
     other = "".join(f"{line} # layby: ignore[syntax]\n" for line in lines)
     assert codes_of(other, code) == {code}
+
+
+@pytest.mark.parametrize("code", ["unknown-function", "missing-resume-route", "wrong-arity"])
+def test_an_error_cannot_be_ignored(code, codes_of):
+    script = "".join(f"{line} # layby: ignore[{code}, syntax]\n" for line in script_of(EXAMPLES[code]).splitlines())
+    assert codes_of(script, code) == {code}
+
+
+@pytest.mark.parametrize(
+    "comment", ["# layby: ignore[never-runs] why not", "# layby: ignore", "# layby:ignore[nothing]"]
+)
+def test_what_is_not_quite_such_a_comment_silences_nothing(comment, codes_of):
+    assert codes_of(f"route {{\nexit;\nroute(a); {comment}\n}}\nroute[a] {{ exit; }}\n", "never-runs") == {"never-runs"}

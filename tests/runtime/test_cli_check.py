@@ -7,9 +7,14 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from runtime.checking import problems_of
+
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parent.parent.parent
 RIGHT = 'loadmodule "sl.so"\nroute { sl_send_reply(200, "OK"); }\n'
@@ -132,6 +137,33 @@ def test_it_starts_and_opens_nothing(script):
     )
     done = subprocess.run([sys.executable, "-c", watch], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("options", [[], ["--format", "json"]])
+def test_a_terminal_that_knows_ascii_only(script, options):
+    path = script('route {\n\tnothing("电话…");\n}\n')
+    done = layby("check", *options, path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 1
+    assert "unknown function nothing()" in done.stdout
+
+
+def test_a_thousand_lines_take_no_time(script):
+    routes = "".join(
+        f"route[r{number}] {{\n"
+        f'    $avp(n{number}) = "profile";\n    $avp(v{number}) = $fU;\n'
+        f'    if ($rU =~ "^[0-9]+$" && is_method("INVITE"))\n'
+        f'        xlog("L_INFO", "[$ci] $fU to $(rU{{s.substr,0,3}})\\n");\n'
+        f'    async(mi("profile_get_values", $avp(out), $avp(n{number}), $avp(v{number})), r0, 2);\n'
+        "}\n\n"
+        for number in range(125)
+    )
+    loads = "".join(f'loadmodule "{name}.so"\n' for name in ("sl", "sipmsgops", "dialog", "mi_script"))
+    path = script(f"{loads}{routes}{RIGHT.partition(chr(10))[2]}")
+    assert path.read_text().count("\n") > 1000
+    assert layby("check", path).stdout == "no problems\n"
+    began = time.process_time()
+    assert problems_of(path) == []
+    assert time.process_time() - began < 1.0
 
 
 def test_colours_on_a_terminal_only(script):

@@ -73,7 +73,7 @@ def test_parameters_modules_and_routes_are_those_of_a_cfg_script(checked) -> Non
         (ROUTE + "    call.give(1, code=2)\n", '5:23 give() takes no argument "code", or has it already'),
         (ROUTE + "    call.every('x', output='y')\n", '5:28 every(): "output" is a variable'),
         (ROUTE + "    call.every('x', output='$rm')\n", "5:28 $rm cannot be written"),
-        (ROUTE + "    call.every('x', route='nowhere')\n", '5:27 every(): "route" is the name of a route'),
+        (ROUTE + "    call.every('x', route='nowhere')\n", '5:27 there is no route "nowhere"'),
         (ROUTE + "    call.every('x', pattern='(')\n", '5:29 every(): "pattern" is a regular expression'),
         (ROUTE + "    print(call.rurri)\n", '5:11 a call has no rurri'),
         ("@route.failure('f')\ndef f(call: Call): call.only_requests()\n", "4:20 only_requests() cannot be called"),
@@ -90,7 +90,7 @@ def test_parameters_modules_and_routes_are_those_of_a_cfg_script(checked) -> Non
         (ROUTE + "    call.mi('ps')\n", "5:5 call.mi('ps') does nothing here: await it, or launch it"),
         (ROUTE + "    rc, x = call.mi('ps')\n", "5:13 call.mi('ps') is no answer before it is awaited"),
         (ROUTE + "    rc, x = await call.mi('ps 1')\n", "5:27 an MI command's parameters are arguments"),
-        (ROUTE + "    rc, x = await call.mi('ps')\n", "5:19 unknown function mi(): is its module loaded?"),
+        (ROUTE + "    rc, x = await call.mi('ps')\n", "5:19 unknown function mi()"),
         (ROUTE + "    f(call)\nasync def f(call: Call): ...\n", "5:5 f(call) does nothing here: await it"),
     ],
 )  # fmt: skip
@@ -168,7 +168,7 @@ def test_what_arms_a_route_names_one_that_exists(problems) -> None:
     def reply(call: Call) -> None: ...
     """
     found = problems(text, catalog={"tools": Tools, "tm": Tm})
-    assert found == ['app.py:7:5: error: there is no failure_route[busy] (did you mean "bussy"?)']
+    assert found == ['app.py:7:23: error: there is no failure_route[busy] (did you mean "bussy"?)']
 
 
 def test_modules_beside_the_script_are_its_own_and_executed_anew(checked, path) -> None:

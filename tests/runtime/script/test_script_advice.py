@@ -4,9 +4,10 @@ import textwrap
 
 import pytest
 
-from mi_script.commands import commands_of
+from mi_script.commands import command, commands_of
 from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.script.check import Checked
+from runtime.script.declare import Module
 from runtime.script.known import known_of
 
 MODULES = "".join(
@@ -141,6 +142,7 @@ def test_a_command_that_the_script_does_better(told, command, instead):
     assert told(f'route {{ mi("{command}", $var(r)); }}') == [("needless-mi", message)]
     assert told(f'route {{ async(mi("{command}"), r); }} route[r] {{ exit; }}') == [("needless-mi", message)]
     assert told(f'route {{ launch(mi("{command}")); }}') == []
+    assert told(f'route {{ mi_gather("ps; {command}", $var(r)); }}') == []
 
 
 def test_every_command_that_names_a_function_or_variable_names_one_that_is_there():
@@ -193,6 +195,19 @@ def test_what_every_server_has_and_other_names_are_known(codes, name):
     assert codes(f'mi("{name}");') == []
 
 
+def test_a_module_that_declares_a_name_that_is_taken_does_not_stop_the_check(checked):
+    class Own(Module):
+        name = "own"
+
+        @command("uptime", ())
+        def uptime(self, params):
+            return None
+
+    text = f'{MODULES}loadmodule "own.so"\nroute {{ mi("upteme"); }}'
+    found = checked(text, catalog={**CATALOG, "own": Own}, always=ALWAYS)
+    assert [problem.code for problem in found.warnings] == ["unknown-mi-command"]
+
+
 # Parameters
 
 
@@ -230,6 +245,7 @@ def test_parameters_that_no_form_of_the_command_takes(told, statements, said):
         '$avp(n) = $var(x); $avp(v) = $ci; mi("dlg_list",, $avp(n), $avp(v));',
         '$avp(n) = "call_id"; route(r); $avp(v) = $ci; mi("dlg_list",, $avp(other), $avp(v));',
         'mi("ps ignored",, $avp(n), $avp(v));',
+        '$avp(n) = "callid"; $avp(v) = $ci; mi(" dlg_list x y",, $avp(n), $avp(v));',
     ],
 )
 def test_parameters_that_fit_or_are_not_known(told, statements):
