@@ -7,6 +7,7 @@ cannot be done gives NULL, as does a text that is too long already.
 from __future__ import annotations
 
 import enum
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from typing import Final, TypeAlias
 
 from runtime.context import Value
 from runtime.script.patterns import MAX_TEXT_CHARS, cached_substitution, parse_substitution
+from runtime.sip.fields import split_outside
 
 
 class Wants(enum.Enum):
@@ -109,6 +111,37 @@ _CONVERT: Final[dict[Wants, Callable[[Value], object | None]]] = {
     Wants.INTEGER: integer_of,
     Wants.SUBSTITUTION: lambda value: cached_substitution(str(value)),
 }
+
+
+def holds_variables(wants: Wants, argument: str) -> bool:
+    """Whether an argument is to be read as text with variables: a pattern's dollar sign is its end of line."""
+    if wants is Wants.SUBSTITUTION:
+        return _VARIABLE.match(argument) is not None
+    return "$" in argument
+
+
+_VARIABLE: Final = re.compile(r"\s*\$[(A-Za-z_]")
+
+
+@functools.lru_cache(maxsize=1024)
+def change_named(family: str, name: str) -> Change | None:
+    """The transformation of that name; None when there is none.
+
+    The name-addrs of a list have an index before the name: ``nameaddr.1.uri``, ``nameaddr.-1.uri``.
+    """
+    found = CHANGES.get((family, name))
+    index, _, rest = name.partition(".")
+    at = integer_of(index)
+    inner = CHANGES.get((family, rest)) if found is None and family == "nameaddr" and at is not None else None
+    return found if inner is None or at is None else _of_list(inner, at)
+
+
+def _of_list(inner: Change, index: int) -> Change:
+    def apply(text: str, *arguments: object) -> Value:
+        values = split_outside(text, ",")
+        return inner.apply(values[index], *arguments) if -len(values) <= index < len(values) else None
+
+    return Change(apply, inner.wants, inner.optional, inner.doc)
 
 
 def change(names: str, *wants: Wants, optional: int = 0) -> Callable[[Apply], Apply]:

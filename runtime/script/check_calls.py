@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from runtime.script import tree
-from runtime.script.changes import Wants, integer_of, problem_with
+from runtime.script.changes import change_named, holds_variables, integer_of, problem_with
 from runtime.script.declare import Function, Kind, Param, Variable
 from runtime.script.formats import NotAVariable, parse_format, split_arguments
 from runtime.script.patterns import compile_pattern, split_substitution, substitution
@@ -144,7 +144,7 @@ class Names:
             self.tell(node.place, "bad-variable", f"${node.name} takes nothing in brackets")
 
     def _change(self, change: tree.Transformation, node: tree.Variable) -> None:
-        found = CHANGES.get((change.family, change.name))
+        found = change_named(change.family, change.name)
         name = f"{change.family}.{change.name}"
         if found is None:
             near = Near(name, [".".join(pair) for pair in CHANGES])
@@ -156,8 +156,7 @@ class Names:
             return
         constants = []
         for wants, argument in zip(found.wants, arguments, strict=False):
-            # A pattern's dollar sign is its end of line.
-            if wants is not Wants.SUBSTITUTION and "$" in argument:
+            if holds_variables(wants, argument):
                 self.format(tree.Text(argument, node.place))
                 return
             constants.append(argument)

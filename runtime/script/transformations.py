@@ -55,6 +55,12 @@ def _int(text: str) -> Value:
     return min(max(int(f"{sign}{digits or 0}"), -(2**63)), 2**63 - 1)
 
 
+@change("s.eval")
+def _eval(text: str) -> Value:
+    """The text with the values of the variables that it names put in; NULL where it names what is not known."""
+    raise AssertionError("the compiler calls what reads variables instead")
+
+
 def _hashes() -> None:
     for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512"):
 
@@ -162,13 +168,13 @@ def _reverse(text: str) -> Value:
     return text[::-1]
 
 
-@change("s.fill_left", Wants.TEXT, Wants.INTEGER)
+@change("s.fill.left s.fill_left", Wants.TEXT, Wants.INTEGER)
 def _fill_left(text: str, pad: str, width: int) -> Value:
     """Filled up on its left with `pad` to that width."""
     return _padding(pad, width - len(text), from_right=True) + text if pad and width <= MAX_FILL else None
 
 
-@change("s.fill_right", Wants.TEXT, Wants.INTEGER)
+@change("s.fill.right s.fill_right", Wants.TEXT, Wants.INTEGER)
 def _fill_right(text: str, pad: str, width: int) -> Value:
     """Filled up on its right with `pad` to that width."""
     return text + _padding(pad, width - len(text), from_right=False) if pad and width <= MAX_FILL else None
@@ -181,6 +187,7 @@ def _width(text: str, width: int) -> Value:
 
 
 def _padding(pad: str, count: int, *, from_right: bool) -> str:
+    pad = pad.strip(_BLANK) or pad  # blanks around a comma mean nothing, unless there is nothing else
     if count <= 0:
         return ""
     filled = pad * (count // len(pad) + 1)
@@ -344,6 +351,19 @@ def _ip_isip4(text: str) -> Value:
 def _ip_isip6(text: str) -> Value:
     """1 for an IPv6 address, else 0."""
     return int(isinstance(_address(text), ipaddress.IPv6Address))
+
+
+@change("ip.isprivate")
+def _ip_isprivate(text: str) -> Value:
+    """1 for an IPv4 address that is private (RFC 1918), shared (RFC 6598) or a loopback, else 0."""
+    found = _address(text)
+    return int(isinstance(found, ipaddress.IPv4Address) and any(found in network for network in _PRIVATE))
+
+
+_PRIVATE: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8")
+)
 
 
 @change("ip.pton")

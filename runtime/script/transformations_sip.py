@@ -114,7 +114,7 @@ def _via_transport(text: str) -> Value:
     return None if via is None else via.transport
 
 
-@change("via.host")
+@change("via.host via.domain")
 def _via_host(text: str) -> Value:
     """The host in a Via."""
     via = _via(text)
@@ -230,3 +230,12 @@ def _nameaddr_param(text: str, name: str) -> Value:
     """The parameter of that name behind the URI."""
     found = parse_name_addr(text)
     return None if found is None else found.params.get(name.strip().lower()) or ""
+
+
+@change("nameaddr.params")
+def _nameaddr_params(text: str) -> Value:
+    """The parameters behind the address, as they are written; empty without any."""
+    found = parse_name_addr(text)
+    if found is None:
+        return None
+    return ";".join(name if value is None else f"{name}={value}" for name, value in found.params.items())

@@ -51,6 +51,29 @@ SDP = HEAD + AUDIO + VIDEO
         (" a ", "s.trimr", " a"),
         ("abc", "s.reverse", "cba"),
         ("7", "s.fill_left,0,3", "007"),
+        ("485", "s.fill.left,0,6", "000485"),
+        ("485", "s.fill.left, abc, 8", "bcabc485"),
+        ("485", "s.fill.right,abc,8", "485abcab"),
+        ("$rU and $var(two), $$1", "s.eval", "alice and 2, $1"),
+        ("$(rU{s.toupper}{s.substr,0,$var(two)})$(hdr(Via)[1]{s.len})", "s.eval", "AL39"),
+        ("$nope", "s.eval", None),
+        ("$(rU{s.nope})", "s.eval", None),
+        ("$(rU{s.eval})", "s.eval", None),
+        ("$(rU[0])", "s.eval", None),
+        ("cost: $", "s.eval", None),
+        ("$var(loop)", "s.eval", "$rU"),
+        ("10.1.2.3", "ip.isprivate", 1),
+        ("100.64.0.1", "ip.isprivate", 1),
+        ("127.0.0.1", "ip.isprivate", 1),
+        ("8.8.8.8", "ip.isprivate", 0),
+        ("::1", "ip.isprivate", 0),
+        (VIA, "via.domain", "host.net"),
+        ('"first" <first@o.org>, "second" <second@o.org>;x', "nameaddr.0.name", "first"),
+        ('"first" <first@o.org>, "second" <second@o.org>;x', "nameaddr.-1.uri", "second@o.org"),
+        ('"a, b" <first@o.org>;tag=1, <second@o.org>;tag=2', "nameaddr.1.param,tag", "2"),
+        ('"first" <first@o.org>', "nameaddr.1.uri", None),
+        ('"test" <sip:t@o.org>;tag=d43h;private=yes', "nameaddr.params", "tag=d43h;private=yes"),
+        ("abc", "re.subst,$var(reg)", "aBc"),
         ("7", "s.fill_right,ab,4", "7aba"),
         ("abc", "s.width,5", "abc  "),
         ("abc", "s.width,2", "ab"),
@@ -144,7 +167,10 @@ SDP = HEAD + AUDIO + VIDEO
     ],
 )
 def test_transformations(run, value, change, result):
-    made = run(f"$var(two) = 2; $var(x) = $avp(in); $var(y) = $(var(x){{{change}}});")
+    made = run(
+        f"""$var(two) = 2; $var(reg) = '/b/B/'; $var(loop) = '$rU';
+            $var(x) = $avp(in); $var(y) = $(var(x){{{change}}});"""
+    )
     assert made.var("y") is None
     made.context.avps["in"] = [value]
     made.run()
