@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,20 +13,24 @@ from tests.sip_peer import Peer, Received
 
 pytestmark = pytest.mark.processes
 NAMES = ("one", "two", "three")
-PORTS = {name: free_port() for name in NAMES}
 
 
 @pytest.fixture(scope="module")
-def server(start_shared: Callable[..., Server]) -> Server:
-    text = example("load-balancer", dict(zip((5081, 5082, 5083), PORTS.values(), strict=True)))
+def ports() -> dict[str, int]:
+    return {name: free_port() for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: Callable[..., Server], ports: dict[str, int]) -> Server:
+    text = example("load-balancer", dict(zip((5081, 5082, 5083), ports.values(), strict=True)))
     started = start_shared(text, options=("--udp-workers", "3", "--mi-workers", "2"))
     wait_until(lambda: stored(started, "pool", "most"), what="what the script writes at its start")
     return started
 
 
 @pytest.fixture
-def ends(server: Server) -> Iterator[dict[str, Peer]]:
-    made = {name: Peer(server.sip_port, port) for name, port in PORTS.items()}
+def ends(server: Server, ports: dict[str, int]) -> Iterator[dict[str, Peer]]:
+    made = {name: Peer(server.sip_port, port) for name, port in ports.items()}
     made["caller"] = Peer(server.sip_port)
     yield made
     for name in NAMES:
@@ -42,10 +47,10 @@ def out(server: Server, name: str) -> None:
     server.mi("cache_store", ["local:out", name, "maintenance"])
 
 
-def heartbeat(peer: Peer, name: str) -> None:
+def heartbeat(peer: Peer, name: str) -> Received:
     text = peer.request("OPTIONS", f"sip:{name}@127.0.0.1:{peer.server[1]}")
     peer.send(text)
-    peer.wait_reply(Received(text, ("", 0)).call_id, 200)
+    return peer.wait_reply(Received(text, ("", 0)).call_id, 200)
 
 
 def test_calls_spread_evenly_and_an_ended_one_makes_room(server: Server, ends: dict[str, Peer]) -> None:
@@ -56,6 +61,8 @@ def test_calls_spread_evenly_and_an_ended_one_makes_room(server: Server, ends: d
         up[name] = invite, answered(caller, ends[name], invite)
         assert up[name][1].headers("Record-Route")
     assert loads(server) == [1, 1, 1]
+    told = json.loads(heartbeat(caller, "loads").header("X-Loads"))
+    assert sorted((one["value"], one["count"]) for one in told) == [("one", 1), ("three", 1), ("two", 1)]
 
     hang_up(caller, ends["two"], *up["two"])
     wait_until(lambda: loads(server) == [1, 0, 1], what="the ended call is counted no more")

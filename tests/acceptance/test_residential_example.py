@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -21,18 +22,23 @@ from tests.harness import Server, free_port, wait_until
 from tests.sip_peer import Peer, Received
 
 pytestmark = pytest.mark.processes
-VOICEMAIL = free_port()
 
 
 @pytest.fixture(scope="module")
-def server(start_shared: Callable[..., Server]) -> Server:
-    return start_shared(example("residential", {5090: VOICEMAIL}), options=("--udp-workers", "3", "--mi-workers", "2"))
+def voicemail_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: Callable[..., Server], voicemail_port: int) -> Server:
+    text = example("residential", {5090: voicemail_port})
+    return start_shared(text, options=("--udp-workers", "3", "--mi-workers", "2"))
 
 
 @pytest.fixture
-def phones(server: Server) -> Iterator[dict[str, Peer]]:
+def phones(server: Server, voicemail_port: int) -> Iterator[dict[str, Peer]]:
     made = {name: Peer(server.sip_port) for name in ("alice", "bob", "carol")}
-    made["voicemail"] = Peer(server.sip_port, VOICEMAIL)
+    made["voicemail"] = Peer(server.sip_port, voicemail_port)
     for name in ("alice", "bob", "carol"):
         register(made[name], name)
     yield made
@@ -47,7 +53,14 @@ def dial(phone: Peer, number: str, caller: str) -> int:
     return refused(phone, call(phone, number, caller))
 
 
-def test_a_call_from_phone_to_phone_leaves_one_line(server: Server, phones: dict[str, Peer]) -> None:
+def ask(phone: Peer, user: str, caller: str) -> Received:
+    """An OPTIONS request's answer."""
+    text = phone.request("OPTIONS", f"sip:{user}@127.0.0.1:{phone.server[1]}").replace("sip:tester@", f"sip:{caller}@")
+    phone.send(text)
+    return phone.wait_reply(Received(text, ("", 0)).call_id, 200)
+
+
+def test_a_call_from_phone_to_phone_leaves_one_record(server: Server, phones: dict[str, Peer]) -> None:
     alice, bob = phones["alice"], phones["bob"]
     invite = call(alice, "bob", "alice")
     answer = answered(alice, bob, invite)
@@ -56,7 +69,7 @@ def test_a_call_from_phone_to_phone_leaves_one_line(server: Server, phones: dict
 
     hang_up(alice, bob, invite, answer)
     nothing_is_left(server)
-    wait_until(lambda: "call from alice to bob: " in server.log(), what="the call's line")
+    wait_until(lambda: re.search(rf"ACC: call ended: .*{invite.call_id}", server.log()), what="the call's record")
     assert calls_of(server, "caller") == 0
 
 
@@ -92,11 +105,12 @@ def test_who_is_busy_has_voicemail_and_the_missed_call_is_noted(server: Server, 
     bob.reply(bob.wait_request("INVITE"), 486)
     bob.wait_request("ACK")
     arrived = voicemail.wait_request("INVITE")
-    assert arrived.ruri == f"sip:bob@127.0.0.1:{VOICEMAIL}"
+    assert arrived.ruri == f"sip:bob@127.0.0.1:{voicemail.port}"
     voicemail.reply(arrived, 404)
     assert refused(alice, invite) == 480
     voicemail.wait_request("ACK")
     wait_until(lambda: stored(server, "missed", "bob") == "alice", what="the missed call")
+    wait_until(lambda: re.search(rf"ACC: call missed: .*{invite.call_id}", server.log()), what="its record")
     nothing_is_left(server)
 
 
@@ -104,7 +118,7 @@ def test_one_s_own_voicemail(server: Server, phones: dict[str, Peer]) -> None:
     alice, voicemail = phones["alice"], phones["voicemail"]
     invite = call(alice, "*97", "alice")
     arrived = voicemail.wait_request("INVITE")
-    assert arrived.ruri == f"sip:alice@127.0.0.1:{VOICEMAIL}"
+    assert arrived.ruri == f"sip:alice@127.0.0.1:{voicemail.port}"
     voicemail.reply(arrived, 180)
     alice.wait_reply(invite.call_id, 180)
     alice.cancel(invite.text)
@@ -121,6 +135,23 @@ def test_a_third_call_of_a_subscriber_is_refused(server: Server, phones: dict[st
     for invite, answer in up:
         hang_up(alice, bob, invite, answer)
     nothing_is_left(server)
+
+
+def test_a_subscriber_ends_all_his_calls(server: Server, phones: dict[str, Peer]) -> None:
+    alice, bob = phones["alice"], phones["bob"]
+    invite = call(alice, "bob", "alice")
+    answered(alice, bob, invite)
+    assert dial(alice, "*98", "alice") == 480
+    for phone in (alice, bob):
+        phone.reply(phone.wait_request("BYE"), 200)
+    nothing_is_left(server)
+
+
+def test_a_subscriber_asks_for_his_phones(phones: dict[str, Peer]) -> None:
+    alice = phones["alice"]
+    assert f"127.0.0.1:{alice.port}" in ask(alice, "phones", "alice").header("X-Phones")
+    assert not ask(alice, "phones", "nobody").header("X-Phones")
+    assert not ask(alice, "other", "alice").header("X-Phones")
 
 
 def test_what_is_not_of_this_house_is_refused(phones: dict[str, Peer]) -> None:

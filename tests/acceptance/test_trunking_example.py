@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 
@@ -12,25 +14,24 @@ from tests.harness import Server, free_port, wait_until
 from tests.sip_peer import Peer, Received
 
 pytestmark = pytest.mark.processes
-EAST, WEST, HOME = (free_port() for _ in range(3))
 
 
 @pytest.fixture(scope="module")
-def server(start_shared: Callable[..., Server]) -> Server:
-    text = example("trunking", {5071: EAST, 5072: WEST, 5073: HOME})
+def ports() -> dict[str, int]:
+    return {name: free_port() for name in ("east", "west", "home")}
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: Callable[..., Server], ports: dict[str, int]) -> Server:
+    text = example("trunking", dict(zip((5071, 5072, 5073), ports.values(), strict=True)))
     started = start_shared(text, options=("--udp-workers", "3", "--mi-workers", "2"))
     wait_until(lambda: stored(started, "routes", "1"), what="what the script writes at its start")
     return started
 
 
 @pytest.fixture
-def ends(server: Server) -> Iterator[dict[str, Peer]]:
-    made = {
-        "customer": Peer(server.sip_port),
-        "east": Peer(server.sip_port, EAST),
-        "west": Peer(server.sip_port, WEST),
-        "home": Peer(server.sip_port, HOME),
-    }
+def ends(server: Server, ports: dict[str, int]) -> Iterator[dict[str, Peer]]:
+    made = {"customer": Peer(server.sip_port)} | {name: Peer(server.sip_port, port) for name, port in ports.items()}
     yield made
     for peer in made.values():
         peer.close()
@@ -64,12 +65,14 @@ def test_the_longest_prefix_says_which_carrier(
 def test_a_carrier_that_fails_is_followed_by_the_next(server: Server, ends: dict[str, Peer]) -> None:
     customer, east, west = ends["customer"], ends["east"], ends["west"]
     invite = call(customer, "+447700900")
-    assert fails(east, 503).ruri == f"sip:447700900@127.0.0.1:{EAST}"
+    assert fails(east, 503).ruri == f"sip:447700900@127.0.0.1:{east.port}"
     answer = answered(customer, west, invite)
     assert (calls_of(server, "carrier", "east"), calls_of(server, "carrier", "west")) == (0, 1)
     hang_up(customer, west, invite, answer)
     nothing_is_left(server)
-    assert "carrier east failed with 503" in server.log()
+    wait_until(lambda: "carrier east failed with 503" in server.log(), what="the line about the carrier")
+    billed = rf"ACC: call ended: .*{invite.call_id}.*customer=127.0.0.1;carrier=west;number=447700900"
+    wait_until(lambda: re.search(billed, server.log()), what="the call's record")
 
 
 def test_a_carrier_that_says_nothing_is_followed_by_the_next(server: Server, ends: dict[str, Peer]) -> None:
@@ -94,7 +97,8 @@ def test_who_is_busy_is_busy_at_every_carrier(server: Server, ends: dict[str, Pe
     fails(ends["east"], 486)
     assert refused(ends["customer"], invite) == 486
     nothing_is_left(server)
-    ends["west"].nothing(lambda message: message.method == "INVITE", for_s=0.0)
+    ends["west"].collect()
+    assert ends["west"].received == []
 
 
 def test_a_closed_carrier_gets_no_calls(server: Server, ends: dict[str, Peer]) -> None:
@@ -131,11 +135,26 @@ def test_from_an_address_of_no_customer_nothing_is_taken(server: Server) -> None
     stranger.close()
 
 
+def ask(peer: Peer, user: str) -> Received:
+    text = peer.request("OPTIONS", f"sip:{user}@127.0.0.1:{peer.server[1]}")
+    peer.send(text)
+    return peer.wait_reply(Received(text, ("", 0)).call_id, 200)
+
+
+def test_the_figures_of_customers_and_carriers_are_asked_for_by_sip(server: Server, ends: dict[str, Peer]) -> None:
+    customer, west = ends["customer"], ends["west"]
+    invite = call(customer, "1212555")
+    answer = answered(customer, west, invite)
+    customers, carriers = (one["result"] for one in json.loads(ask(customer, "figures").header("X-Figures")))
+    assert [(one["value"], one["count"]) for one in customers] == [("127.0.0.1", 1)]
+    assert [(one["value"], one["count"]) for one in carriers] == [("west", 1)]
+    hang_up(customer, west, invite, answer)
+    nothing_is_left(server)
+
+
 def test_a_reload_that_is_asked_for_answers_at_once_and_reports(server: Server, ends: dict[str, Peer]) -> None:
     customer = ends["customer"]
-    text = customer.request("OPTIONS", f"sip:reload@127.0.0.1:{server.sip_port}")
-    customer.send(text)
-    customer.wait_reply(Received(text, ("", 0)).call_id, 200)
+    ask(customer, "reload")
     said = f"the reload asked from 127.0.0.1:{customer.port} is done"
     wait_until(lambda: said in server.log(), what="the report")
 

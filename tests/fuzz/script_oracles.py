@@ -18,6 +18,7 @@ from typing import Any, Final
 from runtime.context import Address, Context, Value
 from runtime.errors import SettingsError
 from runtime.modules.catalog import CATALOG
+from runtime.modules.rr import Rr
 from runtime.script.check import Checked
 from runtime.script.compile import compile_script
 from runtime.script.declare import (
@@ -39,6 +40,7 @@ from runtime.script.patterns import MAX_TEXT_CHARS
 from runtime.script.problems import Place, ScriptError, ScriptProblem, Stopped
 from runtime.script.script import RouteCode, Script
 from runtime.sip.message import parse
+from runtime.sip.own import OwnAddresses
 
 NAME: Final = Path("fuzzed.cfg")
 PART: Final = Path("part.cfg")
@@ -214,6 +216,8 @@ def _run_all(checked: Checked, data: bytes) -> tuple[object, ...]:
     recorder = Recorder()
     try:
         modules = {name: MODULES[name](checked.settings.get(name)) for name in checked.modules}
+        if isinstance(rr := modules.get("rr"), Rr):
+            rr.own = OwnAddresses(())
         script = _within(
             LOAD_S + LOAD_S_PER_BYTE * len(data),
             "compiling",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.modules.catalog import CATALOG
+from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.script.check import Checked
 from runtime.script.load import load
 from tests.harness import ROOT
@@ -15,7 +15,7 @@ SCRIPTS = sorted((ROOT / "examples").glob("*.cfg"))
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_an_example_loads_without_a_warning(script: Path) -> None:
-    found = load(script, catalog=CATALOG)
+    found = load(script, catalog=CATALOG, always=ALWAYS)
     assert isinstance(found, Checked), [str(problem) for problem in found]
     assert found.warnings == []
 
