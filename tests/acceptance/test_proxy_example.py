@@ -1,4 +1,4 @@
-"""`examples/proxy.cfg` as it stands: phones register and call each other through it."""
+"""`examples/proxy.cfg`, and `examples/app.py` in Python, as they stand: phones register and call through them."""
 
 from __future__ import annotations
 

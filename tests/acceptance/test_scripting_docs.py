@@ -199,11 +199,14 @@ def test_each_code(start: Callable[[str], Server], title: str) -> None:
 def test_failover(start: Callable[[str], Server], title: str, phones: Any) -> None:
     server = start(title)
     caller, first, second = phones(server)
-    server.mi("cache_store", {"system": "local", "attr": "backup_bob", "value": f"sip:backup@127.0.0.1:{second.port}"})
+    here = f"127.0.0.1:{server.sip_port}"
+    register = second.request("REGISTER", f"sip:{here}", extra="Expires: 60\r\n")
+    second.send(register.replace(f"To: <sip:{here}>", f"To: <sip:bob@{here}>"))
+    second.wait_reply(Received(register, ("", 0)).call_id, 200)
     _, call_id = invite(caller, first)
     first.reply(first.wait_request("INVITE"), 486)
     arrived = second.wait_request("INVITE")
-    assert arrived.ruri == f"sip:backup@127.0.0.1:{second.port}"
+    assert arrived.ruri == second.uri
     second.reply(arrived, 200)
     caller.wait_reply(call_id, 200)
 
@@ -218,19 +221,18 @@ def test_failover(start: Callable[[str], Server], title: str, phones: Any) -> No
 def test_a_held_reply(start: Callable[[str], Server], title: str, phones: Any) -> None:
     server = start(title)
     caller, callee, _ = phones(server)
-    server.mi("cache_store", {"system": "local", "attr": "greeting", "value": "hello"})
     _, call_id = invite(caller, callee)
     arrived = callee.wait_request("INVITE")
     callee.reply(arrived, 180)
-    assert caller.wait_reply(call_id, 180).header("X-Greeting") == ""
+    assert caller.wait_reply(call_id, 180).header("X-Up-Since") == ""
     callee.reply(arrived, 200)
-    assert caller.wait_reply(call_id, 200).header("X-Greeting") == "hello"
+    assert caller.wait_reply(call_id, 200).header("X-Up-Since") == server.mi("uptime")["Up since"]
 
 
 @recipe("A timer that publishes statistics")
 def test_a_timer(start: Callable[[str], Server], title: str) -> None:
     server = start(title)
-    assert set(json.loads(stored(server, "load"))) == {"core:rcv_requests", "sl:sent_replies"}
+    assert {"core:rcv_requests", "sl:sent_replies"} <= set(json.loads(stored(server, "load")))
 
 
 @recipe("A CANCEL while the message is parked")
