@@ -42,7 +42,9 @@ def _layby(
 
 @app.command()
 def run(
-    script: Annotated[Path, typer.Argument(metavar="FILE.cfg", help="The routing script (OpenSIPS language).")],
+    script: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The routing script: FILE.cfg (OpenSIPS language), FILE.py.")
+    ],
     listen: Annotated[
         list[str] | None,
         typer.Option(

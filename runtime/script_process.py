@@ -129,6 +129,10 @@ class ScriptProcess(Process):
     def unfinished(self) -> int:
         return super().unfinished() + self._due
 
+    def give_up(self) -> None:
+        while self.parked:
+            self.parked.popitem()[1].abandon()
+
     def count(self, full_name: str) -> None:
         self.house.statistics.count(full_name)
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from runtime.pyscript.bodies import Source, check_bodies
 from runtime.pyscript.registering import App, Registered, Said, registering
+from runtime.pyscript.words import to_script
 from runtime.script import tree
 from runtime.script.check import Checked, check, module_name
 from runtime.script.declare import Module
@@ -97,6 +98,8 @@ def _execute(path: Path, code: CodeType, app: App) -> ScriptProblem | None:
     if folder not in sys.path:
         sys.path.append(folder)  # at the end: nothing that lies beside the script hides what the runtime imports
     importlib.invalidate_caches()
+    if not _of_others:
+        _of_others.update(name.partition(".")[0] for name in sys.modules)
     before = {name: found for name, found in sys.modules.items() if name == NAME or _is_beside(found, folder)}
     for name in before:
         del sys.modules[name]
@@ -118,13 +121,14 @@ def _execute(path: Path, code: CodeType, app: App) -> ScriptProblem | None:
 def _is_beside(module: ModuleType, folder: str) -> bool:
     """Whether a module is one of the script's own: it lies in the script's folder, and was found by that."""
     file, spec = getattr(module, "__file__", None), getattr(module, "__spec__", None)
-    if not isinstance(file, str) or spec is None or not Path(file).is_relative_to(folder):
+    if not isinstance(file, str) or spec is None or not file.startswith(f"{folder}/"):
         return False
     top = module.__name__.partition(".")[0]
-    return top not in _OURS and str(Path(file)).startswith((f"{folder}/{top}.", f"{folder}/{top}/"))
+    return top not in _of_others and file.startswith((f"{folder}/{top}.", f"{folder}/{top}/"))
 
 
-_OURS: Final = frozenset(("runtime", "mi_script", "workers", "__main__"))
+_of_others: set[str] = set()
+"""What had been imported before the first script was: no module of any script, wherever it lies."""
 
 
 def _raised(path: Path, folder: str, error: BaseException) -> ScriptProblem:
@@ -213,12 +217,12 @@ def _items(said: Iterable[Said], sources: Mapping[str, Source]) -> tuple[list[tr
                     message = f"{name} is a number or a string, not {value!r}"
                     problems.append(ScriptProblem(place, message, code="wrong-type"))
                 elif one.module is None:
-                    items.append(tree.Setting(name, _plain(value), place))
+                    items.append(tree.Setting(name, _kept(value), place))
                 else:
-                    items.append(tree.ModParam(module_name(one.module), name, _plain(value), place))
+                    items.append(tree.ModParam(module_name(one.module), name, _kept(value), place))
     return items, problems
 
 
-def _plain(value: int | str) -> int | str:
+def _kept(value: int | str) -> int | str:
     """Text as the bytes that a cfg script would have."""
-    return int(value) if isinstance(value, int) else value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return int(value) if isinstance(value, int) else to_script(value)

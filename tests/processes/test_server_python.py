@@ -68,9 +68,14 @@ async def errs(call: Call) -> None:
 
 
 async def sleeps(call: Call) -> None:
+    async def within(limit_s: float) -> str:
+        async with asyncio.timeout(limit_s):
+            await asyncio.sleep(0.1)
+            return "slept"
+
     await asyncio.gather(asyncio.sleep(0.1), asyncio.sleep(0.1))
     await asyncio.sleep(0)
-    tell(call, "slept")
+    tell(call, await asyncio.create_task(within(5)))
 
 
 async def raises(call: Call) -> None:

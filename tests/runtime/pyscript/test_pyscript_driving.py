@@ -117,6 +117,40 @@ def test_a_turn_of_the_loop_can_be_waited_for(bench, loop) -> None:
     assert made.tools.calls == ["begin", "on", "finally"]
 
 
+def test_each_kind_of_route_stands_where_it_is_looked_for(bench) -> None:
+    kinds = [
+        "request",
+        "named:n",
+        "failure:f",
+        "reply",
+        "reply:r",
+        "branch:b",
+        "local",
+        "startup",
+        "error",
+        "timer:t",
+        "event:E_X",
+    ]
+    more = {"named": "'n'", "failure": "'f'", "branch": "'b'", "timer": "'t', seconds=3", "event": "'E_X'"}
+    text = ""
+    for kind in kinds:
+        name, _, given = kind.partition(":")
+        arguments = "('r')" if given == "r" else "()" if name == "reply" else f"({more[name]})" if name in more else ""
+        text += f"@route.{name}{arguments}\ndef r{kinds.index(kind)}(call: Call): call.say(call['$route'])\n"
+    made = bench(text)
+    routes = made.script.routes
+    timer, codes = routes.timers[0], [routes.request, routes.named["n"], routes.failure["f"], routes.onreply[""]]
+    codes += [routes.onreply["r"], routes.branch["b"], routes.local, routes.startup, routes.error, timer.code]
+    for code in [*codes, routes.events["E_X"]]:
+        assert code(made.context) is None
+
+    assert (timer.name, timer.interval_s, routes.event_modes) == ("t", 3, {"E_X": "async"})
+    assert made.tools.calls == [
+        *("request_route", "request_route[n]", "failure_route[f]", "onreply_route", "onreply_route[r]"),
+        *("branch_route[b]", "local_route", "startup_route", "error_route", "timer_route[t]", "event_route[E_X]"),
+    ]
+
+
 def test_nothing_is_waited_for_twice(bench) -> None:
     made = bench(
         """

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from runtime.checking import problems_of
 from runtime.pyscript import module, route, server
-from runtime.pyscript.load import NAME, PyChecked
+from runtime.pyscript.load import NAME, PyChecked, load
 from tests.runtime.script.conftest import Tools
 
 ROUTE = "@route.request\nasync def main(call: Call) -> None:\n"
@@ -206,9 +207,39 @@ def test_a_module_beside_the_script_hides_none_of_the_runtime(checked) -> None:
     assert sys.modules["json"] is json
 
 
-def test_a_file_that_cannot_be_read_is_a_problem(tmp_path) -> None:
-    from runtime.pyscript.load import load
+def test_a_module_of_the_scripts_own_is_loaded_by_its_file(tmp_path) -> None:
+    seen = []
 
+    class Mine(Tools):
+        name = "mine"
+
+    def import_module(path):
+        seen.append(path)
+        return Mine
+
+    script = tmp_path / "app.py"
+    script.write_text("from runtime.pyscript import module\nmodule('folder/mine.py', level=5)\n")
+    found = load(script, catalog={}, import_module=import_module)
+
+    assert isinstance(found, PyChecked), found
+    assert (found.modules, found.settings["mine"], found.own) == (["mine"], {"level": 5}, {"mine": Mine})
+    assert seen == [tmp_path / "folder/mine.py"]
+
+
+def test_a_command_that_there_is_not_and_one_that_stops_the_process_are_told(tmp_path) -> None:
+    script = tmp_path / "app.py"
+    script.write_text(
+        "from runtime.pyscript import Call, module, route\nmodule('mi_script')\nmodule('bench')\n"
+        + ROUTE
+        + "    await call.mi('uptme')\n    await call.mi('bench_wait')\n    call.mi.blocking('bench_wait', 5)\n"
+    )
+    shown = [(one.place.line, one.code, one.said, one.help) for one in problems_of(script)]
+    assert [one[:2] for one in shown] == [(6, "unknown-mi-command"), (7, "mi-parameters"), (8, "blocking-mi")]
+    assert shown[0][2] == 'there is no MI command uptme (did you mean "uptime"?)'
+    assert shown[2][3].startswith("write await call.mi(…)")
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path) -> None:
     [problem] = load(tmp_path / "nothing.py", catalog={})
     assert problem.message == f"cannot read {tmp_path}/nothing.py: No such file or directory"
 
