@@ -34,7 +34,7 @@ from runtime.sip.ownership import Claims, Fingerprints
 from runtime.sip.reading import State
 from runtime.sip_process import SipProcess
 from runtime.statistics import Statistics
-from runtime.transports.base import ListenSocket, open_sockets
+from runtime.transports.base import ListenSocket, allow_files, open_sockets
 from runtime.transports.streams import peers_slots
 from runtime.worker_process import WorkerProcess
 from workers.birth import Child
@@ -65,6 +65,8 @@ def serve(program: Program, settings: Settings, arguments: Sequence[str]) -> int
     signal.signal(signal.SIGTERM, _leave)
     folder = RuntimeFolder.make(settings.folder)
     try:
+        if settings.open_files is not None:
+            allow_files(settings.open_files)
         sockets = open_sockets(settings.listen, settings.streams)
         try:
             return _serve(furnish(program, settings, folder, sockets, arguments))
@@ -174,7 +176,12 @@ class _Caretaker:
 def _serve(house: House) -> int:
     settings = house.settings
     logs = configure(
-        settings.log_level, settings.log_stderr, settings.log_syslog, settings.log_prefix, levels=house.levels
+        settings.log_level,
+        settings.log_stderr,
+        settings.log_syslog,
+        settings.log_prefix,
+        settings.log_json,
+        levels=house.levels,
     )
     try:
         tree = ProcessTree(

@@ -57,7 +57,10 @@ class Settings:
         mi_workers_max: up to how many there are while jobs wait and all are occupied; 0 where mi_workers is.
         log_level, xlog_level: OpenSIPS's levels, -3 (alert) to 4 (debug).
         log_stderr, log_syslog: where log lines go.
+        log_json: whether lines on standard error are JSON objects.
         server_header: the `Server` header of replies, or None for no such header.
+        user_agent: the `User-Agent` header of requests of the server's own, or None for no such header.
+        open_files: how many files each process may hold; None for as many as it may already.
         drain_s: how long parked and relayed requests and running jobs may take to end at shutdown, in seconds.
         folder: the runtime folder; None makes one below `runtime_home()`.
         streams: what TCP connections are held to.
@@ -74,7 +77,10 @@ class Settings:
     log_stderr: bool = True
     log_syslog: bool = False
     log_prefix: str = ""
+    log_json: bool = False
     server_header: str | None = "layby"
+    user_agent: str | None = None
+    open_files: int | None = None
     drain_s: float = 5.0
     folder: Path | None = None
     streams: StreamSettings = StreamSettings()
@@ -109,6 +115,8 @@ def settle(
     most_workers = number("mi_workers_max", mi_workers_max, max(16, workers), workers, MAX_PROCESSES)
     level = number("log_level", log_level, 3, -3, 4)
     header = str(globals_.get("server_header", "layby")).removeprefix("Server:").strip()
+    agent = str(globals_.get("user_agent_header", "")).removeprefix("User-Agent:").strip()
+    files = number("open_files_limit", None, 0, 256, 1 << 20) if "open_files_limit" in globals_ else None
     return Settings(
         listen=addresses,
         udp_workers=number("udp_workers", udp_workers, 4, 1, MAX_PROCESSES),
@@ -120,13 +128,24 @@ def settle(
         log_stderr=_truth(globals_, "stderror_enabled", "log_stderror", default=True),
         # The older log_stderror says both: to standard error or to syslog.
         log_syslog=_truth(globals_, "syslog_enabled", default=not _truth(globals_, "log_stderror", default=True)),
+        log_json=_log_format(globals_) == "json",
         log_prefix=str(globals_.get("log_prefix", "")),
         server_header=header if _truth(globals_, "server_signature", default=True) and header else None,
+        user_agent=agent or None,
+        open_files=files,
         drain_s=drain_s,
         folder=folder,
         dns=settle_dns(globals_),
         streams=_streams(globals_),
     )
+
+
+def _log_format(globals_: Mapping[str, int | str]) -> str:
+    name = "stderror_log_format"
+    found = str(globals_.get(name, "plain_text"))
+    if found not in ("plain_text", "json"):
+        raise SettingsError(f"{name} is {found!r}; it must be plain_text or json", name)
+    return found
 
 
 def _streams(globals_: Mapping[str, int | str]) -> StreamSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 from collections.abc import Callable
@@ -53,6 +54,9 @@ class UserAgentClient:
         Raises:
             ValueError: it is no request.
         """
+        agent = self._process.house.settings.user_agent
+        if agent is not None:
+            wanted = dataclasses.replace(wanted, headers=[*wanted.headers, f"User-Agent: {agent}"])
         request = built(wanted)
         script = self._proxy.script
         context = Context(

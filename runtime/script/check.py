@@ -20,7 +20,7 @@ from runtime.script.declare import Function, Module, Parameter
 from runtime.script.elsewhere import Elsewhere
 from runtime.script.known import known_of
 from runtime.script.problems import Near, Place, Problems, ScriptProblem
-from runtime.script.settings import GONE, NUMBERS, REPEATABLE, TEXTS
+from runtime.script.settings import GLOBALS, GONE, NUMBERS, REPEATABLE, TEXTS
 from runtime.script.words import RESERVED
 
 _TYPES: Final[dict[str, RouteType]] = {
@@ -148,6 +148,9 @@ class _Checker:
             near = Near(item.name, NUMBERS | TEXTS)
             self.tell(item.place, "unknown-setting", f"unknown global parameter {item.name}", near=near)
             return
+        declared = GLOBALS[item.name]
+        if not declared.effect and not declared.granted:
+            self._without_effect(item.place, item.name, declared.doc)
         value = str(item.value) if item.name in TEXTS else item.value
         if item.name == "socket":
             self.sockets.append(str(value))
@@ -155,6 +158,9 @@ class _Checker:
             self.globals[item.name] = f"{self.globals[item.name]}\n{value}"
         else:
             self.globals[item.name] = value
+
+    def _without_effect(self, place: Place, name: str, doc: str) -> None:
+        self.tell(place, "without-effect", f"{name} has no effect: {doc.removeprefix('No effect: ').removesuffix('.')}")
 
     def _load_module(self, item: tree.LoadModule) -> None:
         name = module_name(item.name)
@@ -197,6 +203,8 @@ class _Checker:
             message = f"parameter {item.name} of module {module} is a string, not a number"
             self.tell(item.place, "bad-parameter", message)
             return
+        if not parameter.effect and value != parameter.default:
+            self._without_effect(item.place, f"parameter {item.name} of module {module}", parameter.doc)
         if parameter.repeats:
             self.settings[module].setdefault(item.name, []).append(value)
         else:

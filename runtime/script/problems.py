@@ -54,6 +54,7 @@ WarningCode: TypeAlias = Literal[
     "unequal-pair",
     "unknown-mi-command",
     "variable-in-text",
+    "without-effect",
 ]
 Code: TypeAlias = ErrorCode | WarningCode
 """What kind of problem it is: short, and the same for ever. Each has a paragraph in docs/checking.md."""

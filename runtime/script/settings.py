@@ -22,6 +22,7 @@ class Global:
         default: what holds where the script says nothing; None where there is nothing to say.
         repeats: whether it may stand more than once; of any other one the last stands.
         effect: whether it does anything.
+        granted: whether what it is there for is so without it: then a script that sets it need not be told.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Global:
     default: int | str | None = None
     repeats: bool = False
     effect: bool = True
+    granted: bool = False
 
 
 def _ignored(why: str, *names: str, kind: type[int] | type[str] = int, repeats: bool = False) -> Iterator[Global]:
@@ -48,6 +50,7 @@ _DECLARED: Final = (
     Global("udp_workers", int, "How many processes serve SIP, 1 to 64; they serve TCP too.", 4),
     Global("udp_readers", int, "How many of them read datagrams at least; more do while those are busy.", 1),
     Global("mi_workers", int, "How many processes run MI jobs, 0 to 64; with 0 the SIP processes do.", 4),
+    Global("open_files_limit", int, "How many files and connections a process may hold, as far as the system lets it."),
     Global("mi_workers_max", int, "Up to how many there are while jobs wait and all are occupied.", 16),
     # Logging
     Global("log_level", int, "Up to which level is logged, -3 (alerts only) to 4 (debug).", 3),
@@ -56,6 +59,7 @@ _DECLARED: Final = (
     Global("log_prefix", str, "What every log line begins with.", ""),
     Global("stderror_enabled", int, "Whether log lines go to the standard error output.", 1),
     Global("log_stderror", int, "The older way to say where log lines go: 1 standard error, 0 syslog."),
+    Global("stderror_log_format", str, "`plain_text`, or `json` for lines that are JSON objects.", "plain_text"),
     Global("syslog_enabled", int, "Whether log lines go to syslog.", 0),
     # The script
     Global("max_while_loops", int, "How often a `while` turns at most.", 10_000),
@@ -64,6 +68,7 @@ _DECLARED: Final = (
     # Messages
     Global("server_signature", int, "Whether replies carry a Server header.", 1),
     Global("server_header", str, "What that header says, with or without `Server:` before it.", "layby"),
+    Global("user_agent_header", str, "What requests of the server's own say in User-Agent; nothing if not set."),
     # The database
     Global("db_default_url", str, "The database of the modules that are given none of their own."),
     # DNS
@@ -88,11 +93,13 @@ _DECLARED: Final = (
     Global("tcp_keepinterval", int, "Seconds between two probes; 0 for the kernel's own value.", 0),
     Global("tcp_keepcount", int, "How many probes may stay unanswered; 0 for the kernel's own value.", 0),
     # What OpenSIPS has and what means nothing here
-    *_ignored(
-        "No effect: the server has its modules with it, and a file of one's own is named by its path.",
+    Global(
         "mpath",
-        kind=str,
+        str,
+        "No effect: the server has its modules with it, and a file of one's own is named by its path.",
         repeats=True,
+        effect=False,
+        granted=True,
     ),
     *_ignored(
         "No effect: memory is the operating system's to give, and nothing is set aside in advance.",
@@ -119,7 +126,7 @@ _DECLARED: Final = (
     ),
     *_ignored(
         "No effect: log lines have one form and bounds of their own.",
-        "stderror_log_format syslog_log_format syslog_facility syslog_name",
+        "syslog_log_format syslog_facility syslog_name",
         kind=str,
     ),
     *_ignored(
@@ -131,7 +138,6 @@ _DECLARED: Final = (
     *_ignored("No effect: 503 is sent on as 500 (RFC 3261 16.7).", "disable_503_translation"),
     *_ignored("No effect: nothing is relayed without a transaction.", "disable_stateless_fwd"),
     *_ignored("No effect: replies carry no Warning header.", "sip_warning"),
-    *_ignored("No effect: requests of the server's own carry no User-Agent header.", "user_agent_header", kind=str),
     *_ignored(
         "No effect: a request leaves by the socket that it came in on, or by one that reaches its next hop.", "mhomed"
     ),
@@ -149,7 +155,7 @@ _DECLARED: Final = (
         "query_buffer_size query_flush_time db_max_async_connections",
     ),
     *_ignored("No effect: tables are made where they are missing.", "db_version_table", kind=str),
-    *_ignored("No effect: who starts the server sets its limits and its folder.", "disable_core_dump open_files_limit"),
+    *_ignored("No effect: who starts the server sets its limits and its folder.", "disable_core_dump"),
     *_ignored("No effect: who starts the server sets its limits and its folder.", "chroot wdir workdir", kind=str),
     *_ignored("No effect: the server always runs in the foreground.", "debug_mode"),
     *_ignored("No effect: the event loop finds the best way by itself.", "poll_method", kind=str),

@@ -107,7 +107,7 @@ def open_sockets(addresses: Sequence[Listen], streams: StreamSettings) -> list[L
             one.close()
         raise
     if any(one.reliable for one in opened):
-        _allow_files(streams.max_connections + _OTHER_FILES)
+        allow_files(streams.max_connections + _OTHER_FILES)
     return opened
 
 
@@ -146,7 +146,7 @@ def family_of(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _allow_files(wanted: int) -> None:
+def allow_files(wanted: int) -> None:
     """Let each process hold that many files, as far as the system lets us."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

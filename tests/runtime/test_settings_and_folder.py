@@ -29,6 +29,17 @@ def test_a_number_out_of_range_is_refused_by_name(wrong: dict[str, object]) -> N
         settle(wrong, [])
 
 
+def test_what_is_logged_and_sent_comes_from_the_globals() -> None:
+    plain = settle({}, [])
+    assert (plain.log_json, plain.user_agent, plain.open_files) == (False, None, None)
+    globals_ = {"stderror_log_format": "json", "user_agent_header": "User-Agent: me", "open_files_limit": 4096}
+    told = settle(globals_, [])
+    assert (told.log_json, told.user_agent, told.open_files) == (True, "me", 4096)
+    for wrong in ({"stderror_log_format": "xml"}, {"open_files_limit": 5}):
+        with pytest.raises(SettingsError, match=next(iter(wrong))):
+            settle(wrong, [])
+
+
 def test_the_same_address_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="twice"):
         settle({}, ["udp:127.0.0.1:7", "udp:127.0.0.1:7"])

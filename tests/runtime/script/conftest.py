@@ -9,7 +9,7 @@ import pytest
 from runtime.context import Address, Context, RouteType
 from runtime.script.check import Checked
 from runtime.script.compile import compile_script
-from runtime.script.declare import JobRequest, Kind, Module, Param, Parameter, asynchronous, function, variable
+from runtime.script.declare import JobRequest, Kind, Module, Param, Parameter, asynchronous, function, ignored, variable
 from runtime.script.functions import World
 from runtime.script.load import load
 from runtime.sip.message import parse
@@ -37,6 +37,7 @@ class Tools(Module):
         Parameter("level", int, 3),
         Parameter("label", str, "none"),
         Parameter("line", str, repeats=True),
+        ignored("old", int, 1, "it is old."),
     )
 
     def __init__(self, settings=None):

@@ -239,3 +239,22 @@ def test_a_problem_is_one_line_of_a_bearable_length_whatever_it_quotes(problems)
     (found,) = problems('loadmodule "tools.so"\nroute { route("a\nb' + "\x1b[2J" + "c" * 5000 + '"); }')
     assert found.startswith(r"opensips.cfg:2:15: error: there is no route[a\nb\x1b[2Jccc")
     assert len(found) < 1100
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("tcp_workers=8", "tcp_workers has no effect: "),
+        ('mpath="/usr/lib/opensips/modules/"', ""),
+        ("log_level=3", ""),
+        (
+            'loadmodule "tools.so"\nmodparam("tools", "old", 2)',
+            "parameter old of module tools has no effect",
+        ),
+        ('loadmodule "tools.so"\nmodparam("tools", "old", 1)', ""),
+    ],
+)
+def test_what_has_no_effect_is_told_unless_it_changes_nothing(problems, setting, told):
+    found = [problem for problem in problems(f"{setting}\nroute {{ exit; }}") if "has no effect" in problem]
+    assert len(found) == bool(told)
+    assert all(told in problem for problem in found)
