@@ -2,6 +2,7 @@
 
 import pytest
 
+from runtime.modules.catalog import CATALOG
 from runtime.script import tree
 from runtime.script.check import Checked
 from runtime.script.parse import parse
@@ -157,7 +158,7 @@ def test_a_configuration_of_modules_that_are_not_there_is_told_word_by_word(prob
         route {
             if (nat_uac_test(23) && $avpops_key == "192.0.2.1")
                 fix_nated_contact();
-            say("$natted");
+            say("$no_such");
         }
     """
     assert [problem.partition(": error: ")[::2] for problem in problems(text)] == [
@@ -167,8 +168,28 @@ def test_a_configuration_of_modules_that_are_not_there_is_told_word_by_word(prob
         ("opensips.cfg:9:9", "unknown function nat_uac_test()"),
         ("opensips.cfg:9:29", "unknown variable $avpops_key"),
         ("opensips.cfg:10:9", "unknown function fix_nated_contact()"),
-        ("opensips.cfg:11:9", 'unknown variable $natted (did you mean "$tt"?)'),
+        ("opensips.cfg:11:9", "unknown variable $no_such"),
     ]
+
+
+USUAL_PARAMETERS = """
+    tm fr_timeout 5, tm fr_inv_timeout 30, tm restart_fr_on_each_reply 0, tm onreply_avp_mode 1, rr append_fromtag 0,
+    mi_fifo fifo_name "/tmp/fifo", mi_fifo fifo_mode 0660, usrloc nat_bflag "NAT",
+    usrloc working_mode_preset "single-instance-no-db", registrar tcp_persistent_flag "TCP_PERSISTENT",
+    registrar received_avp "$avp(received)", registrar max_contacts 10, acc early_media 0, acc report_cancels 0,
+    acc detect_direction 0, dialog dlg_match_mode 1, dialog default_timeout 21600, dialog db_mode 2,
+    dialog profiles_with_value "trunk"
+"""
+
+
+def test_the_parameters_that_most_configurations_set_are_known(problems):
+    text = ""
+    for setting in USUAL_PARAMETERS.split(","):
+        module, name, value = setting.split()
+        if f'"{module}.so"' not in text:
+            text += f'loadmodule "{module}.so"\n'
+        text += f'modparam("{module}", "{name}", {value})\n'
+    assert problems(text + "route { exit; }", catalog=CATALOG) == []
 
 
 def test_included_statements_run_where_they_are_included(bench):
