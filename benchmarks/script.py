@@ -129,6 +129,12 @@ class Process:
     def log_level(self) -> int:
         return self.level
 
+    def own_log_level(self) -> int:
+        return self.level
+
+    def set_log_level(self, *_: object) -> None:
+        raise AssertionError("no level is changed here")
+
 
 _ABROAD: Final = re.compile(r"^(00|\+)[1-9][0-9]+$", re.IGNORECASE | re.ASCII)
 

@@ -7,7 +7,6 @@ hand, a sixth of what walking the script's tree costs. Line numbers point into t
 from __future__ import annotations
 
 import ast
-import dataclasses
 import types
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -21,6 +20,7 @@ from runtime.script.functions import Core, World
 from runtime.script.known import Known, known_of
 from runtime.script.problems import Place, ScriptError
 from runtime.script.pyast import Namespace
+from runtime.script.recursion import recursive_routes
 from runtime.script.script import DROP, EXIT, Exit, Hooks, RouteCode, Routes, Script, Timer
 from runtime.script.statements import RouteCompiler, Settings
 from runtime.script.uris import parts_of
@@ -116,7 +116,7 @@ def _trees(
     """Python's syntax tree of each file."""
     known = known_to(checked, modules, hooks, world)
     settings = Settings(checked.globals)
-    recursive = _recursive(checked.routes)
+    recursive = recursive_routes(checked.routes)
     files: dict[str, list[ast.stmt]] = {}
     for route in checked.routes:
         body = files.setdefault(route.place.file, [])
@@ -198,39 +198,4 @@ def place_of(traceback: types.TracebackType | None, head: Place, of_script: Call
             positions = list(frame.f_code.co_positions())[traceback.tb_lasti // 2]
             found = Place(frame.f_code.co_filename, positions[0] or head.line, (positions[2] or 0) + 1)
         traceback = traceback.tb_next
-    return found
-
-
-def _recursive(routes: tuple[tree.Route, ...]) -> set[str]:
-    """The named routes from which a chain of calls leads back to them."""
-    calls = {route_name(route): _called(route.body) for route in routes if route.kind == "route"}
-    if any("" in names for names in calls.values()):
-        return set(calls)
-    return {name for name in calls if name in _reachable(name, calls)}
-
-
-def _reachable(start: str, calls: dict[str, set[str]]) -> set[str]:
-    seen: set[str] = set()
-    waiting = list(calls.get(start, ()))
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting.extend(calls.get(name, ()))
-    return seen
-
-
-def _called(node: object) -> set[str]:
-    """The names of the routes that are called anywhere in a tree; an empty one for a name that is computed."""
-    found: set[str] = set()
-    waiting = [node]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, tree.RouteCall):
-            constant = isinstance(item.target, tree.Text) and "$" not in item.target.value
-            found.add(item.target.value if constant and isinstance(item.target, tree.Text) else "")
-        if isinstance(item, tuple):
-            waiting.extend(item)
-        elif dataclasses.is_dataclass(item):
-            waiting.extend(getattr(item, field.name) for field in dataclasses.fields(item))
     return found

@@ -18,6 +18,9 @@ _INTEGER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
 _CHANGE = re.compile(r"\s*([a-z]+)\.([a-z0-9_.-]+)\s*(?:,(.*))?", re.DOTALL)
 _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
+MAX_CHANGES: Final = 50
+"""How many transformations one variable may have: each is a call around the ones before, and Python counts those."""
+
 # Inside text a dot may just end a sentence, so a dotted name is read only where its first word has such names.
 _DOTTED: Final = frozenset(("route", "ct", "msg", "branch", "err", "sdp", "auth", "challenge", "ruri", "from", "to"))
 
@@ -129,6 +132,8 @@ def _long_form(body: str, text: str, place: Place, depth: int) -> Variable:
         closing = _closing(body, at)
         changes.append(_change(body[at + 1 : closing - 1]))
         at = closing
+        if len(changes) > MAX_CHANGES:
+            raise NotAVariable(f"more than {MAX_CHANGES} transformations stand behind one another in {text}")
     if at != len(body):
         raise NotAVariable(f'"{body[at:]}" is not understood in {text}')
     return Variable(name, inner, index, tuple(changes), text, place, of)

@@ -36,6 +36,8 @@ from runtime.script.variables import ContextVariable, Gives, Inner
 DEFAULT_MAX_LOOPS: Final = 10_000
 _ERROR: Final = -1
 _DEBUG: Final = 4
+_MOST_IN_A_ROW: Final = 8
+"""Of how many cases the number is compared with one after the other."""
 _URIS: Final = {"ru": "ruri", "du": "dst_uri"}
 """The variables that take a URI and nothing else, and where the context has them."""
 
@@ -237,16 +239,12 @@ class RouteCompiler(Calls):
         )
 
     def _cases_apart(self, node: tree.Switch, selected: str) -> None:
-        """Every case ends with a break or leaves the route: if, elif, elif."""
-        rest: list[ast.stmt] = []
-        for at in range(len(node.cases) - 1, -1, -1):
-            case = node.cases[at]
-            body = case.body[:-1] if case.body and isinstance(case.body[-1], tree.Break) else case.body
-            test = ast.Compare(name(selected), [ast.Eq()], [const(at)])
-            branch = if_(test, self._body(body), rest)
-            stamp(branch, case.place)
-            rest = [branch]
-        self.block.statements.extend(rest)
+        """Every case ends with a break or leaves the route: if, elif, elif; of many, first in which half it is."""
+        bodies: list[list[ast.stmt]] = []
+        for case in node.cases:
+            ends = case.body and isinstance(case.body[-1], tree.Break)
+            bodies.append(self._body(case.body[:-1] if ends else case.body))
+        self.block.statements.extend(_chosen(selected, node.cases, bodies, 0, len(bodies)))
 
     def _cases_in_a_row(self, node: tree.Switch, selected: str) -> None:
         """A loop that turns once, for the break to leave."""
@@ -307,6 +305,24 @@ class RouteCompiler(Calls):
             self.emit(ast.Expr(call(attr(values, "append"), code.node)), place)
         else:
             self.emit(ast.Expr(call("push_avp", name("c"), inner.node, code.node)), place)
+
+
+def _chosen(
+    selected: str, cases: Sequence[tree.Case], bodies: list[list[ast.stmt]], first: int, end: int
+) -> list[ast.stmt]:
+    """What runs the body whose number is selected, of those from `first` up to `end`."""
+    rest: list[ast.stmt] = []
+    if end - first > _MOST_IN_A_ROW:
+        middle = (first + end) // 2
+        lower = _chosen(selected, cases, bodies, first, middle)
+        upper = _chosen(selected, cases, bodies, middle, end)
+        rest = [if_(ast.Compare(name(selected), [ast.Lt()], [const(middle)]), lower, upper)]
+        stamp(rest[0], cases[middle].place)
+        return rest
+    for at in range(end - 1, first - 1, -1):
+        rest = [if_(ast.Compare(name(selected), [ast.Eq()], [const(at)]), bodies[at], rest)]
+        stamp(rest[0], cases[at].place)
+    return rest
 
 
 def selector_of(table: dict[int | str, int], default: int) -> Callable[[object], int]:

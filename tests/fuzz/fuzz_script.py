@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent.parent))
 
+from tests.fuzz.declared_scripts import declared_scripts  # noqa: E402
 from tests.fuzz.script_oracles import check  # noqa: E402
 
 SCRIPTS = HERE / "scripts"
@@ -94,8 +95,9 @@ PIECES = _SIGNS.split() + [
 
 
 def seeds() -> list[bytes]:
-    """The examples, the scripts that have everything once, and what failed once."""
-    return [path.read_bytes() for folder in (EXAMPLES, SCRIPTS) for path in sorted(folder.glob("*.cfg"))]
+    """The examples, the scripts that have everything once, what failed once, and what the declarations give."""
+    files = [path.read_bytes() for folder in (EXAMPLES, SCRIPTS) for path in sorted(folder.glob("*.cfg"))]
+    return [*files, *declared_scripts()]
 
 
 def damage(data: bytes, chance: random.Random, others: list[bytes]) -> bytes:

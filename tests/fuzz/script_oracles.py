@@ -1,8 +1,8 @@
 """What must hold of every text that somebody calls a script: problems with places, or routes that run.
 
-A text is loaded as a server loads it. Then every route runs once for itself, over the real core and over those modules
-that work on the message alone; the functions and variables of all others are stood in for by ones that give this and
-that, for nothing here has a process or a socket.
+A text is loaded as a server loads it. Then every route runs for itself, on a usual message and on an odd one, over the
+real core and over those modules that work on the message alone; the functions and variables of all others are stood in
+for by ones that give this and that, for nothing here has a process or a socket.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ LOAD_S, LOAD_S_PER_BYTE = 0.5, 60e-6
 RUN_S: Final = 1.0
 """CPU seconds, of which a busy machine takes no more than a quiet one: some ten times what is usual."""
 
-_REAL: Final = ("sipmsgops", "cfgutils", "path", "rr")
+_REAL: Final = ("sipmsgops", "json", "textops")
 _CODES: Final = (1, -1, 1, 2, -3, 1, 1, 200, -1, 1, 0)
 _VALUES: Final[tuple[Value, ...]] = ("text", 5, None, "sip:u@h:5", 0, "", "\xe9 7", -(2**63), "17", 486)
 _INVITE: Final = (
@@ -64,6 +64,11 @@ _INVITE: Final = (
     b"Max-Forwards: 70\r\nUser-Agent: Phone/1.0\r\nContact: <sip:bob@192.0.2.1:5060>;q=0.5\r\n"
     b"Route: <sip:127.0.0.1;lr>\r\nContent-Type: application/sdp\r\nContent-Length: 24\r\n\r\n"
     b"v=0\r\nm=audio 1 RTP/AVP 0\r\n"
+)
+_ODD: Final = (
+    b"OPTIONS tel:+1;x SIP/2.0\r\nv: SIP/2.0/TCP h\r\nf: sip:h;tag=\xff\r\nt: <sip:%41@[::1]:1;lr;a=?b>\r\ni: \xe9\r\n"
+    b'CSeq: 0 OPTIONS\r\nm: *\r\nSubject:\r\nX: a=;b="\r\nAuthorization: Digest username="\r\n'
+    b"c: multipart/mixed;boundary=b\r\nl: 44\r\n\r\n--b\r\nContent-Type: application/sdp\r\n\r\nm=\r\n--b-"
 )
 _RINGING: Final = _INVITE.replace(b"INVITE sip:alice@example.com:5070;transport=udp SIP/2.0", b"SIP/2.0 180 Ringing", 1)
 WORLD: Final = World(wall_clock=lambda: 1_790_000_000.25, random=lambda: 0.5, process_id=lambda: 42)
@@ -160,6 +165,12 @@ class Recorder:
     def log_level(self) -> int:
         return 4
 
+    def own_log_level(self) -> int:
+        return 3
+
+    def set_log_level(self, which: str, level: int | None) -> None:
+        self.asked.append(("level", which))
+
 
 def check(data: bytes) -> tuple[object, ...]:
     """Load a text and run its routes.
@@ -179,7 +190,7 @@ def check(data: bytes) -> tuple[object, ...]:
         _check_places(result, data)
         return "problems", frozenset(_kind_of(problem) for problem in result)
     _check_places(result.warnings, data)
-    return _run_all(result, data)
+    return _run_all(result, len(data))
 
 
 def _read_of(data: bytes) -> Callable[[Path], bytes]:
@@ -211,7 +222,7 @@ def _kind_of(problem: ScriptProblem) -> str:
     return "".join(char for char in problem.message.split('"')[0] if char.isalpha() or char == " ")[:24]
 
 
-def _run_all(checked: Checked, data: bytes) -> tuple[object, ...]:
+def _run_all(checked: Checked, size: int) -> tuple[object, ...]:
     few_loops = dataclasses.replace(checked, globals={**checked.globals, "max_while_loops": MAX_LOOPS})
     recorder = Recorder()
     try:
@@ -219,13 +230,13 @@ def _run_all(checked: Checked, data: bytes) -> tuple[object, ...]:
         if isinstance(rr := modules.get("rr"), Rr):
             rr.own = OwnAddresses(())
         script = _within(
-            LOAD_S + LOAD_S_PER_BYTE * len(data),
+            LOAD_S + LOAD_S_PER_BYTE * size,
             "compiling",
             lambda: compile_script(few_loops, modules, recorder, WORLD),
         )
     except SettingsError:
         return ("settings",)
-    ends = frozenset(_run(name, code) for name, code in routes_of(script))
+    ends = frozenset(_run(name, code, data) for name, code in routes_of(script) for data in _messages(name))
     return "ran", ends, frozenset(recorder.asked)
 
 
@@ -243,8 +254,12 @@ def routes_of(script: Script) -> Iterator[tuple[str, RouteCode]]:
         yield "timer", timer.code
 
 
-def _run(kind: str, code: RouteCode) -> tuple[str, str]:
-    message: Any = parse(_RINGING if kind == "onreply" else _INVITE)
+def _messages(kind: str) -> tuple[bytes, ...]:
+    return (_RINGING,) if kind == "onreply" else (_INVITE, _ODD)
+
+
+def _run(kind: str, code: RouteCode, data: bytes) -> tuple[str, str]:
+    message: Any = parse(data)
     context = Context(message, ruri=getattr(message, "ruri", ""), source=Address("192.0.2.1", 5060))
     try:
         ended = _within(RUN_S, f"running {kind}", lambda: code(context))

@@ -653,3 +653,33 @@ def test_a_case_is_found_whatever_the_letters_and_only_ascii_has_two_cases(run):
         """
     )
     assert made.tools.calls == ["other none", "other 5", "five", "other \xc9", "bye"]
+
+
+@pytest.mark.parametrize("count", [3, 8, 9, 100, 2000])
+def test_of_any_number_of_cases_the_right_one_is_found(run, count):
+    cases = "".join(f"case {n}: $avp(found) = {n}; break;\n" for n in range(count))
+    wanted = (0, count // 2, count - 1, count)
+    made = run(
+        "".join(f"$avp(wanted) = {n};" for n in reversed(wanted))
+        + f"for ($var(i) in $(avp(wanted)[*])) switch ($var(i)) {{ {cases} default: $avp(found) = -1; }}"
+    )
+    assert made.context.avps["found"] == [0, count // 2, count - 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("routes", "recursive"),
+    [
+        ("route[a] { route(b); } route[b] { route(c); } route[c] { }", False),
+        ("route[a] { route(b); } route[b] { route(c); } route[c] { route(b); }", True),
+        ("route[a] { if ($var(n) == NULL) exit; route(a); }", True),
+        ("route[a] { route(b); route(c); } route[b] { route(d); } route[c] { route(d); } route[d] { }", False),
+    ],
+)
+def test_only_routes_that_may_stand_in_themselves_are_counted(bench, routes, recursive):
+    made = bench(f"route {{ route(a); }} {routes}")
+    made.context.variables["n"] = 1
+    if recursive:
+        with pytest.raises(ScriptError, match="more than 100 deep"):
+            made.run()
+    else:
+        assert made.run() is None
