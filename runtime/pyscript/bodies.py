@@ -89,25 +89,31 @@ def check_bodies(
         each route, and each other function that has a call, as a route of the cfg language; and Python's own problems.
     """
     bodies = _Bodies(known, {(one.kind, one.name) for one in registered})
-    routes: list[tree.Route] = []
-    taken: set[tuple[str, int]] = set()
-    for one in registered:
-        source = sources.get(one.place.file)
-        node = None if source is None else source.functions.get(one.place.line)
-        if source is None or node is None:
-            routes.append(tree.Route(one.kind, one.name, True, one.parameter, (), one.place))
-            continue
-        taken.add((one.place.file, one.place.line))
-        place = Place(one.place.file, node.lineno, node.col_offset + 1)
-        body = bodies.read(source, one.place.file, node, _first(node))
-        routes.append(tree.Route(one.kind, one.name, True, one.parameter, body, place))
+    places = {(one.place.file, one.place.line) for one in registered}
+    helpers: list[tuple[Source, str, _Def, str]] = []
     for file, source in sources.items():
         for line, node in source.functions.items():
-            if (file, line) not in taken and (name := _call_of(node)) is not None:
-                place = Place(file, node.lineno, node.col_offset + 1)
-                body = bodies.read(source, file, node, name)
-                routes.append(tree.Route("route", bodies.helper(node, place), True, None, body, place))
+            if (file, line) not in places and (call := _call_of(node)) is not None:
+                helpers.append((source, file, node, call))
+                bodies.name(node)
+    routes = [_route(one, sources, bodies) for one in registered]
+    for source, file, node, call in helpers:
+        place = Place(file, node.lineno, node.col_offset + 1)
+        body = bodies.read(source, file, node, call)
+        routes.append(tree.Route("route", bodies.names[node], True, None, body, place))
     return routes, bodies.problems.sorted()
+
+
+def _route(one: Registered, sources: Mapping[str, Source], bodies: _Bodies) -> tree.Route:
+    """A route with what its function does, as far as its source is there to be read."""
+    source = sources.get(one.place.file)
+    node = None if source is None else source.functions.get(one.place.line)
+    if source is None or node is None:
+        return tree.Route(one.kind, one.name, True, one.parameter, (), one.place)
+    place = Place(one.place.file, node.lineno, node.col_offset + 1)
+    return tree.Route(
+        one.kind, one.name, True, one.parameter, bodies.read(source, place.file, node, _first(node)), place
+    )
 
 
 def _first(node: _Def) -> str:
@@ -131,7 +137,8 @@ class _Bodies:
         self.known = known
         self.routes = routes
         self.problems = Problems()
-        self._helpers: dict[str, int] = {}
+        self.names: dict[_Def, str] = {}
+        """What the functions that are no routes are called among the routes."""
 
     def read(self, source: Source, file: str, node: _Def, call: str) -> tree.Body:
         """A function's body as statements of the cfg language."""
@@ -140,11 +147,11 @@ class _Bodies:
             reader.visit(statement)
         return tuple(reader.statements)
 
-    def helper(self, node: _Def, place: Place) -> str:
-        """The name of a function among the routes: a second of the same name gets its line behind it."""
-        name = node.name if node.name.isascii() else f"line-{place.line}"
-        taken = self._helpers.setdefault(name, place.line)
-        return f"def:{name}" if taken == place.line else f"def:{name}:{place.line}"
+    def name(self, node: _Def) -> None:
+        """Give a function a name among the routes; a second of the same name gets a number behind it."""
+        name = f"def:{node.name}" if node.name.isascii() else "def:"
+        taken = sum(other == name or other.startswith(f"{name}:") for other in self.names.values())
+        self.names[node] = f"{name}:{taken}" if taken else name
 
 
 class _Reader(ast.NodeVisitor):
@@ -293,8 +300,7 @@ class _Reader(ast.NodeVisitor):
 
     def _named(self, name: str) -> str:
         """A function's name among the routes; empty where it is a route of its own."""
-        node = self._functions[name]
-        return "" if node.decorator_list or not name.isascii() else f"def:{name}"
+        return self._bodies.names.get(self._functions[name], "")
 
     def _blocks(self, node: ast.Call) -> None:
         if not self._waits:

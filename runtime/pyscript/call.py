@@ -295,7 +295,7 @@ class Call:
         hooks = self._runtime.hooks
         level = self._runtime.print_level if len(arguments) < 2 else _level(arguments[0])
         if level <= hooks.log_level():
-            hooks.log(level, to_script(str(arguments[-1])), self.context, _place())
+            hooks.log(level, to_script(str(arguments[-1])), self.context, None)
 
     @property
     def rc(self) -> Rc:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType, FrameType
 from typing import Any, Final
@@ -106,6 +107,13 @@ class Driver:
                 raise cause
             case _:
                 raise ScriptError(place_of(cause.__traceback__, head, self._is_ours), cause) from cause
+
+    def statement(self) -> Place | None:
+        """The statement of the script that is running on this stack."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and not self._is_ours(frame):
+            frame = frame.f_back
+        return None if frame is None else Place(frame.f_code.co_filename, frame.f_lineno, 1)
 
     def _is_ours(self, frame: FrameType) -> bool:
         return frame.f_code.co_filename in self._files

@@ -43,7 +43,7 @@ def method_of(found: Function, variables: Variables, complain: Complain) -> Call
     """
     namespace: dict[str, Any] = {
         "run": found.call,
-        "usual": USUAL_RC.get,
+        "usual": USUAL_RC,
         "Rc": Rc,
         "Exit": Exit,
         "NotTaken": NotTaken,
@@ -77,7 +77,7 @@ def method({heads}):
     except NotTaken as problem:
         return refuse(c, problem)
     if rc:
-        return usual(rc) or Rc(rc)
+        return usual[rc] if rc in usual else Rc(rc)
     raise Exit
 """
 

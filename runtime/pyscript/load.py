@@ -68,9 +68,14 @@ def load(
     code = _compiled(path, text)
     if isinstance(code, ScriptProblem):
         return [code]
-    app = App()
-    wrong = _execute(path, code, app)
-    return [wrong] if wrong is not None else _checked(path, app, text, catalog, always, import_module)
+    app, folder = App(), str(path.parent.resolve())
+    before = _set_aside(folder)
+    wrong = _execute(path, code, app, folder)
+    result = [wrong] if wrong is not None else _checked(path, app, text, catalog, always, import_module)
+    if isinstance(result, list):
+        _set_aside(folder)  # what runs on goes on with the modules that it had
+        sys.modules.update(before)
+    return result
 
 
 def _compiled(path: Path, text: bytes) -> CodeType | ScriptProblem:
@@ -92,17 +97,21 @@ def _syntax_problem(path: Path, error: SyntaxError) -> ScriptProblem:
     return ScriptProblem(Place(error.filename or str(path), error.lineno or 1, max(1, error.offset or 1)), error.msg)
 
 
-def _execute(path: Path, code: CodeType, app: App) -> ScriptProblem | None:
-    """Run the file as a module of its own, the modules beside it anew; where that fails, all is as it was."""
-    folder = str(path.parent.resolve())
+def _set_aside(folder: str) -> dict[str, ModuleType]:
+    """Take the script's module and those beside it out of what is imported, so that they are executed anew."""
+    if not _of_others:
+        _of_others.update(name.partition(".")[0] for name in sys.modules)
+    found = {name: module for name, module in sys.modules.items() if name == NAME or _is_beside(module, folder)}
+    for name in found:
+        del sys.modules[name]
+    return found
+
+
+def _execute(path: Path, code: CodeType, app: App, folder: str) -> ScriptProblem | None:
+    """Run the file as a module of its own."""
     if folder not in sys.path:
         sys.path.append(folder)  # at the end: nothing that lies beside the script hides what the runtime imports
     importlib.invalidate_caches()
-    if not _of_others:
-        _of_others.update(name.partition(".")[0] for name in sys.modules)
-    before = {name: found for name, found in sys.modules.items() if name == NAME or _is_beside(found, folder)}
-    for name in before:
-        del sys.modules[name]
     found = sys.modules[NAME] = ModuleType(NAME)
     found.__file__ = str(path)
     try:
@@ -111,9 +120,6 @@ def _execute(path: Path, code: CodeType, app: App) -> ScriptProblem | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        for name in [name for name, found in sys.modules.items() if name == NAME or _is_beside(found, folder)]:
-            del sys.modules[name]
-        sys.modules.update(before)
         return _raised(path, folder, error)
     return None
 
@@ -150,7 +156,7 @@ def _checked(
     always: Mapping[str, type[Module]] | None,
     import_module: Callable[[Path], type[Module]],
 ) -> PyChecked | list[ScriptProblem]:
-    sources = _sources(path, text, app)
+    sources = _sources(path, text)
     items, problems = _items(app.said, sources)
     own, faults = own_modules(items, catalog, import_module)
     if faults:
@@ -189,7 +195,7 @@ _HELP: Final[dict[Code, str]] = {
 }
 
 
-def _sources(path: Path, text: bytes, app: App) -> dict[str, Source]:
+def _sources(path: Path, text: bytes) -> dict[str, Source]:
     """The script's files as trees: itself, and the modules beside it."""
     folder = str(path.parent.resolve())
     sources = {str(path): Source(text)}

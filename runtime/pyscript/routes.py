@@ -45,7 +45,7 @@ def make_script(checked: PyChecked, modules: Mapping[str, Module], hooks: PyHook
     driver = Driver(hooks, lambda c: make(c), checked.files, timeout_s)
     print_level = Settings(checked.globals).print_level
     runtime = Runtime(hooks, variables, mi, print_level, lambda report, call: _reporting(driver, report, call, head))
-    make = _call_class(known, runtime, head)
+    make = _call_class(known, runtime, driver)
     functions = {(one.kind, one.name): one for one in checked.registered}
     codes = {
         route: driver.code(one.function, route_name(route), RUNS_AS.get(route.kind), route.place)
@@ -55,12 +55,12 @@ def make_script(checked: PyChecked, modules: Mapping[str, Module], hooks: PyHook
     return Script(checked.path, routes_of(codes), checked.globals, checked.sockets, checked.warnings)
 
 
-def _call_class(known: Known, runtime: Runtime, head: Place) -> Callable[[Context], Call]:
+def _call_class(known: Known, runtime: Runtime, driver: Driver) -> Callable[[Context], Call]:
     """`Call` with the script's functions as methods, where its own do not stand for them."""
 
     def complain(c: Context, text: str) -> None:
         if runtime.hooks.log_level() >= _ERROR:
-            runtime.hooks.log(_ERROR, text, c, head)
+            runtime.hooks.log(_ERROR, text, c, driver.statement())
 
     members: dict[str, object] = {"__slots__": (), "__doc__": Call.__doc__, "_runtime": runtime}
     members["_read"] = runtime.variables.readers

@@ -21,6 +21,7 @@ HEAD = 'from runtime.pyscript import Call, Cancelled, module, route, server\nmod
 class Waiting(Process):
     """A process that parks nothing: what a route waits for is noted, and the test resumes it."""
 
+    places: list = field(default_factory=list)
     waits: list = field(default_factory=list)
     has_it: bool = True
 
@@ -28,6 +29,10 @@ class Waiting(Process):
         if self.has_it:
             self.waits.append((begin, resume, place, abandon))
         return self.has_it
+
+    def log(self, level, text, context, place):
+        super().log(level, text, context, place)
+        self.places.append(place)
 
     def start(self, context, begin, report_to, param, place):
         self.launched.append((begin, report_to, place.line))

@@ -56,6 +56,7 @@ def test_every_function_of_every_module_becomes_a_method() -> None:
         method = method_of(found, variables, lambda c, text: None)
         names = list(inspect.signature(method).parameters)
         assert names == ["self", *(keyword_of(param.name) for param in found.params)]
+    assert [name for name in known.functions if hasattr(Call, name)] == ["mi"], "and call.mi() stands for that"
 
 
 def test_one_in_the_middle_may_be_left_out_and_what_follows_not() -> None:
@@ -77,10 +78,11 @@ def test_one_in_the_middle_may_be_left_out_and_what_follows_not() -> None:
         ("call.every('x', pattern=')' * call.give(1))", 'every() is not called: "pattern" is no regular expression'),
     ],
 )
-def test_what_is_not_the_right_kind_is_logged_and_gives_minus_one(run, statement: str, told: str) -> None:
+def test_what_is_not_the_right_kind_is_logged_and_gives_minus_one(run, path, statement: str, told: str) -> None:
     made = run(f"call.var['rc'] = {statement}")
     assert made.context.variables["rc"] == -1
     assert made.process.logged == [(-1, told)]
+    assert str(made.process.places[0]) == f"{path}:5:1"
 
 
 @pytest.mark.parametrize(
@@ -190,3 +192,4 @@ def test_how_a_route_ends(run, statement: str, ended: object) -> None:
 def test_xlog_has_levels_as_in_the_cfg_language(run) -> None:
     made = run("call.xlog('L_DBG', 'a')\ncall.xlog('L_INFO', 'b é')\ncall.xlog(3, 'c')\ncall.xlog('d')", level=3)
     assert made.process.logged == [(3, "b é".encode().decode("latin-1")), (3, "c"), (-1, "d")]
+    assert made.process.places == [None] * 3, "what the script says stands alone in its line"

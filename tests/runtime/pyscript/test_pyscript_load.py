@@ -188,6 +188,21 @@ def test_modules_beside_the_script_are_its_own_and_executed_anew(checked, path) 
     assert second.files == {str(path), str(path.parent / "layby_test_beside.py")}
 
 
+def test_functions_of_one_name_in_two_files_are_two(problems) -> None:
+    beside = "from runtime.pyscript import Call\n\ndef tell(call: Call): call.say('x')\n"
+    text = "import layby_test_beside\ndef tell(call: Call): call.only_requests()\n"
+    assert problems(text, files={"layby_test_beside.py": beside}) == []
+
+
+def test_what_does_not_pass_the_checks_leaves_the_modules_that_were_imported(checked, problems) -> None:
+    script = "import layby_test_beside\n"
+    assert isinstance(checked(script, files={"layby_test_beside.py": "X = 1\n"}), PyChecked)
+    good = sys.modules[NAME], sys.modules["layby_test_beside"]
+
+    assert len(problems(script + ROUTE + "    call.nothing()\n")) == 1
+    assert (sys.modules[NAME], sys.modules["layby_test_beside"]) == good
+
+
 def test_a_mistake_beside_the_script_is_told_there_and_changes_nothing(checked, problems) -> None:
     script = "import layby_test_beside\n"
     assert isinstance(checked(script, files={"layby_test_beside.py": "X = 1\n"}), PyChecked)
