@@ -68,11 +68,11 @@ def test_without_a_reload_nobody_is_told_of_one(server: OneProcess) -> None:
 def test_a_resume_route_that_is_not_there_is_answered_500_with_one_line_of_the_log(
     server: OneProcess, client: SipClient, caplog: pytest.LogCaptureFixture
 ) -> None:
+    routes = server.process.house.program.script.routes.named
+    server.do(lambda: routes.pop("resumed"))
     call_id, data = client.request("parked")
     client.send(data)
     wait_until(lambda: server.process.parked, what="it is parked")
-    routes = server.process.house.program.script.routes.named
-    server.do(lambda: routes.pop("resumed"))
     assert client.final(call_id).status == 500
     path = server.process.house.program.path
     lines = [record.getMessage() for record in caplog.records if record.name == "layby.script"]
