@@ -8,6 +8,7 @@ of arguments, a function in a kind of route where it may not be called. What is 
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -139,6 +140,7 @@ class _Bodies:
         self.problems = Problems()
         self.names: dict[_Def, str] = {}
         """What the functions that are no routes are called among the routes."""
+        self._taken: Counter[str] = Counter()
 
     def read(self, source: Source, file: str, node: _Def, call: str) -> tree.Body:
         """A function's body as statements of the cfg language."""
@@ -150,7 +152,8 @@ class _Bodies:
     def name(self, node: _Def) -> None:
         """Give a function a name among the routes; a second of the same name gets a number behind it."""
         name = f"def:{node.name}" if node.name.isascii() else "def:"
-        taken = sum(other == name or other.startswith(f"{name}:") for other in self.names.values())
+        taken = self._taken[name]
+        self._taken[name] += 1
         self.names[node] = f"{name}:{taken}" if taken else name
 
 

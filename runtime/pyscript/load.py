@@ -85,8 +85,8 @@ def _compiled(path: Path, text: bytes) -> CodeType | ScriptProblem:
         return compile(text, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
         return _syntax_problem(path, error)
-    except ValueError as error:
-        return _wrong(path, "syntax", str(error))
+    except (ValueError, RecursionError, MemoryError) as error:  # a NUL, or what stands too deep in itself
+        return _wrong(path, "syntax", str(error) or "too complex")
 
 
 def _wrong(path: Path, code: Code, message: str) -> ScriptProblem:

@@ -259,6 +259,11 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path) -> None:
     assert problem.message == f"cannot read {tmp_path}/nothing.py: No such file or directory"
 
 
+@pytest.mark.parametrize("text", ["\0", "(" * 5000 + ")" * 5000, "x = " + "-" * 200_000 + "1"])
+def test_what_is_no_python_at_all_is_one_problem(problems, text: str) -> None:
+    assert len(problems(text)) == 1
+
+
 def test_outside_a_server_the_decorators_do_nothing() -> None:
     server(log_level=3)
     module("tm")
