@@ -7,6 +7,7 @@ hand, a sixth of what walking the script's tree costs. Line numbers point into t
 from __future__ import annotations
 
 import ast
+import itertools
 import types
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -191,11 +192,13 @@ def _edge(code: RouteCode, route: tree.Route, namespace: Namespace) -> RouteCode
 
 def place_of(traceback: types.TracebackType | None, head: Place, of_script: Callable[[types.FrameType], bool]) -> Place:
     """The innermost statement of the script that the traceback passes through; `head` where it passes through none."""
-    found = head
+    innermost: types.TracebackType | None = None
     while traceback is not None:
-        frame = traceback.tb_frame
-        if of_script(frame):
-            positions = list(frame.f_code.co_positions())[traceback.tb_lasti // 2]
-            found = Place(frame.f_code.co_filename, positions[0] or head.line, (positions[2] or 0) + 1)
+        if of_script(traceback.tb_frame):
+            innermost = traceback
         traceback = traceback.tb_next
-    return found
+    if innermost is None:
+        return head
+    code = innermost.tb_frame.f_code
+    line, _, column, _ = next(itertools.islice(code.co_positions(), innermost.tb_lasti // 2, None))
+    return Place(code.co_filename, line or head.line, (column or 0) + 1)
