@@ -86,12 +86,20 @@ def function(identifier: str, body: Sequence[ast.stmt]) -> ast.FunctionDef:
 
 
 def stamp(node: ast.AST, place: Place) -> None:
-    """Give every part that has no place yet this one, so that a traceback names the script's line."""
-    for part in ast.walk(node):
-        if "lineno" in part._attributes and not hasattr(part, "lineno"):
+    """Give every part that has no place yet this one, so that a traceback names the script's line.
+
+    What has a place is not looked into: its parts had theirs with it, or before.
+    """
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if "lineno" in part._attributes:
+            if hasattr(part, "lineno"):
+                continue
             part.lineno = part.end_lineno = place.line  # type: ignore[attr-defined]
             part.col_offset = place.column - 1  # type: ignore[attr-defined]
             part.end_col_offset = place.column  # type: ignore[attr-defined]
+        waiting.extend(ast.iter_child_nodes(part))
 
 
 class Namespace:
