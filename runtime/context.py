@@ -124,6 +124,7 @@ class Context:
             NAME", line)`` beside the first header of that name, ``("remove", name)``. Lines have their CRLF.
         force_rport: whether the reply goes to the source port though the request did not ask for it (RFC 3581).
         replied: whether a final reply has been sent without a transaction.
+        local_rport: whether our own Via asks for replies to the port that it is sent from (RFC 3581).
         transaction: the key of the server transaction that holds this message, once there is one.
         send_socket: `$fs`: the index of the socket to send from; None lets the next hop decide.
         routes: the Route values that are left for the next hop, each without commas; None while nothing was changed.
@@ -173,6 +174,7 @@ class Context:
     reply_headers: list[str] = field(default_factory=list)
     edits: list[tuple[str, str]] = field(default_factory=list)
     force_rport: bool = False
+    local_rport: bool = False
     replied: bool = False
     transaction: str | None = None
     story: dict[str, Value] = field(default_factory=dict)
@@ -237,6 +239,7 @@ class Context:
             branch_attributes=dict(branch.attributes),
             q=branch.q,
             edits=list(self.edits),
+            local_rport=self.local_rport,
             transaction=self.transaction,
             send_socket=self.send_socket if branch.send_socket is None else branch.send_socket,
             routes=self.routes,

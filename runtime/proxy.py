@@ -205,10 +205,11 @@ class Proxy:
         if socket is None:
             return None
         branch = self._branches.make(fingerprint(key), suffix)
+        rport = ";rport" if context.local_rport else ""
         data = forwarded_request(
             request,
             ruri=context.ruri,
-            via=f"SIP/2.0/{socket.listen.protocol.upper()} {socket.listen.sent_by};branch={branch}",
+            via=f"SIP/2.0/{socket.listen.protocol.upper()} {socket.listen.sent_by};branch={branch}{rport}",
             source=context.source,
             record_routes=self._record_routes(context, socket),
             routes=self._routes(context),

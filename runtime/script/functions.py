@@ -157,6 +157,12 @@ class Core(HeaderFunctions, BranchFunctions, WorldVariables):
         c.force_rport = True
         return 1
 
+    @function("add_local_rport")
+    def add_local_rport(self, c: Context) -> int:
+        """Let the Via that is added to the request ask for replies to the port that it is sent from (RFC 3581)."""
+        c.local_rport = True
+        return 1
+
     # Variables and time
 
     @function("pv_printf", Param("variable", Kind.OUTPUT), Param("text", Kind.STRING))

@@ -37,7 +37,7 @@ route {
         exit;
     }
     append_msg_branch("sip:second@127.0.0.1:$hdr(X-Second)");
-    if ($rU == "branches") t_on_branch("armed");
+    if ($rU == "branches") { add_local_rport(); t_on_branch("armed"); }
     append_hf("X-Times: $T_fr_timeout $T_fr_inv_timeout\\r\\n");
     $T_fr_inv_timeout = 1;
     append_hf("X-Changed: $T_fr_inv_timeout\\r\\n");
@@ -193,6 +193,7 @@ def test_a_branch_route_arms_its_own_branch(peers: tuple[Peer, Peer, Peer]) -> N
     caller, first, second = peers
     text, call_id = invite(caller, first, second, "branches")
     one, other = first.wait_request("INVITE"), second.wait_request("INVITE")
+    assert [one.headers("Via")[0][-6:], other.headers("Via")[0][-6:]] == [";rport"] * 2
     first.reply(one, 180)
     ringing = caller.wait_reply(call_id, 180)
     assert (ringing.header("X-Second"), ringing.header("X-Branch").split(" ")[0]) == ("", "0")
