@@ -11,6 +11,7 @@ from runtime.script.compile import compile_script
 from runtime.script.declare import JobRequest, Kind, Module, Param, asynchronous, function
 from runtime.script.functions import World
 from runtime.script.load import load
+from runtime.script.problems import AssertionFailed, ScriptError
 from runtime.script.script import DROP, EXIT
 from runtime.sip.message import parse
 from tests.script_interpreter.generating import CONSTANTS, PROGRAMS
@@ -85,7 +86,7 @@ class Process:
         return 1
 
     def log(self, level, text, context, place):
-        self.logged.append((level, text if text.startswith("> ") else COMPLAINT))
+        self.logged.append((level, text if place is None else COMPLAINT))
 
     def log_level(self):
         return self.level
@@ -103,13 +104,22 @@ def compiled(text, process):
     return compile_script(found, {"tools": tools}, process, WORLD), tools
 
 
+def ended(route, context):
+    """How a route's run ends."""
+    try:
+        return ENDS[route(context)]
+    except ScriptError as error:
+        if not isinstance(error.cause, AssertionFailed):
+            raise
+        return "stopped"
+
+
 def seen_compiled(program):
     process = Process()
     script, tools = compiled(printed(program), process)
     context = Context(INVITE, ruri=INVITE.ruri, source=Address("192.0.2.1", 5060))
-    ended = script.routes.request(context)
     return {
-        "end": ENDS[ended],
+        "end": ended(script.routes.request, context),
         "rc": context.rc,
         "returned": context.returned,
         "vars": {key: value for key, value in context.variables.items() if value is not None},

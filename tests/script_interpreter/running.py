@@ -58,7 +58,7 @@ class Returned(Exception):
 
 
 class Ended(Exception):
-    """The whole script is over: by `exit` or by `drop`."""
+    """The whole script is over: by `exit`, by `drop`, or stopped by an `assert` that does not hold."""
 
     def __init__(self, how):
         self.how = how
@@ -95,7 +95,7 @@ class Machine:
     asked: list = field(default_factory=list)
 
     def run(self, route=None):
-        """Run the request route, or a named one, on its own; tells how it ended: exit, drop or None."""
+        """Run the request route, or a named one, on its own; tells how it ended: exit, drop, stopped or None."""
         self.params, self.route, self.depth = (), route or "", 0
         body = self.program.main if route is None else self.program.routes[route]
         try:
@@ -213,8 +213,7 @@ class Machine:
 
     def claim(self, condition):
         if not self.holds(condition):
-            self.complain(LEVELS["L_CRIT"])
-            raise Ended("exit")
+            raise Ended("stopped")
 
     # Assignments
 
