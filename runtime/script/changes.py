@@ -47,6 +47,9 @@ class Change:
     doc: str = ""
 
 
+MAX_DIGITS: Final = 64
+"""As many as an integer of 64 bits has in base 2: with zeros in front no number needs more."""
+
 CHANGES: Final[dict[tuple[str, str], Change]] = {}
 """Every transformation by family and name."""
 
@@ -57,7 +60,10 @@ def integer_of(value: Value) -> int | None:
         return value
     text = (value or "").strip()
     digits = text[1:] if text[:1] in ("-", "+") else text
-    return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else None
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS):
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def problem_with(change: Change, arguments: list[str]) -> str:

@@ -474,10 +474,12 @@ def test_arguments_arrive_as_declared(run):
         every($rU, $var(n), "text $rU",,,, $var(p));
         every(5,,7);
         every("x", $rU);
+        $var(n) = "-9223372036854775808"; every("x", $var(n));
+        $var(n) = "9223372036854775808"; every("x", $var(n));
         """
         + "}\nroute[there] { exit; "
     )
-    first, second, third = made.tools.calls
+    first, second, third, smallest = made.tools.calls
     assert first[:3] == ("u=alice $ <null>", 5, None)
     assert first[3].name == "$var(out)"
     first[3].set(made.context, "written")
@@ -493,7 +495,8 @@ def test_arguments_arrive_as_declared(run):
     assert second[:6] == ("alice", 17, "text alice", None, None, None)
     assert second[6].search("b")
     assert third == ("5", None, 7, None, None, None, None)
-    assert made.texts == ["every() is not called: an argument is not what it takes"]
+    assert smallest[1] == -(2**63)
+    assert made.texts == ["every() is not called: an argument is not what it takes"] * 2
     assert made.context.rc == -1
 
 
