@@ -126,3 +126,8 @@ def test_a_core_performs_nothing_and_knows_no_shell(name: str) -> None:
     found = set(imports(MODULES[name]))
     assert {one.partition(".")[0] for one in found} & PERFORMS == set()
     assert {one for one in found if one in MODULES and not is_core(one) and MODULES[one].name != "__init__.py"} == set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/script_interpreter").glob("*.py")), ids=lambda path: path.stem)
+def test_the_second_implementation_of_the_language_knows_nothing_of_the_first(path: Path) -> None:
+    assert not [name for name in imports(path) if name.partition(".")[0] in MAY_IMPORT]

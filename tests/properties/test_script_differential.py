@@ -1,9 +1,12 @@
 """The compiler against an interpreter that knows nothing of it: every program does the same in both."""
 
+import contextlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypothesis import assume, event, given, settings
+import pytest
+from hypothesis import Phase, event, given, reject, seed, settings
 
 from runtime.context import Address, Context
 from runtime.script.check import Checked
@@ -14,6 +17,7 @@ from runtime.script.load import load
 from runtime.script.problems import AssertionFailed, ScriptError
 from runtime.script.script import DROP, EXIT
 from runtime.sip.message import parse
+from tests.script_interpreter import avps, running, transformations, values
 from tests.script_interpreter.generating import CONSTANTS, PROGRAMS
 from tests.script_interpreter.printing import printed
 from tests.script_interpreter.running import COMPLAINT, Machine, TooLong
@@ -24,6 +28,10 @@ INVITE = parse(
     b"To: <sip:alice@example.com>\r\nCall-ID: c\r\nCSeq: 7 INVITE\r\n\r\n"
 )
 ENDS = {EXIT: "exit", DROP: "drop", None: None}
+TIMED_OUT = -408
+MESSAGES = 2
+MAX_RESUMES = 2
+EXAMPLES = int(os.environ.get("SCRIPT_EXAMPLES", "100"))
 
 
 class Tools(Module):
@@ -114,43 +122,149 @@ def ended(route, context):
         return "stopped"
 
 
-def seen_compiled(program):
+def in_the_compiler(program):
+    """What two messages, one after the other, do to the compiled script."""
     process = Process()
     script, tools = compiled(printed(program), process)
-    context = Context(INVITE, ruri=INVITE.ruri, source=Address("192.0.2.1", 5060))
-    return {
-        "end": ended(script.routes.request, context),
-        "rc": context.rc,
-        "returned": context.returned,
-        "vars": {key: value for key, value in context.variables.items() if value is not None},
-        "avps": {key: values for key, values in context.avps.items() if values},
-        "calls": tools.calls,
-        "asked": process.asked,
-        "log": process.logged,
-    }
+    variables = {}
+    for _ in range(MESSAGES):
+        process.logged, process.asked, tools.calls = [], [], []
+        context = Context(INVITE, ruri=INVITE.ruri, source=Address("192.0.2.1", 5060), variables=variables)
+        ends = [ended(script.routes.request, context)]
+        while resume := parked(process.asked, ends):
+            context.rc, context.params = TIMED_OUT, ()
+            ends.append(ended(script.routes.named[resume], context))
+        yield seen(ends, context, tools.calls, process.asked, process.logged)
 
 
-def seen_interpreted(program):
+def in_the_interpreter(program):
+    """The same in the interpreter."""
     machine = Machine(program, CONSTANTS)
-    ended = machine.run()
+    for _ in range(MESSAGES):
+        machine.receive()
+        ends = [machine.run()]
+        while resume := parked(machine.asked, ends):
+            machine.rc = TIMED_OUT
+            ends.append(machine.run(resume))
+        yield seen(ends, machine, machine.calls, machine.asked, machine.log)
+
+
+def parked(asked, ends):
+    """The route to resume in where the last run has parked, a few times at most."""
+    waits = len(ends) <= MAX_RESUMES and ends[-1] == "exit" and asked and asked[-1][0] == "park"
+    return asked[-1][3] if waits and len([one for one in asked if one[0] == "park"]) == len(ends) else None
+
+
+def seen(ends, state, calls, asked, log):
+    """Everything by which the two may differ. A variable that is NULL and one that never was are the same."""
     return {
-        "end": ended,
-        "rc": machine.rc,
-        "returned": machine.returned,
-        "vars": {key: value for key, value in machine.variables.items() if value is not None},
-        "avps": {key: values for key, values in machine.avps.items() if values},
-        "calls": machine.calls,
-        "asked": machine.asked,
-        "log": machine.log,
+        "ends": ends,
+        "rc": state.rc,
+        "returned": state.returned,
+        "vars": {key: value for key, value in state.variables.items() if value is not None},
+        "avps": {key: list(values) for key, values in state.avps.items() if values},
+        "calls": calls,
+        "asked": asked,
+        "log": log,
     }
 
 
-@settings(max_examples=300, deadline=None)
+def tell(messages):
+    """Labels of what a program reached."""
+    for message in messages:
+        for end in message["ends"]:
+            event(f"a run ends: {end}")
+        for name in ("calls", "asked", "log"):
+            for what in {one[0] for one in message[name]}:
+                event(f"{name}: {what}")
+        event(f"values of one AVP: {min(3, max(map(len, message['avps'].values()), default=0))}")
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(PROGRAMS)
 def test_compiler_and_interpreter_agree(program):
     try:
-        expected = seen_interpreted(program)
+        expected = list(in_the_interpreter(program))
     except TooLong:
         event("too long")
-        assume(False)
-    assert seen_compiled(program) == expected
+        reject()
+    tell(expected)
+    assert list(in_the_compiler(program)) == expected, printed(program)
+
+
+# What the programs would notice. Each of these changes makes the interpreter a wrong one.
+
+C_PRECEDENCE = [["or", "||"], ["and", "&&"], ["|"], ["^"], ["&"], ["<<", ">>"], ["+", "-"], ["*", "/", "%"]]
+MISTAKES = {
+    "C's precedence": lambda patch: [
+        patch.setitem(values.PRECEDENCE, sign, level) for level, signs in enumerate(C_PRECEDENCE) for sign in signs
+    ],
+    "and binds tighter than or": lambda patch: [patch.setitem(values.PRECEDENCE, sign, 1.5) for sign in ("and", "&&")],
+    "= overwrites an AVP": lambda patch: patch.setitem(avps.STORE, "=", avps.reset),
+    ":= pushes": lambda patch: patch.setitem(avps.STORE, ":=", avps.push),
+    "an index does not count": lambda patch: patch.setitem(
+        avps.PUT, "in place", lambda found, index, value: avps.push(found, value)
+    ),
+    "for walks the oldest first": lambda patch: patch.setitem(avps.WALK, "for", list),
+    "[*] begins with the oldest": lambda patch: patch.setitem(avps.WALK, "[*]", list),
+    "integers have 32 bits": lambda patch: patch.setattr(values, "wrapped", lambda n: (n + 2**31) % 2**32 - 2**31),
+    "division rounds down": lambda patch: patch.setitem(
+        values.OF_INTEGERS, "/", lambda a, b: a // b if b else values.NOTHING
+    ),
+    "a remainder is never negative": lambda patch: patch.setitem(
+        values.OF_INTEGERS, "%", lambda a, b: a % abs(b) if b else values.NOTHING
+    ),
+    "an integer joins text": lambda patch: patch.setattr(
+        values, "joined", lambda left, right, _: f"{left or ''}{'' if right is None else right}"
+    ),
+    "letters compare by case": lambda patch: patch.setattr(values, "caseless", str),
+    "text compares with a number": lambda patch: patch.setattr(
+        running, "compared", lambda left, sign, right, _: values.compared(left, sign, right, True)
+    ),
+    "a negative result is true": lambda patch: patch.setattr(running, "true_result", bool),
+    "NULL is an empty text": lambda patch: patch.setattr(
+        running, "shown", lambda found: "" if found is None else str(found)
+    ),
+    "$var is the message's": lambda patch: patch.setattr(
+        Machine, "receive", lambda machine, was=Machine.receive: (was(machine), machine.variables.clear())
+    ),
+    "substr counts from the start only": lambda patch: patch.setitem(
+        transformations.TRANSFORMATIONS, "s.substr", lambda text, at, length: text[max(at, 0) :][: length or None]
+    ),
+    "select counts from the start only": lambda patch: patch.setitem(
+        transformations.TRANSFORMATIONS, "s.select", lambda text, at, by: dict(enumerate(text.split(by))).get(at)
+    ),
+}
+
+
+SAMPLE = 300
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """Programs with what they do."""
+    found = []
+
+    @seed(2)  # the same ones each time: whether they would notice is not left to chance
+    @settings(max_examples=SAMPLE, deadline=None, phases=[Phase.generate], database=None)
+    @given(PROGRAMS)
+    def collect(program):
+        with contextlib.suppress(TooLong):
+            found.append((program, list(in_the_interpreter(program))))
+
+    collect()
+    return found
+
+
+def differs(program, outcome):
+    try:
+        return list(in_the_interpreter(program)) != outcome
+    except TooLong:
+        return True
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_would_be_noticed(sample, monkeypatch, mistake):
+    assert not any(differs(program, outcome) for program, outcome in sample)
+    MISTAKES[mistake](monkeypatch)
+    assert any(differs(program, outcome) for program, outcome in sample)

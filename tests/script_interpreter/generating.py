@@ -20,10 +20,10 @@ def _one_of_table(draw, table, numbers):
     return draw(table[draw(numbers)])
 
 
-SMALL = st.integers(-3, 9)
+SMALL = st.integers(-7, 9)
 CODES = mix((9, st.integers(1, 9)), (3, st.integers(-3, -1)), (1, st.just(0)))
 """What calls and routes give: 0, which ends the script, not too often."""
-NUMBERS = mix((9, SMALL), (1, st.sampled_from([63, 64, 2**31, 2**63 - 1]))).map(p.Number)
+NUMBERS = mix((8, SMALL), (2, st.sampled_from([63, 64, 2**31, 2**63 - 1]))).map(p.Number)
 WORDS = st.sampled_from(
     [
         "",
@@ -59,52 +59,40 @@ NUMBERED = st.builds(p.Variable, st.sampled_from(["param", "return"]), st.intege
 OTHERS = st.sampled_from([*CONSTANTS, "rc", "retcode", "route.name"]).map(p.Variable)
 
 NUMBER = st.integers(-4, 6)
+
+
+def change(name, *arguments):
+    """Transformations of one name."""
+    return st.builds(lambda *given: p.Change(name, given), *arguments)
+
+
 PLAIN = [
-    "s.len",
-    "s.int",
-    "s.toupper",
-    "s.tolower",
-    "s.trim",
-    "s.triml",
-    "s.trimr",
-    "s.reverse",
-    "s.encode.hexa",
-    "csv.count",
-    "param.count",
-    "uri.user",
-    "uri.host",
-    "uri.port",
-    "uri.params",
+    *["s.len", "s.int", "s.toupper", "s.tolower", "s.trim", "s.triml", "s.trimr", "s.reverse", "s.encode.hexa"],
+    *["csv.count", "param.count", "uri.user", "uri.host", "uri.port", "uri.params"],
 ]
-CHANGES = st.one_of(
-    st.sampled_from(PLAIN).map(p.Change),
-    st.builds(lambda offset, length: p.Change("s.substr", (offset, length)), NUMBER, NUMBER),
-    st.builds(lambda at, separator: p.Change("s.select", (at, separator)), NUMBER, st.sampled_from(",;b2")),
-    st.builds(
-        lambda name, wanted: p.Change(name, (wanted,)),
-        st.sampled_from(["s.index", "s.rindex"]),
-        st.sampled_from(["a", "b", "x", "two"]),
-    ),
-    st.builds(lambda wanted, start: p.Change("s.index", (wanted, start)), st.sampled_from("ab1"), st.integers(0, 4)),
-    st.builds(
-        lambda name, token, width: p.Change(name, (token, width)),
-        st.sampled_from(["s.fill_left", "s.fill_right"]),
-        st.sampled_from(["0", "ab"]),
-        st.integers(0, 9),
-    ),
-    st.builds(lambda width: p.Change("s.width", (width,)), st.integers(0, 9)),
-    st.builds(lambda name, at: p.Change(name, (at,)), st.sampled_from(["csv.value", "param.name"]), st.integers(-3, 3)),
-    st.builds(
-        lambda name, key: p.Change(name, (key,)),
-        st.sampled_from(["param.value", "param.exist"]),
-        st.sampled_from("abC"),
-    ),
-    st.builds(
-        lambda pattern, replacement, flags: p.Change("re.subst", (f"/{pattern}/{replacement}/{flags}",)),
-        st.sampled_from(["a", "b+", "[0-9]"]),
-        st.sampled_from(["", "X", "<\\0>"]),
-        st.sampled_from(["", "g"]),
-    ),
+PIECES = st.sampled_from(["a", "b", "x", "two"])
+TOKENS, WIDTHS = st.sampled_from(["0", "ab"]), st.integers(0, 9)
+SUBSTITUTIONS = st.builds(
+    "/{}/{}/{}".format,
+    st.sampled_from(["a", "b+", "[0-9]"]),
+    st.sampled_from(["", "X", "<\\0>"]),
+    st.sampled_from(["", "g"]),
+)
+CHANGES = mix(
+    (6, st.sampled_from(PLAIN).map(p.Change)),
+    (2, change("s.substr", NUMBER, NUMBER)),
+    (2, change("s.select", st.integers(-3, 3), st.sampled_from(",;b2"))),
+    (1, change("s.index", PIECES)),
+    (1, change("s.index", st.sampled_from("ab1"), st.integers(0, 4))),
+    (1, change("s.rindex", PIECES)),
+    (1, change("s.fill_left", TOKENS, WIDTHS)),
+    (1, change("s.fill_right", TOKENS, WIDTHS)),
+    (1, change("s.width", WIDTHS)),
+    (1, change("csv.value", st.integers(-3, 3))),
+    (1, change("param.name", st.integers(-3, 3))),
+    (1, change("param.value", st.sampled_from("abC"))),
+    (1, change("param.exist", st.sampled_from("abC"))),
+    (1, change("re.subst", SUBSTITUTIONS)),
 )
 CHANGED = st.builds(
     lambda variable, changes: p.Variable(variable.name, variable.key, variable.index, tuple(changes)),
@@ -112,7 +100,7 @@ CHANGED = st.builds(
     st.lists(CHANGES, min_size=1, max_size=3),
 )
 VARIABLES = mix(
-    (6, VARS), (3, AVPS), (2, INDEXED), (1, ALL_OF), (1, NAMED_BY), (2, NUMBERED), (2, OTHERS), (3, CHANGED)
+    (6, VARS), (3, AVPS), (2, INDEXED), (2, ALL_OF), (1, NAMED_BY), (2, NUMBERED), (2, OTHERS), (3, CHANGED)
 )
 TARGETS = mix((3, VARS), (3, AVPS), (2, INDEXED), (1, NAMED_BY))
 
@@ -175,7 +163,13 @@ MATCHED = st.builds(
     st.sampled_from(["=~", "!~"]),
     mix((2, st.sampled_from(["^a", "[0-9]+$", ".*", "b|7", "^INV", "^\\w$"]).map(p.Text)), (1, VARIABLES)),
 )
-COMPARISONS = mix((4, COMPARED), (1, MATCHED), (1, WITH_NULL))
+OF_THE_MESSAGE = st.builds(
+    p.Comparison,
+    st.sampled_from(["rm", "rU"]).map(p.Variable),
+    st.sampled_from(["==", "!=", "<", ">", "<=", ">="]),
+    mix((3, st.sampled_from(["INVITE", "invite", "ALICE", "B", "b", "a"]).map(p.Text)), (1, NUMBERS)),
+)
+COMPARISONS = mix((4, COMPARED), (2, OF_THE_MESSAGE), (1, MATCHED), (1, WITH_NULL))
 
 
 def formulas(signs, operands, least=0, most=4):
@@ -196,7 +190,8 @@ def signed(operands, signs):
 
 
 COMPUTING = mix((2, SUMS), (1, BITS))
-ARITHMETIC = formulas(COMPUTING, signed(mix((2, NUMBERS), (1, VARS)), COMPUTING), 1)
+DIVISIONS = st.builds(p.Formula, NUMBERS, st.tuples(st.tuples(st.sampled_from("/%"), SMALL.map(p.Number))))
+ARITHMETIC = mix((3, formulas(COMPUTING, signed(mix((2, NUMBERS), (1, VARS)), COMPUTING), 1)), (1, DIVISIONS))
 JOINS = formulas(st.just("+"), mix((2, TEXTS), (2, VARIABLES), (1, NUMBERS)), 1)
 TESTED = mix((4, COMPARISONS), (2, VARIABLES), (1, NUMBERS), (2, GIVE), (1, ROUTE_CALLS))
 CONDITIONS = formulas(LOGIC, mix((3, TESTED), (1, st.builds(p.Not, TESTED, st.sampled_from(["!", "not"])))))
@@ -276,12 +271,36 @@ def cases(draw, bodies_of_cases):
     return tuple(found + [(None, draw(bodies_of_cases))] * draw(st.booleans()))
 
 
-# What a program begins with: without it most of what it reads would be NULL.
+@st.composite
+def changes_of_texts(draw):
+    """A text, and what one or two transformations make of it."""
+    text = draw(mix((4, TEXTS), (1, NUMBERS)))
+    changes = tuple(draw(st.lists(CHANGES, min_size=1, max_size=2)))
+    source, changed = p.Variable("avp", "x"), p.Variable("avp", "x", None, changes)
+    read = draw(st.booleans())
+    use = p.Log(p.Template(("> ", changed))) if read else p.Assign(draw(TARGETS), "=", changed)
+    return (p.Assign(source, "=", text), use)
+
+
+COMPUTATIONS = st.builds(p.Assign, VARS, st.just("="), mix((3, ARITHMETIC), (1, JOINS), (2, CONDITIONS)))
+
+
+@st.composite
+def straight(draw):
+    """Statements without blocks, one after the other: short to compile, and every one of them runs."""
+    pieces = mix((3, st.tuples(SIMPLE)), (3, st.tuples(COMPUTATIONS)), (3, changes_of_texts()))
+    body = [statement for piece in draw(st.lists(pieces, min_size=8, max_size=16)) for statement in piece]
+    return tuple(body + [p.Log(p.Template(("> ", draw(ALL_OF), " ", draw(VARIABLES))))])
+
+
+# What a program begins with: it looks at what the message before left behind; then it sets variables, for without that
+# most of what it reads would be NULL.
 FIRST = st.tuples(
+    st.builds(p.Log, st.builds(lambda old: p.Template(("> before: ", old)), VARS)),
     *(
         st.builds(p.Assign, st.just(p.Variable("var", key)), st.just("="), mix((2, NUMBERS), (1, TEXTS)))
         for key in "abc"
-    )
+    ),
 )
 FILLED = st.lists(st.builds(p.Assign, AVPS, st.just("="), mix((1, NUMBERS), (1, TEXTS))), min_size=1, max_size=6).map(
     tuple
@@ -290,6 +309,6 @@ PROGRAMS = st.builds(
     lambda first, filled, main, routes: p.Program(first + filled + main, dict(zip(ROUTES, routes, strict=True))),
     FIRST,
     FILLED,
-    bodies(2, False, 7),
+    mix((1, straight()), (1, bodies(2, False, 7))),
     st.tuples(*(bodies(1, False, 4) for _ in ROUTES)),
 )

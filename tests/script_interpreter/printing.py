@@ -131,9 +131,14 @@ def _arguments(texts):
 
 
 def template(node):
-    """A string with variables in it. A bare name is put in brackets: a dot or a letter behind it would join it."""
+    """A string with variables in it."""
+    return quoted(written(node))
+
+
+def written(node):
+    """What stands in its quotes. A bare name is put in brackets: a dot or a letter behind it would join it."""
     parts = [part.replace("$", "$$") if isinstance(part, str) else variable(part, bare=False) for part in node.parts]
-    return quoted("".join(parts))
+    return "".join(parts)
 
 
 def variable(node, bare=True):

@@ -26,7 +26,7 @@ from tests.script_interpreter.values import (
 COMPLAINT = "a complaint of the runtime's own"
 """Stands for the text of a log line that the script did not write."""
 
-MAX_DEPTH = 50
+MAX_DEPTH = 15
 MAX_TEXT = 1000
 LEVELS = {"L_ALERT": -3, "L_CRIT": -2, "L_ERR": -1, "L_WARN": 1, "L_NOTICE": 2, "L_INFO": 3, "L_DBG": 4}
 ERROR = -1
@@ -93,6 +93,11 @@ class Machine:
     log: list = field(default_factory=list)
     calls: list = field(default_factory=list)
     asked: list = field(default_factory=list)
+
+    def receive(self):
+        """Another message: `$var` is the process's, everything else begins anew."""
+        self.avps, self.rc, self.returned = {}, 1, ()
+        self.log, self.calls, self.asked = [], [], []
 
     def run(self, route=None):
         """Run the request route, or a named one, on its own; tells how it ended: exit, drop, stopped or None."""
@@ -427,7 +432,9 @@ class Machine:
             return shown(value)
         if kind == "value" or isinstance(value, int):
             return value
-        if value is None or not re.fullmatch(r"[+-]?\d+", value):
+        if value is None or not re.fullmatch(r"\s*[+-]?\d+\s*", value):
+            raise NotCalled
+        if wrapped(int(value)) != int(value):
             raise NotCalled
         return int(value)
 

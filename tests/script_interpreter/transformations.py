@@ -74,7 +74,10 @@ def wide(text, width):
 
 
 def csv_fields(text):
-    """Fields between commas; a comma in double quotes is none, and two quotes in them are one."""
+    """Fields between commas, without the white space around them.
+
+    A comma in double quotes is none, and two quotes in them are one.
+    """
     fields, quoted, index = [""], False, 0
     while index < len(text):
         c = text[index]
@@ -88,7 +91,7 @@ def csv_fields(text):
         else:
             fields[-1] += c
         index += 1
-    return fields
+    return [field.strip() for field in fields]
 
 
 def csv_value(text, index):
