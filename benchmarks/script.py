@@ -33,7 +33,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from script_parking import Parking, measure
 
 from runtime.context import Address, Context
+from runtime.log_levels import Levels
 from runtime.modules.catalog import CATALOG
+from runtime.program import Target
 from runtime.script.check import Checked
 from runtime.script.compile import compile_script, python_of
 from runtime.script.declare import Module
@@ -78,7 +80,7 @@ CONSTRUCTS: Final = {
     "an AVP is read: $var(a) = $avp(b)": "$var(a) = $avp(b);",
     "a sum: $var(i) = $var(i) + 1": "$var(i) = $var(i) + 1;",
     "a sum in place: $var(i) += 1": "$var(i) += 1;",
-    'text: $var(a) = "call $ci of $fU"': '$var(a) = "call $ci of $fU";',
+    'texts: $var(a) = "call " + $ci + " of "': '$var(a) = "call " + $ci + " of ";',
     'a comparison: if ($rm == "BYE")': 'if ($rm == "BYE") $var(a) = 1;',
     "a comparison: if ($var(i) > 5)": "if ($var(i) > 5) $var(a) = 1;",
     "a comparison: if ($var(b) == NULL)": "if ($var(b) != NULL) $var(a) = 1;",
@@ -93,7 +95,7 @@ CONSTRUCTS: Final = {
     "a switch of two cases": 'switch ($rm) { case "BYE": $var(a) = 1; break; case "INFO": $var(a) = 2; break; }',
     "a route is called: route(empty)": "route(empty);",
     "a route is called: route(empty, 1, $rU)": "route(empty, 1, $rU);",
-    "the destination: $du = ...": '$du = "sip:192.0.2.9:5070";',
+    'a destination: $du = "sip:192.0.2.9:5070"': '$du = "sip:192.0.2.9:5070";',
     "xlog that is off": 'xlog("L_DBG", "$rm $ru from $fu\\n");',
 }
 TIMES: Final = 100
@@ -113,9 +115,13 @@ Run = Callable[[Context], object]
 
 
 class Process:
-    """Nothing parks here, and nobody hears."""
+    """Nothing parks here, and nobody hears. The level is asked for in the way of a real process."""
 
     level = 3
+
+    def __init__(self) -> None:
+        self._target = Target()
+        self._target.log_level = Levels.shared(1, self.level).level_of(0)
 
     def park(self, *_: object) -> None:
         raise AssertionError("nothing parks here")
@@ -127,7 +133,7 @@ class Process:
         raise AssertionError("what is off is not logged")
 
     def log_level(self) -> int:
-        return self.level
+        return self._target.log_level()
 
     def own_log_level(self) -> int:
         return self.level

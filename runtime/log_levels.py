@@ -102,6 +102,15 @@ class Levels:
             raise IndexError(f"slot {slot} of {self._slots}")
         return slot
 
+    def level_of(self, slot: int) -> Callable[[], int]:
+        """What a process of this slot asks before each line of its script: its level now, -3 to 4."""
+        cells, index, default = self._cells, self._index(slot), self._slots
+
+        def level() -> int:
+            return (cells[index] or cells[default]) - _BIAS
+
+        return level
+
     def threshold_of(self, slot: int | None) -> Callable[[], int]:
         """What a process of this slot asks before each record: its level now, as one of Python's."""
         # A closure over plain names, because it runs at every log call that is disabled.

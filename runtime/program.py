@@ -78,17 +78,22 @@ class RunsScripts(Protocol):
 
     def log(self, level: int, text: str, context: Context, place: Place | None) -> None: ...
 
-    def log_level(self) -> int: ...
-
     def own_log_level(self) -> int: ...
 
     def set_log_level(self, which: Literal["log", "xlog"], level: int | None) -> None: ...
 
 
 class Target:
-    """Where compiled routes find the process that they run in: compiled before the fork, pointed at one after it."""
+    """Where compiled routes find the process that they run in: compiled before the fork, pointed at one after it.
+
+    Attributes:
+        process: it.
+        log_level: gives the level up to which its `xlog` writes. By itself, since it is asked before each line of the
+            script's log, also where none is written.
+    """
 
     process: RunsScripts
+    log_level: Callable[[], int]
 
 
 class Switch:
@@ -125,7 +130,7 @@ class Switch:
         self._target.process.log(level, text, context, place)
 
     def log_level(self) -> int:
-        return self._target.process.log_level()
+        return self._target.log_level()
 
     def own_log_level(self) -> int:
         return self._target.process.own_log_level()

@@ -110,7 +110,8 @@ class ScriptProcess(Process):
         """How that run ends, as far as is known; None where it was parked."""
 
     def open(self) -> None:
-        self.house.program.target.process = self
+        target = self.house.program.target
+        target.process, target.log_level = self, self.house.xlog_levels.level_of(self.slot)
         try:
             self.house.program.catch_up(self.house.folder)
         except Exception:
@@ -278,10 +279,6 @@ class ScriptProcess(Process):
         """What the script says, and what is wrong in it; the compiled code has checked the level."""
         line = text if place is None else _line(place, text, context)
         script_log.log(to_python(level), "%s", line.encode("latin-1", "replace").decode("utf-8", "replace"))
-
-    def log_level(self) -> int:
-        """The level up to which `xlog` writes."""
-        return self.house.xlog_levels.get(self.slot)
 
     def own_log_level(self) -> int:
         """The level up to which this process logs: `$log_level`."""

@@ -423,11 +423,12 @@ def test_levels_in_shared_memory():
     same.set(None, 1)
     assert [levels.get(slot) for slot in (None, 0, 1, 2)] == [1, 1, 1, 1]
     threshold = levels.threshold_of(1)
-    assert threshold() == logging.WARNING
+    level = levels.level_of(1)
+    assert (threshold(), level()) == (logging.WARNING, 1)
     same.set(1, 0)
-    assert (threshold(), levels.get(1)) == (logging.ERROR, -1)
+    assert (threshold(), level(), levels.get(1)) == (logging.ERROR, -1, -1)
     same.reset(1)
-    assert (threshold(), levels.get(1)) == (logging.WARNING, 1)
+    assert (threshold(), level(), levels.get(1)) == (logging.WARNING, 1, 1)
     for slot in (-1, 3):
         with pytest.raises(IndexError):
             levels.get(slot)

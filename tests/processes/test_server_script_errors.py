@@ -361,3 +361,16 @@ def test_with_abort_on_assert_a_failed_assertion_ends_the_server(start_server: C
 def test_without_enable_asserts_nothing_is_asserted(start_server: Callable[..., Server]) -> None:
     server = start_server('route { assert($rU == NULL); sl_send_reply(200, "OK"); }')
     assert server.client().ask("x").status == 200
+
+
+def test_the_level_of_the_script_s_own_lines_is_changed_while_it_runs(start_server: Callable[..., Server]) -> None:
+    server = start_server('route { xlog("L_ERR", "SAID $rU\\n"); sl_send_reply(200, "OK"); }')
+    client = server.client()
+    client.ask("one")
+    assert server.mi("xlog_level", [-3]) == {"xLog Level": -3}
+    client.ask("two")
+    assert server.mi("xlog_level", [3]) == {"xLog Level": 3}
+    client.ask("three")
+    wait_until(lambda: "SAID three" in server.log())
+    assert "SAID one" in server.log()
+    assert "SAID two" not in server.log()
