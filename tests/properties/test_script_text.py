@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.script.parse import parse
-from tests.script_interpreter.generating import PROGRAMS
 from tests.properties.script_outlines import of_items, of_program
+from tests.script_interpreter.generating import PROGRAMS
 from tests.script_interpreter.printing import printed
 
 TOKEN = re.compile(r'\s+|"(?:\\.|[^"\\])*"|[A-Za-z_0-9]+|<<|>>|&&|\|\||=~|!~|[-+*/%&|^:=!<>]=|.', re.DOTALL)
