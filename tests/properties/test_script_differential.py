@@ -1,5 +1,6 @@
 """The compiler against an interpreter that knows nothing of it: every program does the same in both."""
 
+import ast
 import contextlib
 import os
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from runtime.script.load import load
 from runtime.script.problems import AssertionFailed, ScriptError
 from runtime.script.script import DROP, EXIT
 from runtime.sip.message import parse
-from tests.script_interpreter import avps, running, transformations, values
+from tests.script_interpreter import avps, running, state, transformations, values
 from tests.script_interpreter.generating import CONSTANTS, PROGRAMS
 from tests.script_interpreter.printing import printed
-from tests.script_interpreter.running import COMPLAINT, Machine, TooLong
+from tests.script_interpreter.running import Machine
+from tests.script_interpreter.state import COMPLAINT, TooLong
 
 WORLD = World(wall_clock=lambda: 0.0, random=lambda: 0.0, process_id=lambda: 1)
 INVITE = parse(
@@ -29,7 +31,8 @@ INVITE = parse(
 )
 ENDS = {EXIT: "exit", DROP: "drop", None: None}
 TIMED_OUT = -408
-MESSAGES = 2
+LEVELS = (4, -1)
+"""Up to where is logged at the first message, and at the second."""
 MAX_RESUMES = 2
 EXAMPLES = int(os.environ.get("SCRIPT_EXAMPLES", "100"))
 
@@ -101,7 +104,7 @@ class Process:
 
 
 def begun(begin):
-    return "later", eval(begin.payload) if isinstance(begin, JobRequest) else None
+    return "later", ast.literal_eval(begin.payload.decode()) if isinstance(begin, JobRequest) else None
 
 
 def compiled(text, process):
@@ -127,7 +130,7 @@ def in_the_compiler(program):
     process = Process()
     script, tools = compiled(printed(program), process)
     variables = {}
-    for _ in range(MESSAGES):
+    for process.level in LEVELS:
         process.logged, process.asked, tools.calls = [], [], []
         context = Context(INVITE, ruri=INVITE.ruri, source=Address("192.0.2.1", 5060), variables=variables)
         ends = [ended(script.routes.request, context)]
@@ -140,8 +143,8 @@ def in_the_compiler(program):
 def in_the_interpreter(program):
     """The same in the interpreter."""
     machine = Machine(program, CONSTANTS)
-    for _ in range(MESSAGES):
-        machine.receive()
+    for level in LEVELS:
+        machine.receive(level)
         ends = [machine.run()]
         while resume := parked(machine.asked, ends):
             machine.rc = TIMED_OUT
@@ -155,14 +158,14 @@ def parked(asked, ends):
     return asked[-1][3] if waits and len([one for one in asked if one[0] == "park"]) == len(ends) else None
 
 
-def seen(ends, state, calls, asked, log):
+def seen(ends, after, calls, asked, log):
     """Everything by which the two may differ. A variable that is NULL and one that never was are the same."""
     return {
         "ends": ends,
-        "rc": state.rc,
-        "returned": state.returned,
-        "vars": {key: value for key, value in state.variables.items() if value is not None},
-        "avps": {key: list(values) for key, values in state.avps.items() if values},
+        "rc": after.rc,
+        "returned": after.returned,
+        "vars": {key: value for key, value in after.variables.items() if value is not None},
+        "avps": {key: list(values) for key, values in after.avps.items() if values},
         "calls": calls,
         "asked": asked,
         "log": log,
@@ -223,10 +226,10 @@ MISTAKES = {
     ),
     "a negative result is true": lambda patch: patch.setattr(running, "true_result", bool),
     "NULL is an empty text": lambda patch: patch.setattr(
-        running, "shown", lambda found: "" if found is None else str(found)
+        state, "shown", lambda found: "" if found is None else str(found)
     ),
     "$var is the message's": lambda patch: patch.setattr(
-        Machine, "receive", lambda machine, was=Machine.receive: (was(machine), machine.variables.clear())
+        Machine, "receive", lambda machine, level, was=Machine.receive: (was(machine, level), machine.variables.clear())
     ),
     "substr counts from the start only": lambda patch: patch.setitem(
         transformations.TRANSFORMATIONS, "s.substr", lambda text, at, length: text[max(at, 0) :][: length or None]

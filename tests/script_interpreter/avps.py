@@ -6,6 +6,8 @@ NOT_THERE = object()
 
 def place(values, index):
     """Where the value with the script's index stands in the list; 0 is the newest, -1 the oldest. None for nowhere."""
+    if not isinstance(index, int):
+        return None
     at = len(values) - 1 - index if index >= 0 else -index - 1
     return at if 0 <= at < len(values) else None
 

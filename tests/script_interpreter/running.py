@@ -6,98 +6,18 @@ A call has a value, which is `$rc` from then on; an assignment that failed makes
 """
 
 import re
-from dataclasses import dataclass, field
 
 from tests.script_interpreter import program as p
-from tests.script_interpreter.avps import NOT_THERE, PUT, STORE, WALK
-from tests.script_interpreter.avps import place as place_of
-from tests.script_interpreter.transformations import transformed
-from tests.script_interpreter.values import (
-    NOTHING,
-    PRECEDENCE,
-    compared,
-    computed,
-    shown,
-    true,
-    true_result,
-    wrapped,
-)
-
-COMPLAINT = "a complaint of the runtime's own"
-"""Stands for the text of a log line that the script did not write."""
+from tests.script_interpreter.avps import NOT_THERE, WALK
+from tests.script_interpreter.state import ERROR, FUNCTIONS, LEVELS, Ended, Left, NotCalled, Returned, State, TooLong
+from tests.script_interpreter.values import NOTHING, PRECEDENCE, compared, computed, shown, true, true_result, wrapped
 
 MAX_DEPTH = 15
 MAX_TEXT = 1000
-LEVELS = {"L_ALERT": -3, "L_CRIT": -2, "L_ERR": -1, "L_WARN": 1, "L_NOTICE": 2, "L_INFO": 3, "L_DBG": 4}
-ERROR = -1
-
-# The functions of the module `tools`, and what each takes.
-FUNCTIONS = {
-    "say": ["text"],
-    "give": ["number"],
-    "note": ["text", "number", "value"],
-    "write": ["output", "value"],
-    "show": ["avp"],
-    "later": ["text", "number"],
-}
 
 
-class TooLong(Exception):
-    """The program runs on and on, or its text grows: it shows nothing that a shorter one does not."""
-
-
-class Left(Exception):
-    """`break`."""
-
-
-class Returned(Exception):
-    """`return`."""
-
-    def __init__(self, code):
-        self.code = code
-
-
-class Ended(Exception):
-    """The whole script is over: by `exit`, by `drop`, or stopped by an `assert` that does not hold."""
-
-    def __init__(self, how):
-        self.how = how
-
-
-class NotCalled(Exception):
-    """An argument is not what the function takes."""
-
-
-@dataclass
-class Machine:
-    """What a program works on, and what it has done so far.
-
-    Args:
-        program: what runs.
-        constants: the values of variables of the message, by name.
-        log_level: up to which level lines are logged.
-        steps: how many statements and operands may be looked at.
-    """
-
-    program: p.Program
-    constants: dict
-    log_level: int = 4
-    steps: int = 4000
-    variables: dict = field(default_factory=dict)
-    avps: dict = field(default_factory=dict)
-    rc: int = 1
-    returned: tuple = ()
-    params: tuple = ()
-    route: str = ""
-    depth: int = 0
-    log: list = field(default_factory=list)
-    calls: list = field(default_factory=list)
-    asked: list = field(default_factory=list)
-
-    def receive(self):
-        """Another message: `$var` is the process's, everything else begins anew."""
-        self.avps, self.rc, self.returned = {}, 1, ()
-        self.log, self.calls, self.asked = [], [], []
+class Machine(State):
+    """Runs a program on its state."""
 
     def run(self, route=None):
         """Run the request route, or a named one, on its own; tells how it ended: exit, drop, stopped or None."""
@@ -160,19 +80,9 @@ class Machine:
             case p.Assert(condition):
                 self.claim(condition)
 
-    def step(self):
-        self.steps -= 1
-        if self.steps < 0:
-            raise TooLong
-
     def write_log(self, level, text):
         if level <= self.log_level:
             self.log.append((level, self.text(text)))
-
-    def complain(self, level=ERROR):
-        """Notes that the runtime itself has something to say; gives what cannot be computed."""
-        self.log.append((level, COMPLAINT))
-        return NOTHING
 
     def loop(self, statement):
         try:
@@ -241,24 +151,6 @@ class Machine:
         if sign == "+" and isinstance(old, str) and isinstance(value, str):
             return old + value
         return self.complain()
-
-    def store(self, target, sign, value):
-        key = self.key(target)
-        if target.name == "var":
-            self.variables[key] = value
-            return None
-        values = self.avps.get(key, [])
-        if sign == ":=" or target.index == "*":
-            values = STORE[":="](values, value)
-        elif target.index is None:
-            values = STORE["="](values, value)
-        else:
-            values = PUT["in place"](values, self.index(target), value)
-        if values is NOT_THERE:
-            self.complain()
-            return NOT_THERE
-        self.avps[key] = values
-        return None
 
     # Expressions
 
@@ -356,54 +248,6 @@ class Machine:
             self.complain(LEVELS["L_WARN"])
             return False
 
-    # Variables
-
-    def variable(self, node):
-        value = self.plain(node)
-        for change in node.changes:
-            value = transformed(value, change.name, [self.literal(argument) for argument in change.arguments])
-        return value
-
-    def plain(self, node):
-        match node.name:
-            case "var":
-                return self.variables.get(self.key(node))
-            case "avp":
-                return self.avp(node)
-            case "rc" | "retcode":
-                return self.rc
-            case "param":
-                return self.numbered(self.params, int(self.key(node)) - 1)
-            case "return":
-                return self.numbered(self.returned, int(self.key(node)))
-            case "route.name":
-                return self.route or None
-            case name:
-                return self.constants[name]
-
-    def numbered(self, values, at):
-        return values[at] if 0 <= at < len(values) else None
-
-    def avp(self, node):
-        values = self.avps.get(self.key(node), [])
-        if node.index == "*":
-            return ", ".join(shown(value) for value in WALK["[*]"](values)) if values else None
-        at = place_of(values, 0 if node.index is None else self.index(node))
-        return None if at is None else values[at]
-
-    def key(self, node):
-        return shown(self.literal(node.key))
-
-    def index(self, node):
-        return self.literal(node.index)
-
-    def literal(self, spelled):
-        """A part of a variable that may be a variable itself."""
-        return self.value(spelled) if isinstance(spelled, p.Variable) else spelled
-
-    def text(self, template):
-        return "".join(part if isinstance(part, str) else shown(self.value(part)) for part in template.parts)
-
     # Calls
 
     def call(self, node):
@@ -440,26 +284,6 @@ class Machine:
 
     def argument(self, node):
         return None if node is None else self.value(node)
-
-    def do_say(self, text):
-        self.calls.append(("say", text))
-        return 1
-
-    def do_give(self, number):
-        self.calls.append(("give", number))
-        return number
-
-    def do_note(self, text, number, value):
-        self.calls.append(("note", text, number, value))
-        return 1
-
-    def do_write(self, target, value):
-        self.store(target, "=", value)
-        return 2
-
-    def do_show(self, avp):
-        self.calls.append(("show", *self.avps.get(self.key(avp), [])))
-        return 1
 
     def call_route(self, node):
         name = node.target if isinstance(node.target, str) else str(self.value(node.target))
