@@ -7,7 +7,7 @@ from typing import Final
 
 from runtime.context import Context, RouteType, Value
 from runtime.script.patterns import MAX_TEXT_CHARS
-from runtime.script.uris import UriParts, parts_of, split_uri
+from runtime.script.uris import UriParts, can_be_sent, parts_of, split_uri
 from runtime.sip.message import Reply, Request
 
 
@@ -160,7 +160,7 @@ def set_ruri(c: Context, value: Value) -> None:
     """Assign `$ru`; NULL puts the URI of the received request back."""
     if value is None:
         c.ruri = c.message.ruri if isinstance(c.message, Request) else ""
-    elif isinstance(value, str) and split_uri(value) is not None:
+    elif isinstance(value, str) and can_be_sent(value):
         c.ruri = value
     else:
         raise Unwritable("$ru takes a URI")
@@ -175,7 +175,7 @@ def set_dst_uri(c: Context, value: Value) -> None:
     """Assign `$du`; NULL unsets it."""
     if value is None:
         c.dst_uri = None
-    elif isinstance(value, str) and split_uri(value) is not None:
+    elif isinstance(value, str) and can_be_sent(value):
         c.dst_uri = value
     else:
         raise Unwritable("$du takes a URI")

@@ -12,7 +12,7 @@ from typing import Final
 
 from runtime.context import Branch, Context, Value
 from runtime.script.access import Unwritable, pick, set_dst_uri, set_ruri
-from runtime.script.uris import split_uri
+from runtime.script.uris import can_be_sent
 
 BRANCH_FIELDS: Final = ("uri", "duri", "path", "q", "flags")
 """What `$msg.branch.NAME` may name beside the flags, attributes and sockets, each one of its own."""
@@ -95,7 +95,7 @@ def _set_field(c: Context, branch: Branch | None, field: str, value: Value) -> N
 
 
 def _uri(value: Value) -> str:
-    if not isinstance(value, str) or split_uri(value) is None:
+    if not isinstance(value, str) or not can_be_sent(value):
         raise Unwritable("a branch takes a URI")
     return value
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from runtime.context import Branch, Context
 from runtime.script.branch_access import branch_at, flags_of, own_branch, q_value, take_branch
 from runtime.script.declare import Kind, Module, Param, function
-from runtime.script.uris import split_uri
+from runtime.script.uris import can_be_sent
 
 _FLAG = Param("flag", Kind.STRING)
 _BRANCH = Param("branch", Kind.INTEGER, optional=True)
@@ -57,7 +57,7 @@ class BranchFunctions(Module):
         """
         target = c.ruri if uri is None else uri
         weight = -1 if q is None else q_value(q)
-        if split_uri(target) is None or weight is None:
+        if not can_be_sent(target) or weight is None:
             return -1
         if flags == "inherite":
             c.branches.append(dataclasses.replace(own_branch(c), uri=target, q=weight))

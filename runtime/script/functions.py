@@ -16,7 +16,7 @@ from runtime.script.access import (
 from runtime.script.core_branches import BranchFunctions
 from runtime.script.core_headers import HeaderFunctions
 from runtime.script.declare import Kind, Param, Ref, function
-from runtime.script.uris import split_uri
+from runtime.script.uris import can_be_sent, split_uri
 from runtime.script.world import World, WorldVariables
 from runtime.sip.fields import split_host_port
 
@@ -125,7 +125,7 @@ class Core(HeaderFunctions, BranchFunctions, WorldVariables):
         userinfo = f"{user}@" if user else ""
         text = f"{scheme}:{userinfo}{host}{f':{port}' if port else ''}{f';{extra}' if extra else ''}"
         found = split_uri(text)
-        if found is None or found.host != host or any(char <= " " for char in text):
+        if found is None or found.host != host or not can_be_sent(text):
             return -1
         return _tried(result.set, c, text)
 

@@ -29,7 +29,7 @@ from runtime.script.pyast import (
     store_context,
 )
 from runtime.script.reading import Code, constant
-from runtime.script.uris import split_uri
+from runtime.script.uris import can_be_sent
 from runtime.script.values import lowered
 from runtime.script.variables import ContextVariable, Gives, Inner
 
@@ -284,7 +284,7 @@ class RouteCompiler(Calls):
             self.emit(ast.Assign([slot], code.node), place)
         elif target.name == "avp":
             self._store_avp(target, operator, inner, code, place)
-        elif target.name in _URIS and isinstance(code.constant, str) and split_uri(code.constant) is not None:
+        elif target.name in _URIS and isinstance(code.constant, str) and can_be_sent(code.constant):
             self.emit(store_context(_URIS[target.name], code.node), place)
         else:
             assert found.set is not None, "the checker lets nobody write a read-only variable"

@@ -6,6 +6,7 @@ The parts are the text's own: what is not changed comes back as it was written.
 from __future__ import annotations
 
 import functools
+import re
 from typing import Final, NamedTuple
 
 
@@ -55,6 +56,17 @@ def split_uri(text: str) -> UriParts | None:
         return None
     return UriParts(scheme, user, password, place[0], place[1], params, headers)
 
+
+def can_be_sent(text: str) -> bool:
+    """Whether it is a URI that may go into a request line.
+
+    A URI that is only read may hold anything. In one that is sent a blank would end it, and a line end would begin a
+    header of whoever gave us the text.
+    """
+    return split_uri(text) is not None and _BREAKS_A_LINE.search(text) is None
+
+
+_BREAKS_A_LINE: Final = re.compile(r"[\x00-\x20\x7f]")
 
 NO_URI: Final = UriParts("", None, None, "", None, "", "")
 
