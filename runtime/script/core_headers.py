@@ -8,6 +8,7 @@ import re
 from runtime.context import Context, RouteType
 from runtime.script.declare import Kind, Module, Param, function
 from runtime.script.patterns import cached_pattern
+from runtime.sip.fields import LWS, is_token
 
 _HEADER = Param("header", Kind.STRING)
 _NAME = Param("name", Kind.STRING)
@@ -62,8 +63,10 @@ class HeaderFunctions(Module):
 
 def _place(c: Context, kind: str, header: str, beside: str | None) -> int:
     line = header.rstrip("\r\n")
-    # A line break inside would let a value taken from the message add headers of its own.
-    if ":" not in line or "\r" in line or "\n" in line:
+    name, colon, _ = line.partition(":")
+    # A line break inside would let a value taken from the message add headers of its own, and a line that begins with
+    # a blank would be a part of the header above it.
+    if not colon or not is_token(name.rstrip(LWS)) or "\r" in line or "\n" in line:
         return -1
     if beside is not None and c.message.field(beside) is None:
         return -1
