@@ -146,7 +146,9 @@ def _are_there(c: Context, *indices: int) -> bool:
 
 def _copy(c: Context, index: int) -> Branch:
     branch = branch_at(c, index)
-    return own_branch(c) if branch is None else dataclasses.replace(branch)
+    if branch is None:
+        return own_branch(c)
+    return dataclasses.replace(branch, flags=set(branch.flags), attributes=dict(branch.attributes))
 
 
 def _put(c: Context, index: int, branch: Branch) -> None:

@@ -216,6 +216,18 @@ def test_branches_change_places(run):
     assert made.texts == [f"sip:c@h, sip:b@h, {alice}", "sip:c@h, sip:b@h", "sip:b@h, sip:b@h", "refused"]
 
 
+def test_a_branch_that_is_kept_shares_nothing_with_the_one_in_its_image(run):
+    made = run(
+        """
+        append_msg_branch("sip:b@h"); append_msg_branch("sip:c@h"); setbflag("F", 1);
+        move_branch(1, 2, "keep"); setbflag("G", 1); $(msg.branch.attr(a)[2]) = 1;
+        """
+    )
+    one, other = made.context.branches
+    assert (one.uri, one.flags, one.attributes) == ("sip:b@h", {"F", "G"}, {})
+    assert (other.uri, other.flags, other.attributes) == ("sip:b@h", {"F"}, {"a": 1})
+
+
 def test_an_inheriting_branch_has_what_the_main_one_has(run):
     made = run(
         '$du = "sip:hop"; setbflag("F"); append_msg_branch("sip:b@h",, "inherite"); append_msg_branch("sip:c@h");'
