@@ -39,13 +39,13 @@ def change_codecs(text: str, chosen: Chosen, move: Move) -> str | None:
         return None
     head, streams = split_streams(text)
     for at, stream in enumerate(session.streams):
-        payloads = [codec.payload for codec in stream.codecs() if chosen(codec)]
+        payloads = {codec.payload for codec in stream.codecs() if chosen(codec)}
         if payloads:
             streams[at] = _changed(streams[at], payloads, move)
     return head + "".join(streams)
 
 
-def _changed(stream: str, payloads: list[str], move: Move) -> str:
+def _changed(stream: str, payloads: set[str], move: Move) -> str:
     media, *lines = lines_of(stream)
     bare = media.rstrip("\r\n")
     words = [word for word in bare.split(" ") if word]
@@ -65,7 +65,7 @@ def _changed(stream: str, payloads: list[str], move: Move) -> str:
     return " ".join([*words[:_FORMATS_AT], *formats]) + media[len(bare) :] + "".join(lines)
 
 
-def _is_of(line: str, payloads: list[str]) -> bool:
+def _is_of(line: str, payloads: set[str]) -> bool:
     found = _OF_FORMAT.match(line)
     return found is not None and found[1] in payloads
 
