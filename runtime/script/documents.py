@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
@@ -157,18 +158,27 @@ def read(text: str) -> Document:
         raise Unwritable(f"JSON may stand {MAX_DEPTH} deep in itself at most")
     try:
         if "\\u" not in text:
-            value: Document = json.loads(text, parse_constant=_no_constant)
-            return value
+            return _loaded(text)
         # An escape may give any character, so the text has to be read as what its bytes say.
-        return _spelled(
-            json.loads(text.encode("latin-1").decode("utf-8", "surrogateescape"), parse_constant=_no_constant)
-        )
+        return _spelled(_loaded(text.encode("latin-1").decode("utf-8", "surrogateescape")))
     except ValueError as error:
         raise Unwritable("this is not JSON") from error
 
 
+def _loaded(text: str) -> Document:
+    value: Document = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    return value
+
+
 def _no_constant(name: str) -> Document:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # it could not be written as JSON again
+        raise ValueError("the number is too large")
+    return number
 
 
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|([\[{])|([\]}])', re.DOTALL)

@@ -87,6 +87,7 @@ def test_what_is_assigned(run, statement, result):
         "$json(none/a) = 1;",
         '$json(d) := "{";',
         '$json(d) := "NaN";',
+        '$json(d) := "[1e999]";',
         "$json(d[x]) = 1;",
         "$json(d.keys) = 1;",
     ],
