@@ -38,7 +38,7 @@ from runtime.script.pyast import (
     store,
     store_context,
 )
-from runtime.script.reading import MISSING, Code, constant
+from runtime.script.reading import MISSING, Code, constant, formatted
 from runtime.script.variables import Gives
 
 BAD_BEGIN: Final = Refused(lambda _: -1)
@@ -109,7 +109,7 @@ class Calls(Expressions):
     def _launch(self, node: tree.Launch) -> ast.expr:
         begin = self._begin(node.call)
         report = const(None if node.report is None else node.report.value)
-        parameter = const(None) if node.parameter is None else self.text(node.parameter).node
+        parameter = const(None) if node.parameter is None else self.argument_value(node.parameter).node
         start = call("launch", name("c"), begin, report, parameter, self.namespace.place(node.place))
         local = self.block.local()
         self.emit(store_context("rc", start, local), node.place)
@@ -147,8 +147,7 @@ class Calls(Expressions):
             return name(route_identifier("route", wanted)), const(wanted), wanted in self.recursive
         found = self.argument_value(node.target)
         label, route = self.block.local(), self.block.local()
-        text = ast.JoinedStr([ast.FormattedValue(found.node, -1, None)])
-        self.emit(store(label, text), node.place)
+        self.emit(store(label, ast.JoinedStr([formatted(self.shown(found, "<null>"))])), node.place)
         place = self.namespace.place(node.place)
         look_up = call(attr(name("ops"), "route"), name("c"), place, name("named_routes"), name(label))
         self.emit(store(route, look_up), node.place)

@@ -16,6 +16,7 @@ from runtime.script.access import (
 from runtime.script.core_branches import BranchFunctions
 from runtime.script.core_headers import HeaderFunctions
 from runtime.script.declare import Kind, Param, Ref, function
+from runtime.script.patterns import MAX_TEXT_CHARS
 from runtime.script.uris import can_be_sent, split_uri
 from runtime.script.world import World, WorldVariables
 from runtime.sip.fields import split_host_port
@@ -167,8 +168,8 @@ class Core(HeaderFunctions, BranchFunctions, WorldVariables):
 
     @function("pv_printf", Param("variable", Kind.OUTPUT), Param("text", Kind.STRING))
     def pv_printf(self, c: Context, target: Ref, text: str) -> int:
-        """Assign text with variables in it to a variable."""
-        return _tried(target.set, c, text)
+        """Assign text with variables in it to a variable; -1 where it has become too long."""
+        return _tried(target.set, c, text) if len(text) <= MAX_TEXT_CHARS else -1
 
     @function("get_timestamp", Param("seconds", Kind.OUTPUT), Param("microseconds", Kind.OUTPUT))
     def get_timestamp(self, c: Context, seconds: Ref, microseconds: Ref) -> int:

@@ -77,6 +77,8 @@ class Substitution(NamedTuple):
         if (self.replacement.count("\\") + 1) * len(text) > 8 * MAX_TEXT_CHARS:
             return None
         most = MAX_TEXT_CHARS // (len(self.replacement) + 1)
+        if most == 0:  # for subn() a count of 0 is no bound
+            return None
         found, count = self.pattern.subn(self.replacement, text, count=most if self.every else 1)
         return found if count < most or not self.every else None
 

@@ -1,6 +1,11 @@
 """What a text that comes out of a message cannot do, wherever a script puts it."""
 
+import time
+
 import pytest
+
+from runtime.script.patterns import MAX_TEXT_CHARS, compile_pattern, substitution
+from runtime.script.sdp_changes import Move, change_codecs
 
 LINE_END = '$var(u) = "a%0d%0aX-Added%3a 1"; $var(t) = $(var(u){s.unescape.user}); '
 
@@ -29,3 +34,44 @@ def test_no_line_end_and_no_blank_goes_into_a_uri_that_is_sent(run, statement):
         [],
     )
     assert made.texts[-1] == "-1"
+
+
+@pytest.mark.parametrize("header", [" X: 1", "\\tX: 1", ": 1", "X Y: 1", "$hdr(Missing) X: 1", "X"])
+def test_what_is_no_header_line_is_not_appended(run, header):
+    made = run(f'append_hf("{header}"); xlog("$rc"); insert_hf("{header}"); xlog("$rc");')
+    assert (made.context.edits, made.texts) == ([], ["-1", "-1"])
+
+
+def test_a_header_name_may_have_a_blank_before_its_colon(run):
+    assert run('append_hf("X : 1");').context.edits == [("append", "X : 1\r\n")]
+
+
+def test_a_text_that_doubles_ends_in_an_error(bench):
+    made = bench(
+        """loadmodule "tools.so"
+        route {
+          $var(x) = "0123456789";
+          while ($(var(x){s.len}) < 100000000 && pv_printf($var(x), "$var(x)$var(x)")) $var(turned) = 1;
+          launch(later("x"), report, "$var(x)$var(x)");
+        }
+        route[report] { exit; }
+        """
+    )
+    made.run()
+    assert len(made.var("x")) == 655_360
+    assert made.process.launched[0][2] is None
+
+
+def test_a_replacement_that_is_too_long_replaces_nothing():
+    every_letter = substitution(compile_pattern("."), "x" * MAX_TEXT_CHARS, every=True)
+    assert every_letter.apply("a" * 1000) is None
+
+
+def test_codecs_without_number_are_taken_away_at_once():
+    numbers = [str(number) for number in range(20_000)]
+    text = f"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP {' '.join(numbers)}\r\n"
+    began = time.thread_time()
+    changed = change_codecs(text, lambda codec: codec.payload[-1] in "02468", Move.AWAY)
+    assert time.thread_time() - began < 1  # seconds of this thread alone; comparing each with each takes more
+    assert changed is not None
+    assert changed.split()[-3:] == ["19995", "19997", "19999"]

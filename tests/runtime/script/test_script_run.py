@@ -228,11 +228,12 @@ def test_route_parameters_are_the_route_s_own(bench):
 
 def test_a_route_named_by_a_variable(bench):
     made = bench(
-        'route { $var(r) = "b"; route($var(r), 5); route("$var(r)"); $var(r) = "no"; route($var(r)); xlog("$rc"); } '
-        'route[b] { xlog("b $param(1)"); }'
+        'route { $var(r) = "b"; route($var(r), 5); route("$var(r)"); $var(r) = "no"; route($var(r)); xlog("$rc"); '
+        "route($var(never)); } "
+        'route[b] { xlog("b $param(1)"); } route[None] { xlog("never"); }'
     )
     made.run()
-    assert made.texts == ["b 5", "b <null>", "there is no route[no]", "-1"]
+    assert made.texts == ["b 5", "b <null>", "there is no route[no]", "-1", "there is no route[<null>]"]
 
 
 def test_a_route_that_calls_itself_ends(bench):
