@@ -9,7 +9,6 @@ Source of the forms: OpenSIPS, module json; the layout of text is that of json-c
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import re
@@ -18,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from runtime.context import Document, Value
 from runtime.script.access import Unwritable
+from runtime.script.kept import kept
 from runtime.script.patterns import MAX_TEXT_CHARS
 
 MAX_DEPTH: Final = 32
@@ -64,7 +64,7 @@ def mark(value: Value) -> str:
     return f"{_OPEN}{text}{_CLOSE}"
 
 
-@functools.lru_cache(maxsize=2048)
+@kept(2048)
 def parse_path(text: str) -> Path | None:
     """Read ``name/key[index]``; None for what is no path."""
     part = next((word for word in ("keys", "values") if text.endswith(f".{word}")), "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 from runtime.context import Context, Value
@@ -11,6 +10,7 @@ from runtime.script.access import joined, pick, reply_of, request_of
 from runtime.script.changes import CHANGES, bound, change_named, holds_variables
 from runtime.script.declare import Variable
 from runtime.script.formats import NotAVariable, parse_format, split_arguments
+from runtime.script.kept import kept
 from runtime.script.known import Known
 from runtime.script.patterns import MAX_TEXT_CHARS
 from runtime.script.problems import Place
@@ -20,10 +20,10 @@ _NOWHERE = Place("", 1, 1)
 
 
 class Unknown(Exception):
-    """The text names a variable or a transformation that there is not."""
+    """The text names a variable or a transformation that there is not, or has become too long."""
 
 
-@functools.lru_cache(maxsize=256)
+@kept(256)
 def _parsed(text: str) -> tree.Format | None:
     try:
         return parse_format(text, _NOWHERE)
@@ -44,23 +44,29 @@ def evaluator(known: Known) -> Callable[[Context, Value], Value]:
         if found is None:
             return None
         try:
-            text = _text(c, found, known)
+            return _text(c, found, known)
         except Unknown:
             return None
-        return text if len(text) <= MAX_TEXT_CHARS else None
 
     return evaluate
 
 
 def _text(c: Context, found: tree.Format, known: Known, mark: Callable[[Value], str] | None = None) -> str:
-    parts = []
+    parts: list[str] = []
+    room = MAX_TEXT_CHARS
     for part in found.parts:
-        if isinstance(part, str):
-            parts.append(part)
-        else:
-            value = _value(c, part, known)
-            parts.append(mark(value) if mark is not None else "<null>" if value is None else str(value))
+        shown = part if isinstance(part, str) else _shown(_value(c, part, known), mark)
+        room -= len(shown)
+        if room < 0:
+            raise Unknown("the text is too long")
+        parts.append(shown)
     return "".join(parts)
+
+
+def _shown(value: Value, mark: Callable[[Value], str] | None) -> str:
+    if mark is not None:
+        return mark(value)
+    return "<null>" if value is None else str(value)
 
 
 def _value(c: Context, node: tree.Variable, known: Known) -> Value:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from runtime.context import Value
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_LONGEST_ADDRESS: Final = 64
+"""With brackets and a scope. What is longer is none, and is not kept."""
 
 
 def network_of(text: str) -> Network | None:
@@ -28,7 +31,7 @@ class InNetwork:
         self._known = functools.lru_cache(maxsize=4096)(self._look)
 
     def __call__(self, value: Value) -> bool:
-        return isinstance(value, str) and self._known(value)
+        return isinstance(value, str) and len(value) <= _LONGEST_ADDRESS and self._known(value)
 
     def _look(self, text: str) -> bool:
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import warnings
 from typing import Final, NamedTuple
+
+from runtime.script.kept import kept
 
 MAX_PATTERN_CHARS: Final = 4096
 MAX_TEXT_CHARS: Final = 1024 * 1024
@@ -52,7 +53,7 @@ def _compile(text: str, flags: re.RegexFlag) -> re.Pattern[str]:
         return re.compile(text, flags)
 
 
-@functools.lru_cache(maxsize=512)
+@kept(512)
 def cached_pattern(text: str) -> re.Pattern[str] | None:
     """The pattern that a variable held; None when it is none."""
     try:
@@ -132,7 +133,7 @@ def literal(value: object) -> str:
     return "<null>" if value is None else str(value).replace("\\", "\\\\")
 
 
-@functools.lru_cache(maxsize=256)
+@kept(256)
 def cached_substitution(text: str) -> Substitution | None:
     """The substitution that a variable held; None when it is none."""
     try:

@@ -9,18 +9,19 @@ Source of the form: OpenSIPS, "Core variables".
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from runtime.context import Context, Value
 from runtime.script.access import Unwritable
+from runtime.script.kept import kept
 from runtime.sip.body import read_body
 from runtime.sip.sdp import MEDIA_TYPE, lines_of, split_streams
 
 _PIECE = re.compile(r"((?:[^\\\[/]|\\.|\[(?![0-9]{1,4}\](?:/|$)))*)(?:\[([0-9]{1,4})\])?(/|$)")
 _WORD = re.compile(r"[^ ;\r\n]+")
+_MOST_PIECES: Final = 3  # a stream, a line and a word
 
 
 class Piece(NamedTuple):
@@ -77,14 +78,16 @@ def set_body(c: Context, text: str, media_type: str) -> None:
 # Paths
 
 
-@functools.lru_cache(maxsize=512)
+@kept(512)
 def pieces_of(text: str) -> tuple[Piece, ...] | None:
     """Read a path; None for what is none."""
-    pieces = []
+    pieces: list[Piece] = []
     at = 0
     while at <= len(text):
         found = _PIECE.match(text, at)
         if found is None:
+            return None
+        if len(pieces) == _MOST_PIECES:
             return None
         pieces.append(Piece(re.sub(r"\\(.)", r"\1", found[1]), int(found[2] or 0)))
         if not found[3]:

@@ -4,7 +4,10 @@ import time
 
 import pytest
 
+from runtime.script.kept import kept
+from runtime.script.networks import InNetwork, network_of
 from runtime.script.patterns import MAX_TEXT_CHARS, compile_pattern, substitution
+from runtime.script.sdp_access import pieces_of
 from runtime.script.sdp_changes import Move, change_codecs
 
 LINE_END = '$var(u) = "a%0d%0aX-Added%3a 1"; $var(t) = $(var(u){s.unescape.user}); '
@@ -65,6 +68,31 @@ def test_a_text_that_doubles_ends_in_an_error(bench):
 def test_a_replacement_that_is_too_long_replaces_nothing():
     every_letter = substitution(compile_pattern("."), "x" * MAX_TEXT_CHARS, every=True)
     assert every_letter.apply("a" * 1000) is None
+
+
+def test_a_text_that_is_evaluated_stops_where_it_is_too_long(bench):
+    made = bench('route { if ($(var(text){s.eval}) == NULL) xlog("null"); }')
+    made.context.variables.update(long="x" * MAX_TEXT_CHARS, text="$var(long)" * 1000)
+    made.run()
+    assert made.texts == ["null"]
+
+
+@pytest.mark.parametrize("path", ["/" * 60_000, "a=" + "x" * 60_000, "a/b/c/d", "[9999]" * 10_000])
+def test_a_path_into_a_description_has_three_steps_at_most(path):
+    assert len(pieces_of(path) or ()) <= 3
+
+
+def test_answers_are_kept_for_short_texts_only():
+    asked = []
+    answer = kept(2, longest=3)(lambda text: asked.append(text) or len(text))
+    assert [answer(text) for text in ("one", "one", "four", "four")] == [3, 3, 4, 4]
+    assert asked == ["one", "four", "four"]
+
+
+def test_what_is_longer_than_an_address_is_in_no_network():
+    everything = InNetwork(network_of("::/0"))
+    assert everything("[fe80::1%eth0]")
+    assert not everything("fe80::1%" + "e" * 100_000)
 
 
 def test_codecs_without_number_are_taken_away_at_once():
