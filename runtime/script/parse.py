@@ -6,12 +6,13 @@ import dataclasses
 import functools
 import importlib.resources
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from runtime.script.build import Builder
+from runtime.script.hints import ROUTE_KINDS, Stop, hint, unfinished
 from runtime.script.problems import Place, ScriptProblem
 from runtime.script.sources import MAX_SCRIPT_BYTES, Line
 from runtime.script.tree import Item
@@ -22,29 +23,23 @@ MAX_SYNTAX_ERRORS: Final = 10
 """How many errors of form are told in one run."""
 
 _SHOWN: Final = 6
-_WORD = re.compile(r"\$?\w+|[=!<>:]=|=~|!~|/\*|\S")
+_WORD = re.compile(r"[\x80-\xff]+|\$?\w+|[=!<>:]=|=~|!~|/\*|\S")
 _ENDS: Final = frozenset(('";"', '")"', '"}"', '"]"'))
-_COMPARISONS: Final = frozenset(("==", "!=", "<", ">", "<=", ">=", "=~", "!~"))
 
 
 def _quoted(words: str) -> frozenset[str]:
     return frozenset(f'"{word}"' for word in words.split())
 
 
-_ROUTES: Final = (
-    "route failure_route onreply_route branch_route local_route startup_route timer_route event_route error_route"
-)
-_ROUTE_WORDS: Final = frozenset(_ROUTES.split())
-_HEAD = re.compile(rf"\b({_ROUTES.replace(' ', '|')})\s*$")
 # Where an item begins for all that one can tell: at the beginning of a line.
-_ITEM = re.compile(rf"(?m)^(?:(?:{_ROUTES.replace(' ', '|')})\s*[\[{{]|loadmodule\s*[\"']|modparam\s*\()")
+_ITEM = re.compile(rf"(?m)^(?:(?:{'|'.join(ROUTE_KINDS)})\s*[\[{{]|loadmodule\s*[\"']|modparam\s*\()")
 
 _GROUPS: Final = {
     "an operator": _quoted("and && or || + - * / % & | ^ << >> == != < > <= >= =~ !~"),
     "an assignment": _quoted("= := += -= *= /= %= &= |= ^="),
     "a statement": _quoted("if while for switch break exit drop return assert route async launch {")
     | {"a $variable", "a name"},
-    "a route": _quoted(_ROUTES),
+    "a route": _quoted(" ".join(ROUTE_KINDS)),
     "a value": _quoted("null NULL not ! ~ ( [ + - route async launch")
     | {"a $variable", "a name", "a number", "a string"},
 }
@@ -96,9 +91,9 @@ def _syntax_errors(error: UnexpectedInput | None, text: str, builder: Builder) -
     """This first error and those behind it: after each one the parser goes on at the next item."""
     problems: list[ScriptProblem] = []
     while error is not None and len(problems) < MAX_SYNTAX_ERRORS:
-        line, column = _where(error, text)
-        problems.append(ScriptProblem(builder.place(line, column), _in_words(error, text)))
-        text, error = _behind(text, line)
+        line, column, said = _told(error, text)
+        problems.append(ScriptProblem(builder.place(line, column), said))
+        text, error = _behind(text, _where(error, text)[0])
     return problems
 
 
@@ -131,53 +126,38 @@ def _end_of(text: str) -> tuple[int, int]:
     return body.count("\n") + 1, len(body) - body.rfind("\n")
 
 
-def _in_words(error: UnexpectedInput, text: str) -> str:
+def _told(error: UnexpectedInput, text: str) -> tuple[int, int, str]:
+    """Line, column and what is wrong, in words."""
+    line, column = _where(error, text)
     match error:
         case UnexpectedToken():
-            return _unexpected_token(error, text)
+            stop = _stop(error, text)
+            found = hint(stop)
+            if stop.word == "/*":
+                return line, column, "this comment is never closed"
+            if found is not None and found.line is not None and found.column is not None:
+                return found.line, found.column, found.said
+            said = found.said if found is not None else f"expected {_listed(stop.expected)}"
+            return line, column, f"{_unexpected(error.token, stop)}: {said}"
         case UnexpectedCharacters():
-            return _unexpected_character(error, text)
-        case UnexpectedEOF():
-            return f"the file ends too early: expected {_listed(set(error.expected))}"
+            return line, column, _unexpected_character(error, text)
         case _:
-            return "this is not understood"
+            return line, column, "this is not understood"
 
 
-def _unexpected_token(error: UnexpectedToken, text: str) -> str:
-    token, expected = error.token, set(error.accepts or error.expected)
+def _unexpected(token: Token, stop: Stop) -> str:
     if token.type == "$END":
-        return f"the file ends too early: expected {_listed(expected)}"
-    shown = _short(token)
-    if shown == "/*":
-        return "this comment is never closed"
-    return f'unexpected "{shown}": {_explained(error, shown, expected, text) or f"expected {_listed(expected)}"}'
+        return "the file ends too early"
+    return f"unexpected {str(token)[:30]}" if token.type == "STRING" else f'unexpected "{stop.word}"'
 
 
-def _explained(error: UnexpectedToken, shown: str, expected: set[str], text: str) -> str | None:
-    """What is most likely wrong, where a list of what could stand there does not say it."""
-    if shown in _COMPARISONS and not expected & {"EQUAL", "COMMA"}:
-        return "the left side of a comparison is a variable or a call"
-    words = {_word(name) for name in expected}
-    if shown == "=" and '"=="' in words and "COMMA" not in expected:
-        return 'it assigns; "==" compares'
-    if shown == "(" and '"+="' in words:
-        return "the bracket of a variable is never closed, or it is not closed in its own line"
-    before = error.token.start_pos or 0
-    if (shown in _ROUTE_WORDS and '"if"' in words) or _HEAD.search(text, max(0, before - 40), before):
-        return 'a block above this route is not closed, a "}" is missing'
-    if started := _lines_before(error):
-        return f"the string before it goes over {started} lines; is it closed where it should be?"
-    return None
-
-
-def _lines_before(error: UnexpectedToken) -> int:
-    """How many lines the string has that stands before the error; 0 where it is one line or no string."""
-    read = getattr(error.state, "value_stack", None)
-    last = read[-1] if read else None
-    if isinstance(last, Tree) and last.children:
-        last = last.children[-1]
-    broken = isinstance(last, Token) and last.type == "STRING" and "\n" in last
-    return str(last).count("\n") + 1 if broken else 0
+def _stop(error: UnexpectedToken, text: str) -> Stop:
+    token = error.token
+    at = len(text) if token.type == "$END" or token.start_pos is None else token.start_pos
+    expected = frozenset(error.accepts or error.expected)
+    signs = frozenset(map(_word, expected))
+    read = unfinished(list(getattr(error.state, "value_stack", ())))
+    return Stop(text, at, "" if at == len(text) else _short(token), expected, signs, read)
 
 
 def _unexpected_character(error: UnexpectedCharacters, text: str) -> str:
@@ -187,7 +167,9 @@ def _unexpected_character(error: UnexpectedCharacters, text: str) -> str:
         return "this string is never closed"
     if text[at : at + 1] == "$" and "VARIABLE" in expected:
         return "this is not a variable, or one whose bracket is not closed in its own line"
-    return f'unexpected "{_short(text[at : at + 40])}": expected {_listed(expected)}'
+    word = _short(text[at : at + 40])
+    found = hint(Stop(text, at, word, frozenset(expected), frozenset(map(_word, expected)), ()))
+    return f'unexpected "{word}": {found.said if found is not None else f"expected {_listed(expected)}"}'
 
 
 def _short(text: str) -> str:
@@ -196,7 +178,7 @@ def _short(text: str) -> str:
     return found[0][:30] if found else text[:1]
 
 
-def _listed(terminals: set[str]) -> str:
+def _listed(terminals: Iterable[str]) -> str:
     """What could stand there, the end of the statement first: it is what is mostly missing."""
     words = {_word(name) for name in terminals if name not in ("WHITE", "COMMENT")}
     for kind, group in _GROUPS.items():

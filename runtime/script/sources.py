@@ -18,6 +18,8 @@ MAX_SCRIPT_BYTES: Final = 4 * 1024 * 1024
 """How long a script may be with all that it includes."""
 MAX_INCLUDE_DEPTH: Final = 10
 MAX_FILES: Final = 500
+_BYTE_ORDER_MARK: Final = "\xef\xbb\xbf"
+"""What some editors put before UTF-8."""
 
 Line: TypeAlias = tuple[str, int]
 """A line of a file: the file's name and the number of the line, which counts from 1."""
@@ -86,7 +88,7 @@ class _Gatherer:
             return
         for path in candidates:
             try:
-                text = self.read(path).decode("latin-1")
+                text = self.read(path).decode("latin-1").removeprefix(_BYTE_ORDER_MARK)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:

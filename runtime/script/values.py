@@ -154,13 +154,11 @@ class Operations:
             if isinstance(right, int):
                 return wrapped(left + right)
             return left if right is None else self._cannot(c, place, "+", left, right)
-        if left is None:
-            left = ""
-        if left.__class__ is str:
+        if left is None or left.__class__ is str:
             if right is None:
-                return left
+                return left or ""
             if right.__class__ is str or (textual and right.__class__ is int):
-                return self._join(c, place, left, right)
+                return self._join(c, place, left or "", right)
         return self._cannot(c, place, "+", left, right)
 
     def _join(self, c: Context, place: Place, left: Result, right: Result) -> Result:

@@ -15,17 +15,19 @@ def first(text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("route {\n  $var(x) = 5\n}", 'opensips.cfg:3:1: error: unexpected "}": expected ";" or an operator'),
+        ("route {\n  $var(x) = 5\n}", 'opensips.cfg:2:14: error: a ";" is missing before "}"'),
         ('route { xlog("abc); }', "opensips.cfg:1:14: error: this string is never closed"),
         (
             "route { if (5 == $var(x)) exit; }",
             'opensips.cfg:1:15: error: unexpected "==": the left side of a comparison is a variable or a call',
         ),
-        ("route { setflag(ACC); }", 'opensips.cfg:1:17: error: unexpected "ACC": expected ")", a value or ","'),
-        ("route {", 'opensips.cfg:1:8: error: the file ends too early: expected ";", "}" or a statement'),
-        ("loadmodule tm", 'opensips.cfg:1:12: error: unexpected "tm": expected a string'),
+        ("route { setflag(ACC); }", 'opensips.cfg:1:17: error: unexpected "ACC": text stands in quotes: "ACC"'),
+        ("route { setflag([); }", 'opensips.cfg:1:17: error: unexpected "[": expected ")", a value or ","'),
+        ("route {", 'opensips.cfg:1:8: error: the file ends too early: a block is not closed, a "}" is missing'),
+        ("loadmodule tm", 'opensips.cfg:1:12: error: unexpected "tm": text stands in quotes: "tm"'),
+        ("loadmodule", "opensips.cfg:1:11: error: the file ends too early: expected a string"),
         ("route { /* comment }", "opensips.cfg:1:9: error: this comment is never closed"),
-        ("route { exit }", 'opensips.cfg:1:14: error: unexpected "}": expected ";" or "("'),
+        ("route { exit }", 'opensips.cfg:1:13: error: a ";" is missing before "}"'),
         (
             "route { $var(x; }",
             'opensips.cfg:1:13: error: unexpected "(": the bracket of a variable is never closed, '
@@ -55,6 +57,58 @@ def test_a_wrong_form_is_told_with_its_place_and_what_was_expected(text, said):
     assert said in first(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # What is missing is missing at the end of the line above.
+        ('route {\n  f("OK")\n  exit;\n}', '2:10: error: a ";" is missing before "exit"'),
+        ("route { if (f()) g() else h(); }", '1:21: error: a ";" is missing before "else"'),
+        ('route { if ($rs == "200" { exit; } }', '1:25: error: a ")" is missing before "{"'),
+        ("route { f(; }", '1:11: error: a ")" is missing before ";"'),
+        ("route { exit; } }", '1:17: error: unexpected "}": no block is open here, there is a "}" too many'),
+        # The habits of other languages.
+        ("// why\nroute {}", '1:1: error: unexpected "/": a comment begins with "#"'),
+        ("route { f(); // why\n}", '1:14: error: unexpected "/": a comment begins with "#"'),
+        ("route { $var(x) = 1 // why\n; }", '1:22: error: unexpected "/": a comment begins with "#"'),
+        ('route { f("é", “x”); }'.encode().decode("latin-1"), "text stands in straight quotation marks"),
+        ('route { $rU == "x"; }', '1:14: error: unexpected "=": "==" compares; "=" assigns'),
+        ("route { $var(x)++; }", '1:16: error: unexpected "+": it is written "+= 1"'),
+        ("route { $var(x)--; }", '1:16: error: unexpected "-": it is written "-= 1"'),
+        ("route { $avp(x)[0] = 5; }", "an index stands within a bracket around all: $(avp(x)[0])"),
+        ("route { $var{x} = 5; }", "a variable's name stands in round brackets"),
+        ("route { var(x) = 5; }", "1:9: error: a variable begins with a dollar sign: $var(name)"),
+        ("route { $var(y) = $avp(x; }", "the bracket of a variable is never closed"),
+        ("route { for ($var(i) = 0; $var(i) < 5;) exit; }", "for takes one value after another: for ($var(x) in "),
+        ("route { if ($rU) then exit; }", '1:18: error: there is no "then"'),
+        ("route { if ($rU) {} elseif ($rU == 1) {} }", '1:21: error: it is written "else if"'),
+        ("route { elsif ($rU) {} }", '1:9: error: it is written "else if"'),
+        ("request_route { exit; }", '1:1: error: it is written "route"'),
+        ("reply_route { exit; }", '1:1: error: it is written "onreply_route"'),
+        ("route() { exit; }", '1:6: error: unexpected "(": the name of a route stands in square brackets'),
+        ("route relay { exit; }", '1:7: error: unexpected "relay": the name of a route stands in square brackets'),
+        # Words in another case, calls without brackets, text without quotes.
+        ("Route { exit; }", '1:1: error: it is written "route"'),
+        ('route { IF (f("x")) exit; }', '1:9: error: it is written "if"'),
+        ("route { Exit; }", '1:9: error: it is written "exit"'),
+        ('route { if ($rU == "a" AND f()) exit; }', '1:24: error: unexpected "AND": it is written "and"'),
+        ("route { t_relay; }", "1:9: error: a call has brackets: t_relay()"),
+        ("route { $rd = example.com; }", '1:15: error: text stands in quotes, "example", and a call has brackets'),
+        ("route { if ($rU == alice) exit; }", '1:20: error: unexpected "alice": text stands in quotes: "alice"'),
+        ("route { switch ($rm) { case BYE: exit; } }", 'text stands in quotes: "BYE"'),
+        ('modparam("tm", fr_timeout, 5)', 'text stands in quotes: "fr_timeout"'),
+        ('route { f(g("x")); }', '1:11: error: unexpected "g": a call cannot stand here'),
+        ('route { async(f("x")); }', "async() needs the route in which the message goes on: async(f(), route)"),
+        ('route { switch ("$rm") {} }', '1:17: error: unexpected "$rm": expected a $variable'),
+    ],
+)
+def test_what_most_people_get_wrong_is_told_as_such(text, said):
+    assert f"opensips.cfg:{said}" in first(text) if said[0].isdigit() else said in first(text)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_script(bench):
+    assert bench("\xef\xbb\xbflog_level=3\nroute { exit; }")
+
+
 def test_after_an_error_the_parser_goes_on_at_the_next_item():
     found = parse(
         'route {\n  exit }\nloadmodule "tm"\n\nroute[b] { exit; }\nroute[c] {\n  $var(x) = ;\n  also wrong\n}\n'
@@ -62,7 +116,7 @@ def test_after_an_error_the_parser_goes_on_at_the_next_item():
         "f",
     )
     assert [str(problem) for problem in found] == [
-        'f:2:8: error: unexpected "}": expected ";" or "("',
+        'f:2:7: error: a ";" is missing before "}"',
         'f:7:13: error: unexpected ";": expected a value',
         'f:10:10: error: unexpected "1": expected a string',
         'f:11:15: error: unexpected ")": expected ";"',
