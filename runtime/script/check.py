@@ -273,11 +273,12 @@ class _Checker:
         for _, used in uses:
             for function, node, _ in used.functions:
                 kind, argument = _ARMS.get(function.name), node.arguments[0] if node.arguments else None
-                if kind is None or not isinstance(argument, tree.Text) or "$" in argument.value or not argument.value:
+                if kind is None or not isinstance(argument, tree.Text | tree.Number):
                     continue
-                if argument.value not in kinds[kind]:
-                    message = f"there is no {kind}[{argument.value}]"
-                    self.tell(argument.place, "unknown-route", message, near=Near(argument.value, kinds[kind]))
+                named = str(argument.value)
+                if named and "$" not in named and named not in kinds[kind]:
+                    message = f"there is no {kind}[{named}]"
+                    self.tell(argument.place, "unknown-route", message, near=Near(named, kinds[kind]))
 
     def _advice(self, uses: list[tuple[tree.Route, Uses]], names: Names) -> None:
         paired = [name for name in PAIRED if name in names.known.functions]

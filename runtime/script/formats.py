@@ -18,6 +18,7 @@ _INTEGER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
 _CHANGE = re.compile(r"\s*([a-z]+)\.([a-z0-9_.-]+)\s*(?:,(.*))?", re.DOTALL)
 _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
+_SHOWN: Final = 20
 MAX_CHANGES: Final = 50
 """How many transformations one variable may have: each is a call around the ones before, and Python counts those."""
 
@@ -86,7 +87,7 @@ def _variable_at(text: str, start: int, place: Place, depth: int, *, dotted: boo
         return _long_form(text[start + 2 : end - 1], text[start:end], place, depth), end
     name = _name_at(text, start + 1, dotted)
     if not name:
-        shown = text[start : start + 12]
+        shown = text[start : start + 2]
         raise NotAVariable(f'"{shown}" is not a variable; a dollar sign alone is written $$')
     end = start + 1 + len(name)
     inner = None
@@ -171,4 +172,5 @@ def _closing(text: str, start: int) -> int:
             depth -= 1
             if depth == 0:
                 return at + 1
-    raise NotAVariable(f'"{text[start - 1 : start + 11]}" has no closing {closing}')
+    shown = text[: start + 1] if start < _SHOWN else f"…{text[start - _SHOWN : start + 1]}"
+    raise NotAVariable(f'what "{shown}" opens has no closing {closing}')

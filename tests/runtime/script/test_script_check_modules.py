@@ -118,3 +118,9 @@ def test_an_arm_names_a_route_of_its_own_kind(problems, function):
 def test_an_arm_that_is_there_or_not_known_is_right(checked, argument):
     text = f'loadmodule "tm.so"\nroute {{ t_on_failure({argument}); }}\nfailure_route[there] {{ exit; }}\n'
     assert checked(text, catalog=CATALOG).warnings == []
+
+
+def test_an_arm_may_be_a_number_as_route_names_may(problems, checked):
+    text = 'loadmodule "tm.so"\nroute { t_on_failure(1); }\n'
+    assert problems(text) == [(2, "unknown-route", "there is no failure_route[1]")]
+    assert checked(text + "failure_route[1] { exit; }\n", catalog=CATALOG).warnings == []

@@ -56,6 +56,11 @@ def test_what_cannot_be_computed_is_logged_and_assigned_to_nothing(run, expressi
     assert made.texts[-1] == "-1"
 
 
+def test_what_is_not_set_is_told_as_what_it_is(run):
+    assert run("$var(n) = $var(n) + 1;").texts == ["NULL + an integer cannot be computed"]
+    assert run('$var(n) = "a" + 1;').texts == ["a string + an integer cannot be computed"]
+
+
 def test_text_grows_to_a_bound_only(run):
     made = run('$var(s) = "0123456789abcdef"; while (1) { $var(s) = $var(s) + $var(s); }')
     assert len(made.var("s")) == 1024 * 1024
