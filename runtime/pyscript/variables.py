@@ -16,7 +16,7 @@ from runtime.script.elsewhere import Elsewhere
 from runtime.script.formats import NotAVariable, parse_variable
 from runtime.script.known import Known
 from runtime.script.problems import Place, Problems
-from runtime.script.pyast import function, stamp
+from runtime.script.pyast import function
 from runtime.script.reading import Reading
 from runtime.script.script import Hooks
 
@@ -89,6 +89,6 @@ def compiled(node: tree.Variable, known: Known, hooks: Hooks) -> Spelled:
     ref = reading.ref(node)
     assert isinstance(ref, ast.Name), "a ref stands in the namespace under its name"
     read = function("read", [ast.Return(reading.variable(node).node)])
-    stamp(read, node.place)
+    namespace.stamp(read, node.place)
     exec(compile(ast.Module([*helpers, read], []), node.place.file, "exec"), namespace.entries)
     return Spelled(namespace.entries["read"], namespace.entries[ref.id])

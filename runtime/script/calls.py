@@ -34,7 +34,6 @@ from runtime.script.pyast import (
     named,
     not_,
     returns,
-    stamp,
     store,
     store_context,
 )
@@ -163,7 +162,7 @@ class Calls(Expressions):
             given = node.arguments[at] if at < len(node.arguments) else None
             nodes.append(const(None) if given is None else self._argument(param, given, doubtful))
         for item in nodes:
-            stamp(item, node.place)
+            self.namespace.stamp(item, node.place)
         return nodes, doubtful
 
     def _argument(self, param: Param, given: tree.Argument, doubtful: list[str]) -> ast.expr:
@@ -218,7 +217,7 @@ class Calls(Expressions):
         fits = ast.Compare(call("len", named(local, code.node)), [ast.LtE()], [const(MAX_TEXT_CHARS)])
         too_long = call(attr(name("ops"), "too_long"), name("c"), self.namespace.place(place))
         found = ast.IfExp(fits, name(local), ast.BoolOp(ast.Or(), [too_long, const(None)]))
-        stamp(found, place)
+        self.namespace.stamp(found, place)
         return Code(found, Gives.STRING | Gives.NULL)
 
     def _converted(self, given: tree.Argument, kind: str, doubtful: list[str]) -> ast.expr:

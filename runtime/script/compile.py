@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import itertools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from runtime.context import Context, RouteType
@@ -184,14 +184,26 @@ def _edge(code: RouteCode, route: tree.Route, namespace: Namespace) -> RouteCode
         try:
             return code(c)
         except Exception as cause:
-            place = place_of(cause.__traceback__, head, lambda frame: frame.f_globals is entries)
+            place = place_of(cause.__traceback__, head, lambda frame: frame.f_globals is entries, namespace.files)
             raise ScriptError(place, cause) from cause
 
     return run
 
 
-def place_of(traceback: types.TracebackType | None, head: Place, of_script: Callable[[types.FrameType], bool]) -> Place:
-    """The innermost statement of the script that the traceback passes through; `head` where it passes through none."""
+def place_of(
+    traceback: types.TracebackType | None,
+    head: Place,
+    of_script: Callable[[types.FrameType], bool],
+    files: Collection[str] = (),
+) -> Place:
+    """The innermost statement of the script that the traceback passes through; `head` where it passes through none.
+
+    Args:
+        traceback: of what was raised.
+        head: where the route begins.
+        of_script: whether a frame is one of the script's.
+        files: the files that the widths of statements stand for (`Namespace.stamp`), where they do.
+    """
     innermost: types.TracebackType | None = None
     while traceback is not None:
         if of_script(traceback.tb_frame):
@@ -200,5 +212,7 @@ def place_of(traceback: types.TracebackType | None, head: Place, of_script: Call
     if innermost is None:
         return head
     code = innermost.tb_frame.f_code
-    line, _, column, _ = next(itertools.islice(code.co_positions(), innermost.tb_lasti // 2, None))
-    return Place(code.co_filename, line or head.line, (column or 0) + 1)
+    line, _, start, end = next(itertools.islice(code.co_positions(), innermost.tb_lasti // 2, None))
+    start = start or 0
+    file = next(itertools.islice(files, max(0, (end or 0) - start - 1), None), code.co_filename)
+    return Place(file, line or head.line, start + 1)

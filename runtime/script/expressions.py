@@ -10,7 +10,7 @@ from runtime.script import tree
 from runtime.script.networks import InNetwork, network_of
 from runtime.script.patterns import MAX_TEXT_CHARS, compile_pattern
 from runtime.script.problems import Place
-from runtime.script.pyast import attr, call, const, is_none, name, named, not_, stamp, store
+from runtime.script.pyast import attr, call, const, is_none, name, named, not_, store
 from runtime.script.reading import Chain, Code, Missing, Reading, constant, formatted, piece
 from runtime.script.values import ARITHMETIC, lowered, matcher, unmatcher, wrapped
 from runtime.script.variables import Gives
@@ -70,7 +70,7 @@ class Expressions(Reading):
                 found = ast.Compare(self.call(node).node, [ast.Gt()], [const(0)])
             case _:
                 found = self.value(node).node
-        stamp(found, node.place)
+        self.namespace.stamp(found, node.place)
         return found
 
     def call(self, node: tree.Call | tree.RouteCall | tree.Async | tree.Launch) -> Code:
@@ -85,11 +85,11 @@ class Expressions(Reading):
         if isinstance(left.constant, int) and isinstance(right.constant, int) and sign in _FOLDED:
             return constant(wrapped(ARITHMETIC[sign](left.constant, right.constant)))
         if sign == "+" and (joined := self._joined(left, right, node.place)):
-            stamp(joined.node, node.place)
+            self.namespace.stamp(joined.node, node.place)
             return joined
         stepped = self._stepped(left.node, sign, right, node.place, self._operation)
         found = stepped or self._operation(left.node, sign, right, node.place)
-        stamp(found, node.place)
+        self.namespace.stamp(found, node.place)
         return Code(found, fails=True)
 
     def _operation(self, left: ast.expr, sign: str, right: Code, place: Place) -> ast.expr:
@@ -165,7 +165,7 @@ class Expressions(Reading):
         if isinstance(code.constant, int):
             return constant(~code.constant)
         found = call(attr(name("ops"), "invert"), name("c"), self.namespace.place(node.place), code.node)
-        stamp(found, node.place)
+        self.namespace.stamp(found, node.place)
         return Code(found, fails=True)
 
     def _logic(self, node: tree.Logic) -> ast.expr:
@@ -179,7 +179,7 @@ class Expressions(Reading):
         local = self.block.local()
         self.block.emit(store(local, left), node.left.place)
         last = store(local, right)
-        stamp(last, node.right.place)
+        self.namespace.stamp(last, node.right.place)
         test = name(local) if both else not_(name(local))
         self.block.emit(ast.If(test, [*statements, last], []), node.place)
         return name(local)

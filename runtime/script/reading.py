@@ -17,7 +17,7 @@ from runtime.script.evaluating import evaluator
 from runtime.script.formats import parse_format, split_arguments
 from runtime.script.known import Known
 from runtime.script.problems import Place
-from runtime.script.pyast import Block, Namespace, attr, call, const, context, function, is_none, name, named, stamp
+from runtime.script.pyast import Block, Namespace, attr, call, const, context, function, is_none, name, named
 from runtime.script.refs import ref_of
 from runtime.script.variables import ContextVariable, Gives, Inner
 
@@ -87,7 +87,7 @@ class Reading:
         self.evaluate = evaluator(known)
         self.namespace = namespace
         self.helpers = helpers
-        self.block = Block()
+        self.block = Block(namespace)
 
     # Variables
 
@@ -96,7 +96,7 @@ class Reading:
         code = self._read(node)
         for change in node.changes:
             code = self._changed(code, change, node.place)
-        stamp(code.node, node.place)
+        self.namespace.stamp(code.node, node.place)
         return Code(code.node, code.gives, constant=code.constant, direct=True)
 
     def inside(self, node: tree.Variable) -> Code:
@@ -217,7 +217,7 @@ class Reading:
         """A function of the context that computes the node; it exists once the script is compiled."""
         identifier = self.namespace.unique("helper")
         helper = function(identifier, [ast.Return(node)])
-        stamp(helper, place)
+        self.namespace.stamp(helper, place)
         self.helpers.append(helper)
         entries = self.namespace.entries
 
@@ -247,7 +247,7 @@ class Reading:
             else:
                 parts.append(formatted(self.shown(self.variable(part), "<null>")))
         found = ast.JoinedStr(parts)
-        stamp(found, node.place)
+        self.namespace.stamp(found, node.place)
         return Code(found, Gives.STRING)
 
     def shown(self, code: Code, null: str) -> ast.expr:

@@ -24,7 +24,6 @@ from runtime.script.pyast import (
     named,
     not_,
     returns,
-    stamp,
     store,
     store_context,
 )
@@ -80,7 +79,7 @@ class RouteCompiler(Calls):
         """The function of a route."""
         self._tail(node.body, node.place)
         found = function(identifier, self.block.statements)
-        stamp(found, node.place)
+        self.namespace.stamp(found, node.place)
         return found
 
     # Statements
@@ -244,7 +243,24 @@ class RouteCompiler(Calls):
         for case in node.cases:
             ends = case.body and isinstance(case.body[-1], tree.Break)
             bodies.append(self._body(case.body[:-1] if ends else case.body))
-        self.block.statements.extend(_chosen(selected, node.cases, bodies, 0, len(bodies)))
+        self.block.statements.extend(self._chosen(selected, node.cases, bodies, 0, len(bodies)))
+
+    def _chosen(
+        self, selected: str, cases: Sequence[tree.Case], bodies: list[list[ast.stmt]], first: int, end: int
+    ) -> list[ast.stmt]:
+        """What runs the body whose number is selected, of those from `first` up to `end`."""
+        rest: list[ast.stmt] = []
+        if end - first > _MOST_IN_A_ROW:
+            middle = (first + end) // 2
+            lower = self._chosen(selected, cases, bodies, first, middle)
+            upper = self._chosen(selected, cases, bodies, middle, end)
+            rest = [if_(ast.Compare(name(selected), [ast.Lt()], [const(middle)]), lower, upper)]
+            self.namespace.stamp(rest[0], cases[middle].place)
+            return rest
+        for at in range(end - 1, first - 1, -1):
+            rest = [if_(ast.Compare(name(selected), [ast.Eq()], [const(at)]), bodies[at], rest)]
+            self.namespace.stamp(rest[0], cases[at].place)
+        return rest
 
     def _cases_in_a_row(self, node: tree.Switch, selected: str) -> None:
         """A loop that turns once, for the break to leave."""
@@ -305,24 +321,6 @@ class RouteCompiler(Calls):
             self.emit(ast.Expr(call(attr(values, "append"), code.node)), place)
         else:
             self.emit(ast.Expr(call("push_avp", name("c"), inner.node, code.node)), place)
-
-
-def _chosen(
-    selected: str, cases: Sequence[tree.Case], bodies: list[list[ast.stmt]], first: int, end: int
-) -> list[ast.stmt]:
-    """What runs the body whose number is selected, of those from `first` up to `end`."""
-    rest: list[ast.stmt] = []
-    if end - first > _MOST_IN_A_ROW:
-        middle = (first + end) // 2
-        lower = _chosen(selected, cases, bodies, first, middle)
-        upper = _chosen(selected, cases, bodies, middle, end)
-        rest = [if_(ast.Compare(name(selected), [ast.Lt()], [const(middle)]), lower, upper)]
-        stamp(rest[0], cases[middle].place)
-        return rest
-    for at in range(end - 1, first - 1, -1):
-        rest = [if_(ast.Compare(name(selected), [ast.Eq()], [const(at)]), bodies[at], rest)]
-        stamp(rest[0], cases[at].place)
-    return rest
 
 
 def selector_of(table: dict[int | str, int], default: int) -> Callable[[object], int]:

@@ -26,6 +26,42 @@ def test_the_innermost_route_and_file_are_named(bench):
     assert caught.value.place == Place("sub.cfg", 4, 25)
 
 
+@pytest.mark.parametrize(
+    ("user", "place"),
+    [
+        ("one", Place("one.cfg", 2, 2)),
+        ("loop", Place("two.cfg", 3, 22)),
+        ("condition", Place("two.cfg", 5, 36)),
+        ("case", Place("two.cfg", 9, 5)),
+        ("text", Place("two.cfg", 11, 25)),
+        ("deeper", Place("parts/three.cfg", 1, 24)),
+        ("behind", Place("opensips.cfg", 6, 3)),
+        ("marked", Place("made of this.m4", 71, 2)),
+    ],
+)
+def test_statements_that_a_route_includes_are_of_their_own_file(bench, user, place):
+    made = bench(
+        'loadmodule "tools.so"\nroute {\n include_file "one.cfg"\n include_file "two.cfg"\n'
+        ' if ($rU == "behind")\n  burst();\n'
+        '__OSSPP_FILEBEGIN__ "made of this.m4"\n__OSSPP_LINE__ 70\n if ($rU == "marked")\n burst();\n'
+        "__OSSPP_FILEEND__\n}\n",
+        files={
+            "one.cfg": 'if ($rU == "one")\n burst();\n',
+            "two.cfg": '$avp(x) = 1;\nfor ($var(i) in $(avp(x)[*]))\n  if ($rU == "loop") burst();\n'
+            'if ($rU == "condition")\n  while ($var(i) < 3 || $var(i) && burst()) $var(i) = 3;\n'
+            'switch ($rU) {\n  case "one": break;\n  case "case":\n    burst();\n}\n'
+            'if ($rU == "text") xlog("a $box(a)");\ninclude_file "parts/three.cfg"\n',
+            "parts/three.cfg": 'if ($rU == "deeper") { burst(); }',
+        },
+    )
+    made.context.ruri = f"sip:{user}@example.com"
+    if user == "text":
+        made.context.story = None
+    with pytest.raises(ScriptError) as caught:
+        made.run()
+    assert caught.value.place == place
+
+
 def test_the_traceback_shows_the_script_s_own_lines_and_routes(bench):
     made = bench('loadmodule "tools.so"\nroute {\n route(sub);\n}\nroute[sub] {\n burst();\n}\n')
     with pytest.raises(ScriptError) as caught:
