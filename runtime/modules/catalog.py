@@ -9,6 +9,7 @@ from runtime.modules.base import RuntimeModule
 from runtime.modules.bench import Bench
 from runtime.modules.cachedb_local import CachedbLocal
 from runtime.modules.cfgutils import Cfgutils
+from runtime.modules.db_drivers import DbMysql, DbPostgres, DbSqlite
 from runtime.modules.dialog import DialogModule
 from runtime.modules.event_route import EventRoute
 from runtime.modules.jobs import Jobs
@@ -42,6 +43,9 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         Bench,
         CachedbLocal,
         Cfgutils,
+        DbMysql,
+        DbPostgres,
+        DbSqlite,
         DialogModule,
         EventRoute,
         Httpd,

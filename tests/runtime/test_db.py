@@ -36,6 +36,7 @@ def names(database: Database) -> list[str]:
         ("postgresql://u@h/d", "postgresql+psycopg://u@h/d"),
         ("postgresql+psycopg2://u@h/d", "postgresql+psycopg2://u@h/d"),
         ("mysql://u:p@h/d", "mysql+pymysql://u:p@h/d"),
+        ("mysql://opensips:opensipsrw@localhost/opensips", "mysql+pymysql://opensips:opensipsrw@localhost/opensips"),
     ],
 )
 def test_urls_in_either_form(text: str, read: str) -> None:
@@ -47,6 +48,11 @@ def test_what_is_no_database_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(DatabaseError) as refused:
         parse_url(text)
     assert "secret" not in str(refused.value)
+
+
+def test_another_kind_of_database_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(DatabaseError, match="kind 'text' is not known; there are sqlite, postgresql and mysql"):
+        parse_url("text:///usr/local/etc/opensips/dbtext")
 
 
 def test_the_password_is_never_shown() -> None:

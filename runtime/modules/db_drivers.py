@@ -1,0 +1,53 @@
+"""Modules db_mysql, db_postgres and db_sqlite: accepted as scripts load them.
+
+The drivers are part of the server, and a module's `db_url` says which of them it needs. Another database's module is
+none that there is, so a script that has its data there does not start.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runtime.modules.base import RuntimeModule
+from runtime.script.declare import ignored
+
+_BOUNDED: Final = "connecting and a statement may take 5 seconds each."
+_AGAIN: Final = "what cannot be written is kept, and written when the database is there again."
+_TOLD: Final = "a slow statement is not told of: no process that serves SIP waits for it."
+_IN_URL: Final = "write what the driver is to use behind a ? in the db_url."
+
+
+class DbMysql(RuntimeModule):
+    """Accepted as scripts load it. MySQL and MariaDB serve wherever a `db_url` is `mysql://user:password@host/name`."""
+
+    name = "db_mysql"
+    parameters = (
+        ignored("exec_query_threshold", int, 0, _TOLD),
+        ignored("timeout_interval", int, 2, _BOUNDED),
+        ignored("max_db_queries", int, 2, _AGAIN),
+        ignored("max_db_retries", int, 3, _AGAIN),
+        ignored("ps_max_col_size", int, 1024, "a column may be as long as the table lets it."),
+        ignored("use_tls", int, 0, _IN_URL),
+    )
+
+
+class DbPostgres(RuntimeModule):
+    """Accepted as scripts load it. PostgreSQL serves wherever a `db_url` is `postgres://user:password@host/name`."""
+
+    name = "db_postgres"
+    parameters = (
+        ignored("exec_query_threshold", int, 0, _TOLD),
+        ignored("timeout", int, 5, _BOUNDED),
+        ignored("max_db_queries", int, 2, _AGAIN),
+        ignored("use_tls", int, 0, _IN_URL),
+    )
+
+
+class DbSqlite(RuntimeModule):
+    """Accepted as scripts load it. SQLite serves wherever a `db_url` is `sqlite:///absolute/path` or `sqlite:path`."""
+
+    name = "db_sqlite"
+    parameters = (
+        ignored("alloc_limit", int, 10, "rows are taken as they come."),
+        ignored("load_extension", str, "", "no statement needs one."),
+    )
