@@ -38,6 +38,8 @@ _NAMELESS: Final = frozenset(("local_route", "startup_route", "error_route"))
 _NAMED: Final = frozenset(("failure_route", "branch_route", "timer_route", "event_route"))
 _SERVES: Final = frozenset(("route", "failure_route", "onreply_route", "branch_route", "local_route", "error_route"))
 """Routes on which a message waits, and behind it those that its process would serve next."""
+_NEVER_IN_A_NAME: Final = re.compile(r"[\x00-\x1f\x7f$]")
+"""In the name of a route; where one is called, what has a `$` in it is a text with variables."""
 _AVP: Final = re.compile(r"\$avp\(([^()]*)\)")
 _ARMS: Final = {"t_on_failure": "failure_route", "t_on_reply": "onreply_route", "t_on_branch": "branch_route"}
 """Functions of the module tm whose argument names a route of one kind; an empty name takes the arm away."""
@@ -226,9 +228,8 @@ class _Checker:
         if route.name in RESERVED and not route.quoted:
             message = f'"{route.name}" is a word of the language and cannot be the name of a route'
             self.tell(place, "bad-route", message, help="in quotes it can")
-        if any(not (char.isalnum() or char in "_.:-") or not char.isascii() for char in route.name):
-            message = f'the name "{route.name}" has other characters than letters, digits, _ . : and -'
-            self.tell(place, "bad-route", message)
+        if _NEVER_IN_A_NAME.search(route.name):
+            self.tell(place, "bad-route", f'the name "{route.name}" has a control character or a $ in it')
         if route.kind in _NAMELESS and route.name:
             self.tell(place, "bad-route", f"{route.kind} takes no name")
         if route.kind in _NAMED and not route.name:

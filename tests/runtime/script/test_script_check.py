@@ -141,7 +141,9 @@ def test_settings_that_make_sense(checked):
         ("event_route[E_X, later] {}", "only sync or async may stand"),
         ("route[a] {}\nroute[a] {}", "route[a] is already at opensips.cfg:1:1"),
         ("route {}\nroute[0] {}", "is already at opensips.cfg:1:1"),
-        ('route["a\\nb"] {}', "has other characters than letters"),
+        ('route["a\\nb"] {}', "has a control character or a $ in it"),
+        ('route["a\\x00"] {}', "has a control character or a $ in it"),
+        ("route['$rU'] {}", 'the name "$rU" has a control character or a $ in it'),
     ],
 )
 def test_route_heads_that_make_no_sense(problems, route, said):

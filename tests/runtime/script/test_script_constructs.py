@@ -267,3 +267,16 @@ def test_the_marks_of_a_preprocessed_script_say_where_its_lines_stand(problems):
         "/etc/main.cfg:4:12:",
         "/etc/part.cfg:1:12:",
     ]
+
+
+@pytest.mark.parametrize("name", ["x y", "to: [sales], (old)", "caf\u00c3\u00a9", "None", "it's", " "])
+def test_a_quoted_name_of_a_route_may_have_any_characters(bench, name):
+    made = bench(
+        'loadmodule "tools.so"\nroute {\n'
+        f' route("{name}", 1);\n $var(name) = "{name}";\n route($var(name), 2);\n async(later("x"), "{name}");\n}}\n'
+        f'route["{name}"] {{ say("$route.name $param(1)"); }}\nfailure_route["{name}"] {{ exit; }}\n'
+    )
+    made.run()
+    assert made.tools.calls == [f"{name} 1", f"{name} 2"]
+    assert [parked[1] for parked in made.process.parked] == [name]
+    assert list(made.script.routes.failure) == [name]
