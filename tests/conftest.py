@@ -65,7 +65,7 @@ def _servers(tmp: Path) -> Iterator[Callable[..., Server]]:
         server = Server(process, sip_port, http_port, folder, log_path, script)
         servers.append(server)
         if ready:
-            wait_until(lambda: process.poll() is not None or answers(server), what="the server answers MI")
+            wait_until(lambda: process.poll() is not None or answers(server), 30, what="the server answers MI")
             if process.poll() is not None:
                 pytest.fail(f"the server did not start\n{server.log()}")
         return server
