@@ -8,8 +8,10 @@ the script file; they become real text only at the MI boundary.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from runtime.sip.message import Reply, Request
 
@@ -207,14 +209,11 @@ class Context:
 
         AVPs, flags and variables stay those of the message.
         """
-        return replace(
-            self,
-            branches=list(self.branches),
-            branch_flags=set(self.branch_flags),
-            branch_attributes=dict(self.branch_attributes),
-            reply_headers=list(self.reply_headers),
-            edits=list(self.edits),
-        )
+        made = Context(*_everything(self))
+        made.branches, made.serial = list(self.branches), list(self.serial)
+        made.branch_flags, made.branch_attributes = set(self.branch_flags), dict(self.branch_attributes)
+        made.reply_headers, made.edits = list(self.reply_headers), list(self.edits)
+        return made
 
     def for_branch(self, branch: Branch) -> Context:
         """A context of its own for one of the targets that the request is relayed to.
@@ -255,3 +254,7 @@ class Context:
             dialog=self.dialog,
             script=self.script,
         )
+
+
+_everything: Final[Callable[[Context], tuple[Any, ...]]] = attrgetter(*(field.name for field in fields(Context)))
+"""All that a context has, in order. `dataclasses.replace` takes three times as long."""

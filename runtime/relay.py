@@ -6,7 +6,6 @@ is parked in a reply route, those behind it wait, so that they go upstream in th
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import deque
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Final, assert_never
 from runtime.client_transactions import Leg
 from runtime.context import Branch, Context, RouteType
 from runtime.resolver import Found
-from runtime.script.branch_access import own_branch
 from runtime.script.script import RouteCode, Routes
 from runtime.script_process import Ended
 from runtime.sip.forward import Edit
@@ -184,8 +182,16 @@ class Relay:
     def _targets(self, context: Context, filtered: bool) -> list[Branch]:
         """Where the request shall go. What is known to be unreachable may be left out: a branch route can change it."""
         appended, context.branches = context.branches, []
-        # Its flags are the context's own: by them it is known again.
-        own = dataclasses.replace(own_branch(context), flags=context.branch_flags)
+        # What it has is the context's own; by its flags it is known again.
+        own = Branch(
+            context.ruri,
+            context.dst_uri,
+            context.path,
+            context.q,
+            context.branch_flags,
+            context.branch_attributes,
+            context.send_socket,
+        )
         targets = [own, *appended]
         if not filtered:
             return targets
