@@ -208,7 +208,7 @@ class Reception:
         )
 
         def through(context: Context, ended: Ended) -> None:
-            if ended is Ended.FAILED:
+            if ended is Ended.FAILED and not context.replied:
                 process.send_reply(context, status, reason)
 
         process.run_script(context, route, through)
