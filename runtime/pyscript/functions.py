@@ -42,13 +42,13 @@ def method_of(found: Function, variables: Variables, complain: Complain) -> Call
         complain: logs that it was not called.
     """
     namespace: dict[str, Any] = {
-        "run": found.call,
-        "usual": USUAL_RC,
-        "Rc": Rc,
-        "Exit": Exit,
-        "NotTaken": NotTaken,
-        "LEFT_OUT": _LEFT_OUT,
-        "refuse": partial(_refused, complain, found.name),
+        "__run": found.call,
+        "__usual": USUAL_RC,
+        "__Rc": Rc,
+        "__Exit": Exit,
+        "__NotTaken": NotTaken,
+        "__LEFT_OUT": _LEFT_OUT,
+        "__refuse": partial(_refused, complain, found.name),
     }
     heads: list[str] = ["self"]
     values: list[str] = []
@@ -58,27 +58,28 @@ def method_of(found: Function, variables: Variables, complain: Complain) -> Call
         default = "=None" if param.optional else ""
         if not param.optional and any(before.optional for before in found.params[:at]):
             # The cfg language leaves out one in the middle; Python wants a default behind it, and this is none.
-            convert, default = _given(name, convert), "=LEFT_OUT"
-        namespace[f"convert{at}"] = convert
+            convert, default = _given(name, convert), "=__LEFT_OUT"
+        namespace[f"__convert{at}"] = convert
         heads.append(name + default)
-        values.append(_shortcut(param, name, f"convert{at}({name})"))
-    exec(_METHOD.format(heads=", ".join(heads), values=", ".join(["c", *values])), namespace)
-    method: Callable[..., Rc] = namespace["method"]
+        values.append(_shortcut(param, name, f"__convert{at}({name})"))
+    exec(_METHOD.format(heads=", ".join(heads), values=", ".join(["__c", *values])), namespace)
+    method: Callable[..., Rc] = namespace["__method"]
     method.__name__ = method.__qualname__ = found.name
     method.__doc__ = found.doc
     return method
 
 
+# With names of its own, whatever a module calls its parameters.
 _METHOD: Final = """
-def method({heads}):
-    c = self.context
+def __method({heads}):
+    __c = self.context
     try:
-        rc = c.rc = run({values})
-    except NotTaken as problem:
-        return refuse(c, problem)
-    if rc:
-        return usual[rc] if rc in usual else Rc(rc)
-    raise Exit
+        __rc = __c.rc = __run({values})
+    except __NotTaken as __problem:
+        return __refuse(__c, __problem)
+    if __rc:
+        return __usual[__rc] if __rc in __usual else __Rc(__rc)
+    raise __Exit
 """
 
 
@@ -109,8 +110,9 @@ def _refused(complain: Complain, name: str, c: Context, problem: NotTaken) -> Rc
 
 
 def keyword_of(name: str) -> str:
-    """A parameter's name as Python's own: a word of Python gets an underscore behind it."""
-    return f"{name}_" if keyword.iskeyword(name) else name
+    """A parameter's name as Python's own: a word of Python gets an underscore behind it, and `self` does."""
+    word = re.sub(r"\W|^(?=\d)", "_", name)
+    return f"{word}_" if keyword.iskeyword(word) or word == "self" else word
 
 
 def converter(param: Param, variables: Variables) -> Convert:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from mi_script.commands import Json
 from runtime.context import Value
+from runtime.script.values import wrapped
 
 
 class Rc(int):
@@ -90,15 +91,17 @@ def seen(value: Value) -> Value:
 
 
 def kept(value: Value) -> Value:
-    """A value of a script in Python as the runtime keeps it.
+    """A value of a script in Python as the runtime keeps it: plain text, or a plain integer cut to 64 bits.
 
     Raises:
         TypeError: it is neither text nor an integer nor None.
     """
     if isinstance(value, str):
-        return to_script(value)
-    if value is None or isinstance(value, int):
-        return value
+        return to_script(str.__str__(value))  # of a subclass only the text
+    if isinstance(value, int):
+        return wrapped(int(value))
+    if value is None:
+        return None
     raise TypeError(f"a script value is a str, an int or None, not {type(value).__name__}")
 
 

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.context import RouteType
 from runtime.modules.catalog import CATALOG
 from runtime.modules.registrar import Registrar
 from runtime.pyscript import Call
 from runtime.pyscript.functions import keyword_of, method_of
 from runtime.pyscript.variables import Variables
 from runtime.pyscript.words import Rc, to_script, to_text
+from runtime.script.declare import Function, Kind, Param
 from runtime.script.known import known_of
 from runtime.script.problems import Place, ScriptError
 from runtime.script.script import DROP, EXIT
@@ -47,6 +49,31 @@ def test_arguments_go_by_kind_position_and_name(run) -> None:
     assert pattern.search("a"), "patterns ignore case, as in the cfg language"
     assert second == ("5", *[None] * 6)
     assert third == ("<null>", 3, "ü".encode().decode("latin-1"), *[None] * 4)
+
+
+def test_values_are_kept_as_plain_text_and_integers(run) -> None:
+    made = run(
+        """
+        import enum
+        class Mode(enum.StrEnum):
+            LOUD = "loud"
+        call.avp["x"] = [call.give(3), True, 2**64 + 5, Mode.LOUD]
+        call.every("", value=call.give(-1))
+        """
+    )
+    assert made.context.avps["x"] == [3, 1, 5, "loud"]
+    assert [value.__class__ for value in made.context.avps["x"]] == [int, int, int, str]
+    assert made.tools.calls[-1][2].__class__ is int
+
+
+def test_parameters_may_have_any_name() -> None:
+    names = ("self", "c", "rc", "run", "Rc", "usual", "refuse", "convert0", "problem", "from", "dst-uri", "2nd")
+    params = tuple(Param(name, Kind.STRING) for name in names)
+    found = Function("f", params, RouteType.ANY, lambda c, *given: len(given) if given == names else -1, None, "m", "")
+    method = method_of(found, Variables(known_of([]), None, Place("app.py", 1, 1)), lambda c, text: None)
+    keywords = dict(zip([keyword_of(name) for name in names], names, strict=True))
+    assert [keyword_of(name) for name in ("self", "from", "dst-uri", "2nd")] == ["self_", "from_", "dst_uri", "_2nd"]
+    assert method(Call(make_context(INVITE)), **keywords) == len(names)
 
 
 def test_every_function_of_every_module_becomes_a_method() -> None:
