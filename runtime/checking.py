@@ -55,10 +55,9 @@ def print_report(problems: list[ScriptProblem], *, stderr: bool = False) -> None
 
 
 def print_json(problems: Iterable[ScriptProblem]) -> None:
-    """Print problems for editors: an array of objects."""
-    _take_every_character()
+    """Print problems for editors: an array of objects, in ASCII, so that it is JSON whatever the locale says."""
     lines = _Lines()
-    typer.echo(json.dumps([as_json(problem, lines.line) for problem in problems], indent=2, ensure_ascii=False))
+    typer.echo(json.dumps([as_json(problem, lines.line) for problem in problems], indent=2))
 
 
 def _take_every_character() -> None:

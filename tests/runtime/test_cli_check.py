@@ -147,6 +147,12 @@ def test_a_terminal_that_knows_ascii_only(script, options):
     assert "unknown function nothing()" in done.stdout
 
 
+def test_what_editors_read_is_json_in_every_locale(script, tmp_path):
+    path = Path(script(WRONG)).rename(tmp_path / "café.cfg")
+    done = layby("check", "--format", "json", path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert {problem["file"] for problem in json.loads(done.stdout)} == {str(path)}
+
+
 def test_a_thousand_lines_take_no_time(script):
     routes = "".join(
         f"route[r{number}] {{\n"
