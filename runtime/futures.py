@@ -52,6 +52,15 @@ class FutureWait:
         """End the wait in the next turn of the loop."""
         self._loop.call_soon(self._end, Cancelled("CANCEL"))
 
+    def close(self) -> bool:
+        """Give the future up, and tell nobody; False where its end has been told."""
+        settled, self._settled = self._settled, None
+        if settled is None:
+            return False
+        self._timer.cancel()
+        self._future.cancel()
+        return True
+
     def _done(self, future: asyncio.Future[Any]) -> None:
         self._end(None)
 

@@ -247,7 +247,14 @@ class ScriptProcess(Process):
             self._due -= 1
             self._take_up(serial, lambda context: begin.finish(context, ending))
 
-        waiting = FutureWait(self.loop, begin, settled)
+        waiting, close = FutureWait(self.loop, begin, settled), parked.abandon
+
+        def abandon() -> None:
+            if waiting.close():
+                self._due -= 1
+            close()
+
+        parked.abandon = abandon
         self.parked[serial] = parked
         self.on_parked(parked.context, waiting.cancel, begin.timeout_s)
 

@@ -401,15 +401,24 @@ def test_a_reload_of_what_does_not_load_leaves_the_old(start_server, was: str, n
     assert server.client().ask("x").reason == "old launch"
 
 
-def test_the_end_of_a_drain_answers_what_is_parked_and_closes_its_coroutine(start_server) -> None:
+@pytest.mark.parametrize("waited", ['call.mi("bench_wait", ms=60_000)', "asyncio.create_task(sleeps(call))"])
+def test_the_end_of_a_drain_answers_what_is_parked_and_closes_its_coroutine(start_server, waited: str) -> None:
     server = start_server(
-        """
+        f"""
+import asyncio
+
 @route.request
 async def main(call: Call) -> None:
     try:
-        await call.mi("bench_wait", ms=60_000)
+        await {waited}
     finally:
         call.xlog("L_ERR", "CLOSED")
+
+async def sleeps(call: Call) -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        call.xlog("L_ERR", "TASK ENDED")
 """,
         options=("--udp-workers", "1", "--mi-workers", "1", "--drain", "0.3"),
         python=True,
@@ -424,3 +433,4 @@ async def main(call: Call) -> None:
     assert server.wait() == 0
     assert "CLOSED" in server.log()
     assert "Traceback" not in server.log()
+    assert ("TASK ENDED" in server.log()) == ("create_task" in waited)
