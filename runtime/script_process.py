@@ -284,8 +284,8 @@ class ScriptProcess(Process):
 
     def log(self, level: int, text: str, context: Context, place: Place | None) -> None:
         """What the script says, and what is wrong in it; the compiled code has checked the level."""
-        line = text if place is None else _line(place, text, context)
-        script_log.log(to_python(level), "%s", line.encode("latin-1", "replace").decode("utf-8", "replace"))
+        shown = _readable(text)
+        script_log.log(to_python(level), "%s", shown if place is None else _line(place, shown, context))
 
     def own_log_level(self) -> int:
         """The level up to which this process logs: `$log_level`."""
@@ -448,7 +448,12 @@ def _line(place: Place, what: str, context: Context) -> str:
     """A line about a statement: where it stands, what is wrong, and with which message."""
     message = context.message
     method = message.method if isinstance(message, Request) else message.cseq_method
-    return f"{place}: {what} [{method} {message.call_id}]"
+    return f"{place}: {what} [{method} {_readable(message.call_id)}]"
+
+
+def _readable(script: str) -> str:
+    """A script string as real text, for people to read."""
+    return script if script.isascii() else script.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def nothing_more(context: Context, ended: Ended) -> None:

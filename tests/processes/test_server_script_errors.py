@@ -109,7 +109,7 @@ event_route[E_FAILS_NOW, sync] { assert($var(none) == 1, "now"); } # at event_no
 local_route { assert($var(none) == 1, "local"); } # at local
 startup_route { assert($var(none) == 1, "startup"); } # at startup
 timer_route[tick, 1] { update_stat("events", 1); assert($var(none) == 1, "timer"); } # at timer
-error_route { assert($var(none) == 1, "wrong"); } # at error
+error_route { if ($hdr(X-To) != NULL) sl_send_reply(400, "Told"); assert($var(none) == 1, "wrong"); } # at error
 """
 RAISES = (
     """
@@ -263,6 +263,13 @@ def test_what_was_relayed_before_gets_the_callee_s_answer(raising: Server, raisi
     said(raising, rf"RecursionError: [^\n]* \[OPTIONS {call_id}\]")
 
 
+def test_a_call_id_in_utf_8_is_told_as_it_is(server: Server, peers: tuple[Peer, Peer]) -> None:
+    caller, _ = peers
+    call_id = "größe".encode().decode("latin-1")
+    caller.send(caller.request("OPTIONS", f"sip:asserts@127.0.0.1:{caller.server[1]}", call_id=call_id))
+    said(server, rf"{place(server, 'asserts')}\d+: assertion failed: none is one \[OPTIONS größe\]")
+
+
 def test_an_ack_whose_script_was_stopped_is_not_answered(server: Server, peers: tuple[Peer, Peer]) -> None:
     caller, callee = peers
     call_id = ask(caller, callee, "asserts", "ACK")
@@ -338,6 +345,16 @@ def test_in_the_error_route_the_message_is_refused_as_without_it(server: Server,
     call_id = Received(text, ("", 0)).call_id
     assert caller.wait_final(call_id).status == 400
     said(server, rf"{place(server, 'error')}\d+: assertion failed: wrong \[OPTIONS {call_id}\]")
+
+
+def test_what_the_error_route_answered_before_is_not_answered_again(server: Server, peers: tuple[Peer, Peer]) -> None:
+    caller, _ = peers
+    text = caller.request("OPTIONS", f"sip:x@127.0.0.1:{caller.server[1]}", extra="X-To: 1\r\n")
+    caller.send(text.replace("CSeq: 1", "CSeq: none"))
+    call_id = Received(text, ("", 0)).call_id
+    assert caller.wait_final(call_id).start == "SIP/2.0 400 Told"
+    said(server, rf"{place(server, 'error')}\d+: assertion failed: wrong \[OPTIONS {call_id}\]")
+    caller.nothing(lambda m: m.call_id == call_id, 0.1)
 
 
 # --- settings
