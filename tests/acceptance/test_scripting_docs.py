@@ -152,7 +152,9 @@ def test_a_registrar(start: Callable[[str], Server], title: str, phones: Any) ->
     phone.wait_reply(Received(register, ("", 0)).call_id, 200)
 
     caller.send(caller.request("MESSAGE", f"sip:bob@{here}"))
-    assert phone.wait_request("MESSAGE").ruri == phone.uri
+    message = phone.wait_request("MESSAGE")
+    phone.reply(message, 200)
+    assert message.ruri == phone.uri
     assert server.client().ask("nobody").reason == "Not Registered"
 
 
@@ -160,13 +162,18 @@ def test_a_registrar(start: Callable[[str], Server], title: str, phones: Any) ->
 def test_pages(start: Callable[[str], Server], title: str, phones: Any) -> None:
     server = start(title)
     caller, callee, _ = phones(server)
+    arrived = []
     for _ in range(3):
         _, call_id = invite(caller, callee)
-        callee.reply(callee.wait_request("INVITE"), 180)
+        arrived.append(callee.wait_request("INVITE"))
+        callee.reply(arrived[-1], 180)
         caller.wait_reply(call_id, 180)
 
     answer = server.client().ask("x")
     assert re.findall(r"X-Page: (.*)\r\n", answer.text) == ["from 0", "from 2"]
+    for ringing in arrived:  # or the server waits for them before it ends
+        callee.reply(ringing, 486)
+        caller.wait_reply(ringing.call_id, 486)
 
 
 @recipe("Several commands and one wait")

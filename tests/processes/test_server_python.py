@@ -31,7 +31,7 @@ async def main(call: Call) -> None:
 
 
 async def waits(call: Call) -> None:
-    rc, answer = await call.mi("bench_wait", ms=200)
+    rc, answer = await call.mi("bench_wait", ms=int(call.header("X-Ms") or 200))
     tell(call, f"{rc} {answer['waited_ms']} {call.avp['who'][-1]}")
 
 
@@ -45,7 +45,7 @@ async def blocks(call: Call) -> None:
 
 
 async def gathers(call: Call) -> None:
-    answers = await call.gather(call.mi("bench_wait", ms=150), call.mi("no_such"), call.mi("bench_wait", ms=150))
+    answers = await call.gather(*[call.mi("bench_wait", ms=400) for _ in range(12)], call.mi("no_such"))
     tell(call, " ".join(str(rc) for rc, _ in answers))
 
 
@@ -232,7 +232,7 @@ def invite(caller: Peer, user: str, first: Peer | None = None, second: Peer | No
     [
         ("waits", "1 200 waits"),
         ("blocks", "1 50"),
-        ("gathers", "1 -1 1"),
+        ("gathers", "1 1 1 1 1 1 1 1 1 1 1 1 -1"),
         ("errs", "-1 Method not found; -400 Bad parameter value; -408 No answer within 0.05 s"),
         ("sleeps", "slept"),
         ("late_sleep", "late"),
@@ -248,19 +248,19 @@ def test_a_route_waits_and_answers(server: Server, user: str, told: str) -> None
 
 def test_one_wait_for_several_commands_is_as_long_as_the_longest(server: Server) -> None:
     began = time.monotonic()
-    assert 0.14 < server.client().ask("gathers").at - began < 0.29, "they ran one after the other"
+    assert 0.4 <= server.client().ask("gathers").at - began < 3.0, "one after the other they would take 4.8 s"
 
 
 def test_others_are_served_while_messages_are_parked(server: Server) -> None:
     client = server.client()
-    parked = [client.request("waits") for _ in range(20)]
+    parked = [client.request("waits", extra="X-Ms: 1000\r\n") for _ in range(20)]
     for _, data in parked:
         client.send(data)
     wait_until(lambda: server.statistic("async:parked") >= server.statistic("async:resumed") + 10, what="parked")
     quick = client.ask("quick")
 
     answers = [client.final(call_id, resend=data) for call_id, data in parked]
-    assert {answer.header("X-Told") for answer in answers} == {"1 200 waits"}
+    assert {answer.header("X-Told") for answer in answers} == {"1 1000 waits"}
     assert quick.at < min(answer.at for answer in answers)
 
 
@@ -295,7 +295,7 @@ def test_a_cancel_resumes_a_command_with_487(server: Server, peers: tuple[Peer, 
     caller.cancel(text)
 
     caller.wait_reply(call_id, 200, "CANCEL")
-    final = caller.wait_reply(call_id, 487, "INVITE", 2.0)
+    final = caller.wait_reply(call_id, 487, "INVITE", 5.0)
     caller.ack(text, final)
     assert final.start == "SIP/2.0 487 Parked and -487"
 
@@ -306,7 +306,7 @@ def test_a_cancel_ends_the_wait_for_a_future_and_the_script(server: Server, peer
     caller.wait_reply(call_id, 100)
     caller.cancel(text)
 
-    final = caller.wait_reply(call_id, 487, "INVITE", 2.0)
+    final = caller.wait_reply(call_id, 487, "INVITE", 5.0)
     caller.ack(text, final)
     assert final.start == "SIP/2.0 487 Request Terminated"
     wait_until(lambda: "SAW THE CANCEL" in server.log(), what="the route saw it")

@@ -34,16 +34,16 @@ route {
     case "parked":
         async(mi("bench_wait 300", $var(r)), resumed_NAME);
     case "armed":
-        async(mi("bench_wait 300", $var(r)), arms_NAME);
+        async(mi("bench_wait 60000", $var(r)), arms_NAME);
     case "under":
         mi("reload_routes", $var(r));
         route(arms_NAME);
         exit;
     case "launches":
-        launch(mi("bench_wait 300"), reported_NAME);
+        launch(mi("bench_wait 60000"), reported_NAME);
         break;
     case "raises":
-        async(mi("bench_wait 300", $var(r)), raises_NAME);
+        async(mi("bench_wait 60000", $var(r)), raises_NAME);
     case "bench_sleep":
     case "bench_wait":
         xlog("L_ERR", "BLOCKED by $ci\\n");
@@ -150,8 +150,11 @@ def send(caller: Peer, callee: Peer, user: str, method: str = "INVITE") -> tuple
     return text, Received(text, ("", 0)).call_id
 
 
-def parked_one(scripts: Scripts, before: int) -> None:
-    wait_until(lambda: scripts.server.statistic("async:parked") > before, what="it parks")
+def waits(server: Server) -> str:
+    """The command that a message waits for, by its name among the jobs, once there is one."""
+    jobs = wait_until(lambda: server.mi("job_list")["Jobs"], what="the command runs")
+    assert len(jobs) == 1
+    return str(jobs[0]["id"])
 
 
 # --- what came under the older script ends under it
@@ -188,10 +191,10 @@ def test_what_a_resume_route_arms_after_the_reload_is_its_own_script_s(
     scripts: Scripts, peers: tuple[Peer, Peer]
 ) -> None:
     caller, callee = peers
-    parked = scripts.server.statistic("async:parked")
     text, call_id = send(caller, callee, "armed")
-    parked_one(scripts, parked)
+    waiting = waits(scripts.server)
     scripts.take(named("two"))
+    scripts.server.mi("job_cancel", [waiting])
     refuse_twice(callee)
     final = caller.wait_final(call_id)
     assert final.start == "SIP/2.0 480 by one"
@@ -213,8 +216,10 @@ def test_a_route_under_which_the_script_is_reloaded_arms_its_own_script_s(
 
 def test_a_launch_reports_where_it_was_launched(scripts: Scripts) -> None:
     assert scripts.server.client().ask("launches").reason == "by one"
+    waiting = waits(scripts.server)
     scripts.take(named("two"))
-    scripts.said("REPORTED by one with 1")
+    scripts.server.mi("job_cancel", [waiting])
+    scripts.said("REPORTED by one with -487")
     assert "REPORTED by two" not in scripts.server.log()
 
 
@@ -223,10 +228,10 @@ def test_a_launch_reports_where_it_was_launched(scripts: Scripts) -> None:
 
 def test_an_event_goes_to_the_script_that_runs_when_it_is_raised(scripts: Scripts, peers: tuple[Peer, Peer]) -> None:
     caller, callee = peers
-    parked = scripts.server.statistic("async:parked")
     _, call_id = send(caller, callee, "raises", "OPTIONS")
-    parked_one(scripts, parked)
+    waiting = waits(scripts.server)
     scripts.take(named("two"))
+    scripts.server.mi("job_cancel", [waiting])
     assert caller.wait_final(call_id).start == "SIP/2.0 200 raised"
     scripts.said("EVENT of two")
 
