@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -126,14 +126,6 @@ route[wrong] {
 @pytest.fixture(scope="module")
 def server(start_shared: Callable[..., Server]) -> Server:
     return start_shared(ROUTES, options=("--udp-workers", "3", "--mi-workers", "2"))
-
-
-@pytest.fixture
-def peers(server: Server) -> Iterator[tuple[Peer, Peer, Peer]]:
-    made = Peer(server.sip_port), Peer(server.sip_port), Peer(server.sip_port)
-    yield made
-    for peer in made:
-        peer.close()
 
 
 def ask(caller: Peer, first: Peer, second: Peer, user: str, method: str = "INVITE", **more: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -211,14 +211,6 @@ def server(start_shared: Callable[..., Server]) -> Server:
     return start_shared(SCRIPT, options=FEW, python=True)
 
 
-@pytest.fixture
-def peers(server: Server) -> Iterator[tuple[Peer, Peer, Peer]]:
-    made = Peer(server.sip_port), Peer(server.sip_port), Peer(server.sip_port)
-    yield made
-    for peer in made:
-        peer.close()
-
-
 def invite(caller: Peer, user: str, first: Peer | None = None, second: Peer | None = None) -> tuple[str, str]:
     """Send an INVITE for `user`; its text and Call-ID."""
     extra = f"X-First: {first.port}\r\nX-Second: {second.port}\r\n" if first and second else ""
@@ -382,6 +374,12 @@ def test_a_reload_takes_the_new_text_while_what_is_parked_goes_on_in_the_old(sta
     assert client.final(parked).reason == "old launch"
 
 
+@pytest.fixture(scope="module")
+def unchanged(start_shared: Callable[..., Server]) -> Server:
+    """Serves the text that it was started with."""
+    return start_shared(RELOADED, options=("--udp-workers", "1", "--mi-workers", "1"), python=True)
+
+
 @pytest.mark.parametrize(
     ("was", "now", "told"),
     [
@@ -391,14 +389,14 @@ def test_a_reload_takes_the_new_text_while_what_is_parked_goes_on_in_the_old(sta
         ("module(name)", 'module(name)\nmodule("rr")', "{path}:1:1: error: loads other modules"),
     ],
 )
-def test_a_reload_of_what_does_not_load_leaves_the_old(start_server, was: str, now: str, told: str) -> None:
-    server = start_server(RELOADED, options=("--udp-workers", "1", "--mi-workers", "1"), python=True)
-    server.script.write_text(server.script.read_text().replace(was, now, 1))
-
-    error = server.mi_error("reload_routes")
+def test_a_reload_of_what_does_not_load_leaves_the_old(unchanged: Server, was: str, now: str, told: str) -> None:
+    text = unchanged.script.read_text()
+    unchanged.script.write_text(text.replace(was, now, 1))
+    error = unchanged.mi_error("reload_routes")
+    unchanged.script.write_text(text)
     assert error["message"] == "Script is not loaded"
-    assert told.format(path=server.script) in error["data"]
-    assert server.client().ask("x").reason == "old launch"
+    assert told.format(path=unchanged.script) in error["data"]
+    assert unchanged.client().ask("x").reason == "old launch"
 
 
 @pytest.mark.parametrize("waited", ['call.mi("bench_wait", ms=60_000)', "asyncio.create_task(sleeps(call))"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -81,14 +81,6 @@ onreply_route[seen] {
 @pytest.fixture(scope="module")
 def server(start_shared: Callable[..., Server]) -> Server:
     return start_shared(ROUTES, options=("--udp-workers", "4", "--mi-workers", "1"))
-
-
-@pytest.fixture
-def peers(server: Server) -> Iterator[tuple[Peer, Peer, Peer]]:
-    made = Peer(server.sip_port), Peer(server.sip_port), Peer(server.sip_port)
-    yield made
-    for peer in made:
-        peer.close()
 
 
 def invite(caller: Peer, first: Peer, second: Peer, user: str, extra: str = "") -> tuple[str, str]:

@@ -185,12 +185,9 @@ def server(start_shared: Callable[..., Server], dns: DnsServer) -> Server:
 
 
 @pytest.fixture
-def peers(server: Server, dns: DnsServer) -> Iterator[tuple[Peer, Peer, Peer]]:
+def peers(peers: tuple[Peer, Peer, Peer], dns: DnsServer) -> tuple[Peer, Peer, Peer]:
     dns.delay_s = 0.0
-    made = Peer(server.sip_port), Peer(server.sip_port), Peer(server.sip_port)
-    yield made
-    for peer in made:
-        peer.close()
+    return peers
 
 
 def ask(

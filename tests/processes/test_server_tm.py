@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -83,14 +83,6 @@ failure_route[told] {
 @pytest.fixture(scope="module")
 def server(start_shared: Callable[..., Server]) -> Server:
     return start_shared(ROUTES, options=("--udp-workers", "2", "--mi-workers", "1"))
-
-
-@pytest.fixture
-def peers(server: Server) -> Iterator[tuple[Peer, Peer, Peer]]:
-    made = Peer(server.sip_port), Peer(server.sip_port), Peer(server.sip_port)
-    yield made
-    for peer in made:
-        peer.close()
 
 
 def invite(caller: Peer, first: Peer, second: Peer, user: str = "bob") -> tuple[str, str]:
