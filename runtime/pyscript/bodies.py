@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from runtime.pyscript.call import Call
@@ -146,7 +147,8 @@ class _Bodies:
         """A function's body as statements of the cfg language."""
         reader = _Reader(self, source, file, node, call)
         for statement in node.body:
-            reader.visit(statement)
+            with suppress(RecursionError):  # some hundred `elif`s stand in one another; what lies deeper is not read
+                reader.visit(statement)
         return tuple(reader.statements)
 
     def name(self, node: _Def) -> None:
@@ -318,11 +320,8 @@ class _Reader(ast.NodeVisitor):
 
     def _function(self, node: ast.Call, name: str) -> None:
         found = self._bodies.known.functions.get(name)
-        if found is None:
-            return self._run(node, name, ())  # the checker says that there is none
-        arguments = self._arguments(node, found)
-        self._run(node, name, tuple(arguments))
-        return None
+        # Where there is none the checker says so.
+        self._run(node, name, () if found is None else tuple(self._arguments(node, found)))
 
     def _run(self, node: ast.Call, name: str, arguments: tuple[tree.Argument | None, ...]) -> None:
         place = self._at(node)

@@ -69,6 +69,7 @@ def load(
     if isinstance(code, ScriptProblem):
         return [code]
     app, folder = App(), str(path.parent.resolve())
+    _forget_others(folder)
     before = _set_aside(folder)
     wrong = _execute(path, code, app, folder)
     result = [wrong] if wrong is not None else _checked(path, app, text, catalog, always, import_module)
@@ -97,6 +98,19 @@ def _syntax_problem(path: Path, error: SyntaxError) -> ScriptProblem:
     return ScriptProblem(Place(error.filename or str(path), error.lineno or 1, max(1, error.offset or 1)), error.msg)
 
 
+_folders: Final[set[str]] = set()
+"""Where modules are looked for because a script lies there."""
+
+
+def _forget_others(folder: str) -> None:
+    """Let no script import what lies beside another one that was loaded before it, as `layby check` does."""
+    for other in _folders - {folder}:
+        _set_aside(other)
+        _folders.remove(other)
+        if other in sys.path:
+            sys.path.remove(other)
+
+
 def _set_aside(folder: str) -> dict[str, ModuleType]:
     """Take the script's module and those beside it out of what is imported, so that they are executed anew."""
     if not _of_others:
@@ -110,6 +124,7 @@ def _set_aside(folder: str) -> dict[str, ModuleType]:
 def _execute(path: Path, code: CodeType, app: App, folder: str) -> ScriptProblem | None:
     """Run the file as a module of its own."""
     if folder not in sys.path:
+        _folders.add(folder)
         sys.path.append(folder)  # at the end: nothing that lies beside the script hides what the runtime imports
     importlib.invalidate_caches()
     found = sys.modules[NAME] = ModuleType(NAME)

@@ -215,6 +215,27 @@ def test_a_mistake_beside_the_script_is_told_there_and_changes_nothing(checked, 
     assert found == ["layby_test_beside.py:1:5: error: '(' was never closed"]
 
 
+def test_what_lies_beside_a_script_is_not_for_the_next_one(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "beside.py").write_text(f"NAME = {folder!r}\n")
+        (tmp_path / folder / "app.py").write_text(f"import beside\nassert beside.NAME == {folder!r}\n")
+    (tmp_path / "other" / "alone.py").touch()
+    for folder in ("one", "other"):
+        assert isinstance(load(tmp_path / folder / "app.py", catalog={}), PyChecked)
+    (tmp_path / "one" / "app.py").write_text("import alone\n")
+    assert "No module named 'alone'" in str(load(tmp_path / "one" / "app.py", catalog={}))
+
+
+def test_what_stands_too_deep_to_be_read_is_executed_all_the_same(problems) -> None:
+    users = "".join(f"    elif call.ruri_user == '{number}': call.say('{number}')\n" for number in range(900))
+    assert problems(f"{ROUTE}    if not call.ruri_user: call.exit()\n{users}    call.nothing()\n") == [
+        "app.py:906:5: error: unknown function nothing()"
+    ]
+
+
 def test_a_module_beside_the_script_hides_none_of_the_runtime(checked) -> None:
     import json
 
