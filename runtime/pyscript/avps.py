@@ -65,11 +65,12 @@ class Avps:
 
     def __setitem__(self, name: str, values: Iterable[Value] | int | None) -> None:
         """Let it have these values, the oldest first, or this one, and no others."""
-        self._context.avps.pop(to_script(name), None)
-        avp = self[name]
-        for value in [values] if values is None or isinstance(values, str | int) else values:
-            if value is not None:
-                avp.append(value)
+        given = [values] if values is None or isinstance(values, str | int) else values
+        found = [kept(value) for value in given if value is not None]  # it may be given what it has itself
+        if found:
+            self._context.avps[to_script(name)] = found
+        else:
+            del self[name]
 
     def __delitem__(self, name: str) -> None:
         """Take all its values away; nothing happens where it has none."""

@@ -61,7 +61,7 @@ class Mi:
     def __init__(self, call: Call) -> None:
         self._call = call
 
-    def __call__(self, command: str, *values: Json, timeout_s: float | None = None, **named: Json) -> MiCall:
+    def __call__(self, command: str, /, *values: Json, timeout_s: float | None = None, **named: Json) -> MiCall:
         """Have a command run by the least loaded process.
 
         ``rc, answer = await call.mi("dlg_list", index=0, counter=10)`` parks the message until the command has ended;
@@ -79,7 +79,7 @@ class Mi:
         """
         return MiCall(self._call._mi_script(), command_of(command, values, named), timeout_s)
 
-    def blocking(self, command: str, *values: Json, **named: Json) -> Answer:
+    def blocking(self, command: str, /, *values: Json, **named: Json) -> Answer:
         """Run a command here and now. This process serves nothing else until it has ended.
 
         Args:

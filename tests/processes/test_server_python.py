@@ -49,6 +49,11 @@ async def gathers(call: Call) -> None:
     tell(call, " ".join(str(rc) for rc, _ in answers))
 
 
+async def named(call: Call) -> None:
+    rc, answer = await call.mi("which", command="uptime")
+    tell(call, f"{rc} {answer == call.mi.blocking('which', command='uptime').value}")
+
+
 async def launches(call: Call) -> None:
     user = call.ruri_user
 
@@ -142,7 +147,7 @@ def tell(call: Call, text: str) -> None:
 
 
 USERS = {name: globals()[name] for name in "waits quick blocks gathers launches errs sleeps raises cannot long".split()}
-USERS |= {name: globals()[name] for name in "long_sleep late_sleep fails event local".split()}
+USERS |= {name: globals()[name] for name in "long_sleep late_sleep named fails event local".split()}
 
 
 @route.failure("busy")
@@ -224,6 +229,7 @@ def invite(caller: Peer, user: str, first: Peer | None = None, second: Peer | No
     [
         ("waits", "1 200 waits"),
         ("blocks", "1 50"),
+        ("named", "1 True"),
         ("gathers", "1 1 1 1 1 1 1 1 1 1 1 1 -1"),
         ("errs", "-1 Method not found; -400 Bad parameter value; -408 No answer within 0.05 s"),
         ("sleeps", "slept"),

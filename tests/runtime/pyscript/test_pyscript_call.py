@@ -187,6 +187,7 @@ def test_avps_are_lists_with_the_oldest_first(run) -> None:
         call.say(repr((call.avp["x"].pop(), list(call.avp), "y" in call.avp, len(call.avp["y"]))))
         call.avp["y"] = [1, 2]
         call.avp["z"] = "é"
+        call.avp["y"] = call.avp["y"]
         del call.avp["x"]
         call.avp["w"] = None
         """
