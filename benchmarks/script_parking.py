@@ -17,7 +17,7 @@ from runtime.context import Address, Context
 from runtime.demo.server import free_port
 from runtime.folder import RuntimeFolder
 from runtime.program import Program
-from runtime.script_process import Ended, Route
+from runtime.runs import Ended, Route
 from runtime.settings import settle
 from runtime.sip.message import Request, parse
 from runtime.sip_process import SipProcess

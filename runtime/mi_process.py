@@ -19,7 +19,8 @@ from mi_script.transports.fifo import FifoTransport
 from runtime.clock import epoch_now
 from runtime.context import RouteType
 from runtime.roles import COMMAND
-from runtime.script_process import ScriptProcess, nothing_more
+from runtime.runs import nothing_more
+from runtime.script_process import ScriptProcess
 from runtime.settings import SettingsError, parse_listen
 from runtime.store import StoreError
 from workers.jobs import Peer, TimedOut

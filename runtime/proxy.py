@@ -17,8 +17,8 @@ from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType
 from runtime.relay import GIVEN_UP, UNROUTABLE, Relay
 from runtime.resolver import Found, Resolver
+from runtime.runs import Then
 from runtime.script.script import RouteCode, Script
-from runtime.script_process import Then
 from runtime.sip.branches import Branches
 from runtime.sip.client_table import client_key
 from runtime.sip.forward import Edit, forwarded_request, relayed_reply

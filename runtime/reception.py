@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from runtime.context import Address, Context, RouteType, Value
 from runtime.handover import Marks
 from runtime.house import House
-from runtime.script_process import Ended
+from runtime.runs import Ended
 from runtime.server_transactions import Origin, to_tag
 from runtime.sip.framing import Broken
 from runtime.sip.judge import refuse

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 from runtime.client_transactions import Leg
 from runtime.context import Branch, Context, RouteType
 from runtime.resolver import Found
+from runtime.runs import Ended
 from runtime.script.script import RouteCode, Routes
-from runtime.script_process import Ended
 from runtime.sip.forward import Edit
 from runtime.sip.locate import NotFound, Target
 from runtime.sip.message import Reply, Request

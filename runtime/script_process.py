@@ -7,14 +7,12 @@ never on the stack that parked it.
 
 from __future__ import annotations
 
-import enum
 import logging
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, assert_never
+from typing import Literal, assert_never
 
 from runtime.context import Context, Document, RouteType, Value
 from runtime.futures import FutureRequest, FutureWait
@@ -22,11 +20,12 @@ from runtime.house import House
 from runtime.log_levels import to_python
 from runtime.process import Process
 from runtime.roles import CATCH_UP
+from runtime.runs import UNWRITABLE, Done, Ended, Launched, Parked, Route, Then, nothing_more
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
 from runtime.script.documents import copy_of
 from runtime.script.problems import AssertionFailed, Place, ScriptError, Stopped, in_words
 from runtime.script.script import DROP, Exit, Script
-from runtime.sip.message import Reply, Request, dummy_request
+from runtime.sip.message import Request, dummy_request
 from runtime.sip.own_request import OwnRequest
 from workers.birth import Child
 from workers.gathering import GatheredAll, Wanted, gather
@@ -35,60 +34,6 @@ from workers.jobs import Job, Outcome, Peer
 log = logging.getLogger("layby.process")
 script_log = logging.getLogger("layby.script")
 script_log.setLevel(1)  # the compiled code has compared with xlog_level, which is not log_level
-
-Route = Callable[[Context], Exit | None]
-
-UNWRITABLE: Final = -3
-"""`$rc` where an outcome could not be written."""
-
-
-class Ended(enum.Enum):
-    """How a run came to its end, however often it was parked on the way."""
-
-    WELL = "well"
-    DROPPED = "dropped"  # by `drop`: in a reply route and a branch route the message goes no further
-    FAILED = "failed"  # a statement raised, or a resume route is not there any more
-    ELSEWHERE = "elsewhere"  # another process turned out to have the message
-
-
-Then = Callable[[Context, Ended], None]
-"""What the process does with a context when its run has come to its end."""
-Done = Callable[[int, Reply | None], None]
-"""Told how a request of our own ended: the final status and the reply; no reply where we made the status ourselves."""
-
-
-@dataclass(slots=True)
-class Parked:
-    """A context that waits for its job.
-
-    Args:
-        resume: what runs when the job has ended: a route by itself, or the rest of one.
-        script: the one it was parked under; a reload does not change where it resumes.
-        variables: the `$var`s as they were; the process's own go on changing meanwhile.
-        documents: the `$json`s, likewise.
-        then: what follows when the run that parked has come to its end.
-        abandon: called where it will never be resumed.
-    """
-
-    context: Context
-    resume: Route
-    script: Script
-    place: Place
-    variables: dict[str, Value]
-    documents: dict[str, Document]
-    then: Then
-    abandon: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """What is left of a `launch()` until its report."""
-
-    report: Route | None
-    param: str | None
-    script: Script
-    place: Place
-    dialog: str | None = None
 
 
 class ScriptProcess(Process):
@@ -454,7 +399,3 @@ def _line(place: Place, what: str, context: Context) -> str:
 def _readable(script: str) -> str:
     """A script string as real text, for people to read."""
     return script if script.isascii() else script.encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-def nothing_more(context: Context, ended: Ended) -> None:
-    """What follows a route behind which nothing waits: a timer's, a report's."""

@@ -19,7 +19,8 @@ from runtime.proxy import Proxy
 from runtime.reading_duty import ReadingDuty
 from runtime.reception import Reception
 from runtime.roles import SIP, role_of
-from runtime.script_process import Done, Ended, ScriptProcess
+from runtime.runs import Done, Ended
+from runtime.script_process import ScriptProcess
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.judge import Refusal, refuse_relaying
@@ -71,27 +72,8 @@ class SipProcess(ScriptProcess):
         self.house.handover.enter(self.slot)
         marks = Marks(self.house.marks, self.house.settings.udp_workers, self.slot)
         self._reception = Reception(self, self.house, marks)
+        self._make_transports(marks)
         settings = tm_settings(self.house.program.modules.get("tm"))
-        self.transports = Transports(
-            self.house.sockets,
-            self.loop,
-            self._reception.take,
-            on_broken=self._reception.on_broken,
-            settings=self.house.settings.streams,
-            slot=self.slot,
-            peers=self.house.peers,
-            post=self._post,
-            marks=marks,
-            took=partial(self.house.readers.took, self.slot),
-        )
-        self.duty = ReadingDuty(
-            self.slot,
-            self.house.readers,
-            self.loop,
-            self.transports.datagrams,
-            self.house.handover.call,
-            self.house.settings.udp_readers,
-        )
         self.transactions = ServerTransactions(
             self.house,
             self.slot,
@@ -117,6 +99,28 @@ class SipProcess(ScriptProcess):
         self.duty.begin()
         self._garbage = Collector(self.loop, self._held)
         self._garbage.begin()
+
+    def _make_transports(self, marks: Marks) -> None:
+        self.transports = Transports(
+            self.house.sockets,
+            self.loop,
+            self._reception.take,
+            on_broken=self._reception.on_broken,
+            settings=self.house.settings.streams,
+            slot=self.slot,
+            peers=self.house.peers,
+            post=self._post,
+            marks=marks,
+            took=partial(self.house.readers.took, self.slot),
+        )
+        self.duty = ReadingDuty(
+            self.slot,
+            self.house.readers,
+            self.loop,
+            self.transports.datagrams,
+            self.house.handover.call,
+            self.house.settings.udp_readers,
+        )
 
     def close(self) -> None:
         self._garbage.close()

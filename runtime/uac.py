@@ -12,7 +12,7 @@ from runtime.client_transactions import NOBODY, Leg
 from runtime.context import Context, RouteType, Value
 from runtime.proxy import Proxy
 from runtime.resolver import Found
-from runtime.script_process import Done, Ended
+from runtime.runs import Done, Ended
 from runtime.sip.locate import NotFound, Target
 from runtime.sip.message import Reply, Request
 from runtime.sip.own_request import OwnRequest, ack_of_success, built, next_hop

@@ -19,8 +19,8 @@ from runtime.clock import monotonic_now
 from runtime.context import Context
 from runtime.dialogs.store import DialogStore
 from runtime.roles import SIP, role_of
+from runtime.runs import Ended
 from runtime.script.declare import Event
-from runtime.script_process import Ended
 from runtime.sip.dialog import Dialog, Terms, number_of
 from runtime.sip.dialog_facts import own_request
 from runtime.sip.dialog_words import (
@@ -50,7 +50,7 @@ from workers.jobs import Peer
 
 if TYPE_CHECKING:
     from runtime.process import Process
-    from runtime.script_process import Done
+    from runtime.runs import Done
     from runtime.sip_process import SipProcess
     from workers.worker import Running
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from runtime.context import Context, RouteType, Value
 from runtime.modules.base import RuntimeModule
+from runtime.runs import nothing_more
 from runtime.script.declare import Kind, Param, Ref, function
-from runtime.script_process import nothing_more
 
 if TYPE_CHECKING:
     from runtime.script_process import ScriptProcess

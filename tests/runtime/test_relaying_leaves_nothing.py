@@ -19,7 +19,7 @@ import pytest
 from runtime.client_transactions import Leg
 from runtime.context import Context
 from runtime.relay import Relay
-from runtime.script_process import Parked
+from runtime.runs import Parked
 from runtime.server_transactions import Origin, _Kept
 from runtime.sip.client_transaction import ClientTransaction
 from runtime.sip.message import Reply, Request

@@ -1,0 +1,71 @@
+"""The words of a run: what a process does with a route, how it ends, and what is kept of one that is put aside."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.context import Context, Document, Value
+from runtime.script.problems import Place
+from runtime.script.script import Exit, Script
+from runtime.sip.message import Reply
+
+Route = Callable[[Context], Exit | None]
+
+UNWRITABLE: Final = -3
+"""`$rc` where an outcome could not be written."""
+
+
+class Ended(enum.Enum):
+    """How a run came to its end, however often it was parked on the way."""
+
+    WELL = "well"
+    DROPPED = "dropped"  # by `drop`: in a reply route and a branch route the message goes no further
+    FAILED = "failed"  # a statement raised, or a resume route is not there any more
+    ELSEWHERE = "elsewhere"  # another process turned out to have the message
+
+
+Then = Callable[[Context, Ended], None]
+"""What the process does with a context when its run has come to its end."""
+Done = Callable[[int, Reply | None], None]
+"""Told how a request of our own ended: the final status and the reply; no reply where we made the status ourselves."""
+
+
+@dataclass(slots=True)
+class Parked:
+    """A context that waits for its job.
+
+    Args:
+        resume: what runs when the job has ended: a route by itself, or the rest of one.
+        script: the one it was parked under; a reload does not change where it resumes.
+        variables: the `$var`s as they were; the process's own go on changing meanwhile.
+        documents: the `$json`s, likewise.
+        then: what follows when the run that parked has come to its end.
+        abandon: called where it will never be resumed.
+    """
+
+    context: Context
+    resume: Route
+    script: Script
+    place: Place
+    variables: dict[str, Value]
+    documents: dict[str, Document]
+    then: Then
+    abandon: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What is left of a `launch()` until its report."""
+
+    report: Route | None
+    param: str | None
+    script: Script
+    place: Place
+    dialog: str | None = None
+
+
+def nothing_more(context: Context, ended: Ended) -> None:
+    """What follows a route behind which nothing waits: a timer's, a report's."""
