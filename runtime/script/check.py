@@ -12,6 +12,7 @@ from typing import Any, Final
 from runtime.context import RouteType
 from runtime.script import tree
 from runtime.script.advice import Commands, advise
+from runtime.script.changes import integer_of
 from runtime.script.check_body import BodyChecker, Uses
 from runtime.script.check_calls import PAIRED, Names
 from runtime.script.check_ends import check_ends
@@ -195,12 +196,12 @@ class _Checker:
     def _set(self, module: str, parameter: Parameter, item: tree.ModParam) -> None:
         value: int | str = item.value
         if parameter.kind is int and isinstance(value, str):
-            digits = value.removeprefix("-")
-            if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
+            number = integer_of(value)
+            if number is None:
                 message = f'parameter {item.name} of module {module} is an integer, not "{value}"'
                 self.tell(item.place, "bad-parameter", message)
                 return
-            value = int(value)
+            value = number
         if parameter.kind is str and isinstance(value, int):
             message = f"parameter {item.name} of module {module} is a string, not a number"
             self.tell(item.place, "bad-parameter", message)

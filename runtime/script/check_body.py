@@ -8,9 +8,10 @@ from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
 
 from runtime.script import tree
 from runtime.script.check_calls import Names, regex_problem
-from runtime.script.declare import Function
+from runtime.script.declare import Function, only_asynchronous
 from runtime.script.networks import network_of
 from runtime.script.problems import Code, Near, Place
+from runtime.script.values import lowered
 
 LOG_LEVELS: Final = {"L_ALERT": -3, "L_CRIT": -2, "L_ERR": -1, "L_WARN": 1, "L_NOTICE": 2, "L_INFO": 3, "L_DBG": 4}
 MAX_LOOPS: Final = 12
@@ -136,7 +137,7 @@ class BodyChecker:
         seen: set[object] = set()
         for case in node.cases:
             key = case.value.value if case.value is not None else None
-            key = key.lower() if isinstance(key, str) else key
+            key = lowered(key) if isinstance(key, str) else key
             if key in seen:
                 self.names.tell(case.place, "bad-statement", "this case stands here twice")
             seen.add(key)
@@ -220,7 +221,7 @@ class BodyChecker:
         found = self.names.call(node)
         if found is not None:
             self.uses.functions.append(Used(found, node, ""))
-            if found.call.__name__ == "_only_asynchronous":
+            if found.call is only_asynchronous:
                 self.names.tell(node.place, "wrong-form", f"{node.name}() only works as async({node.name}(…), route)")
 
     def _route_call(self, node: tree.RouteCall) -> None:

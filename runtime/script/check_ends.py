@@ -43,7 +43,7 @@ def check_ends(
         problems: where to note what is found.
     """
     ends = _Ends(problems)
-    for name in _callees_first(calls):
+    for name in callees_first(calls):
         ends.of_route[name] = ends.body(named[name].body)
     for route in routes:
         if named.get(route.name) is not route:
@@ -162,8 +162,12 @@ def _why(before: tree.Statement, ways: Ways) -> str:
     return "every way through the statement before it ends the script or leaves"
 
 
-def _callees_first(calls: Mapping[str, set[str]]) -> Iterator[str]:
-    """Every route after those that it calls; of routes in a circle one comes first. A long chain costs no stack."""
+def callees_first(calls: Mapping[str, set[str]]) -> Iterator[str]:
+    """Every route after those that it calls; of routes in a circle one comes first. A long chain costs no stack.
+
+    Args:
+        calls: by the name of each route, the names of those that it calls; one that is no route is passed over.
+    """
     seen: set[str] = set()
     for start in calls:
         waiting = [(start, False)]

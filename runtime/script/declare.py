@@ -270,7 +270,7 @@ def functions_of(module: Module | type[Module]) -> dict[str, Function]:
             found[mark.name] = Function(mark.name, mark.params, mark.routes, method, None, module.name, _doc(method))
         else:
             sync = found.get(mark.name)
-            call = sync.call if sync else _only_asynchronous
+            call = sync.call if sync else only_asynchronous
             doc = sync.doc if sync else _doc(method)
             found[mark.name] = Function(mark.name, mark.params, mark.routes, call, method, module.name, doc)
     return found
@@ -299,5 +299,6 @@ def _doc(method: Callable[..., Any]) -> str:
     return inspect.cleandoc(method.__doc__ or "")
 
 
-def _only_asynchronous(*_: object) -> int:
+def only_asynchronous(*_: object) -> int:
+    """What is called of a function that has an asynchronous form and no other: the checker lets nobody do that."""
     raise AssertionError("the checker lets nobody call an asynchronous-only function directly")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from runtime.script import tree
 from runtime.script.check import route_name
+from runtime.script.check_ends import callees_first
 
 
 def recursive_routes(routes: tuple[tree.Route, ...]) -> set[str]:
@@ -43,7 +44,7 @@ def _circles(calls: Mapping[str, set[str]]) -> Iterator[set[str]]:
         for one in names & calls.keys():
             callers[one].append(name)
     taken: set[str] = set()
-    for start in reversed(_by_end(calls)):
+    for start in reversed(list(callees_first(calls))):
         circle: set[str] = set()
         waiting = [start]
         while waiting:
@@ -54,20 +55,3 @@ def _circles(calls: Mapping[str, set[str]]) -> Iterator[set[str]]:
                 waiting.extend(callers[name])
         if circle:
             yield circle
-
-
-def _by_end(calls: Mapping[str, set[str]]) -> list[str]:
-    """The names in the order in which a walk along the calls, deep before wide, is through with them."""
-    ended: list[str] = []
-    seen: set[str] = set()
-    for start in calls:
-        waiting = [(start, False)]
-        while waiting:
-            name, through = waiting.pop()
-            if through:
-                ended.append(name)
-            elif name not in seen:
-                seen.add(name)
-                waiting.append((name, True))
-                waiting.extend((one, False) for one in calls[name] & calls.keys())
-    return ended

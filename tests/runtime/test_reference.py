@@ -20,7 +20,7 @@ from runtime.house import House
 from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.program import Program
 from runtime.reference import every_entry, gather, write_reference
-from runtime.script.declare import Function, Parameter
+from runtime.script.declare import Function, Parameter, only_asynchronous
 from runtime.script.functions import Core
 from runtime.script.pages import MADE
 from runtime.script.reference import Entry, ModuleFacts, Sort, find, near
@@ -69,7 +69,7 @@ FORMS = [
     for module in gather()
     for function in module.functions
     for method in (function.call, function.begin)
-    if method is not None and method.__name__ != "_only_asynchronous"
+    if method is not None and method is not only_asynchronous
 ]
 
 

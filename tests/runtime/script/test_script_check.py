@@ -114,7 +114,7 @@ def test_settings_that_make_sense(checked):
         socket=tcp:127.0.0.1:5060
         mpath="/usr/lib/opensips/modules/"
         loadmodule "/usr/lib/opensips/modules/tools.so"
-        modparam("tools", "level", "5")
+        modparam("tools", "level", " +5")
         modparam("tools", "label", "main")
         modparam("tools", "line", "a")
         modparam("tools", "line", "b")

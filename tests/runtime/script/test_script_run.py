@@ -322,6 +322,11 @@ def test_switch_whose_cases_all_leave(run):
     ]
 
 
+def test_letters_beyond_ascii_are_cases_of_their_own(run):
+    made = run('$var(x) = "\xe9"; switch ($var(x)) { case "\xc9": say("capital"); break; case "\xe9": say("small"); }')
+    assert made.tools.calls == ["small"]
+
+
 def test_break_in_a_switch_leaves_the_switch_and_not_the_loop_around_it(run):
     made = run(
         """
