@@ -70,7 +70,7 @@ def test_whatever_is_declared_runs() -> None:
 def test_the_oracles_hold_for_what_is_damaged() -> None:
     count, ways, failed = fuzz(2.0, seed=1)
     assert failed is None, fault(failed)
-    assert count > 10  # a busy machine does less
+    assert count > 0  # how many depends on the machine
     assert ways > 5
 
 
@@ -85,6 +85,6 @@ def test_a_fault_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Place, "__lt__", lambda self, other: 1 / 0)
     failed = fuzz(5.0, seed=1)[2]
     assert failed is not None
-    found = smaller(failed, time.monotonic() + 3.0)
+    found = smaller(failed, time.monotonic() + 60.0)
     assert fault(found) is not None
     assert len(found) < 500
