@@ -1,5 +1,5 @@
-"""The transformations of texts: families s, csv, ip and re; SIP's values are in `transformations_sip`, those of
-session descriptions in `transformations_sdp`.
+"""The transformations of texts: families s, csv and re; SIP's values are in `transformations_sip`, session descriptions
+in `transformations_sdp`, IP addresses in `transformations_ip`.
 
 Source of names and meanings: OpenSIPS, "Script transformations".
 """
@@ -11,17 +11,17 @@ import binascii
 import datetime
 import hashlib
 import hmac
-import ipaddress
 import re
 import zlib
 from typing import Final
 
 from runtime.context import Value
-from runtime.script import transformations_sdp, transformations_sip
+from runtime.script import transformations_ip, transformations_sdp, transformations_sip
 from runtime.script.changes import CHANGES, Change, Wants, change, integer_of
 from runtime.script.patterns import Substitution
+from runtime.script.values import lowered
 
-__all__ = ["CHANGES", "transformations_sdp", "transformations_sip"]
+__all__ = ["CHANGES", "transformations_ip", "transformations_sdp", "transformations_sip"]
 
 MAX_FILL: Final = 65_536
 """How long `fill_left` and `width` may make a text."""
@@ -126,19 +126,18 @@ def _start(text: str, start: int) -> int:
 
 
 _UPPER: Final = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_LOWER: Final = {upper: lower for lower, upper in _UPPER.items()}
 
 
 @change("s.toupper")
 def _toupper(text: str) -> Value:
     """In capital letters."""
-    return text.translate(_UPPER)
+    return text.upper() if text.isascii() else text.translate(_UPPER)
 
 
 @change("s.tolower")
 def _tolower(text: str) -> Value:
     """In small letters."""
-    return text.translate(_LOWER)
+    return lowered(text)
 
 
 _BLANK: Final = " \t\r\n"
@@ -323,80 +322,6 @@ def _csv_value(text: str, index: int) -> Value:
     """The value of that number, from 0, of a comma-separated list; a negative number counts from the end."""
     values = _csv(text)
     return values[index] if -len(values) <= index < len(values) else None
-
-
-# ip
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text.strip().removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return None
-
-
-@change("ip.isip")
-def _ip_isip(text: str) -> Value:
-    """1 for an IP address, else 0."""
-    return int(_address(text) is not None)
-
-
-@change("ip.isip4")
-def _ip_isip4(text: str) -> Value:
-    """1 for an IPv4 address, else 0."""
-    return int(isinstance(_address(text), ipaddress.IPv4Address))
-
-
-@change("ip.isip6")
-def _ip_isip6(text: str) -> Value:
-    """1 for an IPv6 address, else 0."""
-    return int(isinstance(_address(text), ipaddress.IPv6Address))
-
-
-@change("ip.isprivate")
-def _ip_isprivate(text: str) -> Value:
-    """1 for an IPv4 address that is private (RFC 1918), shared (RFC 6598) or a loopback, else 0."""
-    found = _address(text)
-    return int(isinstance(found, ipaddress.IPv4Address) and any(found in network for network in _PRIVATE))
-
-
-_PRIVATE: Final = tuple(
-    ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8")
-)
-
-
-@change("ip.pton")
-def _ip_pton(text: str) -> Value:
-    """An IP address as the bytes of the network."""
-    found = _address(text)
-    return None if found is None else _latin(found.packed)
-
-
-@change("ip.ntop")
-def _ip_ntop(text: str) -> Value:
-    """An IP address from the bytes of the network."""
-    packed = _bytes(text)
-    return str(ipaddress.ip_address(packed)) if len(packed) in (4, 16) else None
-
-
-@change("ip.family")
-def _ip_family(text: str) -> Value:
-    """The family of an IP address: INET or INET6."""
-    packed = _address(text)
-    length = len(text) if packed is None else len(packed.packed)
-    return {4: "INET", 16: "INET6"}.get(length)
-
-
-@change("ip.matches", Wants.TEXT)
-def _ip_matches(text: str, network: str) -> Value:
-    """1 for an IP address of that network, `address/bits`, else 0."""
-    address = _address(text)
-    try:
-        known = ipaddress.ip_network(network.strip(), strict=False)
-    except ValueError:
-        return None
-    return None if address is None else int(address.version == known.version and address in known)
 
 
 # re

@@ -46,6 +46,8 @@ SDP = HEAD + AUDIO + VIDEO
         ("one two one", "s.index,x", None),
         ("aBc", "s.toupper", "ABC"),
         ("AbC", "s.tolower", "abc"),
+        ("a\xe9", "s.toupper", "A\xe9"),
+        ("A\xc9", "s.tolower", "a\xc9"),
         (" a b ", "s.trim", "a b"),
         (" a ", "s.triml", "a "),
         (" a ", "s.trimr", " a"),
