@@ -14,6 +14,8 @@ from typing import Final
 
 import lmdb
 
+from runtime.store import remove_all
+
 LIMIT: Final = 100_000
 """Rows that may wait: nobody may wait for a database, and no memory is without end."""
 _KEY: Final = 8
@@ -72,16 +74,21 @@ class Outbox:
         else:
             self.on_refused()
 
-    def take(self, limit: int) -> list[tuple[bytes, bytes]]:
-        """The first rows, with their keys. They stay until they are removed."""
+    def take(self, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """The first rows, with their keys; of those behind a key, if one is given. They stay until they are removed."""
         with self._environment.begin(db=self._rows) as read:
-            return [(bytes(key), bytes(row)) for key, row in itertools.islice(read.cursor(), limit)]
+            cursor = read.cursor()
+            if not cursor.set_range(after + b"\0"):
+                return []
+            return [(bytes(key), bytes(row)) for key, row in itertools.islice(cursor, limit)]
 
     def remove(self, keys: Iterable[bytes]) -> None:
-        """These rows are where they belong."""
-        with self._environment.begin(write=True, db=self._rows) as write:
-            for key in keys:
-                write.delete(key)
+        """These rows are where they belong.
+
+        Raises:
+            StoreError: there is no room to note that.
+        """
+        remove_all(self._environment, self._rows, list(keys))
 
     def free_readers(self) -> None:
         """Free the reader slots of processes that died."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -109,19 +109,7 @@ class Store:
         """
         with self._environment.begin(db=self._cache) as transaction:
             over = list(itertools.islice(_ended(transaction.cursor(), now), limit))
-        at_once = len(over)
-        done = 0
-        while done < len(over):
-            try:
-                with self.writing() as transaction:
-                    for key in over[done : done + at_once]:
-                        transaction.delete(key, db=self._cache)
-                done += at_once
-            except StoreError:
-                # Removing needs pages too; a few at a time need fewer, and free some for the next.
-                if at_once == 1:
-                    raise
-                at_once = max(1, at_once // 10)
+        remove_all(self._environment, self._cache, over)
         return len(over)
 
     # Tables of others: keys and values as bytes, in transactions.
@@ -164,6 +152,26 @@ class Store:
 
     def close(self) -> None:
         self._environment.close()
+
+
+def remove_all(environment: lmdb.Environment, table: Table, keys: Sequence[bytes]) -> None:
+    """Remove keys: in one transaction, or in several where the environment is too full for that.
+
+    Raises:
+        StoreError: it is so full that there is no room to note even a single removal.
+    """
+    at_once, done = len(keys), 0
+    while done < len(keys):
+        try:
+            with environment.begin(write=True, db=table) as write:
+                for key in keys[done : done + at_once]:
+                    write.delete(key)
+            done += at_once
+        except lmdb.Error as error:
+            # Removing needs pages too; a few at a time need fewer, and free some for the next.
+            if at_once == 1 or not isinstance(error, lmdb.MapFullError):
+                raise StoreError(f"nothing can be removed: {error}") from error
+            at_once = max(1, at_once // 10)
 
 
 def _ended(records: Iterable[tuple[bytes, bytes]], now: float) -> Iterator[bytes]:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
-from runtime.db import Database, DatabaseError
+from runtime.clock import monotonic_now
+from runtime.db import TIMEOUT_S, Database, DatabaseError, RowsRefused
 from runtime.outbox import Outbox
 from runtime.recording import AT_ONCE
+from runtime.store import StoreError
+from workers.homes import try_lock
 
 if TYPE_CHECKING:
     from workers.worker import Running
 
 log = logging.getLogger("layby.acc")
+
+_LONGEST_S: Final = 2 * TIMEOUT_S
+"""After so long nothing more is begun: a job has an end."""
 
 
 class Recorder:
@@ -51,26 +59,47 @@ class Recorder:
             self._ledger.table(table)
 
     def flush(self, boxes: Sequence[Outbox]) -> int:
-        """Write what waits; how many records that were, up to `AT_ONCE` of each outbox.
+        """Write what waits; how many records that were, up to some `AT_ONCE` of each outbox.
 
         Raises:
-            DatabaseError: those for some table are not written, and stay where they are.
+            DatabaseError: those for some table are not written, and stay where they are; all others are.
+            StoreError: some are written, and stay nevertheless.
         """
-        count, failed = 0, None
-        for box in boxes:
-            for table, taken in _by_table(box.take(AT_ONCE)).items():
-                try:
-                    lost = self._ledger.write(table, list(taken.values()))
-                except DatabaseError as error:
-                    failed = error  # what another table takes is not kept from it
-                    continue
-                box.remove(taken)
-                count += len(taken)
-                if lost:
-                    self._on_lost(lost)
-        if failed is not None:
-            raise failed
+        failed: dict[str, DatabaseError] = {}
+        until = monotonic_now() + _LONGEST_S
+        count = sum([self._flush(box, failed, until) for box in boxes])
+        for error in failed.values():
+            raise error
         return count
+
+    def _flush(self, box: Outbox, failed: dict[str, DatabaseError], until: float) -> int:
+        count, after = 0, b""
+        # What a table does not take may lie before all that others would: it is passed over.
+        while (failed or count < AT_ONCE) and monotonic_now() < until and (taken := box.take(AT_ONCE, after)):
+            after = taken[-1][0]
+            for table, rows in _by_table(taken).items():
+                if table in failed or monotonic_now() >= until:
+                    continue
+                try:
+                    count += self._write(box, table, rows)
+                except DatabaseError as error:
+                    failed[table] = error
+        return count
+
+    def _write(self, box: Outbox, table: str, rows: dict[bytes, dict[str, Any]]) -> int:
+        try:
+            self._ledger.write(table, list(rows.values()))
+        except RowsRefused as error:
+            if len(rows) > 1:  # some of them must not keep the others out
+                keys = list(rows)
+                half = len(keys) // 2
+                return sum(
+                    [self._write(box, table, {key: rows[key] for key in part}) for part in (keys[:half], keys[half:])]
+                )
+            log.error("a record is lost: %s", error)
+            self._on_lost(1)
+        box.remove(rows)
+        return len(rows)
 
 
 def _by_table(taken: Iterable[tuple[bytes, bytes]]) -> dict[str, dict[bytes, dict[str, Any]]]:
@@ -82,21 +111,33 @@ def _by_table(taken: Iterable[tuple[bytes, bytes]]) -> dict[str, dict[bytes, dic
     return found
 
 
-_here: list[tuple[Recorder, Sequence[Outbox]]] = []
+class _Here(NamedTuple):
+    recorder: Recorder
+    boxes: Sequence[Outbox]
+    lock: Path
 
 
-def enter(recorder: Recorder, boxes: Sequence[Outbox]) -> None:
-    """From now on jobs of this process write with these."""
-    _here[:] = [(recorder, boxes)]
+_here: list[_Here] = []
+
+
+def enter(recorder: Recorder, boxes: Sequence[Outbox], lock: Path) -> None:
+    """From now on jobs of this process write with these, while no other process has locked that file."""
+    _here[:] = [_Here(recorder, boxes, lock)]
 
 
 def record_accounts(payload: bytes, running: Running) -> bytes:
     """The job: write what waits; gives how many records that were, or the text of why it cannot be done."""
-    recorder, boxes = _here[0]
+    here = _here[0]
+    # Who has a job begun may die, or wait for it no longer, while it is still at it; two would write the same.
+    lock = try_lock(here.lock)
+    if lock is None:
+        return bytes(msgpack.packb("an earlier job has not ended"))
     try:
-        found: int | str = recorder.flush(boxes)
-    except DatabaseError as error:
+        found: int | str = here.recorder.flush(here.boxes)
+    except (DatabaseError, StoreError) as error:
         found = str(error)
+    finally:
+        os.close(lock)
     return bytes(msgpack.packb(found))
 
 
@@ -105,5 +146,5 @@ def put_away(recorder: Recorder, boxes: Sequence[Outbox]) -> None:
     try:
         while recorder.flush(boxes):
             pass
-    except DatabaseError as error:
+    except (DatabaseError, StoreError) as error:
         log.error("%d records are lost: %s", sum([len(box) for box in boxes]), error)

@@ -83,29 +83,30 @@ class Ledger:
                 log.warning("table %s has no column %s: it is left out", name, ", ".join(missing))
         return found
 
-    def write(self, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Write rows into a table, all or none; how many of them it will never take.
+    def write(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows into a table, all or none.
 
         Args:
             name: the table's.
             rows: by OpenSIPS's column names, and by those of the extra fields.
 
         Raises:
+            RowsRefused: the table will never take one of them.
             DatabaseError: they are not written.
         """
         table = self.table(name)
         try:
+            fitting = [self._fit(table, row) for row in rows]
+        except (ValueError, OverflowError, OSError) as error:
+            raise RowsRefused(f"table {name}: {error}") from error
+        try:
             with self._database.begin() as connection:
-                connection.execute(table.insert(), [self._fit(table, row) for row in rows])
-        except RowsRefused as error:
-            if len(rows) > 1:
-                return sum([self.write(name, [row]) for row in rows])
-            log.error("a record is lost: %s", error)
-            return 1
+                connection.execute(table.insert(), fitting)
+        except RowsRefused:
+            raise
         except DatabaseError:
             self._tables.pop(name, None)  # it may have been changed, or be gone: it is looked at again
             raise
-        return 0
 
     def _fit(self, table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         found = {}

@@ -164,7 +164,7 @@ class Acc(RuntimeModule):
             self._boxes = [self._box] if dialog is None else [self._box, dialog.store.parting]
             for box in self._boxes:
                 box.on_refused = self._refused
-            enter(self.recorder, self._boxes)
+            enter(self.recorder, self._boxes, self.house.folder / "acc" / "writing")
             if role == MI:
                 RecordingClock(self.process, Recorded(RECORD_ACCOUNTS, "accounts", log, self._waits))
         if role == SIP:

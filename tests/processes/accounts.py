@@ -144,9 +144,11 @@ def _is_about(line: str, call_id: str) -> bool:
 def calling(server: Server) -> Iterator[Call]:
     """A call to be made through a server."""
     caller, callee = Peer(server.sip_port), Peer(server.sip_port)
-    yield Call(caller, callee)
-    caller.close()
-    callee.close()
+    try:
+        yield Call(caller, callee)
+    finally:
+        caller.close()
+        callee.close()
 
 
 def told(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -24,6 +24,8 @@ def test_rows_stay_in_order_until_they_are_removed(box: Outbox) -> None:
         box.put(row)
     first = box.take(2)
     assert ([row for _, row in first], len(box)) == ([b"a", b"b"], 3)
+    assert [row for _, row in box.take(10, after=first[0][0])] == [b"b", b"c"]
+    assert box.take(10, after=box.take(10)[-1][0]) == []
     box.remove([key for key, _ in first])
     box.put(b"d")
     assert ([row for _, row in box.take(10)], len(box)) == ([b"c", b"d"], 2)
@@ -46,6 +48,18 @@ def test_what_the_memory_does_not_hold_is_refused(tmp_path: Path) -> None:
         box.put(b"x" * 8000)
     assert 0 < len(box) < 20
     assert len(refused) == 20 - len(box)
+    box.close()
+
+
+def test_what_has_filled_the_memory_can_be_removed(tmp_path: Path) -> None:
+    box, refused = Outbox.in_folder(tmp_path / "box", size=4 << 20), []
+    box.on_refused = lambda: refused.append("one")
+    while not refused:
+        box.put(b"x" * 1500)
+    box.remove([key for key, _ in box.take(500)])
+    left = box.take(len(box))
+    box.remove([key for key, _ in left])
+    assert (len(left) > 400, len(box)) == (True, 0)
     box.close()
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from sqlalchemy import text
 
 from runtime.acc.accounts import Account, Parties
 from runtime.acc.recorder import Recorder, enter, put_away, record_accounts
 from runtime.acc.records import Record, Subject, record_of, row_of
-from runtime.db import Database
+from runtime.db import Database, DatabaseError
 from runtime.outbox import Outbox
+from workers.homes import try_lock
 
 EXTRA = ("who", "note")
 
@@ -108,16 +111,44 @@ def test_a_record_that_the_table_refuses_keeps_no_other_out(database, box, caplo
     assert "a record is lost" in caplog.text
 
 
-def test_a_table_that_cannot_be_had_keeps_no_other_out(database, box) -> None:
+def test_a_table_that_cannot_be_had_keeps_no_other_out(database, box, tmp_path) -> None:
     execute(database, "CREATE VIEW bad AS SELECT 1 AS callid")
     put(box, record("a"), table="bad")
     put(box, record("b"))
-    enter(Recorder(database, {}, ()), [box])
+    enter(Recorder(database, {}, ()), [box], tmp_path / "lock")
     assert b"bad" in record_accounts(b"", None)  # type: ignore[arg-type]
     assert ([row["callid"] for row in rows(database)], len(box)) == (["b"], 1)
     execute(database, "DROP VIEW bad")
     record_accounts(b"", None)  # type: ignore[arg-type]
     assert ([row["callid"] for row in rows(database, "bad")], len(box)) == (["a"], 0)
+
+
+def test_much_that_cannot_be_written_keeps_nothing_out_that_came_later(database, box) -> None:
+    execute(database, "CREATE VIEW bad AS SELECT 1 AS callid")
+    put(box, *(record(str(number)) for number in range(1200)), table="bad")
+    put(box, record("a"))
+    with pytest.raises(DatabaseError, match="bad"):
+        Recorder(database, {}, ()).flush([box])
+    assert ([row["callid"] for row in rows(database)], len(box)) == (["a"], 1200)
+
+
+def test_a_time_that_is_none_keeps_no_other_out(database, box, caplog) -> None:
+    put(box, record("a"), record("b")._replace(time=1e15), record("c"))
+    assert Recorder(database, {}, ()).flush([box]) == 3
+    assert ([row["callid"] for row in rows(database)], len(box)) == (["a", "c"], 0)
+    assert "a record is lost" in caplog.text
+
+
+def test_two_jobs_do_not_write_the_same(database, box, tmp_path) -> None:
+    put(box, record())
+    enter(Recorder(database, {}, ()), [box], tmp_path / "lock")
+    lock = try_lock(tmp_path / "lock")
+    assert lock is not None
+    assert b"has not ended" in record_accounts(b"", None)  # type: ignore[arg-type]
+    assert len(box) == 1
+    os.close(lock)
+    for count in (1, 0):
+        assert msgpack.unpackb(record_accounts(b"", None)) == count  # type: ignore[arg-type]
 
 
 def test_the_end_writes_all_and_says_what_is_lost(database, box, caplog) -> None:
