@@ -95,7 +95,7 @@ class Accountant(TransactionWatcher):
 
     def began(self, c: Context) -> None:
         if c.accounting is not None and c.transaction is not None:
-            c.accounting.parties = self.parties(c)
+            c.accounting.parties = self.parties(c.request or c)  # of a reply, its request's
             self._accounts[c.transaction] = c.accounting
 
     def reply_relayed(self, c: Context, reply: Reply, status: int) -> None:
@@ -108,17 +108,19 @@ class Accountant(TransactionWatcher):
             if self._early_media and reply.body:
                 self._record(Subject.ANSWERED, account, account.early(), status, reason, tag)
         elif status < 300:
-            first = not account.is_answered
+            if not account.is_answered and not self._keep_call(c, account, status, reason):
+                account.drop(None, Wants.CDR)
             self._record(Subject.ANSWERED, account, account.answered(tag), status, reason, tag)
-            if first:
-                self._keep_call(c, account, status, reason)
         else:
             self._record(Subject.ANSWERED, account, account.refused(), status, reason, tag)
 
-    def _keep_call(self, c: Context, account: Account, status: int, reason: str) -> None:
+    def _keep_call(self, c: Context, account: Account, status: int, reason: str) -> bool:
+        """Have the call recorded when it ends; False where nothing can be kept of it until then."""
         wanted = account.where(Wants.CDR)
-        if wanted and c.dialog is not None and self._calls is not None:
-            self._calls.keep(c.dialog, Cdr(wanted, account.table, status, reason, account.extra))
+        if not wanted:
+            return True
+        cdr = Cdr(wanted, account.table, status, reason, account.extra)
+        return c.dialog is not None and self._calls is not None and self._calls.keep(c.dialog, cdr)
 
     def failed(self, c: Context, reply: Reply | None, status: int) -> None:
         account = self._accounts.get(c.transaction or "")
@@ -133,6 +135,7 @@ class Accountant(TransactionWatcher):
             return
         tag = account.parties.local_tag
         if status < 300:
+            account.drop(None, Wants.CDR)  # a call of this server's own has no dialog that it is seen to end by
             self._record(Subject.ANSWERED, account, account.answered(tag), status, reason, tag)
             return
         self._record(Subject.MISSED, account, account.missed(), status, reason, tag)

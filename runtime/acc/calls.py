@@ -14,7 +14,7 @@ from runtime.acc.records import CDR, Cdr, Record, cdr_of, ended, packed_cdr
 from runtime.clock import epoch_now
 from runtime.dialogs.store import DialogStore
 from runtime.sip.dialog import Dialog
-from runtime.sip.dialog_words import Changed, Effect
+from runtime.sip.dialog_words import Changed, Effect, State
 from runtime.store import StoreError
 
 log = logging.getLogger("layby.acc")
@@ -46,9 +46,9 @@ class Calls:
         dialog = None if did is None else self._store.load_did(did)
         return None if dialog is None else cdr_of(dialog)
 
-    def keep(self, did: str, cdr: Cdr) -> None:
-        """The call is answered: record this when it has ended."""
-        self._change(did, lambda dialog: cdr)
+    def keep(self, did: str, cdr: Cdr) -> bool:
+        """The call is answered: record this when it has ended. False where the dialog cannot take it."""
+        return self._change(did, lambda dialog: cdr)
 
     def put_extra(self, did: str, tag: str, value: str | int | None) -> None:
         """Set or take away an extra value of a call that is recorded."""
@@ -61,18 +61,20 @@ class Calls:
 
         self._change(did, changed)
 
-    def _change(self, did: str, made: Callable[[Dialog], Cdr | None]) -> None:
+    def _change(self, did: str, made: Callable[[Dialog], Cdr | None]) -> bool:
         def change(dialog: Dialog) -> list[Effect]:
-            cdr = made(dialog)
+            cdr = None if dialog.state == State.DELETED else made(dialog)
             if cdr is None:
                 return []
             dialog.values[CDR] = packed_cdr(cdr)
             return [Changed()]
 
         try:
-            self._store.update_did(did, change)
+            found = self._store.update_did(did, change)
         except StoreError as error:
             log.error("the call %s will not be recorded as it should be: %s", did, error)
+            return False
+        return found is not None and bool(found[1])
 
     def keepsake(self, dialog: Dialog) -> bytes | None:
         """A dialog is being ended: what the database is to have of it."""

@@ -116,6 +116,7 @@ class Acc(RuntimeModule):
             self._extras = extras_of(self.settings["extra_fields"])
         except ValueError as error:
             raise SettingsError(f'modparam("acc", "extra_fields", …): {error}', "extra_fields") from error
+        self._refuse_names_taken()
         self._tags = {one.tag for fields in self._extras.values() for one in fields}
         for name in ("db_table_acc", "db_table_missed_calls"):
             if not _TABLE.fullmatch(self.settings[name]):
@@ -125,6 +126,16 @@ class Acc(RuntimeModule):
         self._boxes: list[Outbox] = []
         """What waits for the database, as this process sees it."""
         self._lost = 0
+
+    def _refuse_names_taken(self) -> None:
+        """What a caller has written must not stand where something of our own is looked for."""
+        own = {*EVENT_PARAMS, *ENDED_PARAMS}
+        columns = {"id", *(str(self.settings[name]).lower() for name in _COLUMNS.values())}
+        for backend, taken in ((Backend.DB, own | columns), (Backend.EVI, own)):
+            for one in self._extras[backend]:
+                if one.name.lower() in taken:
+                    text = f"{backend.value}: {one.name} is what every record has"
+                    raise SettingsError(f'modparam("acc", "extra_fields", …): {text}', "extra_fields")
 
     # Life.
 

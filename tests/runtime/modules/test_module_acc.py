@@ -19,6 +19,9 @@ HEAD = 'loadmodule "acc.so"\n'
     [
         {"extra_fields": ["a->b"]},
         {"extra_fields": ["aaa: a->b"]},
+        {"extra_fields": ["db: a->Time"]},
+        {"extra_fields": ["db: a->sip_call"], "acc_callid_column": "sip_call"},
+        {"extra_fields": ["evi: duration"]},
         {"db_table_acc": "acc; DROP TABLE acc"},
         {"db_table_missed_calls": ""},
     ],
