@@ -41,6 +41,10 @@ class RouteType(enum.Flag):
     """Where a request waits to be sent on or answered."""
     PASSING = REQUEST | FAILURE | ONREPLY | BRANCH
     """What a message that is received may pass."""
+    ANSWERABLE = PASSING | ERROR
+    """Where what is received may be answered."""
+    BUILDING = RELAYING | BRANCH
+    """Where what is to be sent on is built."""
     MESSAGE = REQUEST | FAILURE | ONREPLY | BRANCH | LOCAL
     """Where there is a message that is sent on."""
     ANY = REQUEST | FAILURE | ONREPLY | BRANCH | LOCAL | STARTUP | TIMER | EVENT | ERROR

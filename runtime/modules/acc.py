@@ -62,8 +62,7 @@ _COLUMNS: Final = {
 """The columns that can be called otherwise, each with its parameter."""
 _TABLE: Final = re.compile(r"[A-Za-z0-9_]{1,48}")
 _MORE: Final = "The ``evi`` fields of ``extra_fields`` stand behind ``time``."
-_MARKING: Final = RouteType.REQUEST | RouteType.FAILURE | RouteType.BRANCH
-_REPORTING: Final = _MARKING | RouteType.LOCAL
+_REPORTING: Final = RouteType.BUILDING | RouteType.LOCAL
 _COMPLAIN_EVERY: Final = 1000
 """Of the records that are lost, the first and each so many-th is logged."""
 _STRING: Final = Kind.STRING
@@ -262,7 +261,7 @@ class Acc(RuntimeModule):
         Param("type", _STRING),
         Param("flags", _STRING, optional=True),
         Param("table", _STRING, optional=True),
-        routes=_MARKING,
+        routes=RouteType.BUILDING,
     )
     def do_accounting(self, c: Context, type: str, flags: str | None, table: str | None) -> int:
         """Record how the request's transaction ends.
@@ -304,7 +303,7 @@ class Acc(RuntimeModule):
         "drop_accounting",
         Param("type", _STRING, optional=True),
         Param("flags", _STRING, optional=True),
-        routes=_MARKING,
+        routes=RouteType.BUILDING,
     )
     def drop_accounting(self, c: Context, type: str | None, flags: str | None) -> int:
         """Take back what do_accounting() has asked for: all of it, that of some types, or some of their flags."""

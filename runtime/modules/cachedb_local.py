@@ -60,15 +60,9 @@ class CachedbLocal(RuntimeModule):
     @function("cache_fetch", Param("system", Kind.STRING), Param("attr", Kind.STRING), Param("result", Kind.OUTPUT))
     def cache_fetch(self, c: Context, system: str, attr: str, result: Ref) -> int:
         """Fetch a value into a variable; -2 when there is none."""
-        collection = collection_of(system)
-        if collection is None:
-            return -1
-        try:
-            value = self.process.store.get(collection, attr, epoch_now())
-        except StoreError:
-            return -1
-        if value is None:
-            return -2
+        value = self._fetched(system, attr)
+        if isinstance(value, int):
+            return value
         result.set(c, value)
         return 1
 
@@ -89,6 +83,17 @@ class CachedbLocal(RuntimeModule):
     )
     def cache_counter_fetch(self, c: Context, system: str, attr: str, result: Ref) -> int:
         """Fetch a number into a variable, as an integer; -2 when there is none, -1 for what is no number."""
+        value = self._fetched(system, attr)
+        if isinstance(value, int):
+            return value
+        number = integer_of(value)
+        if number is None:
+            return -1
+        result.set(c, number)
+        return 1
+
+    def _fetched(self, system: str, attr: str) -> str | int:
+        """A value, or what the function that was to fetch it gives instead."""
         collection = collection_of(system)
         if collection is None:
             return -1
@@ -96,13 +101,7 @@ class CachedbLocal(RuntimeModule):
             value = self.process.store.get(collection, attr, epoch_now())
         except StoreError:
             return -1
-        if value is None:
-            return -2
-        number = integer_of(value)
-        if number is None:
-            return -1
-        result.set(c, number)
-        return 1
+        return -2 if value is None else value
 
     @function("cache_add", *_COUNTED)
     def cache_add(self, c: Context, system: str, attr: str, amount: int, expire: int | None, result: Ref | None) -> int:

@@ -47,7 +47,7 @@ class Maxfwd(RuntimeModule):
         c.max_forwards = min(hops - 1, self.settings["max_limit"])
         return 1
 
-    @function("is_maxfwd_lt", Param("max_value", Kind.INTEGER), routes=RouteType.RELAYING | RouteType.BRANCH)
+    @function("is_maxfwd_lt", Param("max_value", Kind.INTEGER), routes=RouteType.BUILDING)
     def is_maxfwd_lt(self, c: Context, max_value: int) -> int:
         """Whether Max-Forwards, as it will be sent, is below a value; -2 without one, -3 when it is no number."""
         hops = _received(c) if c.max_forwards is None else c.max_forwards

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 MAX_PARAMS_CHARS: Final = 2048
 """Of all parameters together: they come back in a line that may have 8,192 characters, of which we are not alone."""
-_BUILDING: Final = RouteType.REQUEST | RouteType.BRANCH | RouteType.FAILURE
 
 
 class Rr(RuntimeModule):
@@ -115,7 +114,7 @@ class Rr(RuntimeModule):
 
     # Staying in the path
 
-    @function("record_route", Param("params", Kind.STRING, optional=True), routes=_BUILDING)
+    @function("record_route", Param("params", Kind.STRING, optional=True), routes=RouteType.BUILDING)
     def record_route(self, c: Context, params: str | None) -> int:
         """Stay in the path of the dialog; -1 when that was asked for before, or the parameters are none."""
         return self._record(c, params or "")
@@ -124,7 +123,7 @@ class Rr(RuntimeModule):
         "record_route_preset",
         Param("address", Kind.STRING),
         Param("inbound", Kind.STRING, optional=True),
-        routes=_BUILDING,
+        routes=RouteType.BUILDING,
     )
     def record_route_preset(self, c: Context, address: str, inbound: str | None) -> int:
         """Stay in the path under another address: ``host:port``, with parameters if need be.
@@ -135,7 +134,7 @@ class Rr(RuntimeModule):
             return -1
         return self._record(c, "", address, inbound)
 
-    @function("add_rr_param", Param("params", Kind.STRING), routes=_BUILDING)
+    @function("add_rr_param", Param("params", Kind.STRING), routes=RouteType.BUILDING)
     def add_rr_param(self, c: Context, params: str) -> int:
         """Add ``;name=value`` to our Record-Route, before or after record_route()."""
         so_far = c.rr_params if c.record_route is None else c.record_route.params

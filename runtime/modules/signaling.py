@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from runtime.context import Context, RouteType
 from runtime.modules.base import RuntimeModule
@@ -11,8 +11,6 @@ from runtime.script.declare import Kind, Param, function
 if TYPE_CHECKING:
     from runtime.sip_process import SipProcess
 
-_ANSWERABLE: Final = RouteType.PASSING | RouteType.ERROR
-
 
 class Signaling(RuntimeModule):
     """The module as a script loads it."""
@@ -20,7 +18,7 @@ class Signaling(RuntimeModule):
     name = "signaling"
     process: SipProcess
 
-    @function("send_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING), routes=_ANSWERABLE)
+    @function("send_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING), routes=RouteType.ANSWERABLE)
     def send_reply(self, c: Context, code: int, reason: str) -> int:
         """Reply in the way that fits the message's state."""
         return self.process.send_reply(c, code, reason)

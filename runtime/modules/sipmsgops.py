@@ -22,8 +22,6 @@ from runtime.sip.sdp import parse_sdp
 _MEDIA_TYPE: Final = Param("media_type", Kind.STRING, optional=True)
 _E164: Final = re.compile(r"\+[1-9][0-9]{0,14}")
 
-_ANSWERABLE: Final = RouteType.PASSING | RouteType.ERROR
-
 
 class Sipmsgops(SdpFunctions, RuntimeModule):
     """The module as a script loads it."""
@@ -91,7 +89,7 @@ class Sipmsgops(SdpFunctions, RuntimeModule):
 
     # Headers of what is sent
 
-    @function("append_to_reply", Param("header", Kind.STRING), routes=_ANSWERABLE)
+    @function("append_to_reply", Param("header", Kind.STRING), routes=RouteType.ANSWERABLE)
     def append_to_reply(self, c: Context, header: str) -> int:
         """Add a header line to the reply that will be sent; -1 for what is no header line or stands there anyway."""
         line = clean_header(header)
@@ -100,7 +98,7 @@ class Sipmsgops(SdpFunctions, RuntimeModule):
         c.reply_headers.append(line + "\r\n")
         return 1
 
-    @function("append_time", routes=_ANSWERABLE)
+    @function("append_time", routes=RouteType.ANSWERABLE)
     def append_time(self, c: Context) -> int:
         """Add a Date header with the time now to the reply that will be sent (RFC 3261 20.17)."""
         return self.append_to_reply(c, f"Date: {formatdate(epoch_now(), usegmt=True)}")
@@ -109,7 +107,7 @@ class Sipmsgops(SdpFunctions, RuntimeModule):
         "append_urihf",
         Param("prefix", Kind.STRING),
         Param("suffix", Kind.STRING),
-        routes=RouteType.RELAYING | RouteType.BRANCH,
+        routes=RouteType.BUILDING,
     )
     def append_urihf(self, c: Context, prefix: str, suffix: str) -> int:
         """Append a header line with the Request-URI as received between `prefix` and `suffix`."""
@@ -190,8 +188,7 @@ class Sipmsgops(SdpFunctions, RuntimeModule):
         uri = split_uri(c.ruri)
         if uri is None or not param or any(char in param for char in '<>"?@') or any(char <= " " for char in param):
             return -1
-        set_ruri(c, str(uri._replace(params=f"{uri.params};{param}" if uri.params else param)))
-        return 1
+        return _rewrite(c, str(uri._replace(params=f"{uri.params};{param}" if uri.params else param)))
 
     @function("ruri_del_param", Param("name", Kind.STRING))
     def ruri_del_param(self, c: Context, name: str) -> int:
@@ -200,8 +197,7 @@ class Sipmsgops(SdpFunctions, RuntimeModule):
         if uri is None or uri.param(name) is None:
             return -1
         left = [one for one in uri.params.split(";") if one.partition("=")[0].strip().lower() != name.lower()]
-        set_ruri(c, str(uri._replace(params=";".join(left))))
-        return 1
+        return _rewrite(c, str(uri._replace(params=";".join(left))))
 
     @function("ruri_tel2sip")
     def ruri_tel2sip(self, c: Context) -> int:
@@ -210,17 +206,21 @@ class Sipmsgops(SdpFunctions, RuntimeModule):
         if uri is None or uri.scheme.lower() != "tel" or sender is None or not sender.host:
             return -1
         params = f";{uri.params}" if uri.params else ""
-        try:
-            set_ruri(c, f"sip:{uri.user}{params}@{sender.host};user=phone")
-        except Unwritable:
-            return -1
-        return 1
+        return _rewrite(c, f"sip:{uri.user}{params}@{sender.host};user=phone")
 
     @function("is_uri_user_e164", Param("uri", Kind.STRING))
     def is_uri_user_e164(self, c: Context, uri: str) -> int:
         """Whether the user of a URI is a global number: ``+`` and up to 15 digits."""
         found = split_uri(uri)
         return 1 if found is not None and _E164.fullmatch(found.user or "") else -1
+
+
+def _rewrite(c: Context, uri: str) -> int:
+    try:
+        set_ruri(c, uri)
+    except Unwritable:
+        return -1
+    return 1
 
 
 def _class_of(status: int) -> int | None:

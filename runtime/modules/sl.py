@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from runtime.context import Context, RouteType
 from runtime.modules.base import RuntimeModule
@@ -11,8 +11,6 @@ from runtime.script.declare import Kind, Param, function
 if TYPE_CHECKING:
     from runtime.sip_process import SipProcess
 
-_ANSWERABLE: Final = RouteType.PASSING | RouteType.ERROR
-
 
 class Sl(RuntimeModule):
     """The module as a script loads it."""
@@ -20,7 +18,7 @@ class Sl(RuntimeModule):
     name = "sl"
     process: SipProcess
 
-    @function("sl_send_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING), routes=_ANSWERABLE)
+    @function("sl_send_reply", Param("code", Kind.INTEGER), Param("reason", Kind.STRING), routes=RouteType.ANSWERABLE)
     def sl_send_reply(self, c: Context, code: int, reason: str) -> int:
         """Reply and keep no state.
 
@@ -29,7 +27,7 @@ class Sl(RuntimeModule):
         """
         return self.process.send_reply(c, code, reason)
 
-    @function("sl_reply_error", routes=_ANSWERABLE)
+    @function("sl_reply_error", routes=RouteType.ANSWERABLE)
     def sl_reply_error(self, c: Context) -> int:
         """Reply 500 and keep no state."""
         return self.process.send_reply(c, 500, "Server Internal Error")
