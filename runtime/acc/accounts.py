@@ -15,8 +15,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final, NamedTuple
+
+from runtime.script.kept import kept
 
 MAX_EXTRA_CHARS: Final = 1024
 """Of one extra value: what a caller can make a record grow by."""
@@ -150,14 +151,14 @@ def put_extra(values: dict[str, str | int], tag: str, value: str | int | None) -
         values[tag] = value[:MAX_EXTRA_CHARS] if isinstance(value, str) else value
 
 
-@lru_cache(maxsize=256)
+@kept(256)
 def backends_of(text: str) -> tuple[Backend, ...] | None:
     """``log|db|evi``; None where it is anything else."""
     words = _words(text)
     return tuple(_BACKENDS[word] for word in words) if words and all(word in _BACKENDS for word in words) else None
 
 
-@lru_cache(maxsize=256)
+@kept(256)
 def wants_of(text: str) -> Wants | None:
     """``cdr|missed|failed``; None where it is anything else."""
     words = _words(text)

@@ -21,6 +21,7 @@ from runtime.sip.sdp import MEDIA_TYPE, lines_of, split_streams
 
 _PIECE = re.compile(r"((?:[^\\\[/]|\\.|\[(?![0-9]{1,4}\](?:/|$)))*)(?:\[([0-9]{1,4})\])?(/|$)")
 _WORD = re.compile(r"[^ ;\r\n]+")
+_TYPE_HEADERS: Final = ("content-type", "c")
 _MOST_PIECES: Final = 3  # a stream, a line and a word
 
 
@@ -69,6 +70,8 @@ def set_body(c: Context, text: str, media_type: str) -> None:
         media_type: its Content-Type; empty where there is none.
     """
     c.body = text.encode("latin-1", "replace")
+    # What was said of another body before does not hold for this one.
+    c.edits[:] = [edit for edit in c.edits if edit[1].partition(":")[0].strip().lower() not in _TYPE_HEADERS]
     if (c.message.content_type or "").partition(";")[0].strip().lower() != media_type.partition(";")[0].lower():
         c.edits.append(("remove", "content-type"))
         if media_type:

@@ -182,7 +182,12 @@ def test_one_part_of_several_is_not_changed_by_codecs(run):
 
 def test_bodies_come_and_go(run):
     gone = run('strip_body("application/sdp"); add_body("hi");').context
-    assert (gone.body, gone.edits) == (b"hi", [("remove", "content-type")])
+    assert (gone.body, gone.edits) == (b"hi", [])
+    other = run('append_hf("X: 1\\r\\n"); add_body("a", "text/plain"); add_body("b", "text/html");').context
+    assert (other.body, other.edits) == (
+        b"b",
+        [("append", "X: 1\r\n"), ("remove", "content-type"), ("append", "Content-Type: text/html\r\n")],
+    )
     added = run('if (!add_body("x")) xlog("no"); add_body("hi", "text/plain");', request("", "")).context
     assert added.body == b"hi"
     assert added.edits == [("remove", "content-type"), ("append", "Content-Type: text/plain\r\n")]
