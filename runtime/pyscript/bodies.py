@@ -185,9 +185,18 @@ class _Reader(ast.NodeVisitor):
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
         self._nested(node)
 
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._inner(node)
+
     def _nested(self, node: _Def) -> None:
         if _call_of(node) is None:  # any other is read for itself
-            self.generic_visit(node)
+            self._inner(node)
+
+    def _inner(self, node: _Def | ast.Lambda) -> None:
+        """What it does is done where it is called, which may be a thread."""
+        waits, self._waits = self._waits, isinstance(node, ast.AsyncFunctionDef)
+        self.generic_visit(node)
+        self._waits = waits
 
     def visit_Expr(self, node: ast.Expr) -> None:
         if self._is_wait(node.value):

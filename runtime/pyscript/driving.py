@@ -103,8 +103,6 @@ class Driver:
                 return DROP
             case Ending() | Cancelled():
                 return EXIT
-            case KeyboardInterrupt():
-                raise cause
             case _:
                 raise ScriptError(place_of(cause.__traceback__, head, self._is_ours), cause) from cause
 

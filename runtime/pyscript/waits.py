@@ -34,6 +34,10 @@ class Wait(Generic[_T]):
         self.timeout_s = timeout_s
         self._begun = False
 
+    def __repr__(self) -> str:
+        # What a task of asyncio shows where it is given one: the route that waits is not in it.
+        return f"{type(self).__name__}, which only the route itself can await; several by call.gather()"
+
     def begin(self) -> Begin:
         """Ask for it. Raises RuntimeError where that was done before."""
         if self._begun:

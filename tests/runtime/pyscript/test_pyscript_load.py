@@ -121,6 +121,7 @@ def test_what_would_stop_a_process_is_a_warning(problems, text: str, told: str) 
 
 def test_nothing_is_said_of_what_is_right_or_cannot_be_known(problems) -> None:
     text = """
+    import asyncio
     import time
 
     @route.request
@@ -144,6 +145,7 @@ def test_nothing_is_said_of_what_is_right_or_cannot_be_known(problems) -> None:
         def inner(call):
             call.say("x")
         inner(call)
+        await asyncio.to_thread(lambda: time.sleep(1))
 
     class Other:
         def call(self, call: int) -> int:
