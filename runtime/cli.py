@@ -139,7 +139,7 @@ def run(
 
 @app.command("check")
 def check_files(
-    scripts: Annotated[list[Path], typer.Argument(metavar="FILE.cfg...", help="The routing scripts.")],
+    scripts: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The routing scripts, FILE.cfg or FILE.py.")],
     format: Annotated[
         Literal["text", "json"], typer.Option("--format", help="`text` for people, `json` for editors.")
     ] = "text",
@@ -219,7 +219,7 @@ def which(
     ] = None,
     module: Annotated[str | None, typer.Option(metavar="MODULE", help="Only what this module gives.")] = None,
     script: Annotated[
-        Path | None, typer.Option(metavar="FILE.cfg", help="Only what this script has: its own modules, too.")
+        Path | None, typer.Option(metavar="FILE", help="Only what this script has: its own modules, too.")
     ] = None,
 ) -> None:
     """Say what a name is: word, module, function, variable, transformation, MI command, parameter, statistic or event.

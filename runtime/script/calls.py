@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 from runtime.script import tree
@@ -82,7 +82,8 @@ class Calls(Expressions):
         value: ast.expr = call(self.namespace.bind(node.name, found.call), name("c"), *arguments)
         if doubtful:
             place = self.namespace.place(node.place)
-            refuse = call(attr(name("ops"), "bad_argument"), name("c"), place, const(node.name))
+            wanted = [one for local, param in doubtful.items() for one in (const(param), name(local))]
+            refuse = call(attr(name("ops"), "bad_argument"), name("c"), place, const(node.name), *wanted)
             value = ast.IfExp(_any_none(doubtful), refuse, value)
         local = self.block.local() if used else "rc"
         self.emit(store_context("rc", value, local), node.place)
@@ -154,10 +155,10 @@ class Calls(Expressions):
 
     # Arguments
 
-    def _arguments(self, node: tree.Call, found: Function) -> tuple[list[ast.expr], list[str]]:
-        """The arguments, and the local names of those that turn out to be None when they are not what is wanted."""
+    def _arguments(self, node: tree.Call, found: Function) -> tuple[list[ast.expr], dict[str, str]]:
+        """The arguments, and by its local name each one that is None when it turns out not to be what is wanted."""
         nodes: list[ast.expr] = []
-        doubtful: list[str] = []
+        doubtful: dict[str, str] = {}
         for at, param in enumerate(found.params):
             given = node.arguments[at] if at < len(node.arguments) else None
             nodes.append(const(None) if given is None else self._argument(param, given, doubtful))
@@ -165,7 +166,7 @@ class Calls(Expressions):
             self.namespace.stamp(item, node.place)
         return nodes, doubtful
 
-    def _argument(self, param: Param, given: tree.Argument, doubtful: list[str]) -> ast.expr:
+    def _argument(self, param: Param, given: tree.Argument, doubtful: dict[str, str]) -> ast.expr:
         match param.kind:
             case Kind.STRING:
                 return self._as_text(given)
@@ -178,11 +179,11 @@ class Calls(Expressions):
                 assert isinstance(given, tree.Text | tree.Number), "the checker lets nothing else pass"
                 return const(str(given.value))
             case Kind.INTEGER:
-                return self._converted(given, "integer", doubtful)
+                return self._converted(param, given, "integer", doubtful)
             case Kind.REGEX:
-                return self._converted(given, "pattern", doubtful)
+                return self._converted(param, given, "pattern", doubtful)
             case Kind.SUBSTITUTION:
-                return self._substitution(given, doubtful)
+                return self._substitution(param, given, doubtful)
             case _:
                 assert_never(param.kind)
 
@@ -220,7 +221,7 @@ class Calls(Expressions):
         self.namespace.stamp(found, place)
         return Code(found, Gives.STRING | Gives.NULL)
 
-    def _converted(self, given: tree.Argument, kind: str, doubtful: list[str]) -> ast.expr:
+    def _converted(self, param: Param, given: tree.Argument, kind: str, doubtful: dict[str, str]) -> ast.expr:
         if kind == "pattern" and isinstance(given, tree.Text):
             return self.namespace.bind("pattern", compile_pattern(given.value))
         code = self.argument_value(given)
@@ -228,12 +229,12 @@ class Calls(Expressions):
             return const(integer_of(code.constant))
         local = self.block.local()
         self.emit(store(local, call(attr(name("ops"), kind), code.node)), given.place)
-        doubtful.append(local)
+        doubtful[local] = param.name
         return name(local)
 
-    def _substitution(self, given: tree.Argument, doubtful: list[str]) -> ast.expr:
+    def _substitution(self, param: Param, given: tree.Argument, doubtful: dict[str, str]) -> ast.expr:
         if not isinstance(given, tree.Text):
-            return self._converted(given, "substitution", doubtful)
+            return self._converted(param, given, "substitution", doubtful)
         pattern, replacement, every = split_substitution(given.value)
         if "$" not in replacement:
             return self.namespace.bind("substitution", substitution(pattern, replacement, every))
@@ -247,7 +248,7 @@ class Calls(Expressions):
         text = self.format(parse_format(replacement, given.place), literal)
         local = self.block.local()
         self.emit(store(local, call(self.namespace.bind("substitution", with_values), text.node)), given.place)
-        doubtful.append(local)
+        doubtful[local] = param.name
         return name(local)
 
 
@@ -261,6 +262,6 @@ def const_tuple() -> ast.expr:
     return ast.Tuple([], ast.Load())
 
 
-def _any_none(locals_: Sequence[str]) -> ast.expr:
+def _any_none(locals_: Iterable[str]) -> ast.expr:
     tests = [is_none(name(local)) for local in locals_]
     return tests[0] if len(tests) == 1 else ast.BoolOp(ast.Or(), tests)

@@ -240,9 +240,15 @@ class Operations:
         """An argument that should be a substitution; None when it is none."""
         return None if value is None else cached_substitution(str(value))
 
-    def bad_argument(self, c: Context, place: Place, name: str) -> int:
-        """A function is not called since an argument is not what it wants; gives `$rc`."""
-        self.complain(c, place, _ERROR, f"{name}() is not called: an argument is not what it takes")
+    def bad_argument(self, c: Context, place: Place, name: str, *named: object) -> int:
+        """A function is not called since an argument is not what it wants; gives `$rc`.
+
+        Args:
+            c, place, name: who called what, and where.
+            named: one after another an argument's name and what it is, which is None for what is not wanted.
+        """
+        wrong = next((param for param, value in zip(named[::2], named[1::2], strict=True) if value is None), "")
+        self.complain(c, place, _ERROR, f'{name}() is not called: "{wrong}" is not what it takes')
         return -1
 
     def assign(self, c: Context, place: Place, write: Callable[..., None], *arguments: Value) -> None:

@@ -199,7 +199,7 @@ def said(server: Server, pattern: str) -> None:
         ("pattern", "OK 1", "the right side of =~ is no regular expression"),
         ("named", "OK -1", r"there is no route\[nowhere\]"),
         ("loops", "OK 1", r"while\(\) ended after 50 turns: see max_while_loops"),
-        ("argument", "OK -1", r"sl_send_reply\(\) is not called: an argument is not what it takes"),
+        ("argument", "OK -1", r'sl_send_reply\(\) is not called: "code" is not what it takes'),
         ("odd", None, None),
     ],
 )

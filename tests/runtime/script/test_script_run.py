@@ -507,8 +507,17 @@ def test_arguments_arrive_as_declared(run):
     assert second[6].search("b")
     assert third == ("5", None, 7, None, None, None, None)
     assert smallest[1] == -(2**63)
-    assert made.texts == ["every() is not called: an argument is not what it takes"] * 2
+    assert made.texts == ['every() is not called: "number" is not what it takes'] * 2
     assert made.context.rc == -1
+
+
+def test_the_argument_that_is_not_taken_is_named(run):
+    made = run('$var(p) = "("; every("x", 5,,,,, $var(p)); every("x", $var(p),,,,, "a");')
+    assert made.texts == [
+        'every() is not called: "pattern" is not what it takes',
+        'every() is not called: "number" is not what it takes',
+    ]
+    assert made.tools.calls == []
 
 
 def test_a_ref_with_a_computed_name(run):
