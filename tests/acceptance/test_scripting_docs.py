@@ -76,6 +76,12 @@ def invite(caller: Peer, callee: Peer, user: str = "bob") -> tuple[str, str]:
     return text, Received(text, ("", 0)).call_id
 
 
+def register(phone: Peer, user: str, here: str) -> None:
+    text = phone.request("REGISTER", f"sip:{here}", extra="Expires: 60\r\n")
+    phone.send(text.replace(f"To: <sip:{here}>", f"To: <sip:{user}@{here}>"))
+    phone.wait_reply(Received(text, ("", 0)).call_id, 200)
+
+
 def stored(server: Server, attr: str) -> str:
     """What stands in the cache under a name, as soon as it does."""
     call = {"jsonrpc": "2.0", "id": 1, "method": "cache_fetch", "params": {"system": "local", "attr": attr}}
@@ -147,10 +153,7 @@ def test_a_registrar(start: Callable[[str], Server], title: str, phones: Any) ->
     server = start(title)
     caller, phone, _ = phones(server)
     here = f"127.0.0.1:{server.sip_port}"
-    register = phone.request("REGISTER", f"sip:{here}", extra="Expires: 60\r\n")
-    phone.send(register.replace(f"To: <sip:{here}>", f"To: <sip:bob@{here}>"))
-    phone.wait_reply(Received(register, ("", 0)).call_id, 200)
-
+    register(phone, "bob", here)
     caller.send(caller.request("MESSAGE", f"sip:bob@{here}"))
     message = phone.wait_request("MESSAGE")
     phone.reply(message, 200)
@@ -206,10 +209,7 @@ def test_each_code(start: Callable[[str], Server], title: str) -> None:
 def test_failover(start: Callable[[str], Server], title: str, phones: Any) -> None:
     server = start(title)
     caller, first, second = phones(server)
-    here = f"127.0.0.1:{server.sip_port}"
-    register = second.request("REGISTER", f"sip:{here}", extra="Expires: 60\r\n")
-    second.send(register.replace(f"To: <sip:{here}>", f"To: <sip:bob@{here}>"))
-    second.wait_reply(Received(register, ("", 0)).call_id, 200)
+    register(second, "bob", f"127.0.0.1:{server.sip_port}")
     _, call_id = invite(caller, first)
     first.reply(first.wait_request("INVITE"), 486)
     arrived = second.wait_request("INVITE")

@@ -401,13 +401,13 @@ def test_a_blocking_handler_is_abandoned_and_an_awaiting_one_cancelled(attendant
     outcomes, settled = told()
     awaiting = node.submit("later", b"60", label="later", timeout_s=90, settled=settled)
     attendant.until(lambda: attendant.board.done_by(1) == 1)
-    blocking = node.submit("nap", b"0.3", label="nap", timeout_s=90, settled=settled)
+    blocking = node.submit("nap", b"1", label="nap", timeout_s=90, settled=settled)
     attendant.until(lambda: attendant.board.running(1))
     began_at = time.monotonic()
     assert node.cancel(awaiting.id, "asked")
     assert node.cancel(blocking.id, "asked")
     attendant.until(lambda: len(outcomes) == 2)
-    assert time.monotonic() - began_at < 0.2
+    assert time.monotonic() - began_at < 0.9
     assert outcomes == {awaiting: Cancelled("asked"), blocking: Cancelled("asked")}
     attendant.until(lambda: node.counters["late_answers"] == 2)
     assert attendant.board.load(1).outstanding == 0
@@ -419,11 +419,10 @@ def test_a_finished_answer_does_not_wait_for_the_next_handler(attendant: Attenda
     attendant.call("echo")
     attendant.call("nap", b"0.001")
     outcomes, settled = told()
-    began_at = time.monotonic()
-    for handler, payload in (("echo", b"x"), ("nap", b"0.5")):
+    for handler, payload in (("echo", b"x"), ("nap", b"1")):
         node.submit(handler, payload, label=handler, timeout_s=5, settled=settled, to=worker.peer)
     attendant.until(lambda: outcomes)
-    assert time.monotonic() - began_at < 0.3
+    assert len(outcomes) == 1
     attendant.until(lambda: len(outcomes) == 2)
 
 
