@@ -27,7 +27,7 @@ def _stream(text: str, which: str) -> Value:
 def _stream_delete(text: str, which: str) -> Value:
     """The description without the stream of that index, or without all streams of that kind of media."""
     head, streams = split_streams(text)
-    found = _chosen(streams, which)
+    found = set(_chosen(streams, which))
     if not found:
         return None
     return head + "".join([stream for at, stream in enumerate(streams) if at not in found])

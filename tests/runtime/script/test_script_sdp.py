@@ -111,6 +111,22 @@ def test_a_description_where_none_was_says_what_it_is(run):
     assert made.context.edits == [("remove", "content-type"), ("append", "Content-Type: application/sdp\r\n")]
 
 
+TYPE = [("remove", "content-type"), ("append", "Content-Type: application/sdp\r\n")]
+
+
+@pytest.mark.parametrize(
+    ("statements", "edits"),
+    [
+        ('$sdp = "v=0\\r\\n"; $sdp = "v=1\\r\\n";', TYPE),
+        ('$sdp = "v=0\\r\\n"; $sdp.line(v=) = "v=1";', TYPE),
+        ('append_hf("Content-Type: text/plain"); $sdp = "v=0\\r\\n";', TYPE),
+        ('append_hf("X: 1"); $sdp = "v=0\\r\\n"; $sdp = NULL;', [("append", "X: 1\r\n")]),
+    ],
+)
+def test_a_description_says_once_what_it_is_however_often_it_is_assigned(run, statements, edits):
+    assert run(statements, raw=invite("")).context.edits == edits
+
+
 def test_the_body_goes_away(run):
     made = run('$sdp = NULL; xlog("$sdp");', raw=invite())
     assert (made.context.body, made.texts) == (b"", ["<null>"])
