@@ -211,21 +211,38 @@ def _ruri_parts(c: Context) -> UriParts:
 
 
 def set_ruri_user(c: Context, value: Value) -> None:
-    """Assign `$rU`; NULL leaves a URI without a user."""
-    user = None if value is None else _word(value, '@:;?<>" ', "$rU")
-    c.ruri = str(_ruri_parts(c)._replace(user=user))
+    """Assign `$rU`; NULL or an empty text leaves a URI without a user."""
+    user = _word(value, '@:;?<>" ', "$rU") if value is not None else None
+    c.ruri = _put_together(_ruri_parts(c)._replace(user=user or None), "$rU")
 
 
 def set_ruri_host(c: Context, value: Value) -> None:
     """Assign `$rd`."""
-    if value is None:
-        raise Unwritable("$rd takes a host")
-    c.ruri = str(_ruri_parts(c)._replace(host=_word(value, '@;?<>" ', "$rd")))
+    c.ruri = _with_other_host(_ruri_parts(c), value, "$rd")
 
 
 def set_ruri_port(c: Context, value: Value) -> None:
     """Assign `$rp`: an integer, digits, or NULL for none."""
-    c.ruri = str(_ruri_parts(c)._replace(port=_port_of(value, "$rp")))
+    c.ruri = str(_with_host(_ruri_parts(c), "$rp")._replace(port=_port_of(value, "$rp")))
+
+
+def _with_host(uri: UriParts, name: str) -> UriParts:
+    if not uri.host:
+        raise Unwritable(f"{name}: the URI is one of a telephone number and has no host")
+    return uri
+
+
+def _with_other_host(uri: UriParts, value: Value, name: str) -> str:
+    if value is None or value == "":
+        raise Unwritable(f"{name} takes a host")
+    return _put_together(_with_host(uri, name)._replace(host=_word(value, '@;?<>" ', name)), name)
+
+
+def _put_together(uri: UriParts, name: str) -> str:
+    text = str(uri)
+    if not can_be_sent(text):
+        raise Unwritable(f"{name} would leave no URI with this value")
+    return text
 
 
 def _word(value: Value, forbidden: str, name: str) -> str:
@@ -253,14 +270,12 @@ def _dst_parts(c: Context) -> UriParts:
 
 def set_dst_host(c: Context, value: Value) -> None:
     """Assign `$dd`."""
-    if value is None:
-        raise Unwritable("$dd takes a host")
-    c.dst_uri = str(_dst_parts(c)._replace(host=_word(value, '@;?<>" ', "$dd")))
+    c.dst_uri = _with_other_host(_dst_parts(c), value, "$dd")
 
 
 def set_dst_port(c: Context, value: Value) -> None:
     """Assign `$dp`."""
-    c.dst_uri = str(_dst_parts(c)._replace(port=_port_of(value, "$dp")))
+    c.dst_uri = str(_with_host(_dst_parts(c), "$dp")._replace(port=_port_of(value, "$dp")))
 
 
 # Flags

@@ -98,7 +98,7 @@ class Core(HeaderFunctions, BranchFunctions, WorldVariables):
     def setuserpass(self, c: Context, password: str) -> int:
         """Set the password of the Request-URI, which must have a user."""
         uri = split_uri(c.ruri)
-        if uri is None or not uri.user or any(char in password for char in '@:;?<>" \r\n'):
+        if uri is None or not uri.user or not uri.host or any(char in password for char in '@:;?<>" \r\n'):
             return -1
         return _tried(set_ruri, c, str(uri._replace(password=password)))
 
@@ -108,7 +108,7 @@ class Core(HeaderFunctions, BranchFunctions, WorldVariables):
         uri, place = split_uri(c.ruri), split_host_port(hostport)
         if uri is None or place is None:
             return -1
-        return _tried(set_ruri, c, str(uri._replace(host=place[0], port=place[1])))
+        return _tried(set_ruri, c, str(uri._replace(host=place[0], port=place[1]))) if uri.host else -1
 
     @function(
         "construct_uri",

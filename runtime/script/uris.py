@@ -23,7 +23,8 @@ class UriParts(NamedTuple):
 
     def __str__(self) -> str:
         password = "" if self.password is None else f":{self.password}"
-        userinfo = "" if self.user is None else f"{self.user}{password}@"
+        # The number of a `tel:` URI has no host behind it.
+        userinfo = "" if self.user is None else f"{self.user}{password}{'@' if self.host else ''}"
         port = "" if self.port is None else f":{self.port}"
         params = f";{self.params}" if self.params else ""
         headers = f"?{self.headers}" if self.headers else ""

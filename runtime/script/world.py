@@ -109,8 +109,11 @@ class WorldVariables(Module):
 
     @variable("time")
     def formatted_time(self, c: Context, inner: str) -> Value:
-        """`$time(format)`: the time as strftime formats it."""
-        return self._local().strftime(inner or "%H:%M:%S")
+        """`$time(format)`: the time as strftime formats it; NULL where that is no format."""
+        try:
+            return self._local().strftime(inner or "%H:%M:%S")
+        except ValueError:  # a zero byte in it
+            return None
 
     @variable("RANDOM")
     def random_number(self, c: Context, inner: str) -> Value:

@@ -39,6 +39,40 @@ def test_no_line_end_and_no_blank_goes_into_a_uri_that_is_sent(run, statement):
     assert made.texts[-1] == "-1"
 
 
+@pytest.mark.parametrize(
+    ("uri", "statement"),
+    [
+        ("sip:a@h", '$rd = "";'),
+        ("sip:a@h", '$rd = "[::1";'),
+        ("sip:a@h:5", '$rd = "[::1]:5";'),
+        ("tel:+1", '$rd = "h";'),
+        ("tel:+1", "$rp = 5;"),
+        ("tel:+1", '$rU = "";'),
+        ("tel:+1", 'sethostport("h:5");'),
+        ("tel:+1", "strip(2);"),
+        ("tel:+1", 'setuserpass("pw");'),
+    ],
+)
+def test_what_would_leave_no_uri_is_not_assigned(run, uri, statement):
+    made = run(f'$ru = "{uri}"; {statement} xlog("$rc $ru");')
+    assert made.texts[-1] == f"-1 {uri}"
+
+
+@pytest.mark.parametrize(
+    ("uri", "statement", "changed"),
+    [
+        ("tel:+1;x=y", 'prefix("9");', "tel:9+1;x=y"),
+        ("tel:+12", "strip(1);", "tel:12"),
+        ("tel:+1", '$rU = "2";', "tel:2"),
+        ("sip:a:pw@h", "strip(1);", "sip:h"),
+        ("sip:a@h", '$rU = "";', "sip:h"),
+        ("sip:a@h", '$rd = "[::1]";', "sip:a@[::1]"),
+    ],
+)
+def test_what_is_assigned_leaves_a_uri(run, uri, statement, changed):
+    assert run(f'$ru = "{uri}"; {statement}').context.ruri == changed
+
+
 @pytest.mark.parametrize("header", [" X: 1", "\\tX: 1", ": 1", "X Y: 1", "$hdr(Missing) X: 1", "X"])
 def test_what_is_no_header_line_is_not_appended(run, header):
     made = run(f'append_hf("{header}"); xlog("$rc"); insert_hf("{header}"); xlog("$rc");')
