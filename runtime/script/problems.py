@@ -60,7 +60,6 @@ Code: TypeAlias = ErrorCode | WarningCode
 """What kind of problem it is: short, and the same for ever. Each has a paragraph in docs/checking.md."""
 
 WARNINGS: Final[frozenset[Code]] = frozenset(get_args(WarningCode))
-CODES: Final[frozenset[Code]] = frozenset(get_args(ErrorCode)) | WARNINGS
 
 _MOST_NEAR: Final = 200
 """For how many unknown names a near one is looked for: it takes a millisecond each, and a broken file has thousands."""

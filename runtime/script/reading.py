@@ -52,7 +52,6 @@ class Code:
         node: computes it.
         gives: what it may be.
         fails: whether it may be NOTHING.
-        truth: whether the node is a Python truth value, not yet a script's integer.
         constant: its value where that is known.
         direct: whether it is a variable as it stands: there an integer counts as text too.
         chain: where it is texts joined by `+`, those.
@@ -61,7 +60,6 @@ class Code:
     node: ast.expr
     gives: Gives = Gives.ANY
     fails: bool = False
-    truth: bool = False
     constant: Value | Missing = MISSING
     direct: bool = False
     chain: Chain | None = None

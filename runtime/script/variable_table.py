@@ -89,6 +89,13 @@ def _script_state() -> tuple[ContextVariable, ...]:
             "What the last `return(code, value, ...)` gave behind its code, by number from 0.",
             Gives.ANY,
         ),
+    )
+
+
+def _run_state() -> tuple[ContextVariable, ...]:
+    """What a run of the script is at, and what it has noted of the message."""
+    a = access
+    return (
         _read("cfg_line", _nothing, "The line of the script that is running.", _I),
         _read("cfg_file", _nothing, "The script file that is running.", _S),
         _at("rc", "rc", _I, "What the last function or route returned."),
@@ -363,6 +370,7 @@ def _branch(field: str, doc: str) -> ContextVariable:
 
 
 CONTEXT_VARIABLES: Final[dict[str, ContextVariable]] = {
-    variable.name: variable for variable in (*_script_state(), *_requests(), *_messages(), *_bodies(), *_branches())
+    variable.name: variable
+    for variable in (*_script_state(), *_run_state(), *_requests(), *_messages(), *_bodies(), *_branches())
 }
 """Every variable of the language by name."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from runtime.checking import problems_of
 from runtime.modules.catalog import CATALOG
-from runtime.script.problems import CODES, WARNINGS
+from runtime.script.problems import WARNINGS, ErrorCode
 
 DOC = (Path(__file__).parent.parent.parent / "docs" / "checking.md").read_text()
 SECTIONS = re.findall(r"^### `([a-z-]+)`\n(.*?)\n```(?:opensips|python)\n(.*?)```\n", DOC, re.DOTALL | re.MULTILINE)
+CODES = WARNINGS | frozenset(get_args(ErrorCode))
 EXAMPLES = {code: example for code, _, example in SECTIONS}
 PYTHON = "from runtime.pyscript import Call, module, route\nmodule('mi_script')\n"
 _AT_THE_TOP = re.compile(r"^(\w*route\b|loadmodule|modparam|include_file|\w+\s*=)", re.MULTILINE)
