@@ -79,9 +79,14 @@ def test_who_is_busy_has_voicemail_and_the_missed_call_is_noted(
     voicemail.close()
 
 
-def test_nobody_there_and_no_voicemail_is_480(phones: tuple[Peer, Peer]) -> None:
+def test_nobody_there_and_no_voicemail_is_480(phones: tuple[Peer, Peer], voicemail_port: int) -> None:
     alice, _ = phones
-    assert refused(alice, call(alice, "nobody")) == 480
+    voicemail = Peer(alice.server[1], voicemail_port)
+    invite = call(alice, "nobody")
+    voicemail.reply(voicemail.wait_request("INVITE"), 404)
+    assert refused(alice, invite) == 480
+    voicemail.wait_request("ACK")
+    voicemail.close()
 
 
 def test_nothing_went_wrong(server: Server) -> None:

@@ -23,8 +23,6 @@ modparam("acc", "detect_direction", 1)
 modparam("acc", "early_media", 1)
 modparam("acc", "report_cancels", 1)
 modparam("acc", "extra_fields", "db: who -> who; note; log: who; evi: who -> party")
-modparam("tm", "fr_timeout", 1)
-modparam("tm", "fr_inv_timeout", 1)
 """
 ROUTES = """
 route {
@@ -45,7 +43,11 @@ route {
     switch ($rU) {
     case "plain": do_accounting("log|db|evi", "failed"); break;
     case "cdr": do_accounting("log|db|evi", "cdr|missed|failed"); break;
-    case "missed": do_accounting("log|db", "missed"); t_on_failure("again"); break;
+    case "missed":
+        $T_fr_timeout = 1;
+        do_accounting("log|db", "missed");
+        t_on_failure("again");
+        break;
     case "quiet": do_accounting("log|db"); break;
     case "dropped": do_accounting("log|db", "failed"); drop_accounting("db"); break;
     case "parked": do_accounting("log|db", "failed"); async(mi("bench_wait 50"), out);
