@@ -269,7 +269,8 @@ class Acc(RuntimeModule):
         `type` says where: ``log``, ``db`` and ``evi`` (the events E_ACC_EVENT, E_ACC_MISSED_EVENT and E_ACC_CDR), with
         ``|`` between. Without `flags` replies of class 2 are recorded; ``failed`` adds the others, ``missed`` an INVITE
         that nobody took. With ``cdr`` a call is recorded when it has ended, with its duration; it becomes a dialog, and
-        the module dialog must be loaded. `table` is the database's.
+        the module dialog must be loaded. One that this server takes itself is recorded when it is answered. `table` is
+        the database's.
         """
         backends, wants = backends_of(type), wants_of(flags or "")
         if backends is None or wants is None or not self._usable(backends, table) or self.accountant is None:
