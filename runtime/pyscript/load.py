@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -70,9 +71,10 @@ def load(
         return [code]
     app, folder = App(), str(path.parent.resolve())
     _forget_others(folder)
-    before = _set_aside(folder)
+    before, threads = _set_aside(folder), set(threading.enumerate())
     wrong = _execute(path, code, app, folder)
-    result = [wrong] if wrong is not None else _checked(path, app, text, catalog, always, import_module)
+    left = _left_running(path, threads)
+    result = [wrong, *left] if wrong is not None else _checked(path, app, text, left, catalog, always, import_module)
     if isinstance(result, list):
         _set_aside(folder)  # what runs on goes on with the modules that it had
         sys.modules.update(before)
@@ -139,6 +141,16 @@ def _execute(path: Path, code: CodeType, app: App, folder: str) -> ScriptProblem
     return None
 
 
+def _left_running(path: Path, before: set[threading.Thread]) -> list[ScriptProblem]:
+    """A warning of threads that the file has started, itself or by what it imports."""
+    names = [thread.name for thread in threading.enumerate() if thread not in before]
+    if not names:
+        return []
+    message = f"executing the file leaves {names[0]} running, which the processes that are forked do not have"
+    help = "and what it has locked at that moment stays locked there: start it in the process that needs it"
+    return [ScriptProblem(Place(str(path), 1, 1), message, "warning", "thread-at-load", help=help)]
+
+
 def _is_beside(module: ModuleType, folder: str) -> bool:
     """Whether a module is one of the script's own: it lies in the script's folder, and was found by that."""
     file, spec = getattr(module, "__file__", None), getattr(module, "__spec__", None)
@@ -167,6 +179,7 @@ def _checked(
     path: Path,
     app: App,
     text: bytes,
+    warned: list[ScriptProblem],
     catalog: Mapping[str, type[Module]],
     always: Mapping[str, type[Module]] | None,
     import_module: Callable[[Path], type[Module]],
@@ -181,7 +194,7 @@ def _checked(
     routes, found = check_bodies(app.routes, sources, known_of([catalog[name] for name in loaded if name in catalog]))
     result = check(path, [*items, *routes], catalog, always)
     said = result.warnings if isinstance(result, Checked) else result
-    told = {one for one in (*problems, *found, *map(_in_python, said)) if not _is_ignored(one, sources)}
+    told = {one for one in (*warned, *problems, *found, *map(_in_python, said)) if not _is_ignored(one, sources)}
     problems = sorted(told, key=lambda one: (one.place, one.message))
     if isinstance(result, list) or any(problem.severity == "error" for problem in problems):
         return problems

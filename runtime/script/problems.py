@@ -51,6 +51,7 @@ WarningCode: TypeAlias = Literal[
     "never-runs",
     "no-request-route",
     "reload-not-launched",
+    "thread-at-load",
     "unequal-pair",
     "unknown-mi-command",
     "variable-in-text",

@@ -295,3 +295,12 @@ def test_outside_a_server_the_decorators_do_nothing() -> None:
     def main(call) -> None: ...
 
     assert main.__name__ == "main"
+
+
+def test_a_thread_that_the_file_leaves_running_is_a_warning(problems) -> None:
+    start = "import threading\nGO = threading.Event()\nthreading.Thread(target=GO.wait, name='watcher').start()\n"
+    [found] = problems(start + "import sys\nsys.started = GO\n" + ROUTE + "    call.say('x')\n")
+    sys.started.set()
+    assert found.startswith("app.py:1:1: warning: executing the file leaves watcher running")
+    ended = "import threading\none = threading.Thread(target=int)\none.start()\none.join()\n"
+    assert problems(ended + ROUTE + "    call.say('x')\n") == []
