@@ -25,6 +25,12 @@ _BEGINS: Final = re.compile(r"[A-Za-z_${}]")
 _HEAD: Final = re.compile(rf"\b({'|'.join(ROUTE_KINDS)})\s*$")
 _CURLY: Final = re.compile(r"\xe2\x80[\x98-\x9f]")
 """Typographic quotation marks, in UTF-8."""
+_PIECES: Final = re.compile(
+    r"""(?sx) [{}] | \#[^\n]* | /\*(?:.*?\*/|.*) | "(?:\\.|[^"\\])*+"? | '[^']*'? """
+)  # comments and strings are there to be passed over, each to the end of the text at most
+_DEEPEST: Final = 100
+_WIDEST: Final = 200
+"""How much of a script's form is looked at, which may be no script at all."""
 _UNCLOSED: Final = 'a block above this route is not closed, a "}" is missing'
 _VARIABLES: Final = frozenset(("var", "avp", "hdr", "shv", "json"))
 _FOREIGN: Final = {
@@ -167,22 +173,46 @@ def _is_variable(one: Token | Tree[Token]) -> bool:
     return one.type == "VARIABLE" if isinstance(one, Token) else one.data == "variable"
 
 
-def _routes(stop: Stop) -> str | None:
+def _routes(stop: Stop) -> Hint | str | None:
     if stop.word in ROUTE_KINDS and stop.in_statements:
-        return _UNCLOSED
+        return _unclosed(stop) or _UNCLOSED
     if _HEAD.search(stop.text, max(0, stop.at - 40), stop.at):
-        if "LSQB" in stop.expected:
-            return "the name of a route stands in square brackets"
-        return _UNCLOSED
+        return (
+            "the name of a route stands in square brackets" if "LSQB" in stop.expected else _unclosed(stop) or _UNCLOSED
+        )
     return None
 
 
-def _blocks(stop: Stop) -> str | None:
+def _blocks(stop: Stop) -> Hint | str | None:
     if stop.word == "}" and stop.at_top:
         return 'no block is open here, there is a "}" too many'
     if not stop.word and stop.in_statements:
-        return 'a block is not closed, a "}" is missing'
+        return _unclosed(stop) or 'a block is not closed, a "}" is missing'
     return None
+
+
+def _unclosed(stop: Stop) -> Hint | None:
+    """The block whose end is missing, as the indentation shows: the next "}" stands below a block around it."""
+    opened: list[tuple[int, int]] = []
+    for found in _PIECES.finditer(stop.text, 0, stop.at):
+        at = found.start()
+        head = _head_of_line(stop.text, at)
+        indent = len(head) - len(head.lstrip())
+        if found[0] == "{":
+            opened.append((at, indent))
+        elif found[0] == "}" and opened:
+            begin, begins = opened.pop()
+            if not head.strip() and indent != begins and any(indent == around for _, around in opened):
+                line, column = stop.text.count("\n", 0, begin) + 1, begin - stop.text.rfind("\n", 0, begin)
+                return Hint('this block is not closed, its "}" is missing', line, column)
+        if len(opened) > _DEEPEST:
+            break
+    return None
+
+
+def _head_of_line(text: str, at: int) -> str:
+    """What stands in a line before a character, and not too far from it."""
+    return text[max(0, at - _WIDEST) : at].rpartition("\n")[2].expandtabs()
 
 
 def _long_strings(stop: Stop) -> str | None:

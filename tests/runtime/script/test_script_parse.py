@@ -105,6 +105,34 @@ def test_what_most_people_get_wrong_is_told_as_such(text, said):
     assert f"opensips.cfg:{said}" in first(text) if said[0].isdigit() else said in first(text)
 
 
+UNCLOSED = """
+route {
+    # an "if ( {" of old
+    if (f() &&
+            g("}")) {
+        exit;
+    }
+    if (g())
+    {
+        exit;
+    } else {
+        h($(rU{s.len}));
+    t_relay();
+}
+"""
+
+
+@pytest.mark.parametrize("behind", ["", "\nroute[next] { exit; }", "\nlocal_route { exit; }", "\nfailure_route[f] {}"])
+def test_the_block_that_is_not_closed_is_found_by_how_the_lines_are_indented(behind):
+    assert first(UNCLOSED + behind) == 'opensips.cfg:11:12: error: this block is not closed, its "}" is missing'
+    assert "is missing" not in str(parse(UNCLOSED.replace("len}));", "len})); }") + behind, "f"))
+
+
+def test_where_lines_are_not_indented_the_route_behind_it_is_told():
+    text = "\n".join(line.strip() for line in UNCLOSED.splitlines())
+    assert "a block above this route is not closed" in first(f"{text}\nlocal_route {{}}")
+
+
 def test_a_byte_order_mark_is_no_part_of_the_script(bench):
     assert bench("\xef\xbb\xbflog_level=3\nroute { exit; }")
 
