@@ -34,6 +34,7 @@ BLOCKING: Final = frozenset(
 )
 """What stops a whole process, and has no place in a route that could wait instead."""
 _OWN: Final = frozenset(name for name in dir(Call) if not name.startswith("__")) | {"context"}
+_WRITTEN: Final = frozenset(name for name in _OWN if getattr(getattr(Call, name, None), "fset", None) is not None)
 
 
 class Source:
@@ -113,6 +114,10 @@ def _route(one: Registered, sources: Mapping[str, Source], bodies: _Bodies) -> t
     if source is None or node is None:
         return tree.Route(one.kind, one.name, True, one.parameter, (), one.place)
     place = Place(one.place.file, node.lineno, node.col_offset + 1)
+    needed = len(node.args.posonlyargs) + len(node.args.args) - len(node.args.defaults)
+    if needed > 1 or (not _first(node) and node.args.vararg is None):
+        message = f"a route takes the call and nothing else: def {node.name}(call: Call)"
+        bodies.problems.tell(place, "bad-route", message)
     return tree.Route(
         one.kind, one.name, True, one.parameter, bodies.read(source, place.file, node, _first(node)), place
     )
@@ -222,14 +227,20 @@ class _Reader(ast.NodeVisitor):
         if name is None:
             self.visit(node.func)
 
+    def visit_Await(self, node: ast.Await) -> None:
+        found = self._method(node.value.func) if isinstance(node.value, ast.Call) else None
+        if found is not None and found not in _OWN and found in self._bodies.known.functions:
+            self._tell(node, "wrong-form", f"{found}() gives its return code at once: it is not awaited")
+        self.generic_visit(node)
+
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if self._is_call(node.value):
             known = self._bodies.known.functions
             if node.attr not in _OWN and node.attr not in known:
-                near = Near(node.attr, [*_OWN, *known])
-                self._tell(
-                    node, "unknown-function", f"a call has no {node.attr}: is the function's module loaded?", near
-                )
+                near, message = Near(node.attr, [*_OWN, *known]), f"a call has no {node.attr}: is its module loaded?"
+                self._tell(node, "unknown-function", message, near)
+            elif isinstance(node.ctx, ast.Store) and node.attr not in _WRITTEN:
+                self._tell(node, "read-only-variable", f"call.{node.attr} cannot be written")
         else:
             self.generic_visit(node)
 

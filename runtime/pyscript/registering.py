@@ -145,6 +145,8 @@ route: Final = RouteDecorators()
 
 
 def _registers(kind: RouteKind, name: str, parameter: int | str | None = None) -> Callable[[_F], _F]:
+    if not isinstance(name, str):  # the function itself, of which nothing would come
+        raise TypeError('this decorator is written with brackets: @route.reply() or @route.failure("name")')
     return lambda function: _register(kind, name, parameter, function)
 
 

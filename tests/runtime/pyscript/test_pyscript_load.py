@@ -297,6 +297,28 @@ def test_outside_a_server_the_decorators_do_nothing() -> None:
     assert main.__name__ == "main"
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (ROUTE + "    await call.only_requests()\n", "5:5: error: only_requests() gives its return code at once"),
+        (ROUTE + "    call.method = 'BYE'\n", "5:5: error: call.method cannot be written"),
+        (ROUTE + "    call.ruri, call.rc = 'sip:a@b', 1\n", "5:16: error: call.rc cannot be written"),
+        ("@route.request\ndef main() -> None: ...\n", "4:1: error: a route takes the call and nothing else"),
+        ("@route.request\ndef main(call, other): ...\n", "4:1: error: a route takes the call and nothing else"),
+        ("@route.reply\ndef answers(call): ...\n", "3:2: error: TypeError: this decorator is written with brackets"),
+        ("@route.failure\ndef busy(call): ...\n", "3:2: error: TypeError: this decorator is written with brackets"),
+    ],
+)
+def test_what_would_only_fail_when_a_message_comes_is_an_error(problems, text: str, told: str) -> None:
+    found = problems(text)
+    assert found[0].startswith(f"app.py:{told}"), found
+
+
+def test_a_route_may_have_more_parameters_that_need_not_be_given(problems) -> None:
+    text = "@route.request\ndef main(call, other=1, *more, **named): ...\n@route.startup\ndef begin(*calls): ...\n"
+    assert problems(text) == []
+
+
 def test_a_thread_that_the_file_leaves_running_is_a_warning(problems) -> None:
     start = "import threading\nGO = threading.Event()\nthreading.Thread(target=GO.wait, name='watcher').start()\n"
     [found] = problems(start + "import sys\nsys.started = GO\n" + ROUTE + "    call.say('x')\n")
