@@ -1,7 +1,7 @@
 """`$msg.branch…` and `$branch…`: the targets that the request goes to when it is relayed.
 
 Of `$msg.branch…` the index 0 is the Request-URI's own target, which is always there, and those that were appended
-follow; without an index the last one is meant. `$branch…` counts the appended ones only.
+follow; without an index the last one is meant. `$branch…` counts the appended ones only, and means the first.
 Source: OpenSIPS, "Core variables".
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Final
 
 from runtime.context import Branch, Context, Value
-from runtime.script.access import Unwritable, pick, set_dst_uri, set_ruri
+from runtime.script.access import Unwritable, set_dst_uri, set_ruri
 from runtime.script.uris import can_be_sent
 
-BRANCH_FIELDS: Final = ("uri", "duri", "path", "q", "flags")
-"""What `$msg.branch.NAME` may name beside the flags, attributes and sockets, each one of its own."""
+_FIELDS: Final = ("uri", "duri", "path", "q", "flags")
+"""What `$branch(NAME)` may name beside the socket, and `$msg.branch.NAME` beside what has a name of its own."""
 
 
 def q_value(text: str) -> int | None:
@@ -91,7 +91,7 @@ def _set_field(c: Context, branch: Branch | None, field: str, value: Value) -> N
         case "q":
             (c if branch is None else branch).q = _q(value)
         case _:
-            raise Unwritable(f"$msg.branch.{field} cannot be written")
+            raise Unwritable("the flags of a branch are assigned one by one: $(msg.branch.flag(NAME)[index])")
 
 
 def _uri(value: Value) -> str:
@@ -201,20 +201,28 @@ def set_attribute(c: Context, name: str, value: Value) -> None:
 # $branch: appended ones only
 
 
-def all_branches(c: Context, field: str) -> list[Value]:
-    """`$(branch(field)[i])`: `uri` (also without a field), `duri`, `q`, `path` or `flags`, in order."""
-    if field and field not in BRANCH_FIELDS:
+def appended_branch(c: Context, index: Value) -> Branch:
+    """The appended branch with that index.
+
+    Raises:
+        Unwritable: there is no such branch.
+    """
+    if not isinstance(index, int) or not -len(c.branches) <= index < len(c.branches):
+        raise Unwritable(f"no branch [{index}] was appended")
+    return c.branches[index]
+
+
+def all_parts(c: Context, field: str) -> list[Value]:
+    """A part of each appended branch, in order: a field, or the URI where none is named; NULL for what is none."""
+    if field and field not in _FIELDS:
         return [None] * len(c.branches)
     return [branch.q if field == "q" else _field(c, branch, field or "uri") for branch in c.branches]
 
 
-def get_branch(c: Context, field: str) -> Value:
-    """`$branch(field)` of the first branch."""
-    return pick(all_branches(c, field), 0)
-
-
-def set_branch(c: Context, field: str, value: Value) -> None:
-    """`$branch = uri` appends a branch."""
-    if field:
-        raise Unwritable("$branch takes a URI")
-    append_branch(c, value)
+def put_part(c: Context, field: str, index: Value, value: Value) -> None:
+    """Assign a part of an appended branch. Raises Unwritable."""
+    if field not in _FIELDS:
+        raise Unwritable(
+            f"a branch has no {field[:40]!r} that is assigned; it has {', '.join(_FIELDS[:-1])} and socket"
+        )
+    _set_field(c, appended_branch(c, index), field, value)

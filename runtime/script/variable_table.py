@@ -323,15 +323,6 @@ def _branches() -> tuple[ContextVariable, ...]:
     flag_doc = "Whether a flag of a branch is set, 1 or 0."
     return (
         ContextVariable(
-            "branch",
-            b.get_branch,
-            b.set_branch,
-            _MAY,
-            Gives.ANY,
-            all=b.all_branches,
-            doc="An appended branch, or a part of it: uri, duri, q, path or flags. Assigning a URI appends one.",
-        ),
-        ContextVariable(
             "msg.branch",
             b.branch_reader("uri"),
             b.append_branch,

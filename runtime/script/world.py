@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 from runtime.context import Branch, Context, Value
 from runtime.errors import SettingsError
 from runtime.listen import DEFAULT_PORT, Listen, parse_listen
-from runtime.script.access import Unwritable
-from runtime.script.branch_access import branch_at
+from runtime.script.access import Unwritable, pick
+from runtime.script.branch_access import all_parts, append_branch, appended_branch, branch_at, put_part
 from runtime.script.declare import Kind, Module, Param, function, variable
 from runtime.sip.own import ANY_PORT, Alias, OwnAddresses
 
@@ -219,6 +219,35 @@ class WorldVariables(Module):
     def put_branch_socket(self, c: Context, inner: str, index: Value, value: Value) -> None:
         """Assign `$(msg.branch.socket[index])`."""
         (branch_at(c, index) or c).send_socket = self._socket_named(value)
+
+    @variable("branch", setter="set_branch", lister="all_branches", putter="put_branch")
+    def branch(self, c: Context, inner: str) -> Value:
+        """A part of an appended branch, as in `$(branch(uri)[1])`: of the first one where no index is given.
+
+        The parts are ``uri`` (also without a name), ``duri``, ``q`` in thousandths, ``path``, ``socket``, and
+        ``flags``, which are read only. Assigning a URI to `$branch` itself appends a branch.
+        """
+        return pick(self.all_branches(c, inner), 0)
+
+    def all_branches(self, c: Context, inner: str) -> list[Value]:
+        """A part of every appended branch."""
+        if inner == "socket":
+            return [self._socket_of(c, branch) for branch in c.branches]
+        return all_parts(c, inner)
+
+    def set_branch(self, c: Context, inner: str, value: Value) -> None:
+        """Assign `$branch`, or `$branch(part)` of the first."""
+        if inner:
+            self.put_branch(c, inner, 0, value)
+        else:
+            append_branch(c, value)
+
+    def put_branch(self, c: Context, inner: str, index: Value, value: Value) -> None:
+        """Assign `$(branch(part)[index])`."""
+        if inner == "socket":
+            appended_branch(c, index).send_socket = self._socket_named(value)
+        else:
+            put_part(c, inner, index, value)
 
     def _socket_of(self, c: Context, branch: Branch | None) -> Value:
         index = c.send_socket if branch is None else branch.send_socket

@@ -56,9 +56,36 @@ def test_the_parts_of_each_branch_are_written_by_index(run):
     assert made.texts == ["F, H, G 1 1", "one 5 <null> 0"]
 
 
+def test_the_parts_of_appended_branches_are_written_by_index(bench):
+    made = bench(
+        f"""socket=udp:192.0.2.9:5060
+        socket=udp:192.0.2.9:5062 as two
+        route {{ {THREE}
+        $(branch(uri)[0]) = "sip:b2@h"; $branch(q) = 700; $(branch(q)[1]) = "0.25"; $(branch(duri)[-1]) = "sip:hop";
+        $(branch(path)[1]) = "<sip:p;lr>"; $(branch(socket)[1]) = "udp:192.0.2.9:5062"; $var(first) = 0;
+        $(branch(duri)[$var(first)]) = "sip:gone"; $(branch(duri)[0]) = NULL;
+        xlog("$(branch(q)[*]) $branch $branch(socket) $(branch(socket)[1])");
+        }}"""
+    )
+    made.run()
+    one, two = made.context.branches
+    assert (one.uri, one.q, one.dst_uri, one.send_socket) == ("sip:b2@h", 700, None, None)
+    assert (two.uri, two.q, two.dst_uri, two.path, two.send_socket) == ("sip:c@h", 250, "sip:hop", "<sip:p;lr>", 1)
+    assert made.texts == ["700, 250 sip:b2@h <null> udp:192.0.2.9:5062"]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
+        '$(branch(uri)[2]) = "sip:x";',
+        '$(branch(uri)[-3]) = "sip:x";',
+        '$(branch(uri)[0]) = "no uri";',
+        '$(branch[0]) = "sip:x";',
+        "$(branch(flags)[0]) = 3;",
+        "$(branch(q)[0]) = 1001;",
+        '$branch(none) = "x";',
+        '$branch(socket) = "udp:192.0.2.77:5060";',
+        '$(branch(socket)[2]) = "udp:192.0.2.9:5060";',
         '$(msg.branch.uri[3]) = "sip:x";',
         '$msg.branch.uri = "no uri";',
         "$msg.branch = 5;",
