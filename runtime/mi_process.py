@@ -17,11 +17,13 @@ from mi_script.service import Service
 from mi_script.transports.datagram import DatagramTransport
 from mi_script.transports.fifo import FifoTransport
 from runtime.clock import epoch_now
-from runtime.context import RouteType
+from runtime.context import RouteType, Value
+from runtime.errands import Errands
 from runtime.roles import COMMAND
 from runtime.runs import nothing_more
 from runtime.script_process import ScriptProcess
 from runtime.settings import SettingsError, parse_listen
+from runtime.sip.own_request import OwnRequest
 from runtime.store import StoreError
 from workers.jobs import Peer, TimedOut
 from workers.tree import BootFailure
@@ -52,6 +54,7 @@ class MiProcess(ScriptProcess):
         self.service = Service(self._perform)
         self.transports: list[Transport] = []
         self.under_way = 0
+        self.errands = Errands(self)
         try:
             self.loop.run_until_complete(self._open_transports())
         except OSError as error:
@@ -159,8 +162,15 @@ class MiProcess(ScriptProcess):
             if timer.name == name:
                 self.run_script(self.dummy_context(script, RouteType.TIMER), timer.code, nothing_more)
 
+    def on_peer_up(self, peer: Peer, slot: int) -> None:
+        super().on_peer_up(peer, slot)
+        self.errands.send_waiting()
+
     def on_peer_down(self, peer: Peer) -> None:
         self.store.free_readers()
+
+    def start_request(self, wanted: OwnRequest, avps: dict[str, list[Value]]) -> None:
+        self.errands.send(wanted, avps)
 
     @property
     def _sweep_period_s(self) -> float:

@@ -253,9 +253,18 @@ class Proxy:
         """The fingerprint of the transaction that a reply belongs to; None for a reply to nothing of ours."""
         return self._branches.fingerprint(reply.via.params.get("branch") or "")
 
-    def reply_context(self, relay: Relay, leg: Leg, reply: Reply) -> Context:
-        """What a reply route works on."""
-        request = relay.context
+    def reply_context(
+        self, leg: Leg, reply: Reply, request: Context | None, script: Script | None, key: str | None = None
+    ) -> Context:
+        """What a reply route works on.
+
+        Args:
+            leg: what the reply came to.
+            reply: the reply.
+            request: the context of the request, as far as it is still known.
+            script: the one that the request came under.
+            key: the server transaction of the request; None where it is one of our own.
+        """
         avps = request.avps if self._reply_avps and request is not None else {}
         return Context(
             reply,
@@ -266,12 +275,12 @@ class Proxy:
             variables=self._process.variables,
             documents=self._process.documents,
             flags=request.flags if request is not None else set(),
-            transaction=relay.key,
+            transaction=key,
             request=request,
             reply_status=reply.status,
             branch_index=leg.index,
             dialog=request.dialog if request is not None else None,
-            script=relay.script,
+            script=script,
         )
 
     def send_up(

@@ -306,7 +306,7 @@ class Relay:
         if not routes:
             self._read_through(leg, _Came(reply))
             return
-        context = self._proxy.reply_context(self, leg, reply)
+        context = self._proxy.reply_context(leg, reply, self.context, self.script, self.key)
         self._reading = True
         self._run_reply_routes(leg, context, routes)
 

@@ -20,7 +20,7 @@ from runtime.house import House
 from runtime.log_levels import to_python
 from runtime.process import Process
 from runtime.roles import CATCH_UP
-from runtime.runs import UNWRITABLE, Done, Ended, Launched, Parked, Route, Then, nothing_more
+from runtime.runs import UNWRITABLE, Ended, Launched, Parked, Route, Then, nothing_more
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
 from runtime.script.documents import copy_of
 from runtime.script.problems import AssertionFailed, Place, ScriptError, Stopped, in_words
@@ -262,13 +262,17 @@ class ScriptProcess(Process):
         """See `SipProcess`."""
         return -1
 
-    def send_request(self, wanted: OwnRequest, done: Done, avps: dict[str, list[Value]] | None = None) -> object:
-        """See `SipProcess`.
+    def start_request(self, wanted: OwnRequest, avps: dict[str, list[Value]]) -> None:
+        """Send a request of our own, out of any dialog, whose end only the routes hear of that its local route arms.
+
+        Args:
+            wanted: what to send.
+            avps: what the local route finds as AVPs.
 
         Raises:
-            ValueError: this process has nothing to send from.
+            ValueError: it is no request, or too many wait already for a process that can send one.
         """
-        raise ValueError("only SIP processes send requests")
+        raise NotImplementedError
 
     # What a kind of process adds to parking.
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType, Value
+from runtime.errands import read_errand
 from runtime.garbage import Collector
 from runtime.handover import Marks
 from runtime.house import House
@@ -18,14 +19,14 @@ from runtime.modules.tm import tm_settings
 from runtime.proxy import Proxy
 from runtime.reading_duty import ReadingDuty
 from runtime.reception import Reception
-from runtime.roles import SIP, role_of
+from runtime.roles import SEND_REQUEST, SIP, role_of
 from runtime.runs import Done, Ended
 from runtime.script_process import ScriptProcess
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
 from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.judge import Refusal, refuse_relaying
 from runtime.sip.keys import invite_key, server_key
-from runtime.sip.message import Request
+from runtime.sip.message import Reply, Request
 from runtime.sip.own_request import OwnRequest
 from runtime.sip_loop import SipLoop
 from runtime.transports.base import Failed, ListenSocket
@@ -45,6 +46,10 @@ _GRACE_S: Final = 1.0
 def _on_cancel(house: House) -> object:
     module = house.program.modules.get("mi_script")
     return None if module is None else module.settings["on_cancel"]
+
+
+def _unheard(status: int, reply: Reply | None) -> None:
+    """Of whose end the script hears in the routes that it has armed, or not at all."""
 
 
 class SipProcess(ScriptProcess):
@@ -94,6 +99,7 @@ class SipProcess(ScriptProcess):
             reply_avps=settings.reply_avps,
         )
         self.uac = UserAgentClient(self, self.proxy)
+        self.letters[SEND_REQUEST] = self._on_request_wanted
         self.transports.open()
         self.loop.add_direct(self.house.handover.fileno(self.slot), self._reception.take_given, exclusive=False)
         self.duty.begin()
@@ -317,6 +323,12 @@ class SipProcess(ScriptProcess):
     def send_request(self, wanted: OwnRequest, done: Done, avps: dict[str, list[Value]] | None = None) -> Sending:
         """Send a request of our own; see `UserAgentClient.send`."""
         return self.uac.send(wanted, done, avps)
+
+    def start_request(self, wanted: OwnRequest, avps: dict[str, list[Value]]) -> None:
+        self.uac.send(wanted, _unheard, avps)
+
+    def _on_request_wanted(self, sender: Peer, letter: bytes) -> None:
+        self.start_request(*read_errand(letter))
 
     @property
     def watchers(self) -> list[TransactionWatcher]:

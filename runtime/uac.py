@@ -12,7 +12,8 @@ from runtime.client_transactions import NOBODY, Leg
 from runtime.context import Context, RouteType, Value
 from runtime.proxy import Proxy
 from runtime.resolver import Found
-from runtime.runs import Done, Ended
+from runtime.runs import Done, Ended, nothing_more
+from runtime.script.script import RouteCode
 from runtime.sip.locate import NotFound, Target
 from runtime.sip.message import Reply, Request
 from runtime.sip.own_request import OwnRequest, ack_of_success, built, next_hop
@@ -91,18 +92,24 @@ class UserAgentClient:
 
 
 class Sending:
-    """One request of our own under way."""
+    """One request of our own under way.
+
+    The routes that the local route has armed see its replies, and that it failed. Nothing waits for them: there is
+    nobody upstream whom their words could reach.
+    """
 
     __slots__ = (
         "_cancelled",
         "_context",
         "_done",
+        "_failure_route",
         "_finished",
         "_key",
         "_leg",
         "_process",
         "_proxy",
         "_published",
+        "_reply_route",
         "_targets",
         "_tries",
         "when_over",
@@ -120,6 +127,8 @@ class Sending:
         self._leg: Leg | None = None
         self._targets: list[Target] = []
         self._tries = 0
+        self._reply_route: RouteCode | None = None
+        self._failure_route: RouteCode | None = None
         self.when_over: Callable[[], None] = lambda: None
 
     def cancel(self) -> None:
@@ -135,6 +144,10 @@ class Sending:
 
     def locate(self, context: Context, ended: Ended) -> None:
         """The local route is through: find out where the request goes."""
+        assert context.script is not None, "it is sent under one"
+        routes = context.script.routes
+        self._reply_route = routes.onreply.get(context.on_reply) if context.on_reply else None
+        self._failure_route = routes.failure.get(context.on_failure) if context.on_failure else None
         if ended is not Ended.WELL:
             self._finish(_REFUSED, None)
             return
@@ -147,14 +160,14 @@ class Sending:
     def _located(self, found: Found) -> None:
         if isinstance(found, NotFound):
             log.info("%s: %s", self._context.dst_uri or self._context.ruri, found.reason)
-            self._finish(_UNREACHABLE, None)
+            self._fail(_UNREACHABLE, None)
             return
         if self._cancelled:
             self._finish(_TERMINATED, None)
             return
         self._targets = list(found)
         if not self._try():
-            self._finish(_UNREACHABLE, None)
+            self._fail(_UNREACHABLE, None)
 
     def _publish(self) -> None:
         """Let a reply that another process receives find its way here."""
@@ -187,15 +200,19 @@ class Sending:
 
     def on_reply(self, leg: Leg, reply: Reply) -> None:
         """See `Served`."""
-        if reply.status < 200:
-            return
-        if leg.method == "INVITE" and reply.status < 300:
+        if leg.method == "INVITE" and 200 <= reply.status < 300:
             self._acknowledge(leg, reply)
             if self._leg is not None and self._leg is not leg:
                 self._proxy.clients.cancel(self._leg)  # it is from an address that had been given up
-        if reply.status == _UNREACHABLE and self._try():
+        if self._reply_route is not None:
+            context = self._proxy.reply_context(leg, reply, self._context, self._context.script)
+            self._proxy.run(context, self._reply_route, nothing_more)
+        if reply.status < 200 or (reply.status == _UNREACHABLE and self._try()):
             return
-        self._finish(reply.status, reply)
+        if reply.status < 300:
+            self._finish(reply.status, reply)
+        else:
+            self._fail(reply.status, reply)
 
     def on_failed(self, leg: Leg, status: int) -> None:
         """See `Served`."""
@@ -203,14 +220,14 @@ class Sending:
             self._proxy.mark_failed(leg)
             if self._try():
                 return
-        self._finish(status, None)
+        self._fail(status, None)
 
     def on_gone(self, leg: Leg) -> None:
         """See `Served`."""
         if leg is self._leg:
             self._process.house.fingerprints.remove(self._process.slot, fingerprint(self._key))
             self._leg = None
-            self._finish(_TIMED_OUT, None)
+            self._fail(_TIMED_OUT, None)
 
     def _acknowledge(self, leg: Leg, reply: Reply) -> None:
         """ACK each 2xx, copies of it too (RFC 3261 13.2.2.4)."""
@@ -230,6 +247,17 @@ class Sending:
                 self._process.send(ack.socket, ack.data, ack.target)
 
         self._proxy.locate(context, send)
+
+    def _fail(self, status: int, reply: Reply | None) -> None:
+        """It was refused, or nobody has answered it."""
+        if self._finished:
+            return
+        if self._failure_route is not None:
+            context = self._context.copy()
+            context.route = RouteType.FAILURE
+            context.reply, context.reply_status = reply, status
+            self._proxy.run(context, self._failure_route, nothing_more)
+        self._finish(status, reply)
 
     def _finish(self, status: int, reply: Reply | None) -> None:
         if self._finished:

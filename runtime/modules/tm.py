@@ -166,7 +166,9 @@ class Tm(RuntimeModule):
 
         `from` and `to` are a URI, with a display name before it where there is one. `body` starts with its content type
         and a space. Gives 1 once it is under way, -1 where it is no request. `ctx` is what `$avp(uac_ctx)` says in the
-        local route.
+        local route. What comes back is seen by the routes that the local route arms with `t_on_reply()` and
+        `t_on_failure()`, and by no other. It may be called in any route: for a timer route or the startup route, which
+        have no sockets, a SIP process sends it.
         """
         content_type, _, content = (body or "").partition(" ")
         headers = [f"Content-Type: {content_type}"] if content else []
@@ -182,7 +184,7 @@ class Tm(RuntimeModule):
         )
         avps: dict[str, list[Value]] = {} if ctx is None else {"uac_ctx": [ctx]}
         try:
-            self.process.send_request(wanted, lambda status, reply: None, avps=avps)
+            self.process.start_request(wanted, avps)
         except ValueError as error:
             log.warning("t_new_request: %s", error)
             return -1
@@ -192,14 +194,19 @@ class Tm(RuntimeModule):
 
     @function("t_on_failure", Param("route", Kind.STRING), routes=RouteType.MESSAGE)
     def t_on_failure(self, c: Context, route: str) -> int:
-        """Run that failure_route when no branch takes the request."""
+        """Run that failure_route when no branch takes the request.
+
+        Armed in a local route it hears of a request of our own that was refused or not answered; nothing can be sent
+        there.
+        """
         return self._arm(c, "on_failure", route, "failure")
 
     @function("t_on_reply", Param("route", Kind.STRING), routes=RouteType.MESSAGE)
     def t_on_reply(self, c: Context, route: str) -> int:
         """Run that onreply_route for each reply to the request; from a branch route, for those to its branch.
 
-        Where there are both, that of the branch runs first.
+        Where there are both, that of the branch runs first. Armed in a local route it sees the replies to a request of
+        our own.
         """
         return self._arm(c, "on_reply", route, "onreply")
 

@@ -242,6 +242,21 @@ def test_a_timer(start: Callable[[str], Server], title: str) -> None:
     assert {"core:rcv_requests", "sl:sent_replies"} <= set(json.loads(stored(server, "load")))
 
 
+@recipe("Ask a gateway whether it is there")
+def test_health(start: Callable[[str], Server], title: str, phones: Any) -> None:
+    server = start(title)
+    gateway, _, _ = phones(server)
+    server.mi("cache_store", ["local", "gateway", gateway.uri])
+    gateway.reply(gateway.wait_request("OPTIONS"), 200)
+    assert stored(server, "gateway_state") == "up"
+
+    def full() -> bool:
+        gateway.reply(gateway.wait_request("OPTIONS"), 503)
+        return stored(server, "gateway_state") == "down: 503"
+
+    wait_until(full, what="it is known to be full")
+
+
 @recipe("A CANCEL while the message is parked")
 def test_a_cancel(start: Callable[[str], Server], title: str, phones: Any) -> None:
     server = start(title)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.errands import MAX_WAITING, Errands
 from runtime.sip.message import Reply
 from runtime.sip.own_request import OwnRequest
 from runtime.uac import Sending
@@ -29,6 +30,19 @@ route { exit; }
 local_route {
     if ($rU == "dropped") drop;
     if ($rU == "parked") async(mi("bench_wait 300", $var(r)), after);
+    if ($rU == "watched") {
+        t_on_reply("seen");
+        t_on_failure("failed");
+    }
+}
+onreply_route[seen] {
+    pv_printf($var(told), "$var(told)$rs $(<request>ru{uri.user}) $T_id,");
+    async(mi("bench_wait 10", $var(r)), after);
+}
+failure_route[failed] {
+    pv_printf($var(told), "$var(told)failed $T_reply_code $rU $(<reply>rs),");
+    if (t_relay() || t_reply(500, "no") || send_reply(500, "no")) $var(told) = "something was sent";
+    async(mi("bench_wait 10", $var(r)), after);
 }
 route[after] { append_hf("X-After: $rc\\r\\n"); }
 """
@@ -140,6 +154,72 @@ def test_what_is_told_may_raise_and_send_again(sender: Sender, peer: Peer) -> No
     sender.send("OPTIONS", peer.uri, more)
     peer.reply(peer.wait_request("OPTIONS"), 200)
     sender.wait_told((200, True))
+
+
+# --- what the local route arms
+
+
+def watched(server: OneProcess, sender: Sender, peer: Peer, method: str = "OPTIONS") -> None:
+    server.do(lambda: server.process.variables.update(told=""))
+    sender.send(method, peer.uri.replace("peer", "watched"))
+
+
+def told(server: OneProcess) -> list[str]:
+    return server.do(lambda: str(server.process.variables["told"])).split(",")[:-1]
+
+
+def test_its_routes_see_each_reply_and_wait_as_they_like(server: OneProcess, sender: Sender, peer: Peer) -> None:
+    watched(server, sender, peer, "INVITE")
+    arrived = peer.wait_request("INVITE")
+    for status in (180, 200, 200):
+        peer.reply(arrived, status)
+    sender.wait_told((200, True))
+    wait_until(lambda: len(told(server)) == 3, what="each reply is seen")
+    assert told(server) == ["180 watched <null>", "200 watched <null>", "200 watched <null>"]
+    wait_until(lambda: server.do(lambda: not server.process.parked), what="the routes are through")
+
+
+def test_a_refusal_is_a_failure_that_nobody_can_make_good(server: OneProcess, sender: Sender, peer: Peer) -> None:
+    watched(server, sender, peer)
+    peer.reply(peer.wait_request("OPTIONS"), 404)
+    sender.wait_told((404, True))
+    assert told(server) == ["404 watched <null>", "failed 404 watched 404"]
+    wait_until(lambda: server.do(lambda: not server.process.parked), what="the routes are through")
+
+
+def test_silence_is_a_failure_too(server: OneProcess, sender: Sender, peer: Peer) -> None:
+    watched(server, sender, peer)
+    sender.wait_told((408, False))
+    assert told(server) == ["failed 408 watched <null>"]
+
+
+def test_an_address_that_leads_nowhere_is_a_failure_too(server: OneProcess, sender: Sender) -> None:
+    server.do(lambda: server.process.variables.update(told=""))
+    sender.send("OPTIONS", "sip:watched@nowhere.test")
+    sender.wait_told((503, False))
+    assert told(server) == ["failed 503 watched <null>"]
+
+
+# --- from a process that cannot send
+
+
+def test_they_wait_for_a_process_that_sends_and_not_too_many_of_them(server: OneProcess) -> None:
+    wanted = OwnRequest("OPTIONS", "sip:you@there", "<sip:us@here>;tag=1", "<sip:you@there>", "errand", 1)
+    errands = Errands(server.process)  # which is alone
+
+    def fill() -> None:
+        for _ in range(MAX_WAITING):
+            errands.send(wanted, {})
+
+    server.do(fill)
+    server.do(errands.send_waiting)
+    with pytest.raises(ValueError, match="1000 requests wait"):
+        server.do(lambda: errands.send(wanted, {}))
+
+
+def test_what_is_no_request_is_known_at_once(server: OneProcess) -> None:
+    with pytest.raises(ValueError, match="is no method"):
+        server.do(lambda: Errands(server.process).send(OwnRequest("NO WAY", "sip:a", "a", "b", "c", 1), {}))
 
 
 # --- CANCEL

@@ -1,0 +1,71 @@
+"""Requests of our own that a process without sockets has a SIP process send: those of timer and startup routes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgpack
+
+from runtime.context import Value
+from runtime.roles import SEND_REQUEST, SIP, role_of
+from runtime.sip.own_request import OwnRequest, built
+
+if TYPE_CHECKING:
+    from runtime.process import Process
+
+MAX_WAITING: Final = 1000
+"""How many requests wait while there is no SIP process, as in a startup route, or while one is being replaced."""
+
+
+class Errands:
+    """Gives requests to the SIP processes, to one after the other.
+
+    One that its SIP process has not sent when it dies is lost with it, as those are that it has sent.
+
+    Args:
+        process: whose requests they are.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._turns = itertools.count()
+        self._waiting: deque[bytes] = deque()
+
+    def send(self, wanted: OwnRequest, avps: Mapping[str, list[Value]]) -> None:
+        """Have a request sent, now or when a SIP process is there.
+
+        Args:
+            wanted: what to send.
+            avps: what the local route finds as AVPs.
+
+        Raises:
+            ValueError: it is no request, or too many wait already.
+        """
+        built(wanted)
+        letter = msgpack.packb([dataclasses.astuple(wanted), avps])
+        if self._post(letter):
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            raise ValueError(f"no SIP process is there, and {MAX_WAITING} requests wait for one")
+        self._waiting.append(letter)
+
+    def send_waiting(self) -> None:
+        """A SIP process has come up: give it what waits."""
+        while self._waiting and self._post(self._waiting[0]):
+            self._waiting.popleft()
+
+    def _post(self, letter: bytes) -> bool:
+        node = self._process.node
+        peers = sorted(peer for peer in node.peers() if role_of(peer.name) == SIP)
+        first = next(self._turns) % max(1, len(peers))
+        return any(node.post(peer, SEND_REQUEST, letter) for peer in peers[first:] + peers[:first])
+
+
+def read_errand(letter: bytes) -> tuple[OwnRequest, dict[str, list[Value]]]:
+    """What a letter wants sent, and what the local route finds as AVPs."""
+    wanted, avps = msgpack.unpackb(letter)
+    return OwnRequest(*wanted), avps
