@@ -1,4 +1,4 @@
-"""Requests of our own that a process without sockets has a SIP process send: those of timer and startup routes."""
+"""Requests of our own that a process has a SIP process send: those of timer and startup routes, and of MI."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from runtime.sip.own_request import OwnRequest, built
 
 if TYPE_CHECKING:
     from runtime.process import Process
+    from workers.jobs import Peer
 
 MAX_WAITING: Final = 1000
 """How many requests wait while there is no SIP process, as in a startup route, or while one is being replaced."""
@@ -46,7 +47,7 @@ class Errands:
             ValueError: it is no request, or too many wait already.
         """
         built(wanted)
-        letter = msgpack.packb([dataclasses.astuple(wanted), avps])
+        letter = packed(wanted, avps)
         if self._post(letter):
             return
         if len(self._waiting) >= MAX_WAITING:
@@ -59,13 +60,22 @@ class Errands:
             self._waiting.popleft()
 
     def _post(self, letter: bytes) -> bool:
-        node = self._process.node
-        peers = sorted(peer for peer in node.peers() if role_of(peer.name) == SIP)
+        peers = sip_peers(self._process)
         first = next(self._turns) % max(1, len(peers))
-        return any(node.post(peer, SEND_REQUEST, letter) for peer in peers[first:] + peers[:first])
+        return any(self._process.node.post(peer, SEND_REQUEST, letter) for peer in peers[first:] + peers[:first])
 
 
-def read_errand(letter: bytes) -> tuple[OwnRequest, dict[str, list[Value]]]:
-    """What a letter wants sent, and what the local route finds as AVPs."""
+def sip_peers(process: Process) -> list[Peer]:
+    """The SIP processes that can be told something."""
+    return sorted(peer for peer in process.node.peers() if role_of(peer.name) == SIP)
+
+
+def packed(wanted: OwnRequest, avps: Mapping[str, list[Value]]) -> bytes:
+    """What tells another process to send a request."""
+    return bytes(msgpack.packb([dataclasses.astuple(wanted), avps]))
+
+
+def read(letter: bytes) -> tuple[OwnRequest, dict[str, list[Value]]]:
+    """What is to be sent, and what the local route finds as AVPs."""
     wanted, avps = msgpack.unpackb(letter)
     return OwnRequest(*wanted), avps

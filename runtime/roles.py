@@ -29,7 +29,19 @@ RECORD_DIALOGS: Final = "runtime.dialogs.recorder:record_dialogs"
 """The job that writes changed dialogs into the database."""
 SEND_SEQUENTIAL: Final = "runtime.dialogs.telling:send_sequential"
 """A request within a dialog, for a SIP process to send."""
-HANDLERS: Final = (COMMAND, JOBS, CANCEL, RELOAD, RECORD_ACCOUNTS, RECORD_BINDINGS, RECORD_DIALOGS, SEND_SEQUENTIAL)
+SEND_AND_WAIT: Final = "runtime.uac:send_and_wait"
+"""A request out of any dialog, for a SIP process to send."""
+HANDLERS: Final = (
+    COMMAND,
+    JOBS,
+    CANCEL,
+    RELOAD,
+    RECORD_ACCOUNTS,
+    RECORD_BINDINGS,
+    RECORD_DIALOGS,
+    SEND_SEQUENTIAL,
+    SEND_AND_WAIT,
+)
 
 
 def role_of(name: str) -> str:

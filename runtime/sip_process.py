@@ -11,7 +11,7 @@ from typing import Final
 
 from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType, Value
-from runtime.errands import read_errand
+from runtime.errands import read
 from runtime.garbage import Collector
 from runtime.handover import Marks
 from runtime.house import House
@@ -328,7 +328,7 @@ class SipProcess(ScriptProcess):
         self.uac.send(wanted, _unheard, avps)
 
     def _on_request_wanted(self, sender: Peer, letter: bytes) -> None:
-        self.start_request(*read_errand(letter))
+        self.start_request(*read(letter))
 
     @property
     def watchers(self) -> list[TransactionWatcher]:

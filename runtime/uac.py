@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import msgpack
+
 from runtime.client_transactions import NOBODY, Leg
 from runtime.context import Context, RouteType, Value
+from runtime.errands import read
 from runtime.proxy import Proxy
 from runtime.resolver import Found
 from runtime.runs import Done, Ended, nothing_more
@@ -18,6 +22,8 @@ from runtime.sip.locate import NotFound, Target
 from runtime.sip.message import Reply, Request
 from runtime.sip.own_request import OwnRequest, ack_of_success, built, next_hop
 from runtime.sip.ownership import fingerprint
+from runtime.sip.reasons import reason_of
+from workers.worker import Running
 
 if TYPE_CHECKING:
     from runtime.sip_process import SipProcess
@@ -43,6 +49,7 @@ class UserAgentClient:
         self._proxy = proxy
         self._serials = itertools.count(1)
         self.under_way = 0
+        _here[:] = [self]
 
     def send(self, wanted: OwnRequest, done: Done, avps: dict[str, list[Value]] | None = None) -> Sending:
         """Send a request.
@@ -89,6 +96,33 @@ class UserAgentClient:
 
     def _over(self) -> None:
         self.under_way -= 1
+
+
+_here: list[UserAgentClient] = []
+
+
+async def send_and_wait(payload: bytes, running: Running) -> bytes:
+    """The job of a SIP process: send a request and wait for its end.
+
+    Args:
+        payload: as `runtime.errands.packed` gives it.
+        running: the job.
+
+    Returns:
+        ``[status, reason, reply]`` as msgpack; the reply is its bytes, and empty where the status is of our own making.
+
+    Raises:
+        ValueError: it is no request.
+    """
+    ended: asyncio.Future[tuple[int, str, bytes]] = asyncio.get_running_loop().create_future()
+
+    def done(status: int, reply: Reply | None) -> None:
+        if not ended.done():  # the job may have been cancelled meanwhile
+            ended.set_result((status, reason_of(status), b"") if reply is None else (status, reply.reason, reply.raw))
+
+    wanted, avps = read(payload)
+    _here[0].send(wanted, done, avps)
+    return bytes(msgpack.packb(await ended))
 
 
 class Sending:

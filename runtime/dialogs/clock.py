@@ -15,7 +15,8 @@ import msgpack
 
 from runtime.clock import epoch_now, monotonic_now
 from runtime.dialogs.store import DialogStore
-from runtime.dialogs.telling import DUE, sip_peers
+from runtime.dialogs.telling import DUE
+from runtime.errands import sip_peers
 from runtime.sip.dialog_words import Replied
 from runtime.store import StoreError
 from workers.jobs import Peer

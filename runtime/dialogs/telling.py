@@ -18,7 +18,6 @@ import msgpack
 from runtime.clock import monotonic_now
 from runtime.context import Context
 from runtime.dialogs.store import DialogStore
-from runtime.roles import SIP, role_of
 from runtime.runs import Ended
 from runtime.script.declare import Event
 from runtime.sip.dialog import Dialog, Terms, number_of
@@ -49,7 +48,6 @@ from runtime.store import StoreError
 from workers.jobs import Peer
 
 if TYPE_CHECKING:
-    from runtime.process import Process
     from runtime.runs import Done
     from runtime.sip_process import SipProcess
     from workers.worker import Running
@@ -347,8 +345,3 @@ async def send_sequential(payload: bytes, running: Running) -> bytes:
 
 def _nothing() -> None:
     pass
-
-
-def sip_peers(process: Process) -> list[Peer]:
-    """The SIP processes that can be told something."""
-    return sorted(peer for peer in process.node.peers() if role_of(peer.name) == SIP)

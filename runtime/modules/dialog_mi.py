@@ -12,8 +12,10 @@ import msgpack
 from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now, monotonic_now
 from runtime.db import DatabaseError
-from runtime.dialogs.telling import END, sip_peers
+from runtime.dialogs.telling import END
+from runtime.errands import sip_peers
 from runtime.modules.base import RuntimeModule
+from runtime.modules.texts import bytes_text, script_text
 from runtime.roles import SEND_SEQUENTIAL
 from runtime.sip.dialog import Dialog, number_of
 from runtime.sip.dialog_words import Changed, Effect, EndReason, Leg, Side, State
@@ -387,13 +389,3 @@ def _times(dialog: Dialog) -> dict[str, Json]:
 
 def _value(value: str | int) -> Json:
     return script_text(value) if isinstance(value, str) else value
-
-
-def script_text(text: str) -> str:
-    """A script's string, bytes spelled as latin-1, as real text."""
-    return text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-def bytes_text(text: str) -> str:
-    """Real text as scripts have it."""
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")

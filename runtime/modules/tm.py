@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtime.context import Context, RouteType, Value
-from runtime.modules.base import RuntimeModule
+from runtime.modules.tm_commands import TmCommands
 from runtime.script.changes import integer_of
 from runtime.script.declare import Kind, Module, Param, Parameter, function, ignored, variable
 from runtime.settings import SettingsError
@@ -46,7 +46,7 @@ def tm_settings(module: Module | None) -> TmSettings:
     )
 
 
-class Tm(RuntimeModule):
+class Tm(TmCommands):
     """The module as a script loads it."""
 
     name = "tm"

@@ -23,7 +23,7 @@ from runtime.script.problems import Near, Place, Problems
 
 _MODULE: Final = "mi_script"
 _RELOAD: Final = re.compile(r"(.*[_:])?reload(_routes)?")
-_LATER_IN_OPENSIPS: Final = frozenset(("t_uac_dlg", "pua_publish", "rtp_relay_update", "rtp_relay_update_callid"))
+_LATER_IN_OPENSIPS: Final = frozenset(("pua_publish", "rtp_relay_update", "rtp_relay_update_callid"))
 _SLOW_IN_OPENSIPS: Final = frozenset(
     ("dlg_cluster_sync", "mem_pkg_dump", "mem_rpm_dump", "mem_shm_dump", "shm_check", "ul_cluster_sync")
 )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from runtime.sip.build import clean_header, one_line
 from runtime.sip.fields import is_token, parse_name_addr
 from runtime.sip.forward import MAX_FORWARDS
-from runtime.sip.message import Reply, Request, parse
+from runtime.sip.headers import COMPACT
+from runtime.sip.message import MAX_CSEQ, Reply, Request, parse
 from runtime.sip.uri import parse_uri
 
 PLACEHOLDER_VIA: Final = "SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKown"
 """What stands for our Via until the socket is known: the script may look at the request before."""
+_LINE_ENDS: Final = re.compile(r"[\r\n]+")
+_FOLD: Final = re.compile(r"\r?\n[ \t]+")
+_DECIDED: Final = frozenset(("from", "to", "call-id", "cseq", "content-length", "via", "max-forwards"))
+"""Headers that have a place of their own in a request of ours, or that are ours alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,65 @@ def built(wanted: OwnRequest) -> Request:
     if request.ruri != wanted.ruri:  # a line end in it would have begun a header
         raise ValueError("Malformed Request-URI")
     return request
+
+
+def request_of(method: str, ruri: str, headers: str, body: bytes, *, call_id: str, tag: str) -> OwnRequest:
+    """A request whose headers are given as text, From and To among them, as MI's `t_uac_dlg` takes them.
+
+    Args:
+        method, ruri, body: as in OwnRequest.
+        headers: lines; in place of a line end there may be its escape, a backslash and ``r`` and so on.
+        call_id, tag: for the Call-ID and From's tag where they are not given.
+
+    Raises:
+        ValueError: something is missing, or stands there that may not.
+    """
+    given: dict[str, str] = {}
+    others: list[str] = []
+    for line in _LINE_ENDS.split(_FOLD.sub(" ", headers.replace("\\r\\n", "\r\n"))):
+        name, _, value = line.partition(":")
+        full = COMPACT.get(name.strip().lower(), name.strip().lower())
+        if full in _DECIDED:
+            given.setdefault(full, value.strip())
+        elif line:
+            others.append(line)
+            given.setdefault(full, value.strip())
+    if "content-length" in given:
+        raise ValueError("Content-Length disallowed")
+    if body and "content-type" not in given:
+        raise ValueError("Content-Type missing")
+    from_, to = _needed(given, "From"), _needed(given, "To")
+    sender = parse_name_addr(from_)
+    if sender is None:
+        raise ValueError("Error in From")
+    return OwnRequest(
+        method,
+        ruri,
+        from_ if sender.tag else f"{from_};tag={tag}",
+        to,
+        given.get("call-id") or call_id,
+        _cseq_of(given.get("cseq"), method),
+        headers=others,
+        body=body,
+    )
+
+
+def _needed(given: Mapping[str, str], name: str) -> str:
+    value = given.get(name.lower())
+    if not value:
+        raise ValueError(f"{name} missing")
+    return value
+
+
+def _cseq_of(text: str | None, method: str) -> int:
+    if text is None:
+        return 1
+    number, _, named = text.partition(" ")
+    if not (number.isascii() and number.isdecimal() and len(number) <= 10) or int(number) > MAX_CSEQ:
+        raise ValueError("Bad CSeq number")
+    if named.strip() != method:
+        raise ValueError("CSeq method mismatch")
+    return int(number)
 
 
 def next_hop(request: Request) -> str:

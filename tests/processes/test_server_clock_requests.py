@@ -25,6 +25,16 @@ startup_route {{
 timer_route[health, 1] {{
     t_new_request("OPTIONS", "sip:gw@127.0.0.1:{port}", "sip:us@here", "sip:you@there", "text/plain héy", "gateway 1");
 }}
+timer_route[dialog, 1] {{
+    $avp(names) := "method";
+    $avp(names) = "ruri";
+    $avp(names) = "headers";
+    $avp(values) := "OPTIONS";
+    $avp(values) = "sip:dlg@127.0.0.1:{port}";
+    $avp(values) = "From: <sip:us@here>\r\nTo: <sip:you@there>\r\n";
+    async(mi("t_uac_dlg", $var(told), $avp(names), $avp(values)), told);
+}}
+route[told] {{ cache_store("local", "dialog $rc", "$var(told)"); }}
 local_route {{
     append_hf("X-From: $avp(uac_ctx) in $route.type\\r\\n");
     t_on_reply("answered");
@@ -84,6 +94,16 @@ def test_a_timer_route_learns_who_is_there(server: Server, gateway: Peer) -> Non
 
     wait_until(refused, what="it has no room")
     assert fetched(server, "every reply") == "", "a reply to a request of our own is for the route that was armed"
+
+
+def test_a_timer_route_may_wait_for_the_answer(server: Server, gateway: Peer) -> None:
+    def told() -> str:
+        gateway.reply(asked(gateway, "dlg"), 486, "Busy Here")
+        return fetched(server, "dialog 1")
+
+    wait_until(lambda: "Busy Here" in told(), what="the answer is told")
+    answer = json.loads(fetched(server, "dialog 1"))
+    assert answer["Status"] == "486 Busy Here"
 
 
 def test_nothing_went_wrong_unseen(server: Server) -> None:

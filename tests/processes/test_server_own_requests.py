@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -206,6 +210,72 @@ def test_an_address_that_there_is_no_socket_for_is_passed_over(dns: DnsServer, p
     arrived = callee.wait_request("OPTIONS")
     callee.reply(arrived, 200)
     assert arrived.ruri == "sip:bob@both.test"
+
+
+# --- t_uac_dlg
+
+HEADERS = "From: Us <sip:us@here>\r\nf: <sip:other@here>\r\nTo: <sip:you@there>\r\nX-Own: 1\r\n folded\r\nVia: none\r\n"
+
+
+def asked(server: Server, peer: Peer, **more: str) -> Future[Any]:
+    """Have MI send a request to the peer; what MI will answer."""
+    call = {"method": "MESSAGE", "ruri": peer.uri, "headers": HEADERS, **more}
+    found: Future[Any] = Future()
+    Thread(target=lambda: found.set_result(server.rpc(json.dumps(jsonrpc(call)))), daemon=True).start()
+    return found
+
+
+def jsonrpc(params: dict[str, str]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "method": "t_uac_dlg", "params": params}
+
+
+def test_mi_tells_what_a_request_is_answered(server: Server, peers: tuple[Peer, Peer]) -> None:
+    other, callee = peers
+    call = asked(server, callee, body="grüße", headers=HEADERS + "Content-Type: text/plain\r\nCSeq: 7 MESSAGE\r\n")
+    arrived = callee.wait_request("MESSAGE")
+    callee.reply(arrived, 200, "Grüße".encode().decode("latin-1"), extra="Record-Route: <sip:127.0.0.1:9;lr>\r\n")
+    answer = call.result(10)["result"]
+
+    assert arrived.header("From").startswith("Us <sip:us@here>;tag=")
+    assert (arrived.header("To"), arrived.header("X-Own")) == ("<sip:you@there>", "1 folded")
+    assert (arrived.header("CSeq"), len(arrived.headers("Via")), len(arrived.headers("From"))) == ("7 MESSAGE", 1, 1)
+    assert arrived.body.encode("latin-1").decode() == "grüße"
+    assert arrived.header("X-Local") == "MESSAGE <null> local_route"
+    assert (answer["Status"], answer["RURI"], answer["Next-hop"]) == ("200 Grüße", callee.uri, "sip:127.0.0.1:9;lr")
+    assert answer["Message"].startswith("Via: SIP/2.0/UDP 127.0.0.1")
+
+    call = asked(server, other, next_hop=callee.uri, socket=f"udp:127.0.0.1:{server.sip_port}")
+    callee.reply(callee.wait_request("MESSAGE"), 486)
+    answer = call.result(10)["result"]
+    assert (answer["Status"], "RURI" in answer, "Message" in answer) == ("486 x", False, True)
+
+
+def test_mi_tells_that_nobody_answers(server: Server, peers: tuple[Peer, Peer]) -> None:
+    assert asked(server, peers[1]).result(10)["result"] == {"Status": "408 Request Timeout"}
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        ({"ruri": "no uri"}, 400, "Invalid RURI"),
+        ({"next_hop": "no uri"}, 400, "Invalid NEXTHOP"),
+        ({"socket": "udp:127.0.0.1:9"}, 404, "Local socket not found"),
+        ({"socket": "here"}, 404, "Invalid local socket"),
+        ({"headers": "To: <sip:a@b>"}, 400, "From missing"),
+        ({"headers": "From: <sip:a@b>"}, 400, "To missing"),
+        ({"headers": 'From: "\r\nTo: <sip:a@b>'}, 400, "Error in From"),
+        ({"headers": HEADERS + "l: 5"}, 400, "Content-Length disallowed"),
+        ({"headers": HEADERS + "CSeq: x MESSAGE"}, 400, "Bad CSeq number"),
+        ({"headers": HEADERS + "CSeq: 1 INVITE"}, 400, "CSeq method mismatch"),
+        ({"body": "some"}, 400, "Content-Type missing"),
+        ({"method": "A B"}, 400, "'A B' is no method"),
+    ],
+)
+def test_mi_says_what_is_wrong_with_a_request(
+    server: Server, peers: tuple[Peer, Peer], more: dict[str, str], code: int, message: str
+) -> None:
+    error = asked(server, peers[1], **more).result(10)["error"]
+    assert (error["code"], error["message"]) == (code, message)
 
 
 def test_nothing_went_wrong_unseen(server: Server) -> None:

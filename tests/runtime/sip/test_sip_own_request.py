@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime.sip.forward import forwarded_request
 from runtime.sip.message import Reply, Request, parse
-from runtime.sip.own_request import PLACEHOLDER_VIA, OwnRequest, ack_of_success, built, next_hop
+from runtime.sip.own_request import PLACEHOLDER_VIA, OwnRequest, ack_of_success, built, next_hop, request_of
 
 MESSAGE = OwnRequest("MESSAGE", "sip:bob@192.0.2.9", "<sip:us@here>;tag=1", "<sip:bob@there>", "id@layby", 7)
 INVITE = dataclasses.replace(MESSAGE, method="INVITE")
@@ -187,3 +190,28 @@ def test_a_contact_that_nothing_can_be_sent_to_leaves_the_request_uri(contact: t
     ack = ack_of_success(sent, reply_to(sent, 200, *contact))
     assert ack.ruri == "sip:bob@192.0.2.9"
     assert built(ack).method == "ACK"
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\\r\\n"])
+def test_headers_come_as_text(end: str) -> None:
+    lines = ["f: <sip:a@h>;tag=own", "t: <sip:b@h>;tag=theirs", "i: one@two", "CSeq: 5 INFO", "Max-Forwards: 1", "X: y"]
+    wanted = request_of("INFO", "sip:b@h", end.join(lines), b"", call_id="made", tag="made")
+    assert wanted == OwnRequest(
+        "INFO", "sip:b@h", "<sip:a@h>;tag=own", "<sip:b@h>;tag=theirs", "one@two", 5, headers=["X: y"]
+    )
+
+
+def test_what_the_headers_do_not_say_is_made() -> None:
+    wanted = request_of("INFO", "sip:b@h", "From: sip:a@h\nTo: sip:b@h", b"", call_id="made", tag="new")
+    assert (wanted.from_, wanted.call_id, wanted.cseq) == ("sip:a@h;tag=new", "made", 1)
+    assert built(wanted).from_.tag == "new"
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=80), st.binary(max_size=5))
+def test_any_text_of_headers_gives_a_request_or_a_reason(text: str, body: bytes) -> None:
+    headers = f"From: <sip:a@h>\r\nTo: <sip:b@h>\r\nContent-Type: a/b\r\n{text}"
+    with contextlib.suppress(ValueError):
+        request = built(request_of("INFO", "sip:b@h", headers, body, call_id="made", tag="new"))
+        assert (request.method, request.ruri, request.body) == ("INFO", "sip:b@h", body)
+        assert request.from_.uri == "sip:a@h"
+        assert request.names.count("to") == 1
