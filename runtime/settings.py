@@ -114,6 +114,7 @@ def settle(
     workers = number("mi_workers", mi_workers, 4, 0, MAX_PROCESSES)
     most_workers = number("mi_workers_max", mi_workers_max, max(16, workers), workers, MAX_PROCESSES)
     level = number("log_level", log_level, 3, -3, 4)
+    number("max_while_loops", None, 1, 1, 1 << 31)  # the script's compiler reads it, with no word for what is wrong
     header = str(globals_.get("server_header", "layby")).removeprefix("Server:").strip()
     agent = str(globals_.get("user_agent_header", "")).removeprefix("User-Agent:").strip()
     files = number("open_files_limit", None, 0, 256, 1 << 20) if "open_files_limit" in globals_ else None

@@ -23,7 +23,10 @@ def test_the_command_line_wins_over_the_script() -> None:
     assert settle({"server_signature": "no"}, []).server_header is None
 
 
-@pytest.mark.parametrize("wrong", [{"udp_workers": 0}, {"udp_workers": 65}, {"mi_workers": -1}, {"log_level": "many"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"udp_workers": 0}, {"udp_workers": 65}, {"mi_workers": -1}, {"log_level": "many"}, {"max_while_loops": 0}],
+)
 def test_a_number_out_of_range_is_refused_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         settle(wrong, [])
