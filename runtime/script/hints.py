@@ -19,6 +19,7 @@ from runtime.script.words import WORDS
 ROUTE_KINDS: Final = ("route", *sorted(name for name in WORDS if name.endswith("_route")))
 
 _COMPARISONS: Final = frozenset(("==", "!=", "<", ">", "<=", ">=", "=~", "!~"))
+_OPERATORS: Final = frozenset("+-*/%|&^.")
 _NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _CALL: Final = re.compile(r"[A-Za-z_]\w*\s*\(")
 _BEGINS: Final = re.compile(r"[A-Za-z_${}]")
@@ -176,11 +177,11 @@ def _is_variable(one: Token | Tree[Token]) -> bool:
 def _routes(stop: Stop) -> Hint | str | None:
     if stop.word in ROUTE_KINDS and stop.in_statements:
         return _unclosed(stop) or _UNCLOSED
-    if _HEAD.search(stop.text, max(0, stop.at - 40), stop.at):
-        return (
-            "the name of a route stands in square brackets" if "LSQB" in stop.expected else _unclosed(stop) or _UNCLOSED
-        )
-    return None
+    if not _HEAD.search(stop.text, max(0, stop.at - 40), stop.at):
+        return None
+    if "LSQB" in stop.expected:
+        return "the name of a route stands in square brackets"
+    return _unclosed(stop) or _UNCLOSED
 
 
 def _blocks(stop: Stop) -> Hint | str | None:
@@ -244,6 +245,8 @@ def _forms(stop: Stop) -> str | None:
     read = {one.type for one in stop.read if isinstance(one, Token)}
     if stop.expected == {"COMMA"} and "ASYNC" in read:
         return "async() needs the route in which the message goes on: async(f(), route)"
+    if stop.word in _OPERATORS and stop.expected <= {"COMMA", "RPAR"}:
+        return "an argument is one value: variables stand in the text, and sums in a variable"
     if stop.expected == {"IN"}:
         return "for takes one value after another: for ($var(x) in $(avp(y)[*]))"
     return None

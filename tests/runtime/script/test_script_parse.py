@@ -96,6 +96,8 @@ def test_a_wrong_form_is_told_with_its_place_and_what_was_expected(text, said):
         ("route { if ($rU == alice) exit; }", '1:20: error: unexpected "alice": text stands in quotes: "alice"'),
         ("route { switch ($rm) { case BYE: exit; } }", 'text stands in quotes: "BYE"'),
         ('modparam("tm", fr_timeout, 5)', 'text stands in quotes: "fr_timeout"'),
+        ('route { xlog("to " + $rU); }', '1:20: error: unexpected "+": an argument is one value: variables stand in'),
+        ("route { f($var(x) - 1); }", '1:19: error: unexpected "-": an argument is one value: variables stand in'),
         ('route { f(g("x")); }', '1:11: error: unexpected "g": a call cannot stand here'),
         ('route { async(f("x")); }', "async() needs the route in which the message goes on: async(f(), route)"),
         ('route { switch ("$rm") {} }', '1:17: error: unexpected "$rm": expected a $variable'),
