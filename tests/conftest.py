@@ -75,4 +75,4 @@ def _servers(tmp: Path) -> Iterator[Callable[..., Server]]:
         for client in server.clients:
             client.close()
         if server.process.poll() is None:
-            server.stop()
+            server.end()
