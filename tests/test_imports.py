@@ -40,6 +40,7 @@ CORES = frozenset(
         "runtime.errors",
         "runtime.listen",
         "runtime.roles",
+        "runtime.runs",
         "runtime.sip.*",
         "runtime.script.*",
         "runtime.demo.figures",
