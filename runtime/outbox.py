@@ -14,7 +14,7 @@ from typing import Final
 
 import lmdb
 
-from runtime.store import remove_all
+from runtime.store import open_environment, remove_all
 
 LIMIT: Final = 100_000
 """Rows that may wait: nobody may wait for a database, and no memory is without end."""
@@ -47,12 +47,7 @@ class Outbox:
             folder: where the environment lies; made with mode 0700 when it is not there.
             size: bytes that all rows may take together.
         """
-        folder.mkdir(mode=0o700, exist_ok=True)
-        # It lives as long as the server, on tmpfs where there is one, so nothing is gained by syncing.
-        environment = lmdb.open(
-            str(folder), map_size=size, max_dbs=1, sync=False, metasync=False, mode=0o600, max_readers=512
-        )
-        return cls(environment, b"rows")
+        return cls(open_environment(folder, size, tables=1), b"rows")
 
     def __len__(self) -> int:
         with self._environment.begin() as read:

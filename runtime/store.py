@@ -38,11 +38,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, size: int = 256 << 20) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        # The store lives as long as the server, on tmpfs where there is one, so nothing is gained by syncing.
-        self._environment = lmdb.open(
-            str(folder), map_size=size, max_dbs=MAX_TABLES, sync=False, metasync=False, mode=0o600, max_readers=512
-        )
+        self._environment = open_environment(folder, size, MAX_TABLES)
         self._cache = self._environment.open_db(b"cachedb_local")
 
     def put(self, collection: str, key: str, value: str, expires_at: float = 0.0) -> None:
@@ -152,6 +148,25 @@ class Store:
 
     def close(self) -> None:
         self._environment.close()
+
+
+def open_environment(folder: Path, size: int, tables: int) -> lmdb.Environment:
+    """Open an LMDB environment that lives as long as the server, in this process.
+
+    Args:
+        folder: where it lies; made with mode 0700 when it is not there.
+        size: bytes that all in it may take together.
+        tables: how many there may be.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # On tmpfs where there is one, so nothing is gained by syncing.
+    environment = lmdb.open(
+        str(folder), map_size=size, max_dbs=tables, sync=False, metasync=False, mode=0o600, max_readers=512
+    )
+    # Who was killed while it read keeps the pages of that moment from being used again. This process may be the one
+    # that comes after it, and hears of its death from nobody.
+    environment.reader_check()
+    return environment
 
 
 def remove_all(environment: lmdb.Environment, table: Table, keys: Sequence[bytes]) -> None:

@@ -30,7 +30,7 @@ import msgspec
 from runtime.outbox import Outbox
 from runtime.sip.dialog import Dialog, number_of
 from runtime.sip.dialog_words import Effect, Gone, State
-from runtime.store import StoreError
+from runtime.store import StoreError, open_environment
 
 LEASE_S: Final = 10.0
 """How long a process may take over what the clock has given it, before the clock gives it to another."""
@@ -83,11 +83,7 @@ class DialogStore:
     """
 
     def __init__(self, folder: Path, outbox: bool = False, size: int = 1 << 30) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        # It lives as long as the server, on tmpfs where there is one, so nothing is gained by syncing.
-        self._environment = lmdb.open(
-            str(folder), map_size=size, max_dbs=8, sync=False, metasync=False, mode=0o600, max_readers=512
-        )
+        self._environment = open_environment(folder, size, tables=8)
         open_db = self._environment.open_db
         self._dialogs = open_db(b"dialogs")
         self._calls = open_db(b"calls")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from runtime.store import MAX_KEY, MAX_VALUE, Store, StoreError
+from runtime.store import MAX_KEY, MAX_VALUE, Store, StoreError, open_environment
 
 
 @pytest.fixture
@@ -82,3 +82,27 @@ def test_a_writer_killed_in_mid_write_leaves_whole_records(tmp_path) -> None:
     assert all(value == value[: len(value) // 50] * 50 for value in written)
     survivor.put("c", "after", "v")
     survivor.close()
+
+
+def test_who_was_killed_while_it_read_holds_nothing_when_the_next_one_has_begun(tmp_path) -> None:
+    folder = tmp_path / "store"
+    told, tell = os.pipe()
+    pids = []
+    for is_killed in (False, True):
+        if (pid := os.fork()) == 0:
+            reading = open_environment(folder, 1 << 20, 1).begin()
+            os.write(tell, b"x")
+            while not is_killed or reading is None:
+                signal.pause()
+            os.kill(os.getpid(), signal.SIGKILL)
+        pids.append(pid)
+        os.read(told, 1)
+    os.waitpid(pids[1], 0)
+    environment = open_environment(folder, 1 << 20, 1)
+    found = len(environment.readers().splitlines()), environment.reader_check()
+    environment.close()
+    os.kill(pids[0], signal.SIGKILL)
+    os.waitpid(pids[0], 0)
+    os.close(told)
+    os.close(tell)
+    assert found == (2, 0)  # a head and who lives; and nobody was left to be freed
