@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 
 from runtime.script import tree
@@ -21,16 +20,10 @@ def recursive_routes(routes: tuple[tree.Route, ...]) -> set[str]:
 def _called(node: object) -> set[str]:
     """The names of the routes that are called anywhere in a tree; an empty one for a name that is computed."""
     found: set[str] = set()
-    waiting = [node]
-    while waiting:
-        item = waiting.pop()
+    for item in tree.everything_in(node):
         if isinstance(item, tree.RouteCall):
             constant = isinstance(item.target, tree.Text) and "$" not in item.target.value
             found.add(item.target.value if constant and isinstance(item.target, tree.Text) else "")
-        if isinstance(item, tuple):
-            waiting.extend(item)
-        elif dataclasses.is_dataclass(item):
-            waiting.extend(getattr(item, field.name) for field in dataclasses.fields(item))
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Literal, TypeAlias
 
 from runtime.script.problems import Place
@@ -377,3 +378,15 @@ class Route:
 
 
 Item: TypeAlias = Setting | LoadModule | ModParam | Route
+
+
+def everything_in(node: object) -> Iterator[object]:
+    """A tree or a tuple of trees, and whatever is in it, in the order of the script."""
+    waiting = [node]
+    while waiting:
+        item = waiting.pop()
+        yield item
+        if isinstance(item, tuple):
+            waiting.extend(reversed(item))
+        elif is_dataclass(item):
+            waiting.extend(getattr(item, field.name) for field in reversed(fields(item)))
