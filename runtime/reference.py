@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
@@ -64,13 +65,14 @@ def _facts(module: type[Module]) -> ModuleFacts:
 
 
 def _core_facts() -> ModuleFacts:
+    always: list[type[Module]] = [Core, *ALWAYS.values()]
     commands: list[Command] = commands_of(Builtin(Registry()), CORE)
     for module in ALWAYS.values():
         commands += commands_of(module, CORE)
     return ModuleFacts(
         CORE,
         "What is there without a `loadmodule`.",
-        functions=list(functions_of(Core).values()),
+        functions=[dataclasses.replace(one, module=CORE) for kind in always for one in functions_of(kind).values()],
         variables=[*CONTEXT_VARIABLES.values(), *variables_of(Core).values()],
         commands=sorted(commands, key=lambda command: command.name),
         statistics=[*_counted("async"), *_statistics(CORE, list(ALWAYS.values()))],

@@ -41,6 +41,7 @@ CORES = frozenset(
         "runtime.listen",
         "runtime.roles",
         "runtime.runs",
+        "runtime.subscriptions",
         "runtime.sip.*",
         "runtime.script.*",
         "runtime.demo.figures",

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 import msgpack
 
 from runtime.clock import monotonic_now
-from runtime.context import Context
+from runtime.context import Context, Value
 from runtime.dialogs.store import DialogStore
+from runtime.modules.events import events_of
 from runtime.runs import Ended
 from runtime.script.declare import Event
 from runtime.sip.dialog import Dialog, Terms, number_of
@@ -202,13 +203,10 @@ class Teller:
                 del self._parting[dialog.id]
 
     def _raise(self, dialog: Dialog, old: State, new: State) -> None:
-        module = self._process.house.program.modules.get("event_route")
-        if module is None or STATE_CHANGED.name not in self._process.house.program.script.routes.events:
-            return
         tags = dialog.caller.tag, dialog.callee.tag
         values = dialog.did, dialog.id, dialog.call_id, *tags, int(old), int(new)
-        named = dict(zip(STATE_CHANGED.params, values, strict=True))
-        module.raised(STATE_CHANGED.name, values, named)  # type: ignore[attr-defined]
+        named: dict[str, Value] = dict(zip(STATE_CHANGED.params, values, strict=True))
+        events_of(self._process.house).raised(STATE_CHANGED.name, values, named)
 
     # Requests of our own.
 

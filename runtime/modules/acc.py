@@ -32,6 +32,7 @@ from runtime.context import Context, RouteType, Value
 from runtime.db import DatabaseError, database_of
 from runtime.log_levels import to_python
 from runtime.modules.base import RuntimeModule
+from runtime.modules.events import events_of
 from runtime.outbox import Outbox
 from runtime.recording import Recorded, RecordingClock
 from runtime.roles import MI, RECORD_ACCOUNTS, SIP, role_of
@@ -42,7 +43,6 @@ from runtime.sip.message import Request
 if TYPE_CHECKING:
     from runtime.house import House
     from runtime.modules.dialog import DialogModule
-    from runtime.modules.event_route import EventRoute
     from runtime.process import Process
     from runtime.script_process import ScriptProcess
     from runtime.sip_process import SipProcess
@@ -238,10 +238,8 @@ class Acc(RuntimeModule):
         log.log(level, "%s", text.encode("latin-1", "replace").decode("utf-8", "replace"))
 
     def _raise(self, record: Record) -> None:
-        module: EventRoute | None = self.house.program.modules.get("event_route")  # type: ignore[assignment]
-        if module is not None:
-            name, named = event_of(record, chosen(self._extras[Backend.EVI], record.extra))
-            module.raised(name, tuple(named.values()), named)
+        name, named = event_of(record, chosen(self._extras[Backend.EVI], record.extra))
+        events_of(self.house).raised(name, tuple(named.values()), named)
 
     def _packed(self, record: Record, table: str) -> bytes:
         usual = "db_table_missed_calls" if record.subject is Subject.MISSED else "db_table_acc"

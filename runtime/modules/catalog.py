@@ -11,7 +11,9 @@ from runtime.modules.cachedb_local import CachedbLocal
 from runtime.modules.cfgutils import Cfgutils
 from runtime.modules.db_drivers import DbMysql, DbPostgres, DbSqlite
 from runtime.modules.dialog import DialogModule
+from runtime.modules.event_datagram import EventDatagram
 from runtime.modules.event_route import EventRoute
+from runtime.modules.events import Events
 from runtime.modules.jobs import Jobs
 from runtime.modules.json import Json
 from runtime.modules.management import Management
@@ -33,7 +35,7 @@ from runtime.modules.textops import Textops
 from runtime.modules.tm import Tm
 from runtime.modules.usrloc import Usrloc
 
-ALWAYS: Final[dict[str, type[RuntimeModule]]] = {module.name: module for module in (Management, Jobs)}
+ALWAYS: Final[dict[str, type[RuntimeModule]]] = {module.name: module for module in (Management, Jobs, Events)}
 """What every server has, loaded or not."""
 
 CATALOG: Final[dict[str, type[RuntimeModule]]] = {
@@ -47,6 +49,7 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         DbPostgres,
         DbSqlite,
         DialogModule,
+        EventDatagram,
         EventRoute,
         Httpd,
         Json,

@@ -54,7 +54,7 @@ def load(
     Args:
         path: the script file. Modules beside it can be imported, behind all others of the same name.
         catalog: every module that could be loaded, by name.
-        always: the modules whose MI commands every server has, by name. Without them no MI command is called unknown.
+        always: the modules that every server has, by name. Without them no MI command is called unknown.
         read: gives the file's bytes, or raises OSError.
         import_module: loads a module of the script's own, ``module("folder/name.py")``. Raises ModuleFault.
 
@@ -191,7 +191,8 @@ def _checked(
         return [*problems, *faults]
     catalog = {**catalog, **own}
     loaded = [module_name(item.name) for item in items if isinstance(item, tree.LoadModule)]
-    routes, found = check_bodies(app.routes, sources, known_of([catalog[name] for name in loaded if name in catalog]))
+    known = known_of([*(always or {}).values(), *(catalog[name] for name in loaded if name in catalog)])
+    routes, found = check_bodies(app.routes, sources, known)
     result = check(path, [*items, *routes], catalog, always)
     said = result.warnings if isinstance(result, Checked) else result
     told = {one for one in (*warned, *problems, *found, *map(_in_python, said)) if not _is_ignored(one, sources)}

@@ -32,7 +32,7 @@ def make_script(checked: PyChecked, modules: Mapping[str, Module], hooks: PyHook
 
     Args:
         checked: what `load` gave.
-        modules: an instance of every module in ``checked.modules``.
+        modules: an instance of every module in ``checked.modules``, and of those that every server has.
         hooks: what the process does for scripts.
         world: time, chance and process.
     """

@@ -85,7 +85,7 @@ def check(
         path: the file that was loaded.
         items: what stands at its top, with included files in their places.
         catalog: every module that could be loaded, by name.
-        always: the modules whose MI commands every server has, by name.
+        always: the modules that every server has, by name.
         broken: modules that the script brings along and that cannot be loaded; who calls tells it.
 
     Returns:
@@ -241,7 +241,7 @@ class _Checker:
     def _bodies(self) -> None:
         named = {route_name(one): one for one in reversed(self.routes) if _is_named(one)}
         elsewhere = Elsewhere(self.catalog, self.modules, self.unknown_modules)
-        known = known_of(self.modules.values())
+        known = known_of([*self.always.values(), *self.modules.values()])
         names = Names(known, {route_name(route) for route in self.routes}, elsewhere, self.problems)
         uses: list[tuple[tree.Route, Uses]] = []
         for route in self.routes:

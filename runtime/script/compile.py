@@ -67,7 +67,7 @@ def compile_script(checked: Checked, modules: Mapping[str, Module], hooks: Hooks
 
     Args:
         checked: what `load` gave.
-        modules: an instance of every module in ``checked.modules``.
+        modules: an instance of every module in ``checked.modules``, and of those that every server has.
         hooks: what the process does for scripts.
         world: time, chance and process.
     """
@@ -89,10 +89,11 @@ def python_of(checked: Checked, modules: Mapping[str, Module], hooks: Hooks, wor
 
 
 def known_to(checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World) -> Known:
-    """What a script may name, bound to the instances of the core and of the modules that it loads."""
+    """What a script may name, bound to the instances of the core, of what every server has and of what it loads."""
     aliases = aliases_of(checked.globals)
     core = Core(world=world, sockets=checked.sockets, aliases=aliases, levels=hooks)
-    return known_of([modules[module] for module in checked.modules], core)
+    always = [module for name, module in modules.items() if name not in checked.modules]
+    return known_of([*always, *(modules[name] for name in checked.modules)], core)
 
 
 def namespace_of(hooks: Hooks) -> Namespace:

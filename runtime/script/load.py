@@ -47,7 +47,7 @@ def load(
         path: the script file. An included file's path is relative to the file that includes it, or else to the
             folder that the program was started in.
         catalog: every module that could be loaded, by name.
-        always: the modules whose MI commands every server has, by name. Without them no MI command is called unknown.
+        always: the modules that every server has, by name. Without them no MI command is called unknown.
         read: gives a file's bytes, or raises OSError.
         import_module: loads a module of the script's own, ``loadmodule "folder/name.py"``; the path is relative to the
             file that names it. Raises ModuleFault.

@@ -12,7 +12,7 @@ from runtime.script.declare import Function, Kind
 from runtime.script.known import known_of
 from runtime.script.load import load
 from runtime.script.transformations import CHANGES
-from tests.fuzz.script_oracles import MODULES, NAME
+from tests.fuzz.script_oracles import EVERYWHERE, MODULES, NAME
 
 PER_SCRIPT: Final = 20
 _HEAD: Final = "".join(f'loadmodule "{name}.so"\n' for name in MODULES)
@@ -59,7 +59,7 @@ def _good(route: str, statements: list[str]) -> list[str]:
     first = _HEAD.count("\n") + 2
     while True:
         data = _text(f"{route}\n" + "\n".join(statements) + "\n}")
-        result = load(NAME, catalog=MODULES, read=lambda _, data=data: data)
+        result = load(NAME, catalog=MODULES, always=EVERYWHERE, read=lambda _, data=data: data)
         if isinstance(result, Checked):
             return statements
         bad = {problem.place.line - first for problem in result if problem.severity == "error"}
@@ -73,7 +73,7 @@ def _text(routes: str) -> bytes:
 def _statements() -> dict[str, list[str]]:
     """By the head of the route that they may stand in."""
     found: dict[str, list[str]] = {head: [] for head in _ROUTES.values()}
-    known = known_of(MODULES.values())
+    known = known_of([*EVERYWHERE.values(), *MODULES.values()])
     for function in known.functions.values():
         head = next(head for kind, head in _ROUTES.items() if kind & function.routes)
         found[head] += _calls(function)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from runtime.context import Address, Context, Value
 from runtime.errors import SettingsError
-from runtime.modules.catalog import CATALOG
+from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.modules.rr import Rr
 from runtime.script.check import Checked
 from runtime.script.compile import compile_script
@@ -144,6 +144,7 @@ def _copy(method: Callable[..., Any]) -> Callable[..., Any]:
 MODULES: Final[Mapping[str, type[Module]]] = {
     name: kind if name in _REAL else _stand_in(kind) for name, kind in CATALOG.items()
 }
+EVERYWHERE: Final[Mapping[str, type[Module]]] = {name: _stand_in(kind) for name, kind in ALWAYS.items()}
 
 
 class Recorder:
@@ -183,7 +184,9 @@ def check(data: bytes) -> tuple[object, ...]:
     """
     _turns.__init__()  # type: ignore[misc]
     result = _within(
-        LOAD_S + LOAD_S_PER_BYTE * len(data), "loading", lambda: load(NAME, catalog=MODULES, read=_read_of(data))
+        LOAD_S + LOAD_S_PER_BYTE * len(data),
+        "loading",
+        lambda: load(NAME, catalog=MODULES, always=EVERYWHERE, read=_read_of(data)),
     )
     if isinstance(result, list):
         assert any(problem.severity == "error" for problem in result), "what does not load has an error"
@@ -226,7 +229,8 @@ def _run_all(checked: Checked, size: int) -> tuple[object, ...]:
     few_loops = dataclasses.replace(checked, globals={**checked.globals, "max_while_loops": MAX_LOOPS})
     recorder = Recorder()
     try:
-        modules = {name: MODULES[name](checked.settings.get(name)) for name in checked.modules}
+        modules = {name: kind() for name, kind in EVERYWHERE.items()}
+        modules |= {name: MODULES[name](checked.settings.get(name)) for name in checked.modules}
         if isinstance(rr := modules.get("rr"), Rr):
             rr.own = OwnAddresses(())
         script = _within(

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.processes
 SCRIPT = """
 import asyncio
 
-module("event_route")
 module("tm", fr_timeout=3, onreply_avp_mode=1)
 module("mi_script", timeout=20)
 

@@ -183,3 +183,8 @@ def test_what_has_no_effect_says_so() -> None:
     declared = [*GLOBALS.values(), *(parameter for _, parameter in PARAMETERS)]
 
     assert [one.name for one in declared if one.effect is one.doc.startswith("No effect: ")] == []
+
+
+@pytest.mark.parametrize("name", ["raise_event", "subscribe_event", "event_subscribe", "events_list"])
+def test_what_modules_give_that_are_always_there_is_the_cores(name: str) -> None:
+    assert {entry.module for entry in find(ENTRIES, name)} == {"core"}

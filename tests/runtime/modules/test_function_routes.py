@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 
 from runtime.context import RouteType
-from runtime.modules.catalog import CATALOG
+from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.script.known import known_of
 
-KNOWN = known_of(CATALOG.values()).functions
+KNOWN = known_of([*ALWAYS.values(), *CATALOG.values()]).functions
 
 REQUEST, FAILURE, BRANCH, ONREPLY, LOCAL, ERROR, TIMER = (
     RouteType.REQUEST,
@@ -30,7 +30,9 @@ IN_OPENSIPS = {
     **dict.fromkeys(("seturi", "setuser", "sethost", "setport", "prefix", "strip", "strip_tail"), RouteType.ANY),
     **dict.fromkeys(("revert_uri", "setdsturi", "resetdsturi", "isdsturiset", "force_rport"), RouteType.ANY),
     **dict.fromkeys(("append_msg_branch", "remove_msg_branch", "pv_printf", "get_timestamp"), RouteType.ANY),
-    **dict.fromkeys(("is_myself", "raise_event", "cache_store", "cache_fetch", "cache_remove"), RouteType.ANY),
+    **dict.fromkeys(
+        ("is_myself", "raise_event", "subscribe_event", "cache_store", "cache_fetch", "cache_remove"), RouteType.ANY
+    ),
     # sipmsgops
     **dict.fromkeys(("append_hf", "remove_hf", "is_present_hf", "is_method", "has_totag"), MESSAGE),
     "append_to_reply": REQUEST | FAILURE | BRANCH | ERROR,

@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from runtime.modules.catalog import CATALOG
+from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.script.check import Checked
 from runtime.script.load import load
 
@@ -24,7 +24,7 @@ def told(tmp_path):
     def find(text):
         script = tmp_path / "opensips.cfg"
         script.write_text(LOADED + text)
-        found = load(script, catalog=CATALOG)
+        found = load(script, catalog=CATALOG, always=ALWAYS)
         problems = found.warnings if isinstance(found, Checked) else found
         return [(problem.code, problem.message) for problem in problems if problem.code != "without-effect"]
 
