@@ -36,12 +36,12 @@ local_route {
     }
 }
 onreply_route[seen] {
-    pv_printf($var(told), "$var(told)$rs $(<request>ru{uri.user}) $T_id,");
+    xlog("L_ALERT", "told $rs $(<request>ru{uri.user}) $T_id");
     async(mi("bench_wait 10", $var(r)), after);
 }
 failure_route[failed] {
-    pv_printf($var(told), "$var(told)failed $T_reply_code $rU $(<reply>rs),");
-    if (t_relay() || t_reply(500, "no") || send_reply(500, "no")) $var(told) = "something was sent";
+    xlog("L_ALERT", "told failed $T_reply_code $rU $(<reply>rs)");
+    if (t_relay() || t_reply(500, "no") || send_reply(500, "no")) xlog("L_ALERT", "told that something was sent");
     async(mi("bench_wait 10", $var(r)), after);
 }
 route[after] { append_hf("X-After: $rc\\r\\n"); }
@@ -159,45 +159,49 @@ def test_what_is_told_may_raise_and_send_again(sender: Sender, peer: Peer) -> No
 # --- what the local route arms
 
 
-def watched(server: OneProcess, sender: Sender, peer: Peer, method: str = "OPTIONS") -> None:
-    server.do(lambda: server.process.variables.update(told=""))
+def watched(sender: Sender, peer: Peer, method: str = "OPTIONS") -> None:
     sender.send(method, peer.uri.replace("peer", "watched"))
 
 
-def told(server: OneProcess) -> list[str]:
-    return server.do(lambda: str(server.process.variables["told"])).split(",")[:-1]
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the routes have told. By the log: a `$var` goes back to what it was when a route goes on that was parked."""
+    return lambda: [line.removeprefix("told ") for line in caplog.messages if line.startswith("told ")]
 
 
-def test_its_routes_see_each_reply_and_wait_as_they_like(server: OneProcess, sender: Sender, peer: Peer) -> None:
-    watched(server, sender, peer, "INVITE")
+def test_its_routes_see_each_reply_and_wait_as_they_like(
+    server: OneProcess, sender: Sender, peer: Peer, told: Callable[[], list[str]]
+) -> None:
+    watched(sender, peer, "INVITE")
     arrived = peer.wait_request("INVITE")
     for status in (180, 200, 200):
         peer.reply(arrived, status)
     sender.wait_told((200, True))
-    wait_until(lambda: len(told(server)) == 3, what="each reply is seen")
-    assert told(server) == ["180 watched <null>", "200 watched <null>", "200 watched <null>"]
+    wait_until(lambda: len(told()) == 3, what="each reply is seen")
+    assert told() == ["180 watched <null>", "200 watched <null>", "200 watched <null>"]
     wait_until(lambda: server.do(lambda: not server.process.parked), what="the routes are through")
 
 
-def test_a_refusal_is_a_failure_that_nobody_can_make_good(server: OneProcess, sender: Sender, peer: Peer) -> None:
-    watched(server, sender, peer)
+def test_a_refusal_is_a_failure_that_nobody_can_make_good(
+    server: OneProcess, sender: Sender, peer: Peer, told: Callable[[], list[str]]
+) -> None:
+    watched(sender, peer)
     peer.reply(peer.wait_request("OPTIONS"), 404)
     sender.wait_told((404, True))
-    assert told(server) == ["404 watched <null>", "failed 404 watched 404"]
+    assert told() == ["404 watched <null>", "failed 404 watched 404"]
     wait_until(lambda: server.do(lambda: not server.process.parked), what="the routes are through")
 
 
-def test_silence_is_a_failure_too(server: OneProcess, sender: Sender, peer: Peer) -> None:
-    watched(server, sender, peer)
+def test_silence_is_a_failure_too(sender: Sender, peer: Peer, told: Callable[[], list[str]]) -> None:
+    watched(sender, peer)
     sender.wait_told((408, False))
-    assert told(server) == ["failed 408 watched <null>"]
+    assert told() == ["failed 408 watched <null>"]
 
 
-def test_an_address_that_leads_nowhere_is_a_failure_too(server: OneProcess, sender: Sender) -> None:
-    server.do(lambda: server.process.variables.update(told=""))
+def test_an_address_that_leads_nowhere_is_a_failure_too(sender: Sender, told: Callable[[], list[str]]) -> None:
     sender.send("OPTIONS", "sip:watched@nowhere.test")
     sender.wait_told((503, False))
-    assert told(server) == ["failed 503 watched <null>"]
+    assert told() == ["failed 503 watched <null>"]
 
 
 # --- from a process that cannot send
