@@ -23,7 +23,7 @@ ALONE := $(addprefix tests/acceptance/test_,demo.py embedding_docs.py pools_benc
 	$(addprefix tests/processes/test_server_,reading.py flavours.py call_faults.py faults.py elastic.py)
 
 test: $(DEV_STAMP) ## all tests
-	$(BIN)/pytest -n 4 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(BIN)/pytest -n 3 --dist loadfile $(addprefix --ignore=,$(ALONE))
 	$(BIN)/pytest $(ALONE)
 
 check: $(DEV_STAMP) ## ruff and mypy --strict
