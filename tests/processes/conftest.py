@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.harness import Server
+from tests.processes.accounts import HEAD, ROUTES, WORKERS, Accounts, calling
+from tests.processes.dialog_calls import Call
 from tests.sip_peer import Peer
 
 
@@ -17,3 +19,17 @@ def peers(server: Server) -> Iterator[tuple[Peer, Peer, Peer]]:
     yield made
     for peer in made:
         peer.close()
+
+
+@pytest.fixture(scope="module")
+def accounts(start_shared: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Accounts:
+    """A server that accounts calls, and the database that it does so in."""
+    path = tmp_path_factory.mktemp("acc") / "calls.db"
+    return Accounts(start_shared(ROUTES, head=HEAD % path, options=WORKERS), path)
+
+
+@pytest.fixture
+def call(accounts: Accounts) -> Iterator[Call]:
+    """A call through the server of `accounts`."""
+    with calling(accounts.server) as one:
+        yield one

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Server
-from tests.processes.accounts import HEAD, ROUTES, WORKERS, Accounts, calling, told
+from tests.processes.accounts import WORKERS, Accounts, calling, told
 from tests.processes.dialog_calls import Call
 from tests.sip_peer import Peer, Received
 
 pytestmark = pytest.mark.processes
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("acc")
-
-
-@pytest.fixture(scope="module")
-def accounts(start_shared: Callable[..., Server], folder: Path) -> Accounts:
-    path = folder / "calls.db"
-    return Accounts(start_shared(ROUTES, head=HEAD % path, options=WORKERS), path)
-
-
-@pytest.fixture
-def call(accounts: Accounts) -> Iterator[Call]:
-    with calling(accounts.server) as one:
-        yield one
 
 
 def tag_of(header: str) -> str:

@@ -19,23 +19,6 @@ from tests.processes.dialog_calls import Call
 pytestmark = pytest.mark.processes
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("acc")
-
-
-@pytest.fixture(scope="module")
-def accounts(start_shared: Callable[..., Server], folder: Path) -> Accounts:
-    path = folder / "calls.db"
-    return Accounts(start_shared(ROUTES, head=HEAD % path, options=WORKERS), path)
-
-
-@pytest.fixture
-def call(accounts: Accounts) -> Iterator[Call]:
-    with calling(accounts.server) as one:
-        yield one
-
-
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Nobody else can write into that database meanwhile."""
