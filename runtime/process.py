@@ -247,6 +247,7 @@ class Process:
             self.draining = True
             self.drain_ends = ends_at
             self.node.drain("this process retires")
+            self.house.board.pause(self.slot, True)  # nothing more is sent here, also by who has looked just before
             self._check_retired()
 
     def _check_retired(self) -> None:

@@ -5,9 +5,9 @@ the worker lives in uvloop, or asyncio where that is not installed.
 
 **Leaving.** A worker that is spent or retired marks itself on the board as draining and paused, so that nobody sends
 it anything more, finishes what it has in hand, and leaves when nobody has anything on it. One that is told that the
-whole pool drains leaves when nothing waits anywhere either. In both cases it must have been so for `_QUIET_S`: an
-origin may have read the board just before and be about to send. At the limit it leaves as it is: `Node.close` answers
-what is left.
+whole pool drains leaves when nothing waits anywhere either. In both cases it must have been so for `_QUIET_S`. An
+origin that had read the board just before looks again before it sends (`workers.origin`). At the limit it leaves as it
+is: `Node.close` answers what is left.
 
 **Failing to start.** In the first lives of a pool a worker that cannot load its handlers, or whose initialiser raises,
 ends the pool, and `AttendantProcess.wait_ready` raises its words. In a later life the pool works already, and what

@@ -96,6 +96,11 @@ class LoadBoard:
 
     # -- readers --------------------------------------------------------------------------------------------------
 
+    def is_leaving(self, worker: int) -> bool:
+        """Whether it ends and takes nothing more."""
+        at = self._own_at(worker)
+        return self._cells[at + _DRAINING] != 0.0 and self._cells[at + _PAUSED] != 0.0
+
     def load(self, worker: int) -> Load:
         """One worker's load, summed over the origins."""
         return self.loads_of((worker,))[worker]

@@ -285,7 +285,10 @@ class Origin:
                 case Occupy():
                     self._board.occupy(self._slot, effect.slot, effect.outstanding, effect.expected_s)
                 case Send():
-                    self._endpoint.send_jobs(effect.worker, effect.jobs, effect.weighed)
+                    if self._is_leaving(effect):
+                        self._take_back(effect, now)
+                    else:
+                        self._endpoint.send_jobs(effect.worker, effect.jobs, effect.weighed)
                 case Settle():
                     self._settle(effect.outcomes)
                 case SendCancel():
@@ -297,6 +300,21 @@ class Origin:
                         self._retry_within(now)
                 case _:
                     assert_never(effect)
+
+    def _is_leaving(self, send: Send) -> bool:
+        """Whether the worker has said that it leaves since the board was looked at.
+
+        It leaves when nobody has anything on it, and our cell was written before this is asked: so either it sees that,
+        and stays, or it is seen here that it leaves. Looked at before alone, its end would come between the look and
+        the sending, and take the jobs with it, whenever this process is held up there.
+        """
+        slot = self._executing.get(send.worker)
+        directed = send.jobs[0].kind.to is not None
+        return slot is not None and slot != self._slot and not directed and self._board.is_leaving(slot)
+
+    def _take_back(self, send: Send, now: float) -> None:
+        self._loads_at = -math.inf
+        self.answered(send.worker, [(job.serial, None, 0.0) for job in send.jobs], now)
 
     def _retry_within(self, now: float) -> None:
         self._retry_at = now + self._retry_s

@@ -408,6 +408,29 @@ def test_a_pause_holds_back_what_is_ordinary(house: House) -> None:
         one.resume()
 
 
+def test_jobs_for_a_worker_that_says_meanwhile_that_it_leaves_go_to_another(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "workers.origin._FRESH_S", 60.0
+    )  # as if the origin were held up once it has looked at the board
+    origin, leaving = house.add("origin"), house.add("leaving", executes=True)
+    told = Told()
+    told.submit(origin, "echo", b"before")
+    house.until(lambda: told.outcomes)
+    house.board.drain(1)
+    house.board.pause(1, True)
+    jobs = [told.submit(origin, "echo", b"%d" % number) for number in range(10)]
+    house.run(leaving.call("echo", b"", label="echo", timeout_s=5, to=origin.me))  # a turn of both, and more
+    assert (house.board.load(1).outstanding, leaving.counters["executed"]) == (0, 1)
+    assert origin.pending() == 10
+    another = house.add("another", executes=True)
+    house.until(lambda: len(told.outcomes) == 11)
+    assert [(told.outcomes[job].payload, told.outcomes[job].worker) for job in jobs] == [
+        (b"echo %d" % number, another.me) for number in range(10)
+    ]
+
+
 def test_an_ordinary_job_that_arrives_during_a_pause_runs_after_it(house: House) -> None:
     sip, worker = house.add("sip-1"), house.add("worker-1", executes=True, attach=False)
     told = Told()
