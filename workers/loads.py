@@ -97,9 +97,10 @@ class LoadBoard:
     # -- readers --------------------------------------------------------------------------------------------------
 
     def is_leaving(self, worker: int) -> bool:
-        """Whether it ends and takes nothing more."""
+        """Whether it takes nothing more, because it is about to end or has ended and cleared its row."""
         at = self._own_at(worker)
-        return self._cells[at + _DRAINING] != 0.0 and self._cells[at + _PAUSED] != 0.0
+        paused, is_ending = self._cells[at + _PAUSED] != 0.0, self._cells[at + _DRAINING] != 0.0
+        return paused and (is_ending or self._cells[at + _PROGRESSED_AT] == 0.0)
 
     def load(self, worker: int) -> Load:
         """One worker's load, summed over the origins."""

@@ -408,8 +408,9 @@ def test_a_pause_holds_back_what_is_ordinary(house: House) -> None:
         one.resume()
 
 
+@pytest.mark.parametrize("has_left", [False, True])
 def test_jobs_for_a_worker_that_says_meanwhile_that_it_leaves_go_to_another(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, has_left: bool
 ) -> None:
     monkeypatch.setattr(
         "workers.origin._FRESH_S", 60.0
@@ -420,6 +421,8 @@ def test_jobs_for_a_worker_that_says_meanwhile_that_it_leaves_go_to_another(
     house.until(lambda: told.outcomes)
     house.board.drain(1)
     house.board.pause(1, True)
+    if has_left:
+        house.board.clear_slot(1)
     jobs = [told.submit(origin, "echo", b"%d" % number) for number in range(10)]
     house.run(leaving.call("echo", b"", label="echo", timeout_s=5, to=origin.me))  # a turn of both, and more
     assert (house.board.load(1).outstanding, leaving.counters["executed"]) == (0, 1)
