@@ -1,0 +1,1 @@
+"""Dynamic routing: rules by prefix, group, time and priority, read from a database into generations."""
