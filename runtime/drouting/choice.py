@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from runtime.drouting.rules import Carrier, Gateway, Sort, Target
@@ -38,4 +38,54 @@ def hops(
         usable: whether one is in use now.
         chance: gives numbers from 0 up to 1.
     """
-    raise NotImplementedError
+    found: list[Hop] = []
+    for target in in_order(targets, sort, chance):
+        if not target.carrier:
+            gateway = gateways.get(target.id)
+            if gateway is not None and usable(gateway):
+                found.append(Hop(gateway))
+        else:
+            carrier = carriers.get(target.id)
+            if carrier is not None and usable(carrier):
+                found.extend(_hops_of(carrier, gateways, usable, chance))
+    return found
+
+
+def _hops_of(
+    carrier: Carrier,
+    gateways: Mapping[str, Gateway],
+    usable: Callable[[Gateway | Carrier], bool],
+    chance: Callable[[], float],
+) -> Iterator[Hop]:
+    for target in in_order(carrier.targets, carrier.sort, chance):
+        gateway = None if target.carrier else gateways.get(target.id)
+        if gateway is not None and usable(gateway):
+            yield Hop(gateway, carrier)
+            if carrier.only_first:
+                return
+
+
+def in_order(targets: Sequence[Target], sort: Sort, chance: Callable[[], float]) -> Sequence[Target]:
+    """Targets in the order in which they are to be tried.
+
+    By weight: each next one is drawn from those that are left, as probable as its share of their weights. What has no
+    weight is never drawn, and comes after those that have, as listed.
+    """
+    if sort is Sort.NONE or len(targets) < 2:
+        return targets
+    left = [target for target in targets if target.weight]
+    total = sum([target.weight for target in left])
+    drawn = []
+    while left:
+        taken = left.pop(_drawn(left, chance() * total))
+        total -= taken.weight
+        drawn.append(taken)
+    return drawn + [target for target in targets if not target.weight]
+
+
+def _drawn(targets: Sequence[Target], point: float) -> int:
+    for index, target in enumerate(targets):
+        point -= target.weight
+        if point < 0:
+            return index
+    return len(targets) - 1  # where rounding has taken the point past the end

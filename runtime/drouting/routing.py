@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from runtime.clock import epoch_now, monotonic_now
+from runtime.drouting.generation import View
+from runtime.drouting.generations import Generations
+from runtime.drouting.loading import load
 from runtime.drouting.partitions import Partition
 from runtime.drouting.rules import Carrier, Gateway, Match, State
-from runtime.process import Process
+from runtime.drouting.states import States
 from runtime.store import Store
+
+if TYPE_CHECKING:
+    from runtime.process import Process
+
+_LOADED: Final = "drouting_loaded"
 
 
 class Figures(NamedTuple):
@@ -36,20 +45,6 @@ class Figures(NamedTuple):
     skipped: int
     seconds: float
     taken: bool
-
-
-class View:
-    """One partition's gateways and carriers as the process has them now; another object after each reload.
-
-    Args:
-        number: of the generation; grows with each load.
-        loaded_at: seconds of the epoch.
-    """
-
-    number: int
-    loaded_at: float
-    gateways: Mapping[str, Gateway]
-    carriers: Mapping[str, Carrier]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +74,42 @@ class Routing:
 
     def __init__(self, setup: Setup, store: Store) -> None:
         self._setup = setup
-        self._store = store
+        self._partitions = {one.name: one for one in setup.partitions}
+        self._states = States(store)
+        self._generations = Generations(setup.folder, store, self._states, setup.flips)
+        self._tell = _nobody
 
     def join(self, process: Process) -> None:
         """In each process, once (`RuntimeModule.enter`): hear of what others load, and tell them.
 
         Without it this process still sees what is new, but keeps the memory of the old until its next look-up.
         """
-        raise NotImplementedError
+
+        def tell() -> None:
+            for peer in process.node.peers():
+                process.node.post(peer, _LOADED, b"")
+
+        process.letters[_LOADED] = lambda sender, body: self.catch_up()
+        self._tell = tell
 
     def catch_up(self) -> None:
-        """Let go of what is older than what all should use. To be called after another process's death, too."""
-        raise NotImplementedError
+        """Let go of what is older than what all should use. To be called after another process's death, too.
+
+        Whoever dies between having all use something new and saying so leaves that to this.
+        """
+        self._generations.catch_up()
 
     def partitions(self) -> list[str]:
         """The names of the partitions that are known, in their order."""
-        raise NotImplementedError
+        return list(self._partitions)
 
     def view(self, partition: str) -> View | None:
-        """What is loaded of a partition; None where nothing is, or there is no such partition."""
-        raise NotImplementedError
+        """What is loaded of a partition; None where nothing is, or there is no such partition.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        return self._generations.view(partition)
 
     def find(self, partition: str, group: int, number: str, now: float) -> Iterator[Match]:
         """The rules for a number, the best first: by longest prefix, then by priority, of those valid at `now`.
@@ -108,20 +119,28 @@ class Routing:
             group: the routing group.
             number: what the prefixes are compared with; a user part.
             now: seconds of the epoch.
+
+        Raises:
+            StoreError: what is loaded cannot be read.
         """
-        raise NotImplementedError
+        view = self._generations.view(partition)
+        return iter(()) if view is None else view.find(group, number, now)
 
     def group_of(self, partition: str, user: str, domain: str) -> int | None:
         """A user's routing group, or None.
 
         Args:
             domain: empty where the module takes no notice of it (`use_domain` 0).
+
+        Raises:
+            StoreError: what is loaded cannot be read.
         """
-        raise NotImplementedError
+        view = self._generations.view(partition)
+        return None if view is None else view.group_of(user, domain)
 
     def state(self, partition: str, of: Gateway | Carrier) -> State:
         """What holds now, the same for all processes."""
-        raise NotImplementedError
+        return self._states.get(partition, of, self._epoch(partition))
 
     def set_state(self, partition: str, of: Gateway | Carrier, state: State) -> State:
         """Change it for all processes.
@@ -132,7 +151,7 @@ class Routing:
         Raises:
             StoreError: there is no room.
         """
-        raise NotImplementedError
+        return self._states.put(partition, of, self._epoch(partition), state)
 
     def reload(self, partition: str, *, inherit_state: bool) -> Figures:
         """Load a partition from its database into a new generation and have all processes use it.
@@ -148,4 +167,18 @@ class Routing:
             StoreError: there is no room; likewise.
             KeyError: there is no such partition.
         """
-        raise NotImplementedError
+        source = self._partitions[partition]
+        began = monotonic_now()
+        with self._generations.building() as build:
+            loaded = load(source, build.builder, self._setup.prefix_chars)
+            taken = self._generations.take(partition, build, epoch_now(), inherit_state=inherit_state)
+        self._tell()
+        return Figures(partition, *loaded, monotonic_now() - began, taken)
+
+    def _epoch(self, partition: str) -> int:
+        view = self._generations.view(partition)
+        return -1 if view is None else view.epoch
+
+
+def _nobody() -> None:
+    """Nobody is there to be told."""

@@ -1,0 +1,66 @@
+"""Records put in order without all of them being in memory at once."""
+
+from __future__ import annotations
+
+import heapq
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgpack
+
+_AT_ONCE: Final = 32_768
+"""Records in memory; some 10 MB of routing rules."""
+
+Record = tuple[bytes, bytes]
+
+
+class Sorter:
+    """Takes records in any order, and gives them in that of their keys.
+
+    Args:
+        folder: where what does not fit into memory is put meanwhile, in files without names.
+        at_once: records in memory.
+    """
+
+    def __init__(self, folder: Path, at_once: int = _AT_ONCE) -> None:
+        self._folder = folder
+        self._at_once = at_once
+        self._records: list[Record] = []
+        self._runs: list[IO[bytes]] = []
+
+    def add(self, key: bytes, value: bytes) -> None:
+        """Take a record. Keys are not the same twice."""
+        self._records.append((key, value))
+        if len(self._records) >= self._at_once:
+            self._put_away()
+
+    def sorted(self) -> Iterator[Record]:
+        """All records, once; none may be added afterwards."""
+        self._records.sort()
+        return heapq.merge(*map(_read, self._runs), self._records)
+
+    def close(self) -> None:
+        """Forget all records."""
+        self._records.clear()
+        for run in self._runs:
+            run.close()
+
+    def _put_away(self) -> None:
+        self._records.sort()
+        run = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the others
+        self._runs.append(run)
+        _write(run, self._records)
+        self._records.clear()
+
+
+def _write(run: IO[bytes], records: Iterable[Record]) -> None:
+    packer = msgpack.Packer()
+    for record in records:
+        run.write(packer.pack(record))
+    run.seek(0)
+
+
+def _read(run: IO[bytes]) -> Iterator[Any]:
+    return iter(msgpack.Unpacker(run, use_list=False, read_size=1 << 16))
