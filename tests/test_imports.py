@@ -45,6 +45,7 @@ CORES = frozenset(
         "runtime.drouting.timerec",
         "runtime.errors",
         "runtime.listen",
+        "runtime.probe_schedule",
         "runtime.roles",
         "runtime.runs",
         "runtime.subscriptions",

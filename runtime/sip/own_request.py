@@ -39,6 +39,7 @@ class OwnRequest:
         socket: the index of the socket to send from; None for the first that fits.
         timeout_s: how long the final reply may take; None for the transaction module's parameters.
         dialog: the identifier of the dialog that it belongs to, for the script.
+        max_forwards: Max-Forwards.
     """
 
     method: str
@@ -54,6 +55,7 @@ class OwnRequest:
     socket: int | None = None
     timeout_s: float | None = None
     dialog: str | None = None
+    max_forwards: int = MAX_FORWARDS
 
 
 def built(wanted: OwnRequest) -> Request:
@@ -67,7 +69,7 @@ def built(wanted: OwnRequest) -> Request:
     lines = [
         f"Via: {PLACEHOLDER_VIA}",
         *[f"Route: {one_line(value)}" for value in wanted.routes],
-        f"Max-Forwards: {MAX_FORWARDS}",
+        f"Max-Forwards: {wanted.max_forwards}",
         f"From: {one_line(wanted.from_)}",
         f"To: {one_line(wanted.to)}",
         f"Call-ID: {one_line(wanted.call_id)}",
