@@ -15,7 +15,7 @@ from typing import Final, Literal, Protocol
 import msgpack
 
 from runtime.clock import epoch_now
-from runtime.context import Context
+from runtime.context import Context, Value
 from runtime.errors import NotLoaded
 from runtime.futures import FutureRequest
 from runtime.listen import DEFAULT_PORT, PROTOCOLS, AddressesOf, concrete
@@ -24,13 +24,18 @@ from runtime.own_modules import import_module
 from runtime.pyscript.load import PyChecked
 from runtime.pyscript.load import load as load_python
 from runtime.pyscript.routes import make_script
+from runtime.pyscript.variables import Variables
 from runtime.script.check import Checked
-from runtime.script.compile import compile_script
-from runtime.script.declare import Begin, Module
+from runtime.script.compile import compile_script, known_to
+from runtime.script.declare import Begin, Module, Ref
+from runtime.script.evaluating import evaluator
+from runtime.script.formats import NotAVariable, parse_format
 from runtime.script.functions import World
+from runtime.script.known import Known
 from runtime.script.load import ModuleFault, load, read_file
 from runtime.script.problems import Place, ScriptProblem
 from runtime.script.script import RouteCode, Script
+from runtime.script.tree import Variable
 from runtime.transports.interfaces import addresses_of
 
 _BUNDLE: Final = "script"
@@ -191,6 +196,47 @@ class Program:
         options = options or {}
         script = _compiled(checked, modules, target, options)
         return cls(path, checked, script, modules, target, tuple(listen), options)
+
+    def reader(self, text: str) -> Callable[[Context], Value]:
+        """Reads a text with variables in it, for a module whose parameter is one.
+
+        Args:
+            text: as a script would have it between quotes.
+
+        Raises:
+            ValueError: it cannot be read, or names a variable that there is not.
+        """
+        known, _ = self._names()
+        try:
+            names = [part.name for part in parse_format(text, Place("", 1, 1)).parts if isinstance(part, Variable)]
+        except NotAVariable as error:
+            raise ValueError(str(error)) from error
+        if unknown := [name for name in names if name not in known.variables]:
+            raise ValueError(f"there is no variable ${unknown[0]}")
+        evaluate = evaluator(known)
+        return lambda context: evaluate(context, text)
+
+    def evaluator(self) -> Callable[[Context, Value], Value]:
+        """Reads texts with variables in them that are only made while the server runs; NULL for what is none."""
+        return evaluator(self._names()[0])
+
+    def ref(self, spelling: str) -> Ref:
+        """A variable that a module's parameter names, to be written.
+
+        Raises:
+            ValueError: there is none of that spelling, or it cannot be written.
+        """
+        known, switch = self._names()
+        try:
+            return Variables(known, switch, Place("", 1, 1)).ref(spelling)
+        except KeyError as error:
+            raise ValueError(str(error.args[0])) from error
+
+    def _names(self) -> tuple[Known, Switch]:
+        """What a script may name, apart from any script."""
+        switch = Switch(self.target)
+        switch.script = self.script
+        return known_to(self.checked, self.modules, switch, dataclasses.replace(WORLD, options=self.options)), switch
 
     def warnings(self) -> list[ScriptProblem]:
         """What is odd about the script and does not keep it from running."""

@@ -25,6 +25,8 @@ RECORD_ACCOUNTS: Final = "runtime.acc.recorder:record_accounts"
 """The job that writes records of transactions and calls into the database."""
 RECORD_BINDINGS: Final = "runtime.location.recorder:record_bindings"
 """The job that writes bindings of users into the database."""
+RECORD_DESTINATIONS: Final = "runtime.dispatching.recorder:record_states"
+"""The job that writes changed states of destinations into the database."""
 RECORD_DIALOGS: Final = "runtime.dialogs.recorder:record_dialogs"
 """The job that writes changed dialogs into the database."""
 SEND_SEQUENTIAL: Final = "runtime.dialogs.telling:send_sequential"
@@ -38,6 +40,7 @@ HANDLERS: Final = (
     RELOAD,
     RECORD_ACCOUNTS,
     RECORD_BINDINGS,
+    RECORD_DESTINATIONS,
     RECORD_DIALOGS,
     SEND_SEQUENTIAL,
     SEND_AND_WAIT,

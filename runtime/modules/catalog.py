@@ -11,6 +11,7 @@ from runtime.modules.cachedb_local import CachedbLocal
 from runtime.modules.cfgutils import Cfgutils
 from runtime.modules.db_drivers import DbMysql, DbPostgres, DbSqlite
 from runtime.modules.dialog import DialogModule
+from runtime.modules.dispatcher import Dispatcher
 from runtime.modules.event_datagram import EventDatagram
 from runtime.modules.event_route import EventRoute
 from runtime.modules.events import Events
@@ -49,6 +50,7 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         DbPostgres,
         DbSqlite,
         DialogModule,
+        Dispatcher,
         EventDatagram,
         EventRoute,
         Httpd,

@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeAlias
 
 from runtime.context import Address
 from runtime.errors import SettingsError
-from runtime.listen import Listen
+from runtime.listen import Listen, parse_listen
 from runtime.settings import StreamSettings
 from runtime.sip.framing import Broken, Framed, Framer
 
@@ -109,6 +109,17 @@ def open_sockets(addresses: Sequence[Listen], streams: StreamSettings) -> list[L
     if any(one.reliable for one in opened):
         allow_files(streams.max_connections + _OTHER_FILES)
     return opened
+
+
+def socket_index(sockets: Sequence[ListenSocket], text: str) -> int | None:
+    """The index of the socket that is written ``PROTOCOL:HOST[:PORT]``; None where there is none of that address."""
+    try:
+        wanted = parse_listen(text)
+    except SettingsError:
+        return None
+    place = wanted.protocol, wanted.host, wanted.port
+    found = (one.index for one in sockets if (one.listen.protocol, one.listen.host, one.listen.port) == place)
+    return next(found, None)
 
 
 def _open(listen: Listen, streams: StreamSettings) -> socket.socket:

@@ -1,0 +1,127 @@
+"""The table ``dispatcher`` of a database: read as a whole, and written one state at a time.
+
+A table that is there is taken as it is: columns that it lacks have their defaults. One that is not there is made.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, select, update
+from sqlalchemy.exc import NoSuchTableError
+
+from runtime.db import Database, DatabaseError
+from runtime.dispatching.destinations import MAX_DESTINATIONS, Destination
+from runtime.modules.texts import bytes_text, script_text
+
+log = logging.getLogger("layby.dispatcher")
+
+_SQLITE_INTEGER: Final = Integer()
+_CHUNK: Final = 1000
+
+
+def dispatcher_table(name: str, names: Mapping[str, str]) -> Table:
+    """The table as OpenSIPS's schema has it.
+
+    Args:
+        name: the table's name.
+        names: columns that are called otherwise, by OpenSIPS's names.
+    """
+
+    def called(key: str) -> str:
+        return names.get(key) or key
+
+    columns: list[Column[Any]] = [
+        Column("id", BigInteger().with_variant(_SQLITE_INTEGER, "sqlite"), primary_key=True, autoincrement=True),
+        Column(called("setid"), Integer, nullable=False, server_default="0"),
+        Column(called("destination"), String(192), nullable=False, server_default=""),
+        Column(called("socket"), String(128)),
+        Column(called("state"), Integer, nullable=False, server_default="0"),
+        Column(called("probe_mode"), Integer, nullable=False, server_default="0"),
+        Column(called("weight"), String(64), nullable=False, server_default="1"),
+        Column(called("priority"), Integer, nullable=False, server_default="0"),
+        Column(called("attrs"), String(128)),
+        Column("description", String(64)),
+    ]
+    return Table(name, MetaData(), *columns, Index(f"{name}_setid_idx", called("setid")))
+
+
+class DispatcherTable:
+    """One partition's table.
+
+    Args:
+        database: where it is.
+        name: the table's name.
+        names: columns that are called otherwise, by OpenSIPS's names.
+    """
+
+    def __init__(self, database: Database, name: str, names: Mapping[str, str]) -> None:
+        self.database = database
+        self._name = name
+        self._names = names
+
+    def prepare(self) -> None:
+        """Make the table if it is not there.
+
+        Raises:
+            DatabaseError: the database cannot be had.
+        """
+        self.database.create_tables(dispatcher_table(self._name, self._names).metadata)
+
+    @contextmanager
+    def rows(self) -> Iterator[Iterator[dict[str, Any]]]:
+        """The table's rows in the order of their ids, by OpenSIPS's names, their texts spelled as scripts have them.
+
+        Raises:
+            DatabaseError: the database cannot be had.
+        """
+        with self.database.begin(write=False) as connection:
+            table = self._there(connection)
+            columns = {column.name: column for column in table.columns}
+            keys = ("id", *(key for key in _KEYS if key != "id"))
+            wanted = {key: columns[name] for key in keys if (name := self._names.get(key) or key) in columns}
+            query = select(*(column.label(key) for key, column in wanted.items())).limit(2 * MAX_DESTINATIONS)
+            if "id" in wanted:
+                query = query.order_by(wanted["id"])
+            found = connection.execution_options(yield_per=_CHUNK).execute(query)
+            yield ({key: _script(value) for key, value in row.items()} for row in found.mappings())
+
+    def save(self, states: Iterable[tuple[Destination, int]]) -> None:
+        """Write states.
+
+        Raises:
+            DatabaseError: the database cannot be had, or does not take them; nothing is written then.
+        """
+        with self.database.begin() as connection:
+            table = self._there(connection)
+            column = {key: table.columns[self._names.get(key) or key] for key in ("setid", "destination", "state")}
+            for one, state in states:
+                chosen = (column["setid"] == one.set_id) & (column["destination"] == script_text(one.uri))
+                connection.execute(update(table).where(chosen).values({column["state"]: int(state)}))
+
+    def _there(self, connection: Any) -> Table:
+        try:
+            return Table(self._name, MetaData(), autoload_with=connection)
+        except NoSuchTableError:
+            raise DatabaseError(f"{self.database}: there is no table {self._name}") from None
+
+
+_KEYS: Final = (
+    "id",
+    "setid",
+    "destination",
+    "socket",
+    "state",
+    "probe_mode",
+    "weight",
+    "priority",
+    "attrs",
+    "description",
+)
+
+
+def _script(value: Any) -> Any:
+    return bytes_text(value) if isinstance(value, str) else value
