@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Final
 from runtime.dispatching.destinations import State
 
 _TRIES: Final = 8
-"""How often a hash that meets a destination that is away is mixed anew, before only those that are there count."""
+"""How often a hash that meets a destination that is away is mixed anew, before all that are there draw lots."""
 _MASK: Final = 0xFFFFFFFF
 _STEP: Final = 0x9E3779B9
 
@@ -24,19 +25,32 @@ class Weights:
         weights: of all in the set.
     """
 
-    __slots__ = ("_members", "_sums", "total")
+    __slots__ = ("_members", "_shares", "_sums", "total")
 
     def __init__(self, members: Sequence[int], weights: Sequence[int]) -> None:
         shares = [weights[member] for member in members]
         if not any(shares):
             shares = [1] * len(shares)
         self._members = members
+        self._shares = shares
         self._sums = list(itertools.accumulate(shares))
         self.total = self._sums[-1] if self._sums else 0
 
     def at(self, turn: int) -> int:
         """Who has the turn: each as many turns as its weight, one after the other, and then again. Not for nobody."""
         return self._members[bisect_right(self._sums, turn % self.total)]
+
+    def nearest(self, seed: int) -> int:
+        """Who draws the best lot, where each draws for itself: whoever else comes or goes, the others' lots stay.
+
+        This is weighted rendezvous hashing. It looks at every member.
+        """
+        drawn = [
+            (-math.log((_mixed(seed + member * _STEP) + 0.5) / (_MASK + 1)) / share, member)
+            for member, share in zip(self._members, self._shares, strict=True)
+            if share
+        ]
+        return min(drawn)[1]
 
 
 class Chooser:
@@ -77,7 +91,7 @@ class Chooser:
             if self._is_active(found):
                 return found
             seed += _STEP
-        return self.by_turn(_mixed(seed))
+        return self._of_active.nearest(seed)
 
     def by_turn(self, turn: int) -> int:
         """Whose turn it is, of those that are there."""

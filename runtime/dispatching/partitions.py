@@ -91,7 +91,7 @@ def _read(text: str) -> tuple[str, dict[str, Any]]:
         param, equals, value = (part.strip() for part in piece.partition("="))
         param = _ALIASES.get(param, param)
         if not equals or param not in _OWN:
-            raise ValueError(f"partition {name}: {piece:.64!r} is no parameter of a partition")
+            raise ValueError(f"partition {name}: {piece[:64]!r} is no parameter of a partition")
         own[param] = value
     return name, own
 

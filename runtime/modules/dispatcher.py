@@ -241,5 +241,5 @@ def _numbers(text: str) -> list[int]:
     """Numbers between commas."""
     pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
     if not all(piece.isascii() and piece.isdecimal() and len(piece) < 10 for piece in pieces):
-        raise ValueError(f"{text:.64!r} is no list of numbers")
+        raise ValueError(f"{text[:64]!r} is no list of numbers")
     return [int(piece) for piece in pieces]
