@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -370,9 +371,9 @@ class DispatcherFunctions(DispatcherCommands):
         return found
 
     def _flags(self, written: str) -> frozenset[str]:
-        flags = frozenset(written.lower()) - {" "}
-        if unknown := flags - _FLAGS:
-            self._complain(f"flags {written!r}: there is no {', '.join(sorted(unknown))}")
+        flags = _letters(written)
+        if not flags <= _FLAGS:
+            self._complain(f"flags {written!r}: there is no {', '.join(sorted(flags - _FLAGS))}")
         return flags
 
     def _complain(self, text: str) -> None:
@@ -380,6 +381,11 @@ class DispatcherFunctions(DispatcherCommands):
         if text and text not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
             self._complaints.add(text)
             log.error("%s", text)
+
+
+@functools.lru_cache(maxsize=256)
+def _letters(written: str) -> frozenset[str]:
+    return frozenset(written.lower()) - {" "}
 
 
 def _uri_text(text: str, user_only: bool) -> str:

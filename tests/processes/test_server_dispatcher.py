@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Server, SipAnswer, wait_until
+from tests.harness import Server, SipAnswer, answers, wait_until
 from tests.sip_peer import Peer
 
 pytestmark = pytest.mark.processes
@@ -34,6 +36,39 @@ route {{
         append_to_reply("X-Process: $pp\r\n");
         ds_count($hdr(X-Set), "a", $var(count));
         append_to_reply("X-Active: $var(count)\r\n");
+        sl_send_reply(200, "OK");
+        exit;
+    }}
+    if ($rU == "appended") {{
+        ds_select_dst(11, 8, "f", , 2);
+        ds_select_dst(10, 8, "fa", , 1);
+        while ($du != NULL) {{
+            append_to_reply("X-Tried: $avp(ds_grp_failover) $du\\r\\n");
+            if (!ds_next_dst()) $du = NULL;
+        }}
+        append_to_reply("X-Count: $avp(ds_cnt_failover)\\r\\n");
+        sl_send_reply(200, "OK");
+        exit;
+    }}
+    if ($rU == "skips") {{
+        ds_select_dst(1, 8, "f");
+        $avp(p) = "i"; $avp(p) = "1"; $avp(p) = $hdr(X-Uri);
+        mi("ds_set_state", $var(answer), $avp(p));
+        ds_next_dst();
+        append_to_reply("X-Du: $du\\r\\n");
+        sl_send_reply(200, "OK");
+        exit;
+    }}
+    if ($rU == "unmarked") {{
+        ds_select_dst(1, 8);
+        ds_mark_dst();
+        sl_send_reply(200, "OK");
+        exit;
+    }}
+    if ($rU == "mi") {{
+        $avp(p) = "i"; $avp(p) = "1"; $avp(p) = $hdr(X-Uri);
+        mi("ds_set_state", $var(answer), $avp(p));
+        append_to_reply("X-Rc: $rc\\r\\n");
         sl_send_reply(200, "OK");
         exit;
     }}
@@ -226,6 +261,50 @@ def test_a_destination_that_leaves_is_out_for_all_processes_and_others_are_chose
     assert select(server, 1, 8).header("X-Du") == uris[0]
 
 
+def test_a_script_may_set_states_by_mi(server: Server, destinations: list[Peer]) -> None:
+    uri = f"sip:127.0.0.1:{destinations[2].port}"
+
+    assert server.client().ask("mi", extra=f"X-Uri: {uri}\r\n").header("X-Rc") == "1"
+
+    assert state_of(server, uri) == "Inactive"
+
+
+def test_what_has_gone_away_since_it_was_put_aside_is_passed_over(server: Server, destinations: list[Peer]) -> None:
+    uris = [f"sip:127.0.0.1:{peer.port}" for peer in destinations]
+
+    assert server.client().ask("skips", extra=f"X-Uri: {uris[1]}\r\n").header("X-Du") == uris[2]
+
+
+def test_what_was_chosen_alone_can_be_marked_too(server: Server, destinations: list[Peer]) -> None:
+    server.client().ask("unmarked")
+
+    assert [row["state"] for row in listed(server, 1)] == ["Inactive", "Active", "Active"]
+
+
+def test_a_destination_that_is_always_probed_is_out_while_it_does_not_answer(
+    server: Server, sets: Sets, destinations: list[Peer]
+) -> None:
+    one, other = destinations[0], destinations[1]
+    uri = f"sip:127.0.0.1:{one.port}"
+    sets.run("UPDATE dispatcher SET probe_mode = 2 WHERE destination = ?", uri)
+    server.mi("ds_reload")
+
+    wait_until(lambda: state_of(server, uri) == "Probing")
+    assert select(server, 1, 8).header("X-Du") == f"sip:127.0.0.1:{other.port}"
+
+    os.kill(server.pids("MI")[-1], signal.SIGKILL)  # where the time is kept: who comes after it goes on
+
+    def answer_and_look() -> bool:
+        one.collect()
+        for probe in one.received:
+            one.reply(probe, 200)
+        one.received.clear()
+        return answers(server) and state_of(server, uri) == "Active"
+
+    wait_until(answer_and_look)
+    assert select(server, 1, 8).header("X-Du") == uri
+
+
 def test_all_processes_take_turns_by_weight(server: Server) -> None:
     seen = [select(server, 10, 4) for _ in range(100)]
 
@@ -275,6 +354,30 @@ def test_a_set_with_nobody_in_it_gives_minus_one(server: Server) -> None:
     assert select(server, 12, 4).header("X-Rc") == "-1"
     assert select(server, 99, 4).header("X-Rc") == "-1"
     assert select(server, 1, 4, Partition="nowhere").header("X-Rc") == "-1"
+
+
+def test_the_last_of_a_set_may_be_kept_for_when_all_others_have_failed(server: Server, sets: Sets) -> None:
+    sets.add(13, "sip:10.0.4.1")
+    sets.add(13, "sip:10.0.4.2")
+    server.mi("ds_reload")
+
+    chosen = {tuple(values(select(server, 13, 4, "fd"), "X-All")) for _ in range(6)}
+
+    assert chosen == {("sip:10.0.4.1", "sip:10.0.4.2")}
+    server.mi("ds_set_state", ["i", "13", "sip:10.0.4.1"])
+    assert values(select(server, 13, 4, "fd"), "X-All") == ["sip:10.0.4.2"]
+
+
+def test_destinations_of_another_set_may_be_put_behind_and_how_many_may_be_said(server: Server) -> None:
+    answer = server.client().ask("appended")
+
+    tried = [line.partition(": ")[2] for line in answer.text.split("\r\n") if line.startswith("X-Tried")]
+    assert tried == [
+        "11 sip:10.0.1.4:5080;transport=udp",
+        "11 sip:10.0.1.3:5080;transport=udp",
+        "10 sip:10.0.0.1",
+    ]
+    assert answer.header("X-Count") == "0"
 
 
 def test_a_partition_has_sets_of_its_own(server: Server) -> None:
@@ -352,9 +455,9 @@ def test_a_reload_that_fails_leaves_everything_as_it_was(server: Server, sets: S
 
 def test_reloads_lose_no_request(server: Server, sets: Sets) -> None:
     client = server.client()
-    for number in range(5):
+    for number in range(4):
         sets.add(20, f"sip:10.0.20.{number}")
-        asked = [client.request("anybody", extra="X-Set: 10\r\nX-Alg: 4\r\n") for _ in range(20)]
+        asked = [client.request("anybody", extra="X-Set: 10\r\nX-Alg: 4\r\n") for _ in range(10)]
         for _, data in asked:
             client.send(data)
         assert server.mi("ds_reload") == "OK"
