@@ -137,6 +137,7 @@ class MiProcess(ScriptProcess):
 
     def on_reloaded(self) -> None:
         self._set_timers()
+        self.status.report("core", "main", f"the script was read again, generation {self.house.program.generation}")
 
     def _set_timers(self) -> None:
         """Have one timer run for each timer route of the script; one whose interval is as before runs on."""

@@ -16,6 +16,7 @@ from runtime.clock import monotonic_now
 from runtime.house import House
 from runtime.modules.base import RuntimeModule
 from runtime.roles import HANDLERS
+from runtime.status_reports import StatusReports
 from runtime.store import Store
 from workers.birth import Child
 from workers.control import AttendantGone, Tell
@@ -76,6 +77,7 @@ class Process:
         asyncio.set_event_loop(self.loop)
         self.house.statistics.enter(self.slot)
         self.store = Store(self.house.folder / "store")
+        self.status = StatusReports(self.store)
         self.executor = Executor(self.house.registry)
         self.node = Node(
             self.peer,
@@ -216,6 +218,8 @@ class Process:
                 case PeerUp(peer, slot, executes):
                     self.node.peer_up(peer, slot, executes)
                     self.on_peer_up(peer, slot)
+                    for module in self._modules():
+                        module.on_peer_up(peer)
                     if self._said_drained:
                         self.node.post(peer, _DRAINED, b"")
                 case PeerDown(peer, reason):

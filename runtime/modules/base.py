@@ -46,6 +46,9 @@ class RuntimeModule(Module):
     def opened(self) -> None:
         """In each process, when it has everything that its kind has, before its first message."""
 
+    def on_peer_up(self, peer: Peer) -> None:
+        """In each process, when another one is there and can be talked to."""
+
     def on_peer_down(self, peer: Peer) -> None:
         """In each process, when another one died."""
 

@@ -32,11 +32,14 @@ from runtime.modules.signaling import Signaling
 from runtime.modules.sipmsgops import Sipmsgops
 from runtime.modules.sl import Sl
 from runtime.modules.statistics import StatisticsModule
+from runtime.modules.status_reports import StatusReporting
 from runtime.modules.textops import Textops
 from runtime.modules.tm import Tm
 from runtime.modules.usrloc import Usrloc
 
-ALWAYS: Final[dict[str, type[RuntimeModule]]] = {module.name: module for module in (Management, Jobs, Events)}
+ALWAYS: Final[dict[str, type[RuntimeModule]]] = {
+    module.name: module for module in (Management, Jobs, Events, StatusReporting)
+}
 """What every server has, loaded or not."""
 
 CATALOG: Final[dict[str, type[RuntimeModule]]] = {

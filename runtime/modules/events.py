@@ -250,7 +250,14 @@ class Events(RuntimeModule):
 
     # MI commands.
 
-    @command("event_subscribe", ("event", "socket"), ("event", "socket", "expire"), instead="subscribe_event()")
+    @command(
+        "event_subscribe",
+        ("event", "socket"),
+        ("event", "socket", "expire"),
+        idempotent=True,
+        aliases=("evi:subscribe",),
+        instead="subscribe_event()",
+    )
     def event_subscribe(self, params: Params) -> Json:
         """Be told of an event at a socket, for an hour or for `expire` seconds; 0 to be told no more."""
         event, socket = script_of(params.text("event")), script_of(params.text("socket"))
@@ -263,12 +270,12 @@ class Events(RuntimeModule):
             raise MiError(400, "Bad parameter value", text_of(why))
         return "OK"
 
-    @command("events_list", (), idempotent=True)
+    @command("events_list", (), idempotent=True, aliases=("evi:list",))
     def events_list(self, params: Params) -> Json:
         """All events that modules and the script can raise."""
         return {"Events": [{"name": name, "id": number} for name, number in self._names().items()]}
 
-    @command("subscribers_list", (), ("event",), ("event", "socket"), idempotent=True)
+    @command("subscribers_list", (), ("event",), ("event", "socket"), idempotent=True, aliases=("evi:subscribers",))
     def subscribers_list(self, params: Params) -> Json:
         """Who hears of which event; of one event, or one subscriber of it, where they are named."""
         names = self._names()
@@ -299,7 +306,7 @@ class Events(RuntimeModule):
             else:
                 yield {"socket": text_of(one.socket), "expire": "never"}
 
-    @command("raise_event", ("event",), ("event", "params"), instead="raise_event()")
+    @command("raise_event", ("event",), ("event", "params"), aliases=("evi:raise",), instead="raise_event()")
     def mi_raise_event(self, params: Params) -> Json:
         """Raise an event. Its parameters are an array, or a string with a JSON object in it for those with names."""
         event = script_of(params.text("event"))

@@ -166,7 +166,13 @@ def test_the_events_and_their_subscribers_are_listed(server: Server, by_script: 
     routed = {"socket": "route:E_ROUTED", "expire": "never"}
     subscriber = {"socket": by_script.name, "expire": "never"}
 
-    assert numbers.keys() == {"E_ACC_CDR", "E_ACC_EVENT", "E_ACC_MISSED_EVENT", "E_MESSAGE", "E_ROUTED"}
+    assert {name for name in numbers if not name.startswith("E_CORE")} == {
+        "E_ACC_CDR",
+        "E_ACC_EVENT",
+        "E_ACC_MISSED_EVENT",
+        "E_MESSAGE",
+        "E_ROUTED",
+    }
     assert server.mi("subscribers_list", ["E_ROUTED"]) == {
         "Event": {"name": "E_ROUTED", "id": numbers["E_ROUTED"], "Subscribers": [routed]}
     }
