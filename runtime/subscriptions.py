@@ -22,7 +22,8 @@ MAX_SUBSCRIBERS: Final = 64
 MAX_EVENTS: Final = 1000
 """Events that somebody has subscribed to, where the script computes their names."""
 MAX_EXPIRE_S: Final = 1 << 31
-NAME: Final = re.compile(r"[!-~]{1,64}")
+MAX_NAME: Final = 64
+NAME: Final = re.compile(rf"[!-~]{{1,{MAX_NAME}}}")
 """What names an event."""
 _RAISE: Final = "raise_event"
 _INTEGERS: Final = range(-(1 << 63), 1 << 63)
@@ -43,6 +44,35 @@ class Subscription(NamedTuple):
 
     def is_alive(self, now: float) -> bool:
         return not self.ends_at or self.ends_at > now
+
+
+class Notice(NamedTuple):
+    """An event, as it is sent to those who subscribed.
+
+    Args:
+        event: its name.
+        params: its values as JSON, an object or an array; empty where it has none.
+    """
+
+    event: str
+    params: str
+
+    def text(self, method: str = "", event_param: str = "", serial: int | None = None) -> bytes:
+        """As JSON-RPC 2.0, as OpenSIPS's event modules send it.
+
+        Args:
+            method: what is called; the event's name where it is empty.
+            event_param: the name of one more parameter that says which event it is; empty for none. It is the first
+                one, also where parameters have no names.
+            serial: the request's id; None for a notification.
+        """
+        params = self.params
+        if event_param:
+            params = _with_first(params, _dumped(text_of(event_param)), _dumped(text_of(self.event)))
+        said = f'{{"jsonrpc":"2.0","method":{_dumped(text_of(method or self.event))}'
+        if params:
+            said += f',"params":{params}'
+        return (said + ("}" if serial is None else f',"id":{serial}}}')).encode()
 
 
 class Raised(NamedTuple):
@@ -77,20 +107,17 @@ def without(subscribers: Iterable[Subscription], socket: str) -> list[Subscripti
     return [one for one in subscribers if one.socket != socket]
 
 
-def notification(event: str, params: Sequence[Value], named: Mapping[str, Value]) -> bytes:
-    """A JSON-RPC 2.0 notification of an event, as OpenSIPS's event_datagram sends it.
+def notice_of(event: str, params: Sequence[Value], named: Mapping[str, Value]) -> Notice:
+    """An event on its way to those who subscribed.
 
     Args:
-        event: its name, the method.
+        event: its name.
         params: all values.
         named: them by name, an object; an array is made of values without names. Without values there are no params.
     """
-    said: dict[str, Any] = {"jsonrpc": "2.0", "method": text_of(event)}
     if named:
-        said["params"] = {text_of(name): _json(value) for name, value in named.items()}
-    elif params:
-        said["params"] = [_json(value) for value in params]
-    return json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+        return Notice(event, _dumped({text_of(name): _json(value) for name, value in named.items()}))
+    return Notice(event, _dumped([_json(value) for value in params]) if params else "")
 
 
 def named_params(text: str) -> dict[str, Value] | None:
@@ -126,6 +153,17 @@ def text_of(script: str) -> str:
     return script.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
+def _with_first(params: str, name: str, value: str) -> str:
+    """The parameters with one more before them."""
+    if params.startswith("["):
+        return f"[{value},{params[1:]}"
+    return f"{{{name}:{value}{',' if params else ''}{params[1:] or '}'}"
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
 def _json(value: Value) -> str | int | None:
     return text_of(value) if isinstance(value, str) else value
 
@@ -137,4 +175,4 @@ def _value(value: Any) -> Value:
         case int() if not isinstance(value, bool) and value in _INTEGERS:
             return value
         case _:
-            return script_of(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+            return script_of(_dumped(value))

@@ -52,6 +52,7 @@ CORES = frozenset(
         "runtime.probe_schedule",
         "runtime.roles",
         "runtime.runs",
+        "runtime.streaming",
         "runtime.subscriptions",
         "runtime.sip.*",
         "runtime.script.*",

@@ -14,6 +14,8 @@ from runtime.modules.dialog import DialogModule
 from runtime.modules.dispatcher import Dispatcher
 from runtime.modules.event_datagram import EventDatagram
 from runtime.modules.event_route import EventRoute
+from runtime.modules.event_stream import EventStream
+from runtime.modules.event_virtual import EventVirtual
 from runtime.modules.events import Events
 from runtime.modules.jobs import Jobs
 from runtime.modules.json import Json
@@ -56,6 +58,8 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         Dispatcher,
         EventDatagram,
         EventRoute,
+        EventStream,
+        EventVirtual,
         Httpd,
         Json,
         Maxfwd,

@@ -10,13 +10,13 @@ import contextlib
 import functools
 import ipaddress
 import socket
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from runtime.modules.events import EventTransport
+from runtime.modules.events import Done, EventTransport
 
 if TYPE_CHECKING:
     from runtime.process import Process
+    from runtime.subscriptions import Notice
 
 MAX_DATAGRAM: Final = 65_507
 """Bytes: what UDP over IPv4 carries at most."""
@@ -36,10 +36,6 @@ class EventDatagram(EventTransport):
 
     name = "event_datagram"
     schemes = ("udp", "unix")
-    counters: Mapping[str, str] = {
-        "sent_events": "Datagrams that were sent to subscribers.",
-        "lost_events": "Those that the system did not take, or that were too large.",
-    }
 
     def enter(self, process: Process) -> None:
         super().enter(process)
@@ -52,12 +48,12 @@ class EventDatagram(EventTransport):
     def is_address(self, socket: str) -> bool:
         return address_of(socket) is not None
 
-    def send(self, socket: str, payload: bytes) -> None:
-        address, sent = address_of(socket), False
+    def deliver(self, socket: str, notice: Notice, done: Done, *, patient: bool = True) -> None:
+        address, sent, payload = address_of(socket), False, notice.text()
         if address is not None and len(payload) <= MAX_DATAGRAM:
             with contextlib.suppress(OSError):  # BlockingIOError among them
                 sent = self._socket(address.family).sendto(payload, address.target) == len(payload)
-        self.count("sent_events" if sent else "lost_events")
+        done(sent)
 
     def _socket(self, family: socket.AddressFamily) -> socket.socket:
         found = self._sockets.get(family)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,26 +19,25 @@ import runtime
 from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now
 from runtime.context import Context, RouteType, Value
+from runtime.event_courier import Courier, Ledger
 from runtime.modules.base import RuntimeModule
 from runtime.roles import MI, WORKER, role_of
 from runtime.runs import nothing_more
 from runtime.script.declare import Kind, Param, Ref, function
 from runtime.store import StoreError
+from runtime.subscribers import Newest, Subscribers
 from runtime.subscriptions import (
-    MAX_EVENTS,
     MAX_EXPIRE_S,
+    MAX_NAME,
     NAME,
+    Notice,
     Raised,
     Subscription,
-    alive,
     named_params,
-    notification,
-    packed,
+    notice_of,
     raised_by,
     script_of,
     text_of,
-    with_one,
-    without,
 )
 from workers.jobs import Peer
 
@@ -56,22 +55,37 @@ _DEFAULT_EXPIRE_S: Final = 3600
 """Of a subscription by MI that says nothing else, as in OpenSIPS; one by a script lasts for ever."""
 _PACKAGE: Final = str(Path(runtime.__file__).parent)
 
+Done = Callable[[bool], object]
+
 
 class EventTransport(RuntimeModule):
     """A module by which events leave the server.
 
     Class attributes:
         schemes: what the sockets of its subscribers begin with, before the first colon.
+        is_central: whether only the MI process sends, for all: where there are connections, or turns to be taken.
     """
 
     schemes: tuple[str, ...] = ()
+    is_central: bool = False
+    counters: Mapping[str, str] = {
+        "sent_events": "Events that subscribers have, as far as one can tell.",
+        "lost_events": "Events that did not get through to a subscriber.",
+    }
 
     def is_address(self, socket: str) -> bool:
         """Whether events can be sent there."""
         raise NotImplementedError
 
-    def send(self, socket: str, payload: bytes) -> None:
-        """Send an event, or count it as lost; never waits."""
+    def deliver(self, socket: str, notice: Notice, done: Done, *, patient: bool = True) -> None:
+        """Send an event; never waits, and never raises.
+
+        Args:
+            socket: the subscriber.
+            notice: the event.
+            done: called once, now or later, with whether it has arrived, as far as one can tell.
+            patient: whether the event may wait for a subscriber that is away.
+        """
         raise NotImplementedError
 
 
@@ -79,15 +93,30 @@ class Events(RuntimeModule):
     """Always there; a script does not load it."""
 
     name = "events"
+    group = "evi"
+    counters: Mapping[str, str] = {
+        "lost_events": "Events that the MI process was to send, and that were too many, or were lost with a process."
+    }
+
+    def furnish(self, house: House) -> None:
+        super().furnish(house)
+        self._newest, self._ledger = Newest(), Ledger(house.slots)
 
     def enter(self, process: Process) -> None:
         super().enter(process)
         loaded = self.house.program.modules.values()
         self._transports = {s: one for one in loaded if isinstance(one, EventTransport) for s in one.schemes}
-        self._table = process.store.table("subscriptions")
+        self._subscribers = Subscribers(process.store, self._newest)
+        self._courier = Courier(process, self._ledger, self._send, partial(self.count, "lost_events"))
         self._script: tuple[Checked | None, Raised] = None, Raised((), False)
-        if role_of(process.peer.name) == MI:
+        if self._courier.is_mi:
             process.letters[_RAISED] = self._on_letter
+
+    def on_peer_up(self, peer: Peer) -> None:
+        self._courier.peer_up(peer)
+
+    def on_peer_down(self, peer: Peer) -> None:
+        self._courier.peer_down(peer)
 
     # Raising.
 
@@ -106,12 +135,28 @@ class Events(RuntimeModule):
         return True
 
     def _tell(self, event: str, params: tuple[Value, ...], named: dict[str, Value]) -> bool:
-        subscribers = self._subscribers(event)
+        subscribers = self._subscribers_of(event)
         if subscribers:
-            payload = notification(event, params, named)
+            notice = notice_of(event, params, named)
             for one in subscribers:
-                self._transports[_scheme(one.socket)].send(one.socket, payload)
+                if self._transports[_scheme(one.socket)].is_central:
+                    self._courier.send(one.socket, notice)
+                else:
+                    self._send(one.socket, notice)
         return bool(subscribers)
+
+    def _send(self, socket: str, notice: Notice) -> None:
+        transport = self._transports[_scheme(socket)]
+        transport.deliver(socket, notice, lambda arrived: transport.count("sent_events" if arrived else "lost_events"))
+
+    def deliver(self, socket: str, notice: Notice, done: Done, *, patient: bool = True) -> None:
+        """Send an event to one subscriber, for a transport that is made of others; see `EventTransport.deliver`."""
+        self._transports[_scheme(socket)].deliver(socket, notice, done, patient=patient)
+
+    def is_address(self, socket: str) -> bool:
+        """Whether a module that is loaded can send events there."""
+        transport = self._transports.get(_scheme(socket))
+        return transport is not None and transport.is_address(socket)
 
     def _run(self, event: str, params: tuple[Value, ...], named: dict[str, Value]) -> None:
         process: ScriptProcess = self.process  # type: ignore[assignment]
@@ -136,39 +181,19 @@ class Events(RuntimeModule):
 
     # Subscribers.
 
-    def _subscribers(self, event: str) -> list[Subscription]:
-        if not self._transports or not NAME.fullmatch(event):
-            return []
-        with self.process.store.reading() as transaction:
-            data = transaction.get(event.encode(), db=self._table)
-        return alive(data, epoch_now()) if data is not None else []
+    def _subscribers_of(self, event: str) -> list[Subscription]:
+        return self._subscribers.of(event) if self._transports and 0 < len(event) <= MAX_NAME else []
 
     def _subscribe(self, event: str, socket: str, expire_s: int) -> str | None:
         """Subscribe, or subscribe anew, for ever where `expire_s` is 0; gives why it cannot be, or None."""
-        if why := self._wrong(event, socket, expire_s):
-            return why
-        now, key = epoch_now(), event.encode()
-        with self.process.store.writing() as transaction:
-            data = transaction.get(key, db=self._table)
-            if data is None and transaction.stat(self._table)["entries"] >= MAX_EVENTS:
-                return "too many events have subscribers"
-            subscribers = with_one(alive(data, now), socket, expire_s, now)
-            if subscribers is None:
-                return f"too many subscribe to {event}"
-            transaction.put(key, packed(subscribers), db=self._table)
-        return None
+        return self._wrong(event, socket, expire_s) or self._subscribers.add(event, socket, expire_s)
 
     def _unsubscribe(self, event: str, socket: str) -> str | None:
         """Gives why it cannot be, or None; also where it was no subscriber."""
-        if why := self._wrong(event, socket, 0):
-            return why
-        key = event.encode()
-        with self.process.store.writing() as transaction:
-            if left := without(alive(transaction.get(key, db=self._table), epoch_now()), socket):
-                transaction.put(key, packed(left), db=self._table)
-            else:
-                transaction.delete(key, db=self._table)
-        return None
+        why = self._wrong(event, socket, 0)
+        if why is None:
+            self._subscribers.remove(event, socket)
+        return why
 
     def _wrong(self, event: str, socket: str, expire_s: int) -> str | None:
         if not self._is_known(event):
@@ -192,8 +217,7 @@ class Events(RuntimeModule):
         modules = self.house.program.modules.values()
         names = [event.name for one in modules if isinstance(one, RuntimeModule) for event in one.events]
         names += [*self.house.program.script.routes.events, *self._of_script().names]
-        with self.process.store.reading() as transaction:
-            names += [bytes(key).decode() for key in transaction.cursor(self._table).iternext(values=False)]
+        names += self._subscribers.events()
         return {name: number for number, name in enumerate(dict.fromkeys(names))}
 
     def _of_script(self) -> Raised:
@@ -300,7 +324,7 @@ class Events(RuntimeModule):
         if event in self.house.program.script.routes.events:
             yield {"socket": f"route:{event}", "expire": "never"}
         now = epoch_now()
-        for one in self._subscribers(event):
+        for one in self._subscribers_of(event):
             if one.ends_at:
                 yield {"socket": text_of(one.socket), "expire": one.expire_s, "ttl": int(one.ends_at - now)}
             else:

@@ -14,7 +14,7 @@ from runtime.subscriptions import (
     Subscription,
     alive,
     named_params,
-    notification,
+    notice_of,
     packed,
     raised_by,
     with_one,
@@ -61,7 +61,23 @@ def test_more_subscribers_than_an_event_may_have_are_refused_and_those_it_has_ca
     ],
 )
 def test_an_event_is_a_notification(params: tuple[str, ...], named: dict[str, str], sent: bytes) -> None:
-    assert notification("E_X", params, named) == sent
+    assert notice_of("E_X", params, named).text() == sent
+
+
+@pytest.mark.parametrize(
+    ("params", "named", "sent"),
+    [
+        ((), {}, {"params": {"event": "E_X"}}),
+        (("a", 7), {}, {"params": ["E_X", "a", 7]}),
+        (("a",), {"n": "a"}, {"params": {"event": "E_X", "n": "a"}}),
+    ],
+)
+def test_an_event_can_be_a_request_that_says_which_event_it_is(
+    params: tuple[str, ...], named: dict[str, str], sent: dict[str, object]
+) -> None:
+    text = notice_of("E_X", params, named).text("told", "event", 12)
+
+    assert json.loads(text) == {"jsonrpc": "2.0", "method": "told", **sent, "id": 12}
 
 
 @given(st.dictionaries(st.text(), st.text() | st.integers(-(1 << 63), (1 << 63) - 1)))
@@ -69,7 +85,7 @@ def test_what_comes_in_with_names_goes_out_with_them(given: dict[str, str | int]
     found = named_params(json.dumps(given))
 
     assert found is not None
-    told = json.loads(notification("E_X", tuple(found.values()), found))
+    told = json.loads(notice_of("E_X", tuple(found.values()), found).text())
     assert told.get("params", {}) == given or any("\ud800" <= c <= "\udfff" for c in str(given))
 
 

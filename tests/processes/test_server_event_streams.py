@@ -1,0 +1,350 @@
+"""Events of a real server on their way to programs that listen over TCP, alone or several as one."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.harness import LIMIT_S, Server, free_port, wait_until
+
+pytestmark = pytest.mark.processes
+
+OPTIONS = ("--udp-workers", "2", "--mi-workers", "1")
+ROUTES = """
+loadmodule "event_datagram.so"
+loadmodule "event_stream.so"
+loadmodule "event_virtual.so"
+route {
+    if ($rU == "many") {
+        $var(n) = 0;
+        while ($var(n) < 200) { $avp(n) = "number"; $avp(v) = $var(n); raise_event("E_MANY", $avp(n), $avp(v));
+            $avp(n) := NULL; $avp(v) := NULL; $var(n) = $var(n) + 1; }
+    } else {
+        $avp(n) = "user"; $avp(v) = $rU;
+        raise_event("E_CALL", $avp(n), $avp(v));
+        raise_event("E_BARE");
+    }
+    sl_send_reply(200, "OK");
+}
+"""
+
+
+class Subscriber:
+    """A program that listens over TCP; it may go away and come back."""
+
+    def __init__(self, port: int = 0, *, answers: str = "") -> None:
+        self.answers = answers
+        self.told: list[Any] = []
+        self._text = ""
+        self._connection: socket.socket | None = None
+        self._listening = socket.create_server(("127.0.0.1", port))
+        self._listening.settimeout(0.01)
+        self.port = int(self._listening.getsockname()[1])
+
+    @property
+    def name(self) -> str:
+        return f"tcp:127.0.0.1:{self.port}"
+
+    def hears(self, count: int = 1) -> list[Any]:
+        """All that it was told so far, which are so many at least."""
+        wait_until(lambda: self._take() or len(self.told) >= count, what=f"{self.name} hears of {count} events")
+        return self.told
+
+    def _take(self) -> None:
+        if self._connection is None:
+            try:
+                self._connection, _ = self._listening.accept()
+            except TimeoutError:
+                return
+            self._connection.settimeout(0.01)
+        try:
+            data = self._connection.recv(65536)
+        except TimeoutError:
+            return
+        if not data:
+            self._connection.close()
+            self._connection, self._text = None, ""
+            return
+        self._text += data.decode()
+        while self._text:
+            try:
+                found, end = json.JSONDecoder().raw_decode(self._text)
+            except ValueError:
+                return
+            self._text = self._text[end:]
+            self.told.append(found)
+            if self.answers:
+                self._connection.sendall(self.answers.replace("ID", str(found["id"])).encode())
+
+    def goes(self) -> None:
+        for one in (self._connection, self._listening):
+            if one is not None:
+                one.close()
+        self._connection = None
+
+
+@pytest.fixture
+def subscribers() -> Iterator[list[Subscriber]]:
+    found: list[Subscriber] = []
+    yield found
+    for one in found:
+        one.goes()
+
+
+@pytest.fixture
+def subscriber(subscribers: list[Subscriber]) -> Subscriber:
+    subscribers.append(Subscriber())
+    return subscribers[0]
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: Callable[..., Server]) -> Server:
+    return start_shared(ROUTES, options=OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def strict(start_shared: Callable[..., Server]) -> Server:
+    head = """
+    modparam("event_stream", "reliable_mode", 1)
+    modparam("event_stream", "timeout", 500)
+    modparam("event_stream", "event_param", "opensips_event")
+    modparam("event_virtual", "failover_timeout", 60)
+    """
+    return start_shared(ROUTES.replace("route {", head + "route {", 1), options=OPTIONS)
+
+
+def subscribe(server: Server, event: str, socket: str) -> Callable[[], Any]:
+    assert server.mi("event_subscribe", [event, socket]) == "OK"
+    return lambda: server.mi("event_subscribe", [event, socket, 0])
+
+
+class Figures:
+    """What has become of a server's events since it was asked first."""
+
+    def __init__(self, server: Server, module: str = "event_stream") -> None:
+        self.server, self.module = server, module
+        self.before = self._now()
+
+    def _now(self) -> tuple[int, int]:
+        found = self.server.mi("get_statistics", [[f"{self.module}:"]])
+        return found[f"{self.module}:sent_events"], found[f"{self.module}:lost_events"]
+
+    def sent_and_lost(self, total: int) -> tuple[int, int]:
+        """When so many have come to an end."""
+
+        def ended() -> tuple[int, int] | None:
+            now = self._now()
+            found = now[0] - self.before[0], now[1] - self.before[1]
+            return found if sum(found) >= total else None
+
+        found: tuple[int, int] = wait_until(ended, what=f"{total} events have come to an end")
+        assert self.server.statistic("event_stream:queued_events") == 0
+        return found
+
+
+def test_a_subscriber_is_sent_json_rpc_over_one_connection(server: Server, subscriber: Subscriber) -> None:
+    figures = Figures(server)
+    stops = [subscribe(server, "E_CALL", subscriber.name), subscribe(server, "E_BARE", f"{subscriber.name}/told")]
+
+    server.client().ask("alice")
+    assert subscriber.hears(2) == [
+        {"jsonrpc": "2.0", "method": "E_CALL", "params": {"user": "alice"}},
+        {"jsonrpc": "2.0", "method": "told"},
+    ]
+
+    assert server.mi("raise_event", ["E_CALL", ["café", "7"]]) == "OK"
+    assert subscriber.hears(3)[2] == {"jsonrpc": "2.0", "method": "E_CALL", "params": ["café", "7"]}
+    assert figures.sent_and_lost(3) == (3, 0)
+    for stop in stops:
+        assert stop() == "OK"
+
+
+def test_the_events_of_one_process_come_in_their_order(server: Server, subscriber: Subscriber) -> None:
+    stop = subscribe(server, "E_MANY", subscriber.name)
+
+    server.client().ask("many")
+
+    assert [told["params"]["number"] for told in subscriber.hears(200)] == list(range(200))
+    stop()
+
+
+def test_events_wait_for_a_subscriber_that_is_away_for_a_moment(
+    server: Server, subscriber: Subscriber, subscribers: list[Subscriber]
+) -> None:
+    figures, stop = Figures(server), subscribe(server, "E_CALL", subscriber.name)
+    server.client().ask("first")
+    subscriber.hears(1)
+    subscriber.goes()
+
+    for name in ("second", "third"):
+        server.client().ask(name)
+    back = Subscriber(subscriber.port)
+    subscribers.append(back)
+
+    assert [told["params"]["user"] for told in back.hears(2)] == ["second", "third"]
+    assert figures.sent_and_lost(3) == (3, 0)
+    stop()
+
+
+def test_more_than_may_wait_is_lost_and_counted(server: Server, subscribers: list[Subscriber]) -> None:
+    port = free_port(socket.SOCK_STREAM)
+    figures, stop = Figures(server), subscribe(server, "E_MANY", f"tcp:127.0.0.1:{port}")
+    client = server.client()
+    for _ in range(60):
+        client.ask("many")
+
+    wait_until(lambda: figures._now()[1] - figures.before[1] == 60 * 200 - 10_000, what="what is too much is lost")
+    assert server.statistic("event_stream:queued_events") == 10_000
+    back = Subscriber(port)
+    subscribers.append(back)
+
+    assert len(back.hears(10_000)) == 10_000
+    assert figures.sent_and_lost(60 * 200) == (10_000, 2000)
+    stop()
+
+
+def test_one_that_answers_is_known_to_have_each_event(strict: Server, subscribers: list[Subscriber]) -> None:
+    good, bad = Subscriber(answers='{"jsonrpc":"2.0","result":1,"id":ID}'), Subscriber(answers='{"error":{},"id":ID}')
+    subscribers += [good, bad]
+    figures = Figures(strict)
+    stops = [subscribe(strict, "E_CALL", good.name), subscribe(strict, "E_CALL", bad.name)]
+
+    strict.client().ask("alice")
+
+    (told,) = good.hears()
+    assert told.pop("id") >= 1
+    assert told == {"jsonrpc": "2.0", "method": "E_CALL", "params": {"opensips_event": "E_CALL", "user": "alice"}}
+    bad.hears()
+    assert figures.sent_and_lost(2) == (1, 1)
+    for stop in stops:
+        stop()
+
+
+def test_what_is_raised_is_answered_or_lost_also_where_the_subscriber_is_killed(
+    strict: Server, subscribers: list[Subscriber]
+) -> None:
+    answer = '{"jsonrpc":"2.0","result":1,"id":ID}'
+    first = Subscriber(answers=answer)
+    subscribers.append(first)
+    figures, stop = Figures(strict), subscribe(strict, "E_MANY", first.name)
+    client = strict.client()
+    client.ask("many")
+    first.hears(30)
+    first.goes()
+    client.ask("many")
+    second = Subscriber(first.port, answers=answer)
+    subscribers.append(second)
+    wait_until(lambda: second._take() or sum(figures._now()) - sum(figures.before) >= 400, what="all have ended")
+
+    sent, lost = figures.sent_and_lost(400)
+    heard = [told["params"]["number"] for told in (*first.told, *second.told)]
+    assert sent + lost == 400
+    assert sent <= len(heard) <= 400
+    assert len(heard) - sent <= 64  # what was on its way to the first when it went, or whose answer was
+    assert len({told["id"] for told in (*first.told, *second.told)}) == len(heard)
+    stop()
+
+
+def test_a_subscriber_that_talks_nonsense_fails_nobody(strict: Server, subscribers: list[Subscriber]) -> None:
+    odd = Subscriber(answers="HTTP/1.1 400 What?\r\n\r\n")
+    subscribers.append(odd)
+    figures, stop = Figures(strict), subscribe(strict, "E_CALL", odd.name)
+
+    strict.client().ask("alice")
+
+    odd.hears()
+    assert figures.sent_and_lost(1) == (0, 1)
+    assert strict.mi("uptime")
+    stop()
+
+
+class TestSeveralAsOne:
+    def test_in_parallel_each_is_told(self, server: Server, subscribers: list[Subscriber]) -> None:
+        subscribers += [Subscriber(), Subscriber()]
+        figures = Figures(server, "event_virtual")
+        stop = subscribe(server, "E_CALL", f"virtual:PARALLEL {subscribers[0].name} {subscribers[1].name}")
+
+        server.client().ask("alice")
+
+        assert subscribers[0].hears() == subscribers[1].hears()
+        assert figures.sent_and_lost(1) == (1, 0)
+        stop()
+
+    def test_by_turns_each_is_told_of_another_event(self, server: Server, subscribers: list[Subscriber]) -> None:
+        subscribers += [Subscriber(), Subscriber()]
+        stop = subscribe(server, "E_MANY", f"virtual:ROUND-ROBIN {subscribers[0].name} {subscribers[1].name}")
+
+        server.client().ask("many")
+
+        for at, one in enumerate(subscribers):
+            assert [told["params"]["number"] for told in one.hears(100)] == list(range(at, 200, 2))
+        stop()
+
+    def test_the_next_is_told_where_the_first_is_away_and_the_first_rests_then(
+        self, strict: Server, subscribers: list[Subscriber]
+    ) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.settimeout(LIMIT_S)
+            away, udp = free_port(socket.SOCK_STREAM), f"udp:127.0.0.1:{listener.getsockname()[1]}"
+            figures = Figures(strict, "event_virtual")
+            stop = subscribe(strict, "E_CALL", f"virtual:FAILOVER tcp:127.0.0.1:{away} {udp}")
+
+            strict.client().ask("first")
+            assert json.loads(listener.recv(65536))["params"] == {"user": "first"}
+            subscribers.append(Subscriber(away, answers='{"result":1,"id":ID}'))
+            strict.client().ask("second")
+            assert json.loads(listener.recv(65536))["params"] == {"user": "second"}
+
+            assert figures.sent_and_lost(2) == (2, 0)
+            stop()
+
+    def test_what_nobody_is_there_for_is_lost(self, server: Server) -> None:
+        away = free_port(socket.SOCK_STREAM)
+        figures, stop = Figures(server, "event_virtual"), None
+        stop = subscribe(server, "E_CALL", f"virtual:FAILOVER tcp:127.0.0.1:{away} tcp:127.0.0.1:{away}")
+
+        server.client().ask("alice")
+
+        assert figures.sent_and_lost(1) == (0, 1)
+        stop()
+
+
+@pytest.mark.parametrize(
+    "socket",
+    [
+        "tcp:127.0.0.1",
+        "tcp:127.0.0.1:0",
+        "tcp:127.0.0.1:65536",
+        "tcp:[::1:80",
+        "tcp:[1.2.3.4]:80",
+        "tcp:a b:80",
+        "tcp:127.0.0.1:80/a b",
+        "virtual:PARALLEL",
+        "virtual:FALLOVER udp:127.0.0.1:1",
+        "virtual:PARALLEL udp:127.0.0.1:1 http://x",
+        "virtual:PARALLEL virtual:PARALLEL udp:127.0.0.1:1",
+        "virtual:PARALLEL " + " ".join(f"udp:127.0.0.1:{port}" for port in range(1, 20)),
+    ],
+)
+def test_what_is_no_socket_is_refused(server: Server, socket: str) -> None:
+    error = server.mi_error("event_subscribe", ["E_CALL", socket])
+
+    assert (error["code"], error["message"]) == (400, "Bad parameter value")
+
+
+def test_a_shutdown_waits_for_what_is_on_its_way_and_for_nobody_who_is_away(
+    start_server: Callable[..., Server], subscriber: Subscriber
+) -> None:
+    server = start_server(ROUTES, options=OPTIONS)
+    subscribe(server, "E_CALL", f"tcp:127.0.0.1:{free_port(socket.SOCK_STREAM)}")
+    subscribe(server, "E_BARE", subscriber.name)
+    server.client().ask("alice")
+    subscriber.hears()
+
+    assert server.stop(limit_s=2.5) == 0
+    assert "1 events for subscribers are lost" in server.log()
