@@ -21,7 +21,7 @@ from runtime.store import Store
 from workers.birth import Child
 from workers.control import AttendantGone, Tell
 from workers.handlers import load_handlers
-from workers.jobs import Peer
+from workers.jobs import Job, Peer
 from workers.node import Node
 from workers.tree_events import Drain, PeerDown, PeerUp, Retire
 from workers.worker import Running
@@ -68,6 +68,10 @@ class Process:
         self.trailing: list[Trailing] = []
         self.letters: dict[str, Callable[[Peer, bytes], None]] = {}
         """Who reads letters, by topic."""
+        self.on_timed_out: Callable[[Job, float], object] = lambda job, timeout_s: None
+        """Told of each job of this process whose caller stops waiting, and after how many seconds."""
+        self.ends: dict[str, str] = {}
+        """Of what the last process of each name has died, for those that died."""
         self._blocked = 0
         """How many routes of this process are stopped in `block_on` now."""
 
@@ -87,6 +91,7 @@ class Process:
             executes=self.executes,
             handlers=load_handlers(HANDLERS),
             on_letter=self.on_letter,
+            on_timed_out=lambda job, timeout_s: self.on_timed_out(job, timeout_s),
         )
         handlers.enter(self)
         self.attach(self.loop)
@@ -223,6 +228,7 @@ class Process:
                     if self._said_drained:
                         self.node.post(peer, _DRAINED, b"")
                 case PeerDown(peer, reason):
+                    self.ends[peer.name] = reason
                     self.node.peer_down(peer, reason)
                     self.on_peer_down(peer)
                     for module in self._modules():

@@ -61,6 +61,7 @@ CORES = frozenset(
         "runtime.location.bindings",
         "runtime.location.contact",
         "runtime.location.domains",
+        "runtime.location.events",
         "runtime.location.flags",
         "runtime.location.registration",
         "runtime.pyscript.avps",

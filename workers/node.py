@@ -88,6 +88,7 @@ class Node:
         handlers: what it may be asked to run, by name.
         limits: the bounds.
         on_letter: told of each letter: topic, sender, body.
+        on_timed_out: told of each job whose time is over, and how many seconds it had, just before its caller is.
         transport: what frames between the processes go over; the same in all of them, see `workers.channel`.
         policy: which worker a job goes to, see `workers.policy`.
 
@@ -111,6 +112,7 @@ class Node:
         handlers: Mapping[str, Handler],
         limits: Limits = DEFAULT_LIMITS,
         on_letter: Callable[[str, Peer, bytes], None] | None = None,
+        on_timed_out: Callable[[Job, float], object] | None = None,
         transport: Transport = "zmq",
         policy: Policy = least_expected,
     ) -> None:
@@ -123,7 +125,14 @@ class Node:
         self._on_letter = on_letter
         self._endpoint = Endpoint(me, folder, limits.max_frame_bytes, transport)
         self._origin = Origin(
-            me, slot, board, limits=limits, policy=policy, endpoint=self._endpoint, counters=self.counters
+            me,
+            slot,
+            board,
+            limits=limits,
+            policy=policy,
+            endpoint=self._endpoint,
+            counters=self.counters,
+            on_timed_out=on_timed_out,
         )
         self._worker = Worker(
             me,

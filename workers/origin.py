@@ -86,6 +86,7 @@ class Origin:
         policy: which worker a job goes to.
         endpoint: puts words down for peers, to go with the next flush.
         counters: every outcome is counted here.
+        on_timed_out: told of each job whose time is over, and how many seconds it had, just before its caller is.
     """
 
     def __init__(
@@ -98,8 +99,10 @@ class Origin:
         policy: Policy,
         endpoint: Endpoint,
         counters: dict[str, int],
+        on_timed_out: Callable[[Job, float], object] | None = None,
     ) -> None:
         self._me = me
+        self._on_timed_out = on_timed_out
         self._slot = slot
         self._board = board
         self._limits = limits
@@ -358,6 +361,8 @@ class Origin:
     def _tell(self, waiter: _Waiter, outcome: Outcome | Progress) -> None:
         try:
             if isinstance(outcome, TimedOut):
+                if self._on_timed_out is not None:
+                    self._on_timed_out(waiter.job, waiter.timeout_s)
                 # What was asked for: the dispatcher counts from the hand-in.
                 waiter.settled(waiter.job, TimedOut(waiter.timeout_s))
             elif not isinstance(outcome, Progress):

@@ -15,14 +15,15 @@ import msgpack
 
 from runtime.clock import epoch_now, monotonic_now
 from runtime.dialogs.store import DialogStore
-from runtime.dialogs.telling import DUE
+from runtime.dialogs.telling import DUE, raise_moved
 from runtime.errands import sip_peers
-from runtime.sip.dialog_words import Replied
+from runtime.sip.dialog_words import Effect, Moved, Replied
 from runtime.store import StoreError
 from workers.jobs import Peer
 
 if TYPE_CHECKING:
     from runtime.process import Process
+    from runtime.sip.dialog import Dialog
 
 log = logging.getLogger("layby.dialog")
 
@@ -59,10 +60,17 @@ class DialogClock:
         numbers = [dialog.id for dialog in self._store.setting_up() if dialog.owner == owner]
         try:
             for number in numbers:
-                if self._store.update(number, lambda dialog: dialog.handle(lost)) is not None:
+                found = self._store.update(number, lambda dialog: dialog.handle(lost))
+                if found is not None:
                     self._count("failed_dialogs")
+                    self._raise(*found)
         except StoreError as error:
             log.error("the dialogs of %s wait for their time to be over: %s", owner, error)
+
+    def _raise(self, dialog: Dialog, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Moved):
+                raise_moved(self._process.house, dialog, effect.old, effect.new)
 
     def _tick(self) -> None:
         delay_s = PERIOD_S

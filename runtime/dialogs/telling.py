@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 import msgpack
 
 from runtime.clock import monotonic_now
-from runtime.context import Context, Value
+from runtime.context import Context
 from runtime.dialogs.store import DialogStore
 from runtime.modules.events import events_of
 from runtime.runs import Ended
@@ -49,6 +49,7 @@ from runtime.store import StoreError
 from workers.jobs import Peer
 
 if TYPE_CHECKING:
+    from runtime.house import House
     from runtime.runs import Done
     from runtime.sip_process import SipProcess
     from workers.worker import Running
@@ -188,7 +189,7 @@ class Teller:
                     assert_never(effect)
 
     def _moved(self, dialog: Dialog, old: State, new: State) -> None:
-        self._raise(dialog, old, new)
+        raise_moved(self._process.house, dialog, old, new)
         if new is State.CONFIRMED_NA:
             self._run(dialog, dialog.on_answer, _nothing)
         elif new is State.DELETED and old <= State.EARLY:
@@ -201,12 +202,6 @@ class Teller:
             self._parting[dialog.id] = dialog
             if not self._run(dialog, dialog.on_hangup, lambda: self._parting.pop(dialog.id, None)):
                 del self._parting[dialog.id]
-
-    def _raise(self, dialog: Dialog, old: State, new: State) -> None:
-        tags = dialog.caller.tag, dialog.callee.tag
-        values = dialog.did, dialog.id, dialog.call_id, *tags, int(old), int(new)
-        named: dict[str, Value] = dict(zip(STATE_CHANGED.params, values, strict=True))
-        events_of(self._process.house).raised(STATE_CHANGED.name, values, named)
 
     # Requests of our own.
 
@@ -313,6 +308,12 @@ class Teller:
 
         self._process.soon(lambda: self._process.run_script(context, route, through))
         return True
+
+
+def raise_moved(house: House, dialog: Dialog, old: State, new: State) -> None:
+    """Raise E_DLG_STATE_CHANGED, where somebody hears of it."""
+    tags = dialog.caller.tag, dialog.callee.tag
+    events_of(house).tell(STATE_CHANGED, dialog.did, dialog.id, dialog.call_id, *tags, int(old), int(new))
 
 
 _here: list[Teller] = []

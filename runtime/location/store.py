@@ -58,10 +58,11 @@ class Mark(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A change that a sweep made."""
+    """What a sweep did to one user: what changed, and how many bindings are left."""
 
     user: User
-    change: Change
+    changes: tuple[Change, ...]
+    left: int
 
 
 class Locations:
@@ -174,7 +175,7 @@ class Locations:
                 if mark and any([not change.contact.flags & MEMORY_ONLY for change in found.changes]):
                     version += 1
                     transaction.put(key, _STAMP.pack(version), db=self._marks)
-                ended += [Ended(_user(key), change) for change in found.changes]
+                ended.append(Ended(_user(key), found.changes, len(found.contacts)))
             self._write_numbers(transaction, next_id, version)
         return ended
 

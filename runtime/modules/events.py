@@ -23,7 +23,7 @@ from runtime.event_courier import Courier, Ledger
 from runtime.modules.base import RuntimeModule
 from runtime.roles import MI, WORKER, role_of
 from runtime.runs import nothing_more
-from runtime.script.declare import Kind, Param, Ref, function
+from runtime.script.declare import Event, Kind, Param, Ref, function
 from runtime.store import StoreError
 from runtime.subscribers import Newest, Subscribers
 from runtime.subscriptions import (
@@ -133,6 +133,15 @@ class Events(RuntimeModule):
         else:
             self._run(event, params, named)
         return True
+
+    def tell(self, event: Event, *values: Value) -> None:
+        """Raise an event of a module's, where somebody hears of it; the values are those of its parameters."""
+        if self.is_heard(event.name):
+            self.raised(event.name, values, dict(zip(event.params, values, strict=True)))
+
+    def is_heard(self, event: str) -> bool:
+        """Whether anybody hears of an event. To be asked before its parameters are made: this is a look at memory."""
+        return event in self.house.program.script.routes.events or bool(self._subscribers_of(event))
 
     def _tell(self, event: str, params: tuple[Value, ...], named: dict[str, Value]) -> bool:
         subscribers = self._subscribers_of(event)

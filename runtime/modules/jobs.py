@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
 from runtime.modules.base import RuntimeModule
-from runtime.roles import CANCEL, JOBS, RELOAD, SIP, WORKER, role_of
-from workers.jobs import JobId, Outcome, Peer, Returned
+from runtime.modules.events import events_of
+from runtime.modules.texts import bytes_text
+from runtime.roles import CANCEL, COMMAND, JOBS, MI, RELOAD, SIP, WORKER, role_of
+from runtime.script.declare import Event
+from workers.jobs import Job, JobId, Outcome, Peer, Returned
+from workers.supervision import RETIRED
+
+if TYPE_CHECKING:
+    from runtime.process import Process
 
 ASK_TIMEOUT_S: Final = 0.5
 """How long a process may take to say which jobs it has. One that is blocked in a command does not say."""
@@ -18,12 +25,51 @@ ASK_TIMEOUT_S: Final = 0.5
 
 _OUR_OWN: Final = frozenset((JOBS, CANCEL, RELOAD, "job_list"))
 """Jobs that exist only because somebody asks."""
+JOB_TIMEOUT: Final = Event(
+    "E_JOB_TIMEOUT",
+    ("command", "id", "seconds", "asked_by"),
+    "Nobody waits any more for an MI command that runs as a job: the seconds that it had are over.",
+)
+WORKER_LOST: Final = Event(
+    "E_WORKER_LOST", ("process", "pid", "reason"), "A process died that was not told to end; it is being replaced."
+)
 
 
 class Jobs(RuntimeModule):
     """Always there; a script does not load it."""
 
     name = "jobs"
+    events = (JOB_TIMEOUT, WORKER_LOST)
+
+    def enter(self, process: Process) -> None:
+        super().enter(process)
+        process.on_timed_out = self._on_timed_out
+        self._pids: dict[str, int] = {}
+        self._tells = role_of(process.peer.name) == MI
+        """Whether this process tells of the ends of others."""
+
+    def opened(self) -> None:
+        me = self.process.peer
+        if self._tells and me.incarnation > 1:  # nobody else tells of what stood here before
+            self._lost(Peer(me.name, me.incarnation - 1), None, "")
+
+    def on_peer_up(self, peer: Peer) -> None:
+        if self._tells and peer in self.process.node.peers():
+            self._pids[peer.name] = self.house.table.read(self.process.node.peers()[peer][0]).pid
+
+    def on_peer_down(self, peer: Peer) -> None:
+        pid, reason = self._pids.pop(peer.name, None), self.process.ends.get(peer.name, "")
+        if self._tells and not self.process.draining and reason != RETIRED:
+            self._lost(peer, pid, reason)
+
+    def _lost(self, peer: Peer, pid: int | None, reason: str) -> None:
+        events_of(self.house).tell(WORKER_LOST, str(peer), pid, bytes_text(reason))
+
+    def _on_timed_out(self, job: Job, timeout_s: float) -> None:
+        if job.kind.handler == COMMAND:
+            seconds = int(timeout_s) if timeout_s == int(timeout_s) else f"{timeout_s:g}"
+            told = bytes_text(job.kind.label), str(job.id), seconds, str(self.process.peer)
+            events_of(self.house).tell(JOB_TIMEOUT, *told)
 
     @command("job_list", (), idempotent=True)
     async def job_list(self, params: Params) -> Json:

@@ -60,13 +60,11 @@ class StatusReporting(RuntimeModule):
 
     def on_peer_down(self, peer: Peer) -> None:
         if self._speaks:
-            self.process.status.report(CORE, MAIN, f"{peer} ended")
+            self.process.status.report(CORE, MAIN, f"{peer} ended: {self.process.ends.get(peer.name, '')}")
 
     def _on_changed(self, part: Part, before: int) -> None:
-        values = (bytes_text(part.group), bytes_text(part.identifier), part.status, bytes_text(part.details), before)
-        events_of(self.house).raised(
-            _STATUS_CHANGED.name, values, dict(zip(_STATUS_CHANGED.params, values, strict=True))
-        )
+        names = bytes_text(part.group), bytes_text(part.identifier)
+        events_of(self.house).tell(_STATUS_CHANGED, *names, part.status, bytes_text(part.details), before)
 
     # What scripts do.
 

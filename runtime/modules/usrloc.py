@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,8 +17,10 @@ from runtime.house import House
 from runtime.location.bindings import Accepted, Change, Expired, Refused
 from runtime.location.contact import Contact, Matching, matching_of
 from runtime.location.domains import domains_of
+from runtime.location.events import EVENTS, told_of
 from runtime.location.recorder import Recorder, Recording, Waiting, enter, finish, load_tables
 from runtime.location.store import Decide, Locations, User
+from runtime.modules.events import events_of
 from runtime.modules.usrloc_commands import UsrlocCommands
 from runtime.process import Process
 from runtime.roles import MI, role_of
@@ -94,6 +96,7 @@ class Usrloc(UsrlocCommands):
         "DOMAIN-users": "Users of a table that have a contact.",
         "DOMAIN-contacts": "Contacts of a table.",
     }
+    events = EVENTS
     parameters = (
         Parameter("use_domain", int, 0, doc="1 tells users apart by their domain too."),
         Parameter("desc_time_order", int, 0, doc="1 tries the contact that registered last first, instead of by q."),
@@ -202,8 +205,7 @@ class Usrloc(UsrlocCommands):
         if isinstance(found, Accepted) and found.changes:
             if self._scribe is not None:
                 self._scribe.changed()
-            for change in found.changes:
-                self._changed(user, change)
+            self._changed(user, found.changes, len(found.contacts))
         return found
 
     def when_recorded(self, user: User, then: Callable[[], object]) -> bool:
@@ -222,14 +224,18 @@ class Usrloc(UsrlocCommands):
 
     # Details.
 
-    def _changed(self, user: User, change: Change) -> None:
-        if isinstance(change, Expired) and user.domain in self.domains:
-            self.count(f"{user.domain}-expires")
-        for tell in self.on_change:
-            try:
-                tell(user, change)
-            except Exception:
-                log.exception("who wants to know of changed bindings raised")
+    def _changed(self, user: User, changes: Sequence[Change], left: int) -> None:
+        for change in changes:
+            if isinstance(change, Expired) and user.domain in self.domains:
+                self.count(f"{user.domain}-expires")
+            for tell in self.on_change:
+                try:
+                    tell(user, change)
+                except Exception:
+                    log.exception("who wants to know of changed bindings raised")
+        events = events_of(self.house)
+        for name, params in told_of(user.domain, user.aor, changes, left, events.is_heard):
+            events.raised(name, tuple(params.values()), params)
 
     def _counted(self, domain: str, at: int) -> int:
         return self.locations.counts(domain)[at]
@@ -241,8 +247,8 @@ class Usrloc(UsrlocCommands):
         except StoreError as error:
             log.error("bindings whose time is over cannot be removed: %s", error)
         else:
-            for user, change in ended:
-                self._changed(user, change)
+            for user, changes, left in ended:
+                self._changed(user, changes, left)
             if ended:
                 again_s = _SWEEP_PAUSE_S
                 if self._scribe is not None:

@@ -96,8 +96,8 @@ def test_a_newer_script_and_the_end_of_a_process_are_reported_once(server: Serve
     victim = server.pids("SIP")[0]
     os.kill(victim, signal.SIGKILL)
 
-    wait_until(lambda: "sip-1.1 ended" in logs(server), what="the death is reported")
-    assert logs(server).count("sip-1.1 ended") == 1
+    wait_until(lambda: "sip-1.1 ended: killed by SIGKILL" in logs(server), what="the death is reported")
+    assert logs(server).count("sip-1.1 ended: killed by SIGKILL") == 1
     assert logs(server).count("the script was read again, generation 1") == 1
 
 

@@ -93,7 +93,7 @@ def test_a_sweep_takes_what_is_over_and_nothing_else(locations) -> None:
     bind(locations, BOB, Wanted("sip:b@h", 70))
     assert locations.sweep(1059.9, 100, mark=True) == []
     first, second = locations.get(ALICE)
-    assert locations.sweep(1060.0, 100, mark=True) == [Ended(ALICE, Expired(first))]
+    assert locations.sweep(1060.0, 100, mark=True) == [Ended(ALICE, (Expired(first),), 1)]
     assert (locations.get(ALICE), locations.counts("location")) == ((second,), (2, 2))
     assert locations.marks(9) == [Mark(ALICE, 1)]
     assert [ended.user for ended in locations.sweep(1e9, 1, mark=True)] == [BOB]
@@ -225,6 +225,6 @@ def test_processes_killed_in_mid_write_leave_whole_users_and_true_counts(tmp_pat
     assert locations.counts("location") == (len(everybody), sum(len(some) for some in everybody.values()))
     assert all("sip:y@h" in [contact.uri for contact in some] for some in everybody.values())
     ended = locations.sweep(1e9, 1000, mark=True)
-    assert len(ended) == sum(len(some) for some in everybody.values())
+    assert sum(len(one.changes) for one in ended) == sum(len(some) for some in everybody.values())
     assert (locations.counts("location"), locations.users()) == ((0, 0), 0)
     store.close()
