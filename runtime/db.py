@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from runtime.clock import monotonic_now
 from runtime.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -24,8 +25,23 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 5.0
 """How long connecting, a statement, or another writer's lock may take."""
 _DRIVERS: Final = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+_watched: dict[str, tuple[float, Callable[[int, str], object]]] = {}
+"""By kind of database: how long a statement may take in this process, in seconds, and whom to tell of others."""
+_SHOWN: Final = 500
+"""Characters of a statement that took too long."""
 _POOL: Final = 2
 """Connections that one process keeps. It does one thing at a time; the second is for a transaction within another."""
+
+
+def watch_statements(kind: str, limit_us: int, told: Callable[[int, str], object]) -> None:
+    """Tell of each statement of this process that takes too long.
+
+    Args:
+        kind: of database, as `Database.kind`.
+        limit_us: microseconds that one may take.
+        told: called with how many it took, and the statement without its values.
+    """
+    _watched[kind] = limit_us / 1_000_000, told
 
 
 class DatabaseError(Exception):
@@ -135,6 +151,10 @@ class Database:
         for logger in (engine.logger, engine.pool.logger):
             if isinstance(logger, logging.Logger):
                 logger.setLevel(logging.WARNING)
+        if self.kind in _watched:
+            watch = _StatementWatch(*_watched[self.kind])
+            event.listen(engine, "before_cursor_execute", watch.before)
+            event.listen(engine, "after_cursor_execute", watch.after)
         if self.kind == "sqlite":
             event.listen(engine, "connect", _SqliteConnected(self._timeout_s))
             event.listen(engine, "begin", _sqlite_begin)
@@ -153,6 +173,23 @@ class Database:
             refused = not isinstance(error, DBAPIError)  # it did not get as far as the database
         kind = RowsRefused if refused else DatabaseError
         return kind(f"{self}: {text or type(cause).__name__}")
+
+
+class _StatementWatch:
+    """Measures each statement of one engine."""
+
+    def __init__(self, limit_s: float, told: Callable[[int, str], object]) -> None:
+        self._limit_s = limit_s
+        self._told = told
+        self._since = 0.0
+
+    def before(self, *_: object) -> None:
+        self._since = monotonic_now()
+
+    def after(self, connection: object, cursor: object, statement: str, *_: object) -> None:
+        took_s = monotonic_now() - self._since
+        if took_s > self._limit_s:
+            self._told(int(took_s * 1_000_000), " ".join(statement.split())[:_SHOWN])
 
 
 class _SqliteConnected:

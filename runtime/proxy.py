@@ -74,7 +74,7 @@ class Proxy:
         self._fr_inv_timeout_s = fr_inv_timeout_s
         self._reply_avps = reply_avps
         self._sockets = process.house.sockets
-        self._resolver = Resolver(process.loop, process.house.settings.dns)
+        self._resolver = Resolver(process.loop, process.house.settings.dns, asked=process.dns_asked)
         self._protocols = tuple(dict.fromkeys(one.listen.protocol for one in self._sockets))
         """The transports that are served, those of the first sockets first."""
         self._kinds = [(one.listen.protocol, ipaddress.ip_address(one.listen.host).version) for one in self._sockets]

@@ -74,6 +74,7 @@ class Resolver:
         clock: CLOCK_MONOTONIC in seconds.
         chance: a number from 0 up to but without 1, for the weights of SRV records.
         hosts_file, resolv_conf: the system's files; both are read again when they have changed.
+        asked: told of each question that was asked, and how many seconds the answer took.
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class Resolver:
         chance: Callable[[], float] = random.random,
         hosts_file: Path = HOSTS_FILE,
         resolv_conf: Path = RESOLV_CONF,
+        asked: Callable[[Query, float], object] | None = None,
     ) -> None:
         self._loop = loop
+        self._asked = asked
         self._settings = settings or DnsSettings()
         self._clock = clock
         self._chance = chance
@@ -231,6 +234,8 @@ class Resolver:
                 return
             lookup = _Lookup(self._loop.create_task(self._client.ask(query)))
             lookup.task.add_done_callback(partial(self._looked_up, query))
+            if self._asked is not None:
+                lookup.task.add_done_callback(partial(self._tell_asked, self._asked, query, now))
             self._lookups[query] = lookup
             if len(self._lookups) == MAX_LOOKUPS:
                 log.warning("%d questions to DNS are open; until one is answered no more are asked", MAX_LOOKUPS)
@@ -239,6 +244,11 @@ class Resolver:
         if len(search.timers) < 2 and self._cache.stale(query, now) is not None:
             patience_s = min(STALE_AFTER_S, self._settings.deadline_s / 2)
             search.timers.append(self._loop.call_later(patience_s, self._take_stale, search))
+
+    def _tell_asked(
+        self, asked: Callable[[Query, float], object], query: Query, since: float, task: asyncio.Task[object]
+    ) -> None:
+        asked(query, self._clock() - since)
 
     def _looked_up(self, query: Query, task: asyncio.Task[Answer | Unanswered]) -> None:
         lookup = self._lookups.pop(query, None)

@@ -20,11 +20,13 @@ from runtime.house import House
 from runtime.log_levels import to_python
 from runtime.process import Process
 from runtime.roles import CATCH_UP
+from runtime.route_clock import RouteClock
 from runtime.runs import UNWRITABLE, Ended, Launched, Parked, Route, Then, nothing_more
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
 from runtime.script.documents import copy_of
 from runtime.script.problems import AssertionFailed, Place, ScriptError, Stopped, in_words
 from runtime.script.script import DROP, Exit, Script
+from runtime.sip.dns_records import Query
 from runtime.sip.message import Request, dummy_request
 from runtime.sip.own_request import OwnRequest
 from workers.birth import Child
@@ -45,6 +47,10 @@ class ScriptProcess(Process):
         self.documents: dict[str, Document] = {}
         self.parked: dict[int, Parked] = {}
         """What is put aside, by the serial of the job that it waits for."""
+        self.route_clock: RouteClock | None = None
+        """Where routes have a limit."""
+        self.dns_asked: Callable[[Query, float], object] | None = None
+        """Told of each question to DNS, and how many seconds the answer took; None where nobody wants to know."""
         self._due = 0
         """Resumptions and reports that wait for the next turn of the loop, and futures that contexts wait for."""
         self._futures = 0
@@ -101,6 +107,8 @@ class ScriptProcess(Process):
         """How the route ended; None when it parked. A failure is logged and counted and ends nothing else."""
         outer = self._then, self._end
         self._then, self._end = then, Ended.WELL
+        clock = self.route_clock
+        timed = clock is not None and clock.begin()
         try:
             dropped = route(context) is DROP
             return Ended.DROPPED if dropped else self._end
@@ -109,6 +117,8 @@ class ScriptProcess(Process):
             return Ended.FAILED
         finally:
             self._then, self._end = outer
+            if timed and clock is not None:
+                clock.end(context)
 
     def dummy_context(self, script: Script, route: RouteType = RouteType.REQUEST) -> Context:
         """A context with no message behind it, for reports, timers and startup.

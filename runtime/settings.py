@@ -13,7 +13,16 @@ from runtime.dns_settings import DnsSettings, settle_dns
 from runtime.errors import SettingsError
 from runtime.listen import Listen, parse_listen
 
-__all__ = ["Listen", "Settings", "SettingsError", "StreamSettings", "parse_listen", "runtime_home", "settle"]
+__all__ = [
+    "Listen",
+    "Settings",
+    "SettingsError",
+    "StreamSettings",
+    "Thresholds",
+    "parse_listen",
+    "runtime_home",
+    "settle",
+]
 
 MAX_PROCESSES: Final = 64
 """SIP processes, or job workers. The load board and the counters have a row for each."""
@@ -46,6 +55,21 @@ class StreamSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What takes longer, or more, is told; 0 for no limit.
+
+    Args:
+        message_us: microseconds that a route may take.
+        dns_us: microseconds that an answer of DNS may take.
+        shm_percent: how full what processes share may be.
+    """
+
+    message_us: int = 0
+    dns_us: int = 0
+    shm_percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that is fixed for the life of a server.
 
@@ -65,6 +89,7 @@ class Settings:
         folder: the runtime folder; None makes one below `runtime_home()`.
         streams: what TCP connections are held to.
         dns: how next hops' names are looked up.
+        thresholds: what is told of.
     """
 
     listen: tuple[Listen, ...]
@@ -85,6 +110,7 @@ class Settings:
     folder: Path | None = None
     streams: StreamSettings = StreamSettings()
     dns: DnsSettings = field(default_factory=DnsSettings)
+    thresholds: Thresholds = Thresholds()
 
 
 def settle(
@@ -138,6 +164,11 @@ def settle(
         folder=folder,
         dns=settle_dns(globals_),
         streams=_streams(globals_),
+        thresholds=Thresholds(
+            message_us=number("exec_msg_threshold", None, 0, 0, 1 << 40),
+            dns_us=number("exec_dns_threshold", None, 0, 0, 1 << 40),
+            shm_percent=number("event_shm_threshold", None, 0, 0, 100),
+        ),
     )
 
 

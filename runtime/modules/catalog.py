@@ -36,11 +36,12 @@ from runtime.modules.sl import Sl
 from runtime.modules.statistics import StatisticsModule
 from runtime.modules.status_reports import StatusReporting
 from runtime.modules.textops import Textops
+from runtime.modules.thresholds import ThresholdsModule
 from runtime.modules.tm import Tm
 from runtime.modules.usrloc import Usrloc
 
 ALWAYS: Final[dict[str, type[RuntimeModule]]] = {
-    module.name: module for module in (Management, Jobs, Events, StatusReporting)
+    module.name: module for module in (Management, Jobs, Events, StatusReporting, ThresholdsModule)
 }
 """What every server has, loaded or not."""
 

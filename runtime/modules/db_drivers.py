@@ -6,23 +6,48 @@ none that there is, so a script that has its data there does not start.
 
 from __future__ import annotations
 
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from runtime.db import watch_statements
 from runtime.modules.base import RuntimeModule
-from runtime.script.declare import ignored
+from runtime.modules.thresholds import thresholds_of
+from runtime.script.declare import Parameter, ignored
+
+if TYPE_CHECKING:
+    from runtime.process import Process
 
 _BOUNDED: Final = "connecting and a statement may take 5 seconds each."
 _AGAIN: Final = "what cannot be written is kept, and written when the database is there again."
-_TOLD: Final = "a slow statement is not told of: no process that serves SIP waits for it."
+_THRESHOLD: Final = Parameter(
+    "exec_query_threshold", int, 0, doc="Microseconds that a statement may take before that is told; 0 for no limit."
+)
 _IN_URL: Final = "write what the driver is to use behind a ? in the db_url."
 
 
-class DbMysql(RuntimeModule):
+class _Driver(RuntimeModule):
+    """What tells of slow statements.
+
+    Class attributes:
+        kind: of database, as `runtime.db.Database.kind` has it.
+    """
+
+    kind = ""
+
+    def enter(self, process: Process) -> None:
+        super().enter(process)
+        limit_us = self.settings["exec_query_threshold"]
+        if limit_us > 0:
+            watch_statements(self.kind, limit_us, partial(thresholds_of(self.house).tell_slow, self.kind))
+
+
+class DbMysql(_Driver):
     """Accepted as scripts load it. MySQL and MariaDB serve wherever a `db_url` is `mysql://user:password@host/name`."""
 
     name = "db_mysql"
+    kind = "mysql"
     parameters = (
-        ignored("exec_query_threshold", int, 0, _TOLD),
+        _THRESHOLD,
         ignored("timeout_interval", int, 2, _BOUNDED),
         ignored("max_db_queries", int, 2, _AGAIN),
         ignored("max_db_retries", int, 3, _AGAIN),
@@ -31,12 +56,13 @@ class DbMysql(RuntimeModule):
     )
 
 
-class DbPostgres(RuntimeModule):
+class DbPostgres(_Driver):
     """Accepted as scripts load it. PostgreSQL serves wherever a `db_url` is `postgres://user:password@host/name`."""
 
     name = "db_postgres"
+    kind = "postgresql"
     parameters = (
-        ignored("exec_query_threshold", int, 0, _TOLD),
+        _THRESHOLD,
         ignored("timeout", int, 5, _BOUNDED),
         ignored("max_db_queries", int, 2, _AGAIN),
         ignored("use_tls", int, 0, _IN_URL),

@@ -10,12 +10,10 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-import runtime
 from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now
 from runtime.context import Context, RouteType, Value
@@ -39,6 +37,7 @@ from runtime.subscriptions import (
     script_of,
     text_of,
 )
+from runtime.whereabouts import statement_on
 from workers.jobs import Peer
 
 if TYPE_CHECKING:
@@ -53,7 +52,6 @@ _RAISED: Final = "event"
 """The letter by which a worker, which runs no routes, has the MI process run an event's route."""
 _DEFAULT_EXPIRE_S: Final = 3600
 """Of a subscription by MI that says nothing else, as in OpenSIPS; one by a script lasts for ever."""
-_PACKAGE: Final = str(Path(runtime.__file__).parent)
 
 Done = Callable[[bool], object]
 
@@ -377,9 +375,5 @@ def _scheme(socket: str) -> str:
 
 def _where() -> str:
     """The statement of the script that is on the stack, for the log."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_code.co_filename.endswith(".py"):
-        if frame.f_back is None:
-            return ""
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}: "
+    found = statement_on(sys._getframe(1))
+    return "" if found is None else f"{found.place.file}:{found.place.line}: "

@@ -20,7 +20,7 @@ from runtime.script.declare import Module
 from runtime.script.functions import Core, World
 from runtime.script.known import Known, known_of
 from runtime.script.problems import Place, ScriptError
-from runtime.script.pyast import Namespace
+from runtime.script.pyast import FILES, Namespace
 from runtime.script.recursion import recursive_routes
 from runtime.script.script import DROP, EXIT, Exit, Hooks, RouteCode, Routes, Script, Timer
 from runtime.script.statements import RouteCompiler, Settings
@@ -212,8 +212,17 @@ def place_of(
         traceback = traceback.tb_next
     if innermost is None:
         return head
-    code = innermost.tb_frame.f_code
-    line, _, start, end = next(itertools.islice(code.co_positions(), innermost.tb_lasti // 2, None))
+    return _position(innermost.tb_frame.f_code, innermost.tb_lasti, files, head.line)
+
+
+def statement_at(frame: types.FrameType) -> Place | None:
+    """Where a frame of a compiled route stands; None for any other frame."""
+    files = frame.f_globals.get(FILES)
+    return None if files is None else _position(frame.f_code, frame.f_lasti, files, 0)
+
+
+def _position(code: types.CodeType, instruction: int, files: Collection[str], otherwise: int) -> Place:
+    line, _, start, end = next(itertools.islice(code.co_positions(), instruction // 2, None))
     start = start or 0
     file = next(itertools.islice(files, max(0, (end or 0) - start - 1), None), code.co_filename)
-    return Place(file, line or head.line, start + 1)
+    return Place(file, line or otherwise, start + 1)

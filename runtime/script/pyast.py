@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from runtime.context import Value
 from runtime.script.problems import Place
@@ -85,6 +85,10 @@ def function(identifier: str, body: Sequence[ast.stmt]) -> ast.FunctionDef:
     return ast.FunctionDef(identifier, arguments, list(body) or [ast.Pass()], [])
 
 
+FILES: Final = "files of the script"
+"""The entry with a namespace's `files`: by it a frame of a compiled route is known. No name of Python's is like it."""
+
+
 class Namespace:
     """The globals of the compiled routes: nothing but what is bound here, not even Python's built-in names.
 
@@ -96,6 +100,7 @@ class Namespace:
     def __init__(self) -> None:
         self.entries: dict[str, Any] = {"__builtins__": {}}
         self.files: dict[str, int] = {}
+        self.entries[FILES] = self.files
         self._bound: dict[tuple[str, int], str] = {}
         self._unique = 0
 

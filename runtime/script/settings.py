@@ -92,6 +92,10 @@ _DECLARED: Final = (
     Global("tcp_keepidle", int, "Seconds of idleness before the first probe; 0 for the kernel's own value.", 0),
     Global("tcp_keepinterval", int, "Seconds between two probes; 0 for the kernel's own value.", 0),
     Global("tcp_keepcount", int, "How many probes may stay unanswered; 0 for the kernel's own value.", 0),
+    # Thresholds
+    Global("exec_msg_threshold", int, "Microseconds that a route may take before that is told; 0 for no limit.", 0),
+    Global("exec_dns_threshold", int, "Microseconds that DNS may take before that is told; 0 for no limit.", 0),
+    Global("event_shm_threshold", int, "Percent of what processes share that may be used before that is told.", 0),
     # What OpenSIPS has and what means nothing here
     Global(
         "mpath",
@@ -105,7 +109,7 @@ _DECLARED: Final = (
         "No effect: memory is the operating system's to give, and nothing is set aside in advance.",
         "mem_warming mem_warming_enabled mem_warming_percentage memdump mem_dump memlog mem_log shm_memlog_size",
         "shm_hash_split_percentage shm_secondary_hash_size restart_persistency_size event_pkg_threshold",
-        "event_shm_threshold pv_print_buf_size",
+        "pv_print_buf_size",
     ),
     *_ignored(
         "No effect: memory is the operating system's to give, and nothing is set aside in advance.",
@@ -129,9 +133,7 @@ _DECLARED: Final = (
         "syslog_log_format syslog_facility syslog_name",
         kind=str,
     ),
-    *_ignored(
-        "No effect: nothing is measured against a threshold.", "exec_dns_threshold exec_msg_threshold tcp_threshold"
-    ),
+    *_ignored("No effect: no process waits for a TCP connection, or for what is sent over one.", "tcp_threshold"),
     *_ignored("No effect: what is received is read the same way for everybody.", "check_via maxbuffer"),
     *_ignored("No effect: addresses are compared as they are written, without DNS.", "auto_aliases dns rev_dns"),
     *_ignored("No effect: a next hop's further addresses are always tried.", "disable_dns_failover"),

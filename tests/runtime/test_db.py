@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text
 
-from runtime.db import Database, DatabaseError, parse_url
+from runtime.db import Database, DatabaseError, parse_url, watch_statements
 
 METADATA = MetaData()
 PLACES = Table("places", METADATA, Column("id", Integer, primary_key=True), Column("name", String(20)))
@@ -127,3 +128,23 @@ def test_each_process_has_connections_of_its_own(database) -> None:
             os._exit(0)
     os.waitpid(pid, 0)
     assert len(names(database)) == 20
+
+
+def test_a_statement_that_takes_too_long_is_told_without_its_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, str]] = []
+    monkeypatch.setattr("runtime.db._watched", {})
+    watch_statements("sqlite", 0, lambda took_us, statement: told.append((took_us, statement)))
+    watch_statements("mysql", 0, lambda took_us, statement: told.append((-1, statement)))
+    database = Database(f"sqlite:{tmp_path / 'db'}")
+    with database.begin() as connection:
+        connection.execute(text("SELECT  :secret\n AS x"), {"secret": "4711"})
+    watch_statements("sqlite", 10_000_000, lambda took_us, statement: told.append((-2, statement)))
+    database.close()
+    with database.begin() as connection:
+        connection.execute(text("SELECT 1"))
+    database.close()
+
+    assert [statement for took_us, statement in told if took_us >= 0] == ["BEGIN IMMEDIATE", "SELECT ? AS x"]
+    assert len(told) == 2
