@@ -9,8 +9,10 @@ import enum
 from dataclasses import dataclass, field
 from typing import Final
 
+from mi_script.access import Access
 from mi_script.commands import (
     INVALID_PARAMS,
+    METHOD_AMBIGUOUS,
     METHOD_NOT_FOUND,
     SERVER_ERROR,
     Command,
@@ -25,7 +27,7 @@ class Cause(enum.Enum):
     """Why a call has no result, for callers to whom the code alone does not say it."""
 
     COMMAND = "command"  # the command, or a check of its parameters, refused
-    UNKNOWN = "unknown"  # there is no such command
+    UNKNOWN = "unknown"  # there is no such command, or there are several
     DENIED = "denied"  # the caller may not run it
     NO_ANSWER = "no answer"  # it ran or may have run, and no answer came of it
 
@@ -35,7 +37,7 @@ class Call:
     """A command to be run.
 
     Args:
-        method: the command's name.
+        method: the command's name; also what stands behind the colon of one, where only one command has it there.
         params: by name, by position, or None for no parameters.
         warning: what the caller should log about how it was built; no part of the call itself.
     """
@@ -63,40 +65,33 @@ class Ready:
     params: Params
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may run what. A command is named by any of its names; what is denied stays denied when also allowed.
-
-    Args:
-        allow: the only commands that may run, or None for all.
-        deny: the commands that may not.
-    """
-
-    allow: frozenset[str] | None = None
-    deny: frozenset[str] = frozenset()
-
-    def refuses(self, command: Command) -> str | None:
-        """Why the command may not run, or None."""
-        if not self.deny.isdisjoint(command.names):
-            return f"Command '{command.name}' is denied here"
-        if self.allow is not None and self.allow.isdisjoint(command.names):
-            return f"Command '{command.name}' is not among those allowed here"
-        return None
-
-
 NOT_FOUND: Final = Fault(METHOD_NOT_FOUND, "Method not found", None, Cause.UNKNOWN)
 
 
-def prepare(registry: Registry, call: Call, access: Access | None = None) -> Ready | Fault:
-    """Find the call's command, see whether it may run, and give its parameters their names."""
+def refusal(registry: Registry, call: Call, access: Access | None) -> Fault | None:
+    """Why a call may not be made by whoever makes it, whatever its parameters; None when it may.
+
+    To be asked before anything is begun. That there is no such command is for `prepare` to say.
+    """
+    command = registry.find(call.method) if access else None
+    reason = access.refuses(command) if access and command else None
+    return None if reason is None else Fault(SERVER_ERROR, "Server error", reason, Cause.DENIED)
+
+
+def prepare(registry: Registry, call: Call) -> Ready | Fault:
+    """Find the call's command, and give its parameters their names."""
     command = registry.find(call.method)
     if command is None:
-        return NOT_FOUND
-    reason = access.refuses(command) if access else None
-    if reason is not None:
-        return Fault(SERVER_ERROR, "Server error", reason, Cause.DENIED)
+        return _not_found(registry, call.method)
     params = _matched(command, call.params)
     return params if isinstance(params, Fault) else Ready(command, params)
+
+
+def _not_found(registry: Registry, method: str) -> Fault:
+    meant = registry.called(method)
+    if not meant:
+        return NOT_FOUND
+    return Fault(METHOD_AMBIGUOUS, "Method ambiguous", f"supported names: {', '.join(meant)}", Cause.UNKNOWN)
 
 
 def _matched(command: Command, params: dict[str, Json] | list[Json] | None) -> Params | Fault:

@@ -24,6 +24,7 @@ INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 SERVER_ERROR: Final = -32000
+METHOD_AMBIGUOUS: Final = -32001
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -264,6 +265,8 @@ class Registry:
     def __init__(self, commands: list[Command] | None = None) -> None:
         self._commands: list[Command] = []
         self._by_name: dict[str, Command] = {}
+        self._by_local_name: dict[str, dict[str, str]] = {}
+        """For what stands behind the colon of names: the commands that have it there, each with its whole name."""
         for entry in commands or []:
             self.add(entry)
 
@@ -278,6 +281,10 @@ class Registry:
                 raise ValueError(f"there are two MI commands named {name!r}")
         self._commands.append(command)
         self._by_name.update(dict.fromkeys(command.names, command))
+        for name in command.names:
+            module, colon, local = name.rpartition(":")
+            if module and colon:
+                self._by_local_name.setdefault(local, {}).setdefault(command.name, name)
 
     def extend(self, commands: list[Command]) -> None:
         """Register several."""
@@ -285,8 +292,15 @@ class Registry:
             self.add(entry)
 
     def find(self, name: str) -> Command | None:
-        """The command of that name or alias."""
-        return self._by_name.get(name)
+        """The command of that name or alias; else the only one that has the name behind its module's, `module:name`."""
+        found = self._by_name.get(name)
+        if found is None and len(meant := self._by_local_name.get(name, ())) == 1:
+            return self._by_name[next(iter(meant))]
+        return found
+
+    def called(self, name: str) -> list[str]:
+        """The whole names, `module:name`, of all commands that have the name behind their module's."""
+        return list(self._by_local_name.get(name, {}).values())
 
     def names(self) -> list[str]:
         """The commands' own names, sorted."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, assert_never
 
-from mi_script.calls import Access, Call, Cause, Fault, Ready, prepare
+from mi_script.calls import Call, Cause, Fault, Ready, prepare
 from mi_script.commands import SERVER_ERROR, Command, Json, MiError, Registry
 from mi_script.jsonrpc import dump
 from workers.jobs import Cancelled, Failed, Outcome, Rejected, Returned, TimedOut, WorkerLost
@@ -101,22 +101,19 @@ def answer_of(outcome: Outcome) -> Answer:
 
 
 class Executor:
-    """Runs calls against a register of commands, in whichever process it stands.
+    """Runs calls against a register of commands, in whichever process it stands. Whether they may be made was asked
+    where they came from (`mi_script.calls.refusal`).
 
     It never raises for what a command does: an unexpected exception and a result that is no JSON are logged, and
     the caller gets -32000.
 
     Args:
         registry: the commands.
-        access: who may run what; None for everything.
         max_answer_bytes: the longest result; a longer one becomes -32000.
     """
 
-    def __init__(
-        self, registry: Registry, access: Access | None = None, *, max_answer_bytes: int = MAX_ANSWER_BYTES
-    ) -> None:
+    def __init__(self, registry: Registry, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._registry = registry
-        self._access = access
         self._max_answer_bytes = max_answer_bytes
 
     def run(self, payload: bytes, running: object = None) -> bytes | Awaitable[bytes]:
@@ -131,7 +128,7 @@ class Executor:
 
     def perform(self, call: Call, pretty: bool = False) -> Answer | Awaitable[Answer]:
         """Run a call here and now; an awaitable where the command answers later."""
-        ready = prepare(self._registry, call, self._access)
+        ready = prepare(self._registry, call)
         if isinstance(ready, Fault):
             return ready
         try:

@@ -120,6 +120,9 @@ def furnish(
                 house.registry.extend(commands_of(module, "core" if name in ALWAYS else name))
             except ValueError as error:
                 raise SettingsError(f"module {name}: {error}") from error
+    for module in program.modules.values():
+        if isinstance(module, RuntimeModule):
+            module.furnished()
     return house
 
 

@@ -39,7 +39,10 @@ ASYNC: Final = {
     "reported": "Jobs of launch() that have ended.",
     "script_errors": "Statements of the script that failed.",
 }
-COUNTERS: Final = {"core": CORE, "sl": SL, "tm": TM, "async": ASYNC}
+MI: Final = {
+    "denied": "MI commands that were refused because `allow` or `deny` says so, wherever they were called.",
+}
+COUNTERS: Final = {"core": CORE, "sl": SL, "tm": TM, "async": ASYNC, "mi": MI}
 """What is only counted up, by group."""
 GAUGES: Final = {"tm": TM_GAUGES}
 """What goes up and down, by group."""

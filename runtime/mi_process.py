@@ -19,6 +19,7 @@ from mi_script.transports.fifo import FifoTransport
 from runtime.clock import epoch_now
 from runtime.context import RouteType, Value
 from runtime.errands import Errands
+from runtime.modules.mi_access import MiModule
 from runtime.roles import COMMAND
 from runtime.runs import nothing_more
 from runtime.script_process import ScriptProcess
@@ -74,6 +75,9 @@ class MiProcess(ScriptProcess):
     # Requests from outside.
 
     async def _perform(self, call: Call, transport: str) -> Answer:
+        way_in = self.house.program.modules.get(f"mi_{transport}")
+        if isinstance(way_in, MiModule) and (fault := way_in.refused(call)) is not None:
+            return fault
         found = self.house.registry.find(call.method)
         self.under_way += 1
         try:

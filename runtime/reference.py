@@ -75,7 +75,7 @@ def _core_facts() -> ModuleFacts:
         functions=[dataclasses.replace(one, module=CORE) for kind in always for one in functions_of(kind).values()],
         variables=[*CONTEXT_VARIABLES.values(), *variables_of(Core).values()],
         commands=sorted(commands, key=lambda command: command.name),
-        statistics=[*_counted("async"), *_statistics(CORE, list(ALWAYS.values()))],
+        statistics=[*_counted("async"), *_counted("mi"), *_statistics(CORE, list(ALWAYS.values()))],
     )
 
 

@@ -28,6 +28,7 @@ CORES = frozenset(
         "workers.wire",
         "workers.terms",
         "workers.tree_events",
+        "mi_script.access",
         "mi_script.commands",
         "mi_script.calls",
         "mi_script.jsonrpc",

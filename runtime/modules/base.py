@@ -39,6 +39,9 @@ class RuntimeModule(Module):
         self.house = house
         house.statistics.declare(self.group or self.name, self.counters)
 
+    def furnished(self) -> None:
+        """In the attendant, when every module has been furnished and all MI commands are known."""
+
     def enter(self, process: Process) -> None:
         """In each process, after the fork, before it is ready."""
         self.process = process

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from runtime.modules.base import RuntimeModule
+from runtime.modules.mi_access import ACCESS, MiModule
 from runtime.script.declare import Parameter
 
 
-class MiDatagram(RuntimeModule):
+class MiDatagram(MiModule):
     """The module as a script loads it; the MI process serves the socket."""
 
     name = "mi_datagram"
     parameters = (
+        *ACCESS,
         Parameter(
             "socket_name", str, "", doc="`udp:HOST:PORT`, or the path of a Unix socket, made for its owner alone."
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtime.modules.base import RuntimeModule
+from runtime.modules.mi_access import ACCESS, MiModule
 from runtime.script.declare import Parameter
 
 
@@ -16,8 +17,11 @@ class Httpd(RuntimeModule):
     )
 
 
-class MiHttp(RuntimeModule):
+class MiHttp(MiModule):
     """MI over HTTP, on the listener of the module httpd."""
 
     name = "mi_http"
-    parameters = (Parameter("root", str, "mi", doc="The path of the URL under which MI is served."),)
+    parameters = (
+        *ACCESS,
+        Parameter("root", str, "mi", doc="The path of the URL under which MI is served."),
+    )

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from mi_script.calls import Call, Fault
 from mi_script.execute import Answer, Answered, answer_of, pack_call
 from mi_script.script import COMPAT_36, Ending, ScriptFault, ending, ending_of, gathered, script_call, split_commands
 from runtime.context import Context
-from runtime.modules.base import RuntimeModule
+from runtime.modules.mi_access import ACCESS, DENIED, MiModule
 from runtime.roles import COMMAND
 from runtime.script.declare import (
     BatchRequest,
@@ -40,23 +40,27 @@ _PARAMS: Final = (
     Param("names", Kind.AVP, optional=True),
     Param("values", Kind.AVP, optional=True),
 )
+End: TypeAlias = Fault | Outcome
+"""How one of several calls ended: why it was not asked for, or its job's outcome."""
 _UNWRITABLE: Final = -3
 _NOTICEABLE_S: Final = 0.001
 """A command that takes longer is one that others should not wait for."""
 _MOST_COMMANDS: Final = 1000
 
 
-class MiScript(RuntimeModule):
+class MiScript(MiModule):
     """The module as a script loads it."""
 
     name = "mi_script"
     group = "mi_script"
     counters: Mapping[str, str] = {
+        **DENIED,
         "blocking_calls": "Calls of mi() and mi_gather() that were waited for here and now.",
         "async_calls": "Calls by async() and launch().",
         "failed_calls": "Calls that ended with a negative $rc.",
     }
     parameters = (
+        *ACCESS,
         Parameter("pretty_printing", int, 0, doc="1 formats results for people, 0 leaves out all white space."),
         Parameter("compat", str, "", doc='"3.6" gives OpenSIPS 3.6\'s parameter order, types and texts.'),
         Parameter("timeout", int, 30, doc="Seconds after which a call that says no time of its own is given up."),
@@ -119,22 +123,19 @@ class MiScript(RuntimeModule):
         """Have MI commands run side by side, each by the least loaded process, and wait once for all of them."""
         self.count("async_calls")
         calls = [self._call(c, command, None, None) for command in split_commands(commands)]
-        built = [call for call in calls if isinstance(call, Call)]
-        if not built or len(built) < len(calls):
-            answers = [_no_call(call) for call in calls if isinstance(call, ScriptFault)]
-            return Refused(lambda context: self._end(context, result, gathered(answers)))
 
-        def finish(context: Context, outcomes: list[Outcome]) -> int:
-            return self._end(context, result, gathered([answer_of(outcome) for outcome in outcomes]))
+        def finish(context: Context, ends: list[End]) -> int:
+            return self._end(context, result, gathered([_answer(end) for end in ends]))
 
-        jobs = tuple(self._request(call, lambda *_: 0) for call in built)
-        return BatchRequest(jobs, float(self.settings["timeout"]), finish)
+        return self._request_all(calls, finish)
 
-    def request(
-        self, call: Call, write: Callable[[Context, Ending], int], timeout_s: float | None = None
-    ) -> JobRequest:
+    def request(self, call: Call, write: Callable[[Context, Ending], int], timeout_s: float | None = None) -> Begin:
         """Ask for a command to be run by the least loaded process; `write` puts its ending into the context."""
         self.count("async_calls")
+        fault = self.refused(call)
+        if fault is not None:
+            refused = self._ending(fault)
+            return Refused(lambda context: write(context, refused))
 
         def finish(context: Context, outcome: Outcome) -> int:
             return write(context, ending(outcome, self._compat))
@@ -143,15 +144,36 @@ class MiScript(RuntimeModule):
 
     def request_all(
         self, calls: Sequence[Call], write: Callable[[Context, list[Ending]], int], timeout_s: float | None = None
-    ) -> BatchRequest:
+    ) -> Begin:
         """Ask for commands to be run side by side, each by the least loaded process; `write` gets all endings."""
         self.count("async_calls")
 
-        def finish(context: Context, outcomes: list[Outcome]) -> int:
-            return write(context, [ending(outcome, self._compat) for outcome in outcomes])
+        def finish(context: Context, ends: list[End]) -> int:
+            return write(context, [self._ending(end) for end in ends])
 
-        jobs = tuple(self._request(call, lambda *_: 0) for call in calls)
+        return self._request_all(calls, finish, timeout_s)
+
+    def _request_all(
+        self,
+        calls: Sequence[Call | ScriptFault],
+        write: Callable[[Context, list[End]], int],
+        timeout_s: float | None = None,
+    ) -> Begin:
+        """Ask for those that can be run and may be; `write` gets an end for each, in their order."""
+        faults = [_no_call(call) if isinstance(call, ScriptFault) else self.refused(call) for call in calls]
+        run = [call for call, fault in zip(calls, faults, strict=True) if fault is None and isinstance(call, Call)]
+        if not run:
+            return Refused(lambda context: write(context, [fault for fault in faults if fault is not None]))
+
+        def finish(context: Context, outcomes: list[Outcome]) -> int:
+            left = iter(outcomes)
+            return write(context, [fault or next(left) for fault in faults])
+
+        jobs = tuple(self._request(call, lambda *_: 0) for call in run)
         return BatchRequest(jobs, timeout_s or float(self.settings["timeout"]), finish)
+
+    def _ending(self, end: End) -> Ending:
+        return ending_of(end, compat=self._compat) if isinstance(end, Fault) else ending(end, self._compat)
 
     def _request(
         self, call: Call, finish: Callable[[Context, Outcome], int], timeout_s: float | None = None
@@ -209,6 +231,8 @@ class MiScript(RuntimeModule):
 
     def _perform(self, call: Call) -> Answer | Awaitable[Answer]:
         """Run a command on the caller's time. One that takes long, as far as is known, is told the process before."""
+        if (fault := self.refused(call)) is not None:
+            return fault
         usual_s = self._usual_s.get(call.method)
         stands_still = usual_s is None or usual_s > _NOTICEABLE_S
         if stands_still:
@@ -247,6 +271,10 @@ class MiScript(RuntimeModule):
 
 def _not_built(fault: ScriptFault) -> Ending:
     return Ending(fault.rc, fault.text, {"code": fault.rc, "message": fault.text})
+
+
+def _answer(end: End) -> Answer:
+    return end if isinstance(end, Fault) else answer_of(end)
 
 
 def _no_call(fault: ScriptFault) -> Fault:

@@ -9,8 +9,9 @@ import contextlib
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from mi_script.access import Access, UnknownName, access_of, named, words
 from mi_script.builtin import Builtin
 from mi_script.calls import Call, Fault, prepare
 from mi_script.commands import Command, Registry, commands_of
@@ -22,6 +23,7 @@ from runtime.script.elsewhere import Elsewhere
 from runtime.script.problems import Near, Place, Problems
 
 _MODULE: Final = "mi_script"
+_CORE: Final = "core"
 _RELOAD: Final = re.compile(r"(.*[_:])?reload(_routes)?")
 _LATER_IN_OPENSIPS: Final = frozenset(("pua_publish", "rtp_relay_update", "rtp_relay_update_callid"))
 _SLOW_IN_OPENSIPS: Final = frozenset(
@@ -38,22 +40,24 @@ class Commands:
     """The MI commands that a script can call.
 
     Args:
-        modules: the classes that give commands, by their names: those that every server has and those that the script
-            loads.
+        always: the classes that give the core's commands.
+        modules: those that the script loads, by their names.
         elsewhere: the others.
         complete: whether there is no further module that could give more.
     """
 
-    def __init__(self, modules: Mapping[str, type], elsewhere: Elsewhere, *, complete: bool) -> None:
-        self._modules = modules
+    def __init__(
+        self, always: Iterable[type], modules: Mapping[str, type], elsewhere: Elsewhere, *, complete: bool
+    ) -> None:
+        self._classes = [*((_CORE, one) for one in always), *modules.items()]
         self.elsewhere = elsewhere
         self.complete = complete
 
     @functools.cached_property
     def registry(self) -> Registry:
         """All of them, read when the first call is looked at."""
-        registry = Registry(commands_of(Builtin, "core"))
-        for name, module in self._modules.items():
+        registry = Registry(commands_of(Builtin, _CORE))
+        for name, module in self._classes:
             # What a module of the script's own declares wrongly is told at the start, with all that it says.
             with contextlib.suppress(ValueError):
                 registry.extend(commands_of(module, name))
@@ -69,7 +73,11 @@ class _Wanted(NamedTuple):
 
 
 def advise(
-    calls: Iterable[tuple[Used, bool]], commands: Commands, pairs: Mapping[Place, Pair], compat: str, problems: Problems
+    calls: Iterable[tuple[Used, bool]],
+    commands: Commands,
+    pairs: Mapping[Place, Pair],
+    settings: Mapping[str, Any],
+    problems: Problems,
 ) -> None:
     """Look at every call of `mi()` and `mi_gather()`.
 
@@ -77,13 +85,46 @@ def advise(
         calls: each call of a function, and whether it stands where traffic is served.
         commands: the commands that there are.
         pairs: what is known of the AVPs that are given to calls.
-        compat: the module's parameter of that name.
+        settings: the module's parameters, as far as the script sets them.
         problems: where to note what is found.
     """
+    compat, access = str(settings.get("compat", "")), None
+    with contextlib.suppress(UnknownName):  # told by `check_named`
+        if "allow" in settings or "deny" in settings:
+            access = access_of(commands.registry, settings.get("allow", ()), settings.get("deny", ()))
     for used, serves in calls:
         if used.function.module == _MODULE and used.function.name in ("mi", "mi_gather"):
             for wanted in _wanted(used, pairs.get(used.node.place), compat):
-                _advise(wanted, serves, commands, problems)
+                if not _is_denied(wanted, access, commands, problems):
+                    _advise(wanted, serves, commands, problems)
+
+
+def check_named(settings: Iterable[tree.ModParam], commands: Commands, problems: Problems) -> None:
+    """See that the words of parameters that name MI commands, as `allow` and `deny` do, name some.
+
+    Args:
+        settings: where the script sets such parameters.
+        commands: the commands that there are; nothing is told where there may be more.
+        problems: where to note what is found.
+    """
+    for item in settings if commands.complete else ():
+        for word in words(str(item.value)):
+            try:
+                named(commands.registry, word)
+            except UnknownName:
+                message, near = _no_command(word, commands)
+                place, said = item.place, f"parameter {item.name} of module {item.module}: {message}"
+                problems.tell(place, "bad-parameter", said, near=near)
+
+
+def _is_denied(wanted: _Wanted, access: Access | None, commands: Commands, problems: Problems) -> bool:
+    command = commands.registry.find(wanted.method)
+    reason = access.refuses(command) if access and command else None
+    if reason is None:
+        return False
+    message = f"the MI command {wanted.method} will not be run: modparam of {_MODULE} says so, and $rc will be -403"
+    problems.tell(wanted.used.node.place, "denied-mi-command", message)
+    return True
 
 
 def _wanted(used: Used, pair: Pair | None, compat: str) -> Iterator[_Wanted]:
@@ -125,14 +166,19 @@ def _advise(wanted: _Wanted, serves: bool, commands: Commands, problems: Problem
 def _unknown(wanted: _Wanted, commands: Commands, problems: Problems) -> None:
     if not commands.complete:
         return
-    place, method = wanted.used.node.place, wanted.method
-    other = commands.elsewhere.commands.get(method)
+    message, near = _no_command(wanted.method, commands)
+    problems.tell(wanted.used.node.place, "unknown-mi-command", message, near=near)
+
+
+def _no_command(name: str, commands: Commands) -> tuple[str, Near | None]:
+    """That no command of that name can be run, and what was most likely meant."""
+    if meant := commands.registry.called(name):
+        return f"the MI command {name} may be any of {', '.join(meant)}", None
+    other = commands.elsewhere.commands.get(name)
     if other is not None:
-        message = f'the MI command {method} comes with the module {other.module}: add loadmodule "{other.module}.so"'
-        problems.tell(place, "unknown-mi-command", message)
-        return
-    near = Near(method, commands.registry.all_names(), commands.elsewhere.commands)
-    problems.tell(place, "unknown-mi-command", f"there is no MI command {method}", near=near)
+        message = f'the MI command {name} comes with the module {other.module}: add loadmodule "{other.module}.so"'
+        return message, None
+    return f"there is no MI command {name}", Near(name, commands.registry.all_names(), commands.elsewhere.commands)
 
 
 def _parameters(call: Call, command: Command, wanted: _Wanted, commands: Commands, problems: Problems) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from runtime.context import RouteType
 from runtime.script import tree
-from runtime.script.advice import Commands, advise
+from runtime.script.advice import Commands, advise, check_named
 from runtime.script.changes import integer_of
 from runtime.script.check_body import BodyChecker, Uses
 from runtime.script.check_calls import PAIRED, Names
@@ -120,6 +120,8 @@ class _Checker:
         self.sockets: list[str] = []
         self.modules: dict[str, type[Module]] = {}
         self.settings: dict[str, dict[str, Any]] = {}
+        self.naming: list[tree.ModParam] = []
+        """Module parameters whose words name MI commands."""
         self.routes: list[tree.Route] = []
 
     def run(self, items: list[tree.Item]) -> None:
@@ -208,6 +210,8 @@ class _Checker:
             return
         if not parameter.effect and value != parameter.default:
             self._without_effect(item.place, f"parameter {item.name} of module {module}", parameter.doc)
+        if parameter.commands:
+            self.naming.append(item)
         if parameter.repeats:
             self.settings[module].setdefault(item.name, []).append(value)
         else:
@@ -289,10 +293,13 @@ class _Checker:
         calls = [(call, route.place in serving) for route, used in uses for call in used.functions]
         check_pairs((call.node for call, _ in calls), pairs, self.problems)
         commands = Commands(
-            {**self.always, **self.modules}, names.elsewhere, complete=not self.unknown_modules and bool(self.always)
+            self.always.values(),
+            self.modules,
+            names.elsewhere,
+            complete=not self.unknown_modules and bool(self.always),
         )
-        compat = str(self.settings.get("mi_script", {}).get("compat", ""))
-        advise(calls, commands, pairs, compat, self.problems)
+        check_named(self.naming, commands, self.problems)
+        advise(calls, commands, pairs, self.settings.get("mi_script", {}), self.problems)
 
     def _written_avps(self, names: Names) -> Counter[str]:
         """How often each AVP is written, counting modules' parameters, which may name one that the module writes."""

@@ -158,6 +158,7 @@ class Parameter:
         repeats: whether every setting is collected in a list; of any other parameter the last one stands.
         doc: what it does, in a sentence; or why it has no effect.
         effect: whether it does anything. What OpenSIPS has and what means nothing here is accepted all the same.
+        commands: whether its words name MI commands (`mi_script.access`).
     """
 
     name: str
@@ -166,6 +167,7 @@ class Parameter:
     repeats: bool = False
     doc: str = ""
     effect: bool = True
+    commands: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ ErrorCode: TypeAlias = Literal[
 WarningCode: TypeAlias = Literal[
     "blocking-call",
     "blocking-mi",
+    "denied-mi-command",
     "loaded-twice",
     "mi-parameters",
     "needless-mi",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mi_script.calls import Access, Call, Cause, Fault, Ready, prepare
+from mi_script.access import Access
+from mi_script.calls import Call, Cause, Fault, Ready, prepare, refusal
+from mi_script.commands import Command
 
 TOO_MANY = "Too few or too many parameters"
 NO_MATCH = "Named parameters do not match"
@@ -56,26 +58,47 @@ def test_unknown_command(registry, method):
     assert prepare(registry, Call(method)) == Fault(-32601, "Method not found", None, Cause.UNKNOWN)
 
 
+@pytest.fixture
+def crowded(registry):
+    """A register in which `list` is behind the colon of two commands' names."""
+    registry.extend(
+        [
+            Command("ul_list", ((),), dict, aliases=("usrloc:list",)),
+            Command("tcp_list", ((),), dict, aliases=("tcp:list", "transport:list")),
+        ]
+    )
+    return registry
+
+
+def test_what_stands_behind_the_colon_will_do_where_only_one_command_has_it(crowded):
+    assert prepare(crowded, Call("reload")).command is crowded.find("dr_reload")
+    ambiguous = Fault(-32001, "Method ambiguous", "supported names: usrloc:list, tcp:list", Cause.UNKNOWN)
+    assert prepare(crowded, Call("list")) == ambiguous
+    crowded.add(Command("list", ((),), dict))  # a name of its own goes before
+    assert prepare(crowded, Call("list")).command.name == "list"
+
+
 @pytest.mark.parametrize(
     ("access", "allowed"),
     [
-        (Access(), {"uptime", "dr_reload", "drouting:reload"}),
+        (None, {"uptime", "dr_reload", "drouting:reload", "reload"}),
         (Access(allow=frozenset()), set()),
         (Access(allow=frozenset({"uptime"})), {"uptime"}),
-        (Access(deny=frozenset({"uptime"})), {"dr_reload", "drouting:reload"}),
+        (Access(deny=frozenset({"uptime"})), {"dr_reload", "drouting:reload", "reload"}),
         (Access(allow=frozenset({"uptime"}), deny=frozenset({"uptime"})), set()),
         # Denied by its alias it is denied by its name, and the other way round.
         (Access(deny=frozenset({"drouting:reload"})), {"uptime"}),
-        (Access(allow=frozenset({"drouting:reload"})), {"dr_reload", "drouting:reload"}),
+        (Access(allow=frozenset({"drouting:reload"})), {"dr_reload", "drouting:reload", "reload"}),
     ],
 )
 def test_access(registry, access, allowed):
-    for method in ("uptime", "dr_reload", "drouting:reload"):
-        answer = prepare(registry, Call(method), access)
+    for method in ("uptime", "dr_reload", "drouting:reload", "reload"):
+        fault = refusal(registry, Call(method), access)
         if method in allowed:
-            assert isinstance(answer, Ready)
+            assert fault is None
         else:
-            assert isinstance(answer, Fault)
-            assert (answer.code, answer.message, answer.cause) == (-32000, "Server error", Cause.DENIED)
-            assert registry.find(method).name in answer.data
-    assert prepare(registry, Call("nosuch"), access).cause is Cause.UNKNOWN
+            assert (fault.code, fault.message, fault.cause) == (-32000, "Server error", Cause.DENIED)
+            assert registry.find(method).name in fault.data
+    # What there is not is no secret, and what cannot be called so is not told to who may not call it.
+    assert refusal(registry, Call("nosuch"), access) is None
+    assert (refusal(registry, Call("uptime", ["too", "many"]), access) is None) == ("uptime" in allowed)

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from mi_script.calls import Access, Call, Cause, Fault
+from mi_script.calls import Call, Cause, Fault
 from mi_script.execute import (
     Answered,
     Executor,
@@ -122,13 +122,6 @@ def test_too_long_results(registry):
     assert run(executor, Call("big", [99])) == too_long
     assert run(executor, Call("echo", ["ä" * 49])) == Answered('"' + "ä" * 49 + '"')
     assert run(executor, Call("echo", ["ä" * 50])) == too_long
-
-
-def test_access_is_asked_before_the_handler(registry, demo):
-    executor = Executor(registry, Access(deny=frozenset({"uptime"})))
-    assert run(executor, Call("uptime")).cause is Cause.DENIED
-    assert demo.ran == []
-    assert isinstance(run(executor, Call("dlg_list")), Answered)
 
 
 def test_a_cancelled_command_is_no_answer(executor):

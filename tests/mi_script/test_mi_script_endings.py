@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from mi_script.calls import Access, Call, Cause, Fault
-from mi_script.execute import Answered, Executor, pack_answer, pack_call
+from mi_script.access import Access
+from mi_script.calls import Call, Cause, Fault, refusal
+from mi_script.execute import Answered, pack_answer, pack_call
 from mi_script.script import Ending, ending, ending_of, script_call
 from workers.jobs import Cancelled, Failed, Peer, Rejected, Returned, TimedOut, WorkerLost
 
@@ -121,7 +122,6 @@ def test_inline_and_in_a_worker_give_the_same(executor, text, names, values, pre
 
 
 def test_not_allowed(registry):
-    executor = Executor(registry, Access(allow=frozenset({"uptime"})))
-    told = ending_of(executor.perform(Call("dr_reload")))
+    told = ending_of(refusal(registry, Call("dr_reload"), Access(allow=frozenset({"uptime"}))))
     assert told.rc == -403
     assert told.value == "Server error: Command 'dr_reload' is not among those allowed here"

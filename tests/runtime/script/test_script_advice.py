@@ -261,3 +261,41 @@ def test_the_forms_of_the_command_are_the_remedy(checked):
 def test_the_articles_own_calls(codes):
     listing = '$avp(attrs) = "index"; $avp(vals) = "0"; $avp(attrs) = "counter"; $avp(vals) = "10";'
     assert codes(f'{listing} mi("dlg_list",, $avp(attrs), $avp(vals));') == []
+
+
+# What the script's own settings deny
+
+
+@pytest.mark.parametrize(
+    ("settings", "denied"),
+    [
+        ('modparam("mi_script", "deny", "kill")', ["kill"]),
+        ('modparam("mi_script", "deny", "core:*")', ["kill", "ps"]),
+        ('modparam("mi_script", "allow", "ps, dlg_list")', ["kill"]),
+        ('modparam("mi_script", "allow", "ps")\nmodparam("mi_script", "allow", "kill")', []),
+        ('loadmodule "mi_http.so"\nmodparam("mi_http", "deny", "kill")', []),
+    ],
+)
+def test_a_call_of_what_is_denied(told, settings, denied):
+    found = told(settings + '\nroute { mi("ps", $var(r)); mi("kill"); mi_gather("ps; kill", $var(r)); }\n')
+    assert {code for code, _ in found} <= {"denied-mi-command"}
+    assert sorted({message.split()[3] for _, message in found}) == denied
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("nosuch", "parameter deny of module mi_script: there is no MI command nosuch"),
+        ("ps uptme", 'parameter deny of module mi_script: there is no MI command uptme (did you mean "uptime"?)'),
+        ("nosuch:*", "parameter deny of module mi_script: there is no MI command nosuch:*"),
+        (
+            "ul_dump",
+            "parameter deny of module mi_script: the MI command ul_dump comes with the module usrloc: "
+            'add loadmodule "usrloc.so"',
+        ),
+    ],
+)
+def test_settings_that_name_no_command_are_errors(checked, setting, message):
+    text = f'loadmodule "mi_script.so"\nmodparam("mi_script", "deny", "{setting}")\nroute {{ exit; }}\n'
+    problems = checked(text, catalog=CATALOG, always=ALWAYS)
+    assert [(one.code, one.said, one.place.line) for one in problems] == [("bad-parameter", message, 2)]
