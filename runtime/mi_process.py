@@ -19,7 +19,10 @@ from mi_script.transports.fifo import FifoTransport
 from runtime.clock import epoch_now
 from runtime.context import RouteType, Value
 from runtime.errands import Errands
-from runtime.modules.mi_access import MiModule
+from runtime.modules.mi_access import MiModule, TransportCounters
+from runtime.modules.mi_datagram import MiDatagram
+from runtime.modules.mi_fifo import MiFifo
+from runtime.modules.mi_http import Httpd, MiHttp, is_loopback
 from runtime.roles import COMMAND
 from runtime.runs import nothing_more
 from runtime.script_process import ScriptProcess
@@ -34,6 +37,8 @@ log = logging.getLogger("layby.mi")
 SWEEP_AT_ONCE: Final = 1000
 MI_TIMEOUT_S: Final = 60.0
 """How long an outside program's command may take."""
+_NEVER_S: Final = 10 * 365 * 86_400.0
+"""How long a connection may lie idle that is never to be closed."""
 
 
 class Transport(Protocol):
@@ -52,7 +57,6 @@ class MiProcess(ScriptProcess):
     def open(self) -> None:
         super().open()
         self.leave_traffic()
-        self.service = Service(self._perform)
         self.transports: list[Transport] = []
         self.under_way = 0
         self.errands = Errands(self)
@@ -97,24 +101,13 @@ class MiProcess(ScriptProcess):
 
     async def _open_transports(self) -> None:
         modules = self.house.program.modules
-        if "mi_fifo" in modules:
-            settings = modules["mi_fifo"].settings
-            self.transports.append(
-                FifoTransport(
-                    Path(settings["fifo_name"]),
-                    Path(settings["reply_dir"]),
-                    self.service,
-                    mode=int(settings["fifo_mode"]),
-                )
-            )
-        if "mi_datagram" in modules and (name := modules["mi_datagram"].settings["socket_name"]):
-            self.transports.append(_datagram(str(name), self.service))
-        if "mi_http" in modules:
-            # Imported here because the HTTP server takes half of all start-up time, and most scripts need none.
-            from mi_script.transports.http import HttpTransport
-
-            http, root = modules["httpd"].settings, str(modules["mi_http"].settings["root"])
-            self.transports.append(HttpTransport(http["ip"], http["port"], self.service, root=root))
+        service = Service(self._perform)
+        if isinstance(fifo := modules.get("mi_fifo"), MiFifo):
+            self.transports.append(_fifo(fifo, service))
+        if isinstance(datagram := modules.get("mi_datagram"), MiDatagram) and datagram.settings["socket_name"]:
+            self.transports.append(_datagram(datagram, service))
+        if isinstance(http := modules.get("mi_http"), MiHttp) and isinstance(httpd := modules.get("httpd"), Httpd):
+            self.transports.append(_http(httpd, http, Service(self._perform, int(http.settings["max_body"]))))
         for transport in self.transports:
             await transport.start()
 
@@ -191,11 +184,43 @@ class MiProcess(ScriptProcess):
         self.loop.call_later(again_s, self._sweep)
 
 
-def _datagram(name: str, service: Service) -> DatagramTransport:
+def _fifo(module: MiFifo, service: Service) -> FifoTransport:
+    settings = module.settings
+    return FifoTransport(
+        Path(settings["fifo_name"]),
+        Path(settings["reply_dir"]),
+        service,
+        mode=int(settings["fifo_mode"]),
+        counters=TransportCounters(module),
+    )
+
+
+def _datagram(module: MiDatagram, service: Service) -> DatagramTransport:
+    name, counters = str(module.settings["socket_name"]), TransportCounters(module)
     if not name.startswith("udp:"):
-        return DatagramTransport(Path(name), service)
+        return DatagramTransport(Path(name), service, counters=counters)
     try:
         listen = parse_listen(name)
     except SettingsError as error:
         raise BootFailure(str(error)) from error
-    return DatagramTransport((listen.host, listen.port), service)
+    if not is_loopback(listen.host):
+        log.warning("mi_datagram: whoever reaches %s may run MI commands", listen)
+    return DatagramTransport((listen.host, listen.port), service, counters=counters)
+
+
+def _http(httpd: Httpd, module: MiHttp, service: Service) -> Transport:
+    # Imported here because the HTTP server takes half of all start-up time, and most scripts need none.
+    from mi_script.transports.http import HttpTransport, Security
+
+    host, port = httpd.host, int(httpd.settings["port"])
+    if not is_loopback(host) and module.token is None and not httpd.checks_clients:
+        log.warning("mi_http: whoever reaches %s:%d may run MI commands: set token_file or tls_client_ca", host, port)
+    return HttpTransport(
+        host,
+        port,
+        service,
+        root=str(module.settings["root"]),
+        security=Security(module.token, httpd.tls),
+        counters=TransportCounters(module),
+        keepalive_s=float(httpd.settings["conn_timeout"]) or _NEVER_S,
+    )

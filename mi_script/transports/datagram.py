@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mi_script.service import Service
+from mi_script.transports.counting import Counters, fresh_counters
 from mi_script.transports.crew import Crew
 from mi_script.transports.paths import CannotListen, Claim, bind_unix
 
@@ -27,6 +28,8 @@ class DatagramTransport:
         address: host (an IP address) and port, where port 0 takes any; or the path of a Unix socket.
         service: answers the texts.
         mode: the access mode of the Unix socket.
+        counters: where to count `requests` received; `replies` handed to the kernel; `dropped` replies; `errors`: what
+            was too long.
         max_reply: the longest answer, in bytes; a longer one becomes an error that says so.
         reply_s: how long a Unix client may leave its queue full, in seconds.
         drain_s: how long what runs may go on after `close()`, in seconds.
@@ -39,13 +42,13 @@ class DatagramTransport:
         service: Service,
         *,
         mode: int = 0o600,
+        counters: Counters | None = None,
         max_reply: int = MAX_REPLY_BYTES,
         reply_s: float = 1.0,
         drain_s: float = 2.0,
         most: int = 1000,
     ) -> None:
-        self.counters = {"requests": 0, "replies": 0, "dropped": 0, "errors": 0}
-        """`requests` received; `replies` handed to the kernel; `dropped` replies; `errors`: what was too long."""
+        self.counters = fresh_counters() if counters is None else counters
         self.address: Any = address
         """Where it listens; after `start()` with the port that it got."""
         self._service = service

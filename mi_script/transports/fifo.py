@@ -18,6 +18,7 @@ from mi_script.calls import Fault
 from mi_script.commands import PARSE_ERROR
 from mi_script.jsonrpc import fault_text
 from mi_script.service import Service
+from mi_script.transports.counting import Counters, fresh_counters
 from mi_script.transports.crew import Crew
 from mi_script.transports.framing import Command, Frame, Framing, Misnamed, Spoilt
 from mi_script.transports.paths import Claim, make_fifo
@@ -41,6 +42,8 @@ class FifoTransport:
         reply_dir: the folder of the reply FIFOs.
         service: answers the texts.
         mode: the FIFO's access mode.
+        counters: where to count `requests` read; `replies` read by their clients; `dropped` replies and misnamed
+            requests; `errors`: what was no request.
         partial_s: how long a command may take to arrive, in seconds.
         reply_s: how long an answer may take to be read, in seconds.
         drain_s: how long what runs may go on after `close()`, in seconds.
@@ -54,14 +57,13 @@ class FifoTransport:
         service: Service,
         *,
         mode: int = 0o600,
+        counters: Counters | None = None,
         partial_s: float = 2.0,
         reply_s: float = 5.0,
         drain_s: float = 2.0,
         most: int = 100,
     ) -> None:
-        self.counters = {"requests": 0, "replies": 0, "dropped": 0, "errors": 0}
-        """`requests` read; `replies` read by their clients; `dropped` replies and misnamed requests; `errors`:
-        what was no request."""
+        self.counters = fresh_counters() if counters is None else counters
         self._path = Path(path)
         self._reply_dir = Path(reply_dir)
         self._service = service

@@ -15,6 +15,14 @@ from runtime.script.declare import Parameter
 log = logging.getLogger("layby.mi")
 
 DENIED: Final[Mapping[str, str]] = {"denied": "Commands that this module's `allow` and `deny` have refused."}
+COUNTED: Final[Mapping[str, str]] = {
+    **DENIED,
+    "requests": "Requests that have come.",
+    "replies": "Replies that were given.",
+    "dropped": "Replies that could not be given, and requests or connections that could not be taken.",
+    "errors": "What was no request.",
+}
+"""What a transport counts."""
 ACCESS: Final = (
     Parameter(
         "allow",
@@ -30,9 +38,11 @@ _MOST_TOLD: Final = 1000
 
 
 class MiModule(RuntimeModule):
-    """A module by which MI commands can be called. It counts `DENIED` and has the parameters `ACCESS`."""
+    """A module by which MI commands can be called. It counts `COUNTED`, or `DENIED` at least, and has the parameters
+    `ACCESS`.
+    """
 
-    counters = DENIED
+    counters = COUNTED
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
         super().__init__(settings)
@@ -59,3 +69,20 @@ class MiModule(RuntimeModule):
         first = method not in self._told and len(self._told) < _MOST_TOLD
         self._told.add(method)
         log.log(logging.WARNING if first else logging.DEBUG, "%s: %s", self.name, fault.data)
+
+
+class TransportCounters:
+    """The numbers of a transport, as statistics of its module.
+
+    Args:
+        module: it.
+    """
+
+    def __init__(self, module: MiModule) -> None:
+        self._module = module
+
+    def __getitem__(self, name: str, /) -> int:
+        return self._module.house.statistics.value(f"{self._module.name}:{name}")
+
+    def __setitem__(self, name: str, number: int, /) -> None:
+        self._module.count(name, number - self[name])

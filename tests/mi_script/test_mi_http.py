@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
+from pathlib import Path
 
 import pytest
 
 from mi_script.service import Service
-from mi_script.transports.http import HttpTransport
+from mi_script.transports.credentials import tls_context
+from mi_script.transports.http import Body, HttpTransport, Page, Security
 from mi_script.transports.paths import CannotListen
 
+CERTIFICATES = Path(__file__).parent / "certificates"
+TOKEN = b"0123456789abcdefghij"
 UPTIME = b'{"jsonrpc":"2.0","method":"uptime","id":"7"}'
 OK = {"jsonrpc": "2.0", "result": {"Now": "Sun Nov 22 21:10:30 2026", "Up time": "3 [sec]"}, "id": "7"}
 
@@ -27,8 +32,8 @@ async def listening(service, **kwargs):
 
 
 @contextlib.asynccontextmanager
-async def connection(transport):
-    reader, writer = await asyncio.open_connection(*transport.address)
+async def connection(transport, **tls):
+    reader, writer = await asyncio.open_connection(*transport.address, **tls)
     try:
         yield reader, writer
     finally:
@@ -37,9 +42,9 @@ async def connection(transport):
             await writer.wait_closed()
 
 
-def post(body, path="/mi", content_type="application/json", method="POST"):
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+def post(body, path="/mi", content_type="application/json", method="POST", more=""):
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n{more}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def read_response(reader):
@@ -223,5 +228,120 @@ def test_closing_frees_the_port_and_an_address_in_use_says_so(play, service):
         again = HttpTransport(*transport.address, service)
         await again.start()
         await again.close()
+
+    play(run())
+
+
+async def page():
+    return Body(503, "text/plain; version=1", b"how it is")
+
+
+PAGES = {"public": Page(page, public=True), "private": Page(page)}
+
+
+def test_pages_are_read_with_get(play, service):
+    async def run():
+        async with listening(service, pages=PAGES) as transport, connection(transport) as (reader, writer):
+            writer.write(post(b"", path="/public", method="GET"))
+            status, headers, body = await read_response(reader)
+            assert (status, headers["content-type"], body) == (503, "text/plain; version=1", b"how it is")
+            writer.write(post(UPTIME, path="/public") + post(UPTIME))
+            assert [(await read_response(reader))[0] for _ in range(2)] == [405, 200]
+
+    play(run())
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("", 401),
+        ("Authorization: Bearer\r\n", 401),
+        ("Authorization: Bearer 0123456789abcdefghi\r\n", 401),
+        ("Authorization: Bearer 0123456789abcdefghijk\r\n", 401),
+        ("Authorization: Basic 0123456789abcdefghij\r\n", 401),
+        ("Authorization: bearer 0123456789abcdefghij\r\n", 200),
+        ("Authorization: Bearer  0123456789abcdefghij\r\n", 200),
+        ("Authorization: Bearer \xe4\xff\r\n", 401),
+    ],
+)
+def test_who_asks_must_know_the_token(play, service, demo, header, status):
+    async def run():
+        security = Security(token=TOKEN)
+        async with listening(service, pages=PAGES, security=security) as transport:
+            for path in ("/mi", "/nosuch", "/private", "/public"):
+                method = "POST" if path == "/mi" else "GET"
+                async with connection(transport) as (reader, writer):
+                    writer.write(post(UPTIME, path=path, method=method, more=header))
+                    found, headers, _ = await read_response(reader)
+                    expected = {"/mi": status, "/nosuch": 404, "/private": 503, "/public": 503}[path]
+                    assert found == (401 if status == 401 and path != "/public" else expected)
+                    assert headers.get("www-authenticate") == ('Bearer realm="layby"' if found == 401 else None)
+            assert demo.ran == ["uptime"] * (status == 200)
+
+    play(run())
+
+
+def client_tls(name=None):
+    context = ssl.create_default_context(cafile=CERTIFICATES / "ca.pem")
+    if name is not None:
+        context.load_cert_chain(CERTIFICATES / f"{name}.pem", CERTIFICATES / f"{name}.key")
+    return context
+
+
+def server_tls(*, client_ca):
+    ca = CERTIFICATES / "ca.pem" if client_ca else None
+    return tls_context(CERTIFICATES / "server.pem", CERTIFICATES / "server.key", ca)
+
+
+@pytest.mark.parametrize(
+    ("client_ca", "client", "let_in"),
+    [
+        (False, None, True),
+        (False, "client", True),
+        (True, "client", True),
+        (True, None, False),
+        (True, "stranger", False),
+    ],
+)
+def test_tls_and_certificates_of_clients(play, service, demo, client_ca, client, let_in):
+    async def run():
+        async with listening(service, security=Security(tls=server_tls(client_ca=client_ca))) as transport:
+            try:
+                async with connection(transport, ssl=client_tls(client)) as (reader, writer):
+                    writer.write(post(UPTIME) * 2)
+                    for _ in range(2):
+                        assert json.loads((await read_response(reader))[2]) == OK
+            except (OSError, asyncio.IncompleteReadError):  # with TLS 1.3 the client learns it when it reads
+                assert not let_in
+            assert demo.ran == ["uptime"] * (2 * let_in)
+
+    play(run())
+
+
+def test_a_head_that_never_ends_is_not_waited_for(play, service):
+    async def run():
+        async with (
+            listening(service, max_connections=3, request_s=0.2) as transport,
+            contextlib.AsyncExitStack() as opened,
+        ):
+            slow = [await opened.enter_async_context(connection(transport)) for _ in range(3)]
+            slow[0][1].write(post(UPTIME))  # this one asks, and may lie idle then
+            assert json.loads((await read_response(slow[0][0]))[2]) == OK
+            slow[1][1].write(b"POST /mi HTTP/1.1\r\nHost")
+            for reader, _ in slow[1:]:
+                with contextlib.suppress(ConnectionError):
+                    assert await asyncio.wait_for(reader.read(), 15.0) == b""
+            assert transport.counters["dropped"] == 2
+            slow[0][1].write(post(UPTIME))
+            assert json.loads((await read_response(slow[0][0]))[2]) == OK
+
+    play(run())
+
+
+def test_a_body_that_never_ends_is_not_waited_for(play, service):
+    async def run():
+        async with listening(service, request_s=0.2) as transport, connection(transport) as (reader, writer):
+            writer.write(post(UPTIME)[:-1])
+            assert (await read_response(reader))[0] == 408
 
     play(run())
