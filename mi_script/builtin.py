@@ -20,7 +20,7 @@ class Builtin:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    @command("which", (), ("command",), idempotent=True)
+    @command("which", (), ("command",), idempotent=True, aliases=("core:which",))
     def which(self, params: Params) -> Json:
         """Lists the commands, or the lists of parameters that one command can be called with."""
         if "command" not in params:
@@ -30,7 +30,7 @@ class Builtin:
             raise MiError(404, "unknown MI command")
         return [list(recipe) for recipe in found.recipes]
 
-    @command("help", (), ("mi_cmd",), idempotent=True)
+    @command("help", (), ("mi_cmd",), idempotent=True, aliases=("core:help",))
     def help(self, params: Params) -> Json:
         """Says how to use the management interface, or what one command does and who gives it."""
         if "mi_cmd" not in params:

@@ -7,7 +7,9 @@ writers are transactions, and a process killed in mid-write leaves the store who
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -21,6 +23,9 @@ MAX_VALUE: Final = 1 << 20
 """Bytes of one value."""
 
 MAX_TABLES: Final = 32
+_REMOVED_AT_ONCE: Final = 1000
+_SPECIAL: Final = re.compile(r"[*?\[]")
+"""What begins the part of a pattern that is no plain text."""
 Table: TypeAlias = Any
 """A table's handle, for the ``db`` of a transaction's methods."""
 
@@ -108,6 +113,30 @@ class Store:
         remove_all(self._environment, self._cache, over)
         return len(over)
 
+    def matching(self, collection: str, glob: str, now: float) -> Iterator[tuple[str, str]]:
+        """The names and values of a collection that match a pattern of the shell's kind, as they are at one moment.
+
+        Args:
+            glob: with ``*``, ``?`` and ``[...]``.
+            now: seconds of the epoch; what is over by then is left out.
+        """
+        with self._environment.begin(db=self._cache) as transaction:
+            for key, name in _matching(transaction.cursor(), collection, glob):
+                value, ends = msgpack.unpackb(transaction.get(key))
+                if not ends or ends > now:
+                    yield name, str(value)
+
+    def remove_matching(self, collection: str, glob: str) -> None:
+        """Forget the values of a collection whose names match a pattern, some at a time: others write in between.
+
+        Raises:
+            StoreError: the store is so full that there is no room to note even a single removal.
+        """
+        with self._environment.begin(db=self._cache) as transaction:
+            keys = [key for key, _ in _matching(transaction.cursor(), collection, glob)]
+        for first in range(0, len(keys), _REMOVED_AT_ONCE):
+            remove_all(self._environment, self._cache, keys[first : first + _REMOVED_AT_ONCE])
+
     # Tables of others: keys and values as bytes, in transactions.
 
     def table(self, name: str) -> Table:
@@ -189,6 +218,20 @@ def remove_all(environment: lmdb.Environment, table: Table, keys: Sequence[bytes
             at_once = max(1, at_once // 10)
 
 
+def _matching(cursor: lmdb.Cursor, collection: str, glob: str) -> Iterator[tuple[bytes, str]]:
+    start = _packed(collection) + b"\0"
+    first, matches = start + _packed(_SPECIAL.split(glob, maxsplit=1)[0]), re.compile(fnmatch.translate(glob)).match
+    if len(first) > MAX_KEY or not cursor.set_range(first):
+        return
+    for found in cursor.iternext(keys=True, values=False):
+        key = bytes(found)
+        if not key.startswith(first):
+            return
+        name = key[len(start) :].decode("utf-8", "surrogateescape")
+        if matches(name):
+            yield key, name
+
+
 def _ended(records: Iterable[tuple[bytes, bytes]], now: float) -> Iterator[bytes]:
     for key, packed in records:
         if (ends := msgpack.unpackb(packed)[1]) and ends <= now:
@@ -203,7 +246,11 @@ def _number(text: str) -> int:
 
 
 def _key(collection: str, key: str) -> bytes:
-    packed = collection.encode("utf-8", "surrogateescape") + b"\0" + key.encode("utf-8", "surrogateescape")
+    packed = _packed(collection) + b"\0" + _packed(key)
     if not key or len(packed) > MAX_KEY:
         raise StoreError(f"a key must have 1 to {MAX_KEY - len(collection) - 1} bytes")
     return packed
+
+
+def _packed(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

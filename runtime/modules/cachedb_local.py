@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from mi_script.commands import Json, MiError, Params, command
+from mi_script.commands import INVALID_PARAMS, Json, MiError, Params, command
 from runtime.clock import epoch_now
 from runtime.context import Context
 from runtime.modules.base import RuntimeModule
+from runtime.modules.texts import bytes_text, script_text
 from runtime.script.changes import integer_of
 from runtime.script.declare import Kind, Param, Parameter, Ref, function, ignored
 from runtime.store import StoreError
@@ -15,6 +16,8 @@ from runtime.store import StoreError
 SYSTEM: Final = "local"
 DEFAULT_COLLECTION: Final = "default"
 MAX_EXPIRE_S: Final = 1 << 31
+MAX_CHUNK: Final = 8 << 20
+"""Bytes of names and values in one answer."""
 _COUNTED: Final = (
     Param("system", Kind.STRING),
     Param("attr", Kind.STRING),
@@ -135,41 +138,90 @@ class CachedbLocal(RuntimeModule):
         ("system", "attr", "value"),
         ("system", "attr", "value", "expire"),
         idempotent=True,
+        aliases=("cache:store", "cachedb:store"),
         instead="cache_store()",
     )
     def mi_cache_store(self, params: Params) -> Json:
         """Store a value in the cache of all processes, for `expire` seconds or for good."""
-        expire = params.integer("expire") if "expire" in params else None
+        collection, attr = _known(params, "store"), _given(params, "attr", "attribute name")
+        value = _given(params, "value", "value")
+        if params.integer("expire", 0) < 0:
+            raise _invalid("Negative expire value")
         try:
-            self.process.store.put(
-                _known(params, "store"),
-                _script(params.text("attr")),
-                _script(params.text("value")),
-                _end_of_life(expire),
-            )
+            self.process.store.put(collection, attr, value, _end_of_life(params.integer("expire", 0)))
         except StoreError as error:
             raise MiError(500, "Cache store command failed", str(error)) from error
         return "OK"
 
-    @command("cache_fetch", ("system", "attr"), idempotent=True, instead="cache_fetch()")
+    @command(
+        "cache_fetch",
+        ("system", "attr"),
+        idempotent=True,
+        aliases=("cache:fetch", "cachedb:fetch"),
+        instead="cache_fetch()",
+    )
     def mi_cache_fetch(self, params: Params) -> Json:
         """Fetch a value from the cache of all processes."""
-        attr = params.text("attr")
+        collection, attr = _known(params, "fetch"), _given(params, "attr", "attribute name")
         try:
-            value = self.process.store.get(_known(params, "fetch"), _script(attr), epoch_now())
+            value = self.process.store.get(collection, attr, epoch_now())
         except StoreError as error:
             raise MiError(500, "Cache fetch command failed", str(error)) from error
         if value is None:
             raise MiError(400, "Value not found")
-        return {"key": attr, "value": value.encode("latin-1").decode("utf-8", "replace")}
+        return {"key": params.text("attr"), "value": script_text(value)}
 
-    @command("cache_remove", ("system", "attr"), idempotent=True, instead="cache_remove()")
+    @command(
+        "cache_remove",
+        ("system", "attr"),
+        idempotent=True,
+        aliases=("cache:remove", "cachedb:remove"),
+        instead="cache_remove()",
+    )
     def mi_cache_remove(self, params: Params) -> Json:
         """Forget a value in the cache of all processes."""
+        collection, attr = _known(params, "remove"), _given(params, "attr", "attribute name")
         try:
-            self.process.store.remove(_known(params, "remove"), _script(params.text("attr")))
+            self.process.store.remove(collection, attr)
         except StoreError as error:
             raise MiError(500, "Cache remove command failed", str(error)) from error
+        return "OK"
+
+    @command(
+        "cache_fetch_chunk",
+        ("glob",),
+        ("glob", "collection"),
+        idempotent=True,
+        cost="slow",
+        aliases=("cachedb_local:fetch_chunk",),
+    )
+    def mi_cache_fetch_chunk(self, params: Params) -> Json:
+        """The values of a collection whose names match a pattern of the shell's kind, e.g. ``user_*``."""
+        collection, glob = _chunk(params)
+        keys: list[Json] = []
+        size = 0
+        for name, value in self.process.store.matching(collection, glob, epoch_now()):
+            size += len(name) + len(value)
+            if size > MAX_CHUNK:
+                raise MiError(500, "Cache fetch chunk command failed", f"more than {MAX_CHUNK} bytes match")
+            keys.append({"name": script_text(name), "value": script_text(value)})
+        return {"keys": keys}
+
+    @command(
+        "cache_remove_chunk",
+        ("glob",),
+        ("glob", "collection"),
+        idempotent=True,
+        cost="slow",
+        aliases=("cachedb_local:remove_chunk",),
+    )
+    def mi_cache_remove_chunk(self, params: Params) -> Json:
+        """Forget the values of a collection whose names match a pattern of the shell's kind, e.g. ``user_*``."""
+        collection, glob = _chunk(params)
+        try:
+            self.process.store.remove_matching(collection, glob)
+        except StoreError as error:
+            raise MiError(500, "Cache remove chunk command failed", str(error)) from error
         return "OK"
 
 
@@ -180,17 +232,33 @@ def collection_of(system: str) -> str | None:
 
 
 def _known(params: Params, verb: str) -> str:
-    collection = collection_of(params.text("system"))
+    collection = collection_of(_given(params, "system", "memory cache id"))
     if collection is None:
-        raise MiError(500, f"Cache {verb} command failed", f"no cache system {params.text('system')!r}")
+        raise MiError(500, f"Cache {verb} command failed", f"no cache system {params.text('system')!r:.80}")
     return collection
+
+
+def _given(params: Params, name: str, what: str) -> str:
+    """A parameter that may not be empty, as scripts have it."""
+    text = params.text(name)
+    if not text:
+        raise _invalid(f"Empty {what}")
+    return bytes_text(text)
+
+
+def _chunk(params: Params) -> tuple[str, str]:
+    """Collection and pattern."""
+    collection = collection_of(f"{SYSTEM}:{bytes_text(params.text('collection', ''))}")
+    if collection is None:
+        raise MiError(400, "Invalid collection")
+    return collection, _given(params, "glob", "glob")
+
+
+def _invalid(data: str) -> MiError:
+    return MiError(INVALID_PARAMS, "Invalid params", data)
 
 
 def _end_of_life(expire_s: int | None) -> float:
     if expire_s is not None and not 0 <= expire_s <= MAX_EXPIRE_S:
         raise StoreError(f"expire must be from 0 (never) to {MAX_EXPIRE_S} seconds")
     return epoch_now() + expire_s if expire_s else 0.0
-
-
-def _script(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")

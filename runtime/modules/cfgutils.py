@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Final
+from hashlib import md5
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
@@ -14,12 +16,16 @@ from runtime.clock import epoch_now
 from runtime.context import Context, Value
 from runtime.errors import SettingsError
 from runtime.modules.base import RuntimeModule
+from runtime.modules.texts import bytes_text, script_text
 from runtime.process import Process
 from runtime.script.access import Unwritable
 from runtime.script.changes import integer_of
 from runtime.script.declare import Kind, Param, Parameter, Ref, function, ignored, variable
 from runtime.script_process import ScriptProcess
 from runtime.store import MAX_KEY, MAX_VALUE, StoreError, Table
+
+if TYPE_CHECKING:
+    from runtime.house import House
 
 MAX_SLEEP_S: Final = 3600
 _INITIAL: Final = re.compile(r"(?P<name>[^=]+)=(?:i:(?P<integer>-?[0-9]{1,18})|s:(?P<text>.*))", re.DOTALL)
@@ -40,7 +46,7 @@ class Cfgutils(RuntimeModule):
         ),
         Parameter("varset", str, repeats=True, doc="The first value of a `$var` in every process, as for shvset."),
         Parameter("initial_probability", int, 10, doc="How often rand_event() is true, in percent."),
-        ignored("hash_file", str, "", "the script is kept as it was loaded, and a reload says whether it changed."),
+        Parameter("hash_file", str, "", doc="The file whose hash is taken at the start, for get_config_hash."),
         ignored("lock_pool_size", int, 32, "there are no locks."),
     )
 
@@ -49,6 +55,15 @@ class Cfgutils(RuntimeModule):
         self._initial = dict(map(_initial, self.settings["shvset"]))
         self._variables = dict(map(_initial, self.settings["varset"]))
         self._table: Table = None
+        self._hash = ""
+
+    def furnish(self, house: House) -> None:
+        super().furnish(house)
+        if self.settings["hash_file"]:
+            try:
+                self._hash = _hash_of(self.settings["hash_file"])
+            except OSError as error:
+                raise SettingsError(f"{error.filename}: {error.strerror}", "hash_file") from error
 
     def enter(self, process: Process) -> None:
         super().enter(process)
@@ -179,50 +194,99 @@ class Cfgutils(RuntimeModule):
 
     # MI commands. Their strings are real text; a script holds bytes spelled as latin-1.
 
-    @command("shv_get", (), ("name",), idempotent=True)
+    @command("shv_get", (), ("name",), idempotent=True, aliases=("cfgutils:shv_get",), instead="$shv(name)")
     def mi_shv_get(self, params: Params) -> Json:
-        """A variable that all processes share, or all of them."""
-        if "name" in params:
-            name = params.text("name")
-            return {"VARs": [_told(name, self._shared(_script(name)))]}
-        return {"VARs": [_told(_real(name), self._shared(name)) for name in self._names()]}
+        """A variable that all processes share, or all of them that were assigned, or have a first value."""
+        if "name" not in params:
+            return [[_told(name, self._shared(name)) for name in self._names()]]
+        name = bytes_text(params.text("name"))
+        if not self._is_assigned(name):
+            raise MiError(404, "Not found")
+        return {"VAR": _told(name, self._shared(name))}
+
+    def _is_assigned(self, name: str) -> bool:
+        key = name.encode("latin-1", "replace")
+        if name in self._initial or not 0 < len(key) <= MAX_KEY:
+            return name in self._initial
+        with self.process.store.reading() as transaction:
+            return transaction.get(key, db=self._table) is not None
 
     def _names(self) -> list[str]:
         with self.process.store.reading() as transaction:
             stored = [bytes(key).decode("latin-1") for key, _ in transaction.cursor(db=self._table)]
         return [name for name in dict.fromkeys([*self._initial, *stored]) if name != _PROBABILITY]
 
-    @command("shv_set", ("name", "type", "value"), idempotent=True)
+    @command(
+        "shv_set",
+        ("name", "type", "value"),
+        idempotent=True,
+        aliases=("cfgutils:shv_set",),
+        instead="$shv(name) = value",
+    )
     def mi_shv_set(self, params: Params) -> Json:
         """Assign a variable that all processes share; `type` is ``int`` or ``str``."""
-        kind, text = params.text("type"), params.text("value")
-        number = integer_of(text)
-        if kind not in ("int", "str") or (kind == "int" and number is None):
-            raise MiError(400, "Bad type or value", "the type is int or str, and an int's value a number")
+        text = bytes_text(params.text("value"))
+        value = text if params.text("type")[:1] in ("s", "S") else integer_of(text)
+        if value is None:
+            raise MiError(500, "bad integer value")
         try:
-            self._share(_script(params.text("name")), number if kind == "int" else _script(text))
+            self._share(bytes_text(params.text("name")), value)
         except StoreError as error:
-            raise MiError(500, "Cannot be stored", str(error)) from error
+            raise MiError(500, "cannot set shv value", str(error)) from error
         return "OK"
 
-    @command("rand_set_prob", ("prob_proc",), idempotent=True)
+    @command(
+        "rand_set_prob",
+        ("prob_proc",),
+        idempotent=True,
+        aliases=("cfgutils:rand_set_prob",),
+        instead="rand_set_prob()",
+    )
     def mi_rand_set_prob(self, params: Params) -> Json:
-        """Set how often rand_event() is true, 0 to 99 percent."""
+        """Set how often rand_event() is true, 0 to 100 percent."""
         percent = params.integer("prob_proc")
-        if not 0 <= percent <= 99 or self._set_probability(percent) < 0:
-            raise MiError(400, "Bad value", "a number from 0 to 99")
-        return "OK"
+        if not 0 <= percent <= 100:
+            raise MiError(400, "Bad parameter value")
+        return self._with_probability(percent)
 
-    @command("rand_reset_prob", (), idempotent=True)
+    @command("rand_reset_prob", (), idempotent=True, aliases=("cfgutils:rand_reset_prob",), instead="rand_reset_prob()")
     def mi_rand_reset_prob(self, params: Params) -> Json:
         """Set how often rand_event() is true back to the parameter initial_probability."""
-        self._set_probability(int(self.settings["initial_probability"]))
+        return self._with_probability(int(self.settings["initial_probability"]))
+
+    def _with_probability(self, percent: int) -> Json:
+        if self._set_probability(percent) < 0:
+            raise MiError(500, "Internal error", "the store is full")
         return "OK"
 
-    @command("rand_get_prob", (), idempotent=True)
+    @command("rand_get_prob", (), idempotent=True, aliases=("cfgutils:rand_get_prob",), instead="rand_get_prob()")
     def mi_rand_get_prob(self, params: Params) -> Json:
         """How often rand_event() is true, in percent."""
-        return {"Probability": self._probability()}
+        return {"actual probability percent": self._probability()}
+
+    @command("get_config_hash", (), idempotent=True, aliases=("cfgutils:get_config_hash",))
+    def get_config_hash(self, params: Params) -> Json:
+        """The MD5 hash that the file of the parameter hash_file had when the server started."""
+        if not self._hash:
+            raise MiError(404, "Functionality disabled")
+        return self._hash
+
+    @command("check_config_hash", (), idempotent=True, cost="quick", aliases=("cfgutils:check_config_hash",))
+    def check_config_hash(self, params: Params) -> Json:
+        """Whether the file of the parameter hash_file is still the one that the server started with."""
+        if not self._hash:
+            raise MiError(404, "Functionality disabled")
+        try:
+            found = _hash_of(self.settings["hash_file"])
+        except OSError as error:
+            raise MiError(500, "Internal error", f"{error.filename}: {error.strerror}") from error
+        if found != self._hash:
+            raise MiError(400, "The actual config file hash is not identical to the stored one.")
+        return "The actual config file hash is identical to the stored one."
+
+
+def _hash_of(path: str) -> str:
+    return md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _initial(text: str) -> tuple[str, Value]:
@@ -239,16 +303,9 @@ def _random_percent() -> float:
 
 
 def _told(name: str, value: Value) -> Json:
-    kind = "int" if isinstance(value, int) else "str"
-    return {"name": name, kind: value if isinstance(value, int) else _real(str(value))}
-
-
-def _real(text: str) -> str:
-    return text.encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-def _script(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+    kind = "integer" if isinstance(value, int) else "string"
+    told = value if isinstance(value, int) else script_text(str(value))
+    return {"name": script_text(name), "type": kind, "value": told}
 
 
 def _pause(seconds: float) -> int:

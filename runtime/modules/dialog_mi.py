@@ -214,12 +214,12 @@ class DialogCommands(RuntimeModule):
 
     # The database.
 
-    @command("dlg_db_sync", (), cost="slow", aliases=("dialog:db_sync",))
+    @command("dlg_db_sync", (), idempotent=True, cost="slow", aliases=("dialog:db_sync",))
     def dlg_db_sync(self, params: Params) -> Json:
         """Take over the dialogs of the database that are not here."""
         return self._with_database(lambda recorder: self.restore_from(recorder, self.store))
 
-    @command("dlg_restore_db", (), cost="slow", aliases=("dialog:restore_db",))
+    @command("dlg_restore_db", (), idempotent=True, cost="slow", aliases=("dialog:restore_db",))
     def dlg_restore_db(self, params: Params) -> Json:
         """Empty the database's table and write all confirmed dialogs into it."""
         return self._with_database(lambda recorder: recorder.rewrite(self.store))

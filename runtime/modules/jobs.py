@@ -71,7 +71,7 @@ class Jobs(RuntimeModule):
             told = bytes_text(job.kind.label), str(job.id), seconds, str(self.process.peer)
             events_of(self.house).tell(JOB_TIMEOUT, *told)
 
-    @command("job_list", (), idempotent=True)
+    @command("job_list", (), idempotent=True, aliases=("jobs:list",))
     async def job_list(self, params: Params) -> Json:
         """All jobs of all processes that have no outcome yet: waiting (`queued`) or with a worker (`sent`).
 
@@ -90,7 +90,7 @@ class Jobs(RuntimeModule):
                 silent.append(str(peer))
         return {"Jobs": jobs, "Silent": silent}
 
-    @command("job_cancel", ("id",), ("id", "reason"))
+    @command("job_cancel", ("id",), ("id", "reason"), aliases=("jobs:cancel",))
     async def job_cancel(self, params: Params) -> Json:
         """End a job before it has an outcome: its context resumes with `$rc` -487. A running command is left to end."""
         job = JobId.parse(params.text("id"))
@@ -107,7 +107,7 @@ class Jobs(RuntimeModule):
             raise MiError(404, "Job not found")
         return "OK"
 
-    @command("worker_list", (), idempotent=True)
+    @command("worker_list", (), idempotent=True, aliases=("jobs:workers",))
     def worker_list(self, params: Params) -> Json:
         """The processes that run jobs: PID (0 while it is being replaced), jobs in hand and done, work, restarts."""
         house = self.house

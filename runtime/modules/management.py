@@ -46,7 +46,7 @@ class Management(RuntimeModule):
         statistics.compute("shmem", "total_size", lambda: house.shared_bytes() + self.process.store.size())
         statistics.compute("shmem", "used_size", lambda: house.shared_bytes() + self.process.store.used())
 
-    @command("uptime", (), idempotent=True)
+    @command("uptime", (), idempotent=True, aliases=("core:uptime",))
     def uptime(self, params: Params) -> Json:
         """When the server was started, and how long ago."""
         now = epoch_now()
@@ -56,35 +56,35 @@ class Management(RuntimeModule):
             "Up time": f"{int(now - self.house.started_at)} [sec]",
         }
 
-    @command("version", (), ("revision",), idempotent=True)
+    @command("version", (), ("revision",), idempotent=True, aliases=("core:version",))
     def version(self, params: Params) -> Json:
         """Name and version of this server."""
         return {"Server": server_name()}
 
-    @command("pwd", (), idempotent=True)
+    @command("pwd", (), idempotent=True, aliases=("core:pwd",))
     def pwd(self, params: Params) -> Json:
         """The server's working directory."""
         return {"WD": os.getcwd()}
 
-    @command("arg", (), idempotent=True)
+    @command("arg", (), idempotent=True, aliases=("core:arg",))
     def arg(self, params: Params) -> Json:
         """The command line that the server was started with."""
         return list(self.house.arguments)
 
-    @command("ps", (), idempotent=True)
+    @command("ps", (), idempotent=True, aliases=("core:ps",))
     def ps(self, params: Params) -> Json:
         """All processes: number, PID and kind."""
         attendant: Json = {"ID": 0, "PID": self.house.attendant_pid, "Type": "attendant"}
         rows: list[Json] = [{"ID": row.slot + 1, "PID": row.pid, "Type": self._title(row)} for row in self._alive()]
         return {"Processes": [attendant, *rows]}
 
-    @command("kill", ())
+    @command("kill", (), idempotent=True, aliases=("core:kill",))
     def kill(self, params: Params) -> Json:
         """Shut the server down, as SIGTERM does."""
         os.kill(self.house.attendant_pid, signal.SIGTERM)
         return "OK"
 
-    @command("log_level", (), ("level",), ("level", "pid"), idempotent=True)
+    @command("log_level", (), ("level",), ("level", "pid"), idempotent=True, aliases=("core:log_level",))
     def log_level(self, params: Params) -> Json:
         """Show the log level of each process, or set that of all (`level`) or of one (`level`, `pid`)."""
         if "level" not in params:
@@ -102,22 +102,24 @@ class Management(RuntimeModule):
         if slot is None:
             raise MiError(_INVALID_PARAMS, "Invalid params", "Bad PID")
         self.house.levels.set(slot, level)
-        return {"Processes": [{"PID": params.integer("pid"), "Log level": level}]}
+        return {"Log level": level}
 
-    @command("xlog_level", (), ("level",), idempotent=True)
+    @command("xlog_level", (), ("level",), idempotent=True, aliases=("core:xlog_level",))
     def xlog_level(self, params: Params) -> Json:
         """Show or set the level up to which the script's xlog lines are written."""
-        if "level" in params:
-            self.house.xlog_levels.set(None, _level(params))
-        return {"xLog Level": self.house.xlog_levels.get(self.process.slot)}
+        if "level" not in params:
+            return {"xLog Level": self.house.xlog_levels.get(None)}
+        level = _level(params)
+        self.house.xlog_levels.set(None, level)
+        return {"New xLog level": level}
 
-    @command("get_statistics", ("statistics",), idempotent=True, instead="$stat(name)")
+    @command("get_statistics", ("statistics",), idempotent=True, aliases=("statistics:get",), instead="$stat(name)")
     def get_statistics(self, params: Params) -> Json:
         """Values by name, ``group:name``, ``group:`` or ``all``; names that there are not are left out."""
         found = [full for name in params.texts("statistics") for full in self.house.statistics.find(name)]
         return {full: self.house.statistics.value(full) for full in found}
 
-    @command("list_statistics", (), ("statistics",), idempotent=True)
+    @command("list_statistics", (), ("statistics",), idempotent=True, aliases=("statistics:list",))
     def list_statistics(self, params: Params) -> Json:
         """Names of statistics, and whether each is counted or computed."""
         wanted = params.texts("statistics") if "statistics" in params else ["all"]
@@ -125,7 +127,9 @@ class Management(RuntimeModule):
         found = [full for name in wanted for full in statistics.find(name)]
         return {full: "incremental" if statistics.is_incremental(full) else "non-incremental" for full in found}
 
-    @command("reset_statistics", ("statistics",), idempotent=True, instead="reset_stat()")
+    @command(
+        "reset_statistics", ("statistics",), idempotent=True, aliases=("statistics:reset",), instead="reset_stat()"
+    )
     def reset_statistics(self, params: Params) -> Json:
         """Let counted statistics read zero from now on."""
         found = [full for name in params.texts("statistics") for full in self.house.statistics.find(name)]
@@ -135,7 +139,14 @@ class Management(RuntimeModule):
             self.house.statistics.reset(full)
         return "OK"
 
-    @command("reload_routes", (), cost="quick")
+    @command("reset_all_statistics", (), idempotent=True, aliases=("statistics:reset_all",))
+    def reset_all_statistics(self, params: Params) -> Json:
+        """Let all counted statistics read zero from now on."""
+        for full in self.house.statistics.find("all"):
+            self.house.statistics.reset(full)
+        return "OK"
+
+    @command("reload_routes", (), idempotent=True, cost="quick", aliases=("core:reload_routes",))
     async def reload_routes(self, params: Params) -> Json:
         """Read the script file again: new messages take the new routes, parked ones resume on the old ones."""
         try:

@@ -35,7 +35,7 @@ _LONGEST_S: Final = 300.0
 class TmCommands(RuntimeModule):
     """The commands, for the module to inherit."""
 
-    @command("t_uac_dlg", *_RECIPES, named_only=True, aliases=("tm:t_uac_dlg",))
+    @command("t_uac_dlg", *_RECIPES, named_only=True, aliases=("tm:uac_dlg", "tm:t_uac_dlg"))
     async def t_uac_dlg(self, params: Params) -> Json:
         """Send a request out of any dialog, and tell what it is answered.
 

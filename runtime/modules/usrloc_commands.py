@@ -20,6 +20,7 @@ from runtime.location.bindings import (
 from runtime.location.contact import ALL_METHODS, MEMORY_ONLY, Contact, Matching, canonical
 from runtime.location.store import Decide, Locations, User
 from runtime.modules.base import RuntimeModule
+from runtime.modules.texts import bytes_text, script_text
 from runtime.sip.uri import parse_uri
 from runtime.store import StoreError
 
@@ -38,7 +39,7 @@ class UsrlocCommands(RuntimeModule):
     contacts: Callable[[User, float], list[Contact]]
     flush: Callable[[], None]
 
-    @command("ul_dump", (), ("brief",), idempotent=True, cost="slow")
+    @command("ul_dump", (), ("brief",), idempotent=True, cost="slow", aliases=("usrloc:dump",))
     def ul_dump(self, params: Params) -> Json:
         """All bindings; with `brief` the users alone."""
         brief = "brief" in params and params.text("brief") == "brief"
@@ -49,11 +50,11 @@ class UsrlocCommands(RuntimeModule):
             for user, contacts in self.locations.everybody(domain):
                 alive = [contact for contact in contacts if contact.is_alive(now)]
                 if alive:
-                    aors.append({"AOR": _text(user.aor)} if brief else self._shown(user, alive, now))
+                    aors.append({"AOR": script_text(user.aor)} if brief else self._shown(user, alive, now))
             domains.append({"name": domain, "hash_size": 1 << int(self.settings["hash_size"]), "AORs": aors})
         return {"Domains": domains}
 
-    @command("ul_show_contact", ("table_name", "aor"), idempotent=True)
+    @command("ul_show_contact", ("table_name", "aor"), idempotent=True, aliases=("usrloc:show_contact",))
     def ul_show_contact(self, params: Params) -> Json:
         """The bindings of one user."""
         user, now = self._user(params), epoch_now()
@@ -62,16 +63,22 @@ class UsrlocCommands(RuntimeModule):
             raise MiError(404, "AOR not found")
         return self._shown(user, contacts, now)
 
-    @command("ul_rm", ("table_name", "aor"), idempotent=True, instead="remove()")
+    @command("ul_rm", ("table_name", "aor"), idempotent=True, aliases=("usrloc:rm",), instead="remove()")
     def ul_rm(self, params: Params) -> Json:
         """Remove all bindings of a user."""
         self._remove(self._user(params), lambda contacts: None, "AOR not found")
         return "OK"
 
-    @command("ul_rm_contact", ("table_name", "aor", "contact"), idempotent=True, instead="remove()")
+    @command(
+        "ul_rm_contact",
+        ("table_name", "aor", "contact"),
+        idempotent=True,
+        aliases=("usrloc:rm_contact",),
+        instead="remove()",
+    )
     def ul_rm_contact(self, params: Params) -> Json:
         """Remove one binding of a user."""
-        wanted = canonical(_script(params.text("contact")))
+        wanted = canonical(bytes_text(params.text("contact")))
 
         def chosen(contacts: Iterable[Contact]) -> frozenset[int]:
             return frozenset([one.id for one in contacts if canonical(one.uri) == wanted])
@@ -79,10 +86,14 @@ class UsrlocCommands(RuntimeModule):
         self._remove(self._user(params), chosen, "Contact not found")
         return "OK"
 
-    @command("ul_add", ("table_name", "aor", "contact", "expires", "q", "flags", "cflags", "methods"))
+    @command(
+        "ul_add",
+        ("table_name", "aor", "contact", "expires", "q", "flags", "cflags", "methods"),
+        aliases=("usrloc:add",),
+    )
     def ul_add(self, params: Params) -> Json:
         """Bind a contact to a user, for `expires` seconds; 0 for good."""
-        user, uri = self._user(params), _script(params.text("contact"))
+        user, uri = self._user(params), bytes_text(params.text("contact"))
         if parse_uri(uri) is None:
             raise MiError(400, "Bad parameter value", "contact is no URI")
         wanted = Wanted(uri, params.integer("expires"), _q(params.text("q")))
@@ -92,7 +103,7 @@ class UsrlocCommands(RuntimeModule):
             contacts=(wanted._replace(expires=wanted.expires or 1),),
             methods=params.integer("methods") & ALL_METHODS,
             flags=params.integer("flags") & MEMORY_ONLY,
-            cflags=_script(params.text("cflags")).replace("0", "").strip(),
+            cflags=bytes_text(params.text("cflags")).replace("0", "").strip(),
         )
         limits = Limits(min_expires=0, allow_dup_cseq=True, matching=self.matching, default_q=-1)
         found = self._change(user, partial(_added, request, limits, epoch_now(), not wanted.expires))
@@ -100,14 +111,14 @@ class UsrlocCommands(RuntimeModule):
             raise MiError(400, found.reason)
         return "OK"
 
-    @command("ul_flush", ())
+    @command("ul_flush", (), idempotent=True, aliases=("usrloc:flush",))
     def ul_flush(self, params: Params) -> Json:
         """Have all changes written to the database now."""
         self._needs_database("flush")
         self.flush()
         return "OK"
 
-    @command("ul_sync", ("table_name",), ("table_name", "aor"), cost="slow")
+    @command("ul_sync", ("table_name",), ("table_name", "aor"), idempotent=True, cost="slow", aliases=("usrloc:sync",))
     def ul_sync(self, params: Params) -> Json:
         """Write all bindings to the database anew, or those of one user."""
         self._needs_database("sync")
@@ -127,7 +138,7 @@ class UsrlocCommands(RuntimeModule):
         return domain
 
     def _user(self, params: Params) -> User:
-        return User(self._domain(params), _script(params.text("aor")))
+        return User(self._domain(params), bytes_text(params.text("aor")))
 
     def _needs_database(self, verb: str) -> None:
         if not self.records:
@@ -157,18 +168,18 @@ class UsrlocCommands(RuntimeModule):
 
     def _shown(self, user: User, contacts: Iterable[Contact], now: float) -> Json:
         state = "CS_NEW" if not self.records else "CS_DIRTY" if self.locations.is_marked(user) else "CS_SYNC"
-        return {"AOR": _text(user.aor), "Contacts": [_row(contact, state, now) for contact in contacts]}
+        return {"AOR": script_text(user.aor), "Contacts": [_row(contact, state, now) for contact in contacts]}
 
 
 def _row(contact: Contact, state: str, now: float) -> Json:
     row: dict[str, Json] = {
-        "Contact": _text(contact.uri),
+        "Contact": script_text(contact.uri),
         "ContactID": str(contact.id),
         "Expires": contact.expires_at - int(now) if contact.expires_at else "permanent",
         "Q": f"{contact.q / 1000:g}" if contact.q >= 0 else "",
-        "Callid": _text(contact.call_id),
+        "Callid": script_text(contact.call_id),
         "Cseq": contact.cseq,
-        "User-agent": _text(contact.user_agent) or "n/a",
+        "User-agent": script_text(contact.user_agent) or "n/a",
         "State": state,
         "Flags": contact.flags,
         "Cflags": contact.cflags,
@@ -182,7 +193,7 @@ def _row(contact: Contact, state: str, now: float) -> Json:
         ("Attr", contact.attr),
     ):
         if value:
-            row[name] = _text(value)
+            row[name] = script_text(value)
     return row
 
 
@@ -212,11 +223,3 @@ def _q(text: str) -> int:
     if not -1 <= q <= _MAX_Q:
         raise MiError(400, "Bad parameter value", "q is from 0 to 1")
     return q
-
-
-def _script(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-def _text(script: str) -> str:
-    return script.encode("latin-1", "replace").decode("utf-8", "replace")

@@ -384,9 +384,9 @@ def test_the_level_of_the_script_s_own_lines_is_changed_while_it_runs(start_serv
     server = start_server('route { xlog("L_ERR", "SAID $rU\\n"); sl_send_reply(200, "OK"); }')
     client = server.client()
     client.ask("one")
-    assert server.mi("xlog_level", [-3]) == {"xLog Level": -3}
+    assert server.mi("xlog_level", [-3]) == {"New xLog level": -3}
     client.ask("two")
-    assert server.mi("xlog_level", [3]) == {"xLog Level": 3}
+    assert server.mi("xlog_level", [3]) == {"New xLog level": 3}
     client.ask("three")
     wait_until(lambda: "SAID three" in server.log())
     assert "SAID one" in server.log()

@@ -53,7 +53,7 @@ def test_a_shared_variable_is_the_same_in_every_process(server: Server) -> None:
     assert told(server)[0] == ["hello", "0", "1", "0"]
     assert server.mi("shv_set", ["said", "str", "word"]) == "OK"
     assert [told(server)[0][1] for _ in range(6)] == ["word"] * 6
-    assert server.mi("shv_get", ["begun"]) == {"VARs": [{"name": "begun", "int": 1}]}
+    assert server.mi("shv_get", ["begun"]) == {"VAR": {"name": "begun", "type": "integer", "value": 1}}
 
 
 def test_a_counter_counts_in_all_processes_together(server: Server) -> None:

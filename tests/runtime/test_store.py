@@ -106,3 +106,39 @@ def test_who_was_killed_while_it_read_holds_nothing_when_the_next_one_has_begun(
     os.close(told)
     os.close(tell)
     assert found == (2, 0)  # a head and who lives; and nobody was left to be freed
+
+
+def test_names_that_match_a_pattern(store) -> None:
+    for collection, name in (("c", "user_1"), ("c", "user_2"), ("c", "use"), ("c", "*"), ("d", "user_1"), ("c", "é")):
+        store.put(collection, name, f"{collection} {name}")
+    store.put("c", "user_3", "over", expires_at=10.0)
+
+    def names(glob: str) -> list[str]:
+        return [name for name, _ in store.matching("c", glob, now=10.0)]
+
+    assert names("*") == ["*", "use", "user_1", "user_2", "é"]
+    assert (names("user_*"), names("user_?"), names("user_[2-9]")) == (
+        ["user_1", "user_2"],
+        ["user_1", "user_2"],
+        ["user_2"],
+    )
+    assert (names("use"), names("us"), names("[*]"), names("é*")) == (["use"], [], ["*"], ["é"])
+    assert names("x" * 600) == names("") == []
+    assert list(store.matching("c", "user_2", now=0)) == [("user_2", "c user_2")]
+
+
+def test_what_matches_is_removed_and_nothing_else(store) -> None:
+    for number in range(2500):
+        store.put("c", f"n{number}", "v")
+    store.put("c", "other", "v")
+    store.put("d", "n1", "v")
+    store.remove_matching("c", "n*")
+    assert [name for name, _ in store.matching("c", "*", now=0)] == ["other"]
+    assert store.get("d", "n1", now=0) == "v"
+
+
+def test_a_pattern_that_is_hard_to_match_takes_no_time(store) -> None:
+    store.put("c", "a" * 400, "v")
+    started = time.monotonic()
+    assert list(store.matching("c", "*a" * 50 + "b", now=0)) == []
+    assert time.monotonic() - started < 1.0

@@ -107,23 +107,28 @@ def test_a_process_begins_with_its_variables(store):
 
 def test_the_management_commands(run):
     module = run('$shv(b) = "\xc3\xa9"; rand_set_prob(7);').tools["cfgutils"]
-    everything = module.mi_shv_get(Params())
-    assert everything == {
-        "VARs": [{"name": "debug", "int": 1}, {"name": "gw", "str": "sip:10.10.10.10"}, {"name": "b", "str": "é"}]
-    }
+    debug = {"name": "debug", "type": "integer", "value": 1}
+    gateway = {"name": "gw", "type": "string", "value": "sip:10.10.10.10"}
+    assert module.mi_shv_get(Params()) == [[debug, gateway, {"name": "b", "type": "string", "value": "é"}]]
     assert module.mi_shv_set(Params({"name": "debug", "type": "int", "value": "8"})) == "OK"
     assert module.mi_shv_set(Params({"name": "é", "type": "str", "value": "é"})) == "OK"
-    assert module.mi_shv_get(Params({"name": "debug"})) == {"VARs": [{"name": "debug", "int": 8}]}
-    assert module.mi_rand_get_prob(Params()) == {"Probability": 7}
+    assert module.mi_shv_get(Params({"name": "debug"})) == {"VAR": {**debug, "value": 8}}
+    assert module.mi_shv_get(Params({"name": "é"})) == {"VAR": {"name": "é", "type": "string", "value": "é"}}
+    assert module.mi_rand_get_prob(Params()) == {"actual probability percent": 7}
     assert module.mi_rand_set_prob(Params({"prob_proc": 9})) == module.mi_rand_reset_prob(Params()) == "OK"
-    assert module.mi_rand_get_prob(Params()) == {"Probability": 10}
+    assert module.mi_rand_get_prob(Params()) == {"actual probability percent": 10}
+
+
+@pytest.mark.parametrize("name", ["never", "", "n" * 501, "\0probability\0"])
+def test_what_nobody_assigned_is_not_found(run, name):
+    with pytest.raises(MiError, match="Not found"):
+        run("").tools["cfgutils"].mi_shv_get(Params({"name": name}))
 
 
 @pytest.mark.parametrize(
     "given",
     [
         {"name": "x", "type": "int", "value": "one"},
-        {"name": "x", "type": "z", "value": "1"},
         {"name": "", "type": "str", "value": ""},
     ],
 )

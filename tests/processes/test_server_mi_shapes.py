@@ -1,0 +1,447 @@
+"""What each MI command answers, to the letter: names, their order, types, texts, codes, as OpenSIPS's clients have it.
+
+Asked over HTTP of one server with everything loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from tests.harness import LIMIT_S, ROOT, Server, wait_until
+from tests.processes.dialog_calls import Call
+from tests.sip_peer import Peer
+
+pytestmark = pytest.mark.processes
+
+HEAD = """
+loadmodule "rr.so"
+loadmodule "dialog.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+loadmodule "event_datagram.so"
+modparam("statistics", "variable", "ticks")
+modparam("usrloc", "db_mode", 0)
+modparam("cfgutils", "shvset", "debug=i:1")
+modparam("cfgutils", "shvset", "gw=s:sip:10.0.0.1")
+modparam("dialog", "profiles_with_value", "caller")
+modparam("dialog", "profiles_no_value", "all")
+modparam("dialog", "default_timeout", 3600)
+"""
+ROUTES = """
+route {
+    if (has_totag()) {
+        if (!loose_route()) { sl_send_reply(404, "Not Here"); exit; }
+        t_relay();
+        exit;
+    }
+    if ($rm == "REGISTER") { save("location"); exit; }
+    if ($rm != "INVITE") { sl_send_reply(200, "OK"); exit; }
+    create_dialog();
+    set_dlg_profile("caller", "$fU");
+    set_dlg_profile("all");
+    $dlg_val(account) = "gold";
+    record_route();
+    $du = "sip:127.0.0.1:" + $hdr(X-To);
+    t_relay();
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    hashed = tmp_path_factory.mktemp("hashed") / "hashed.cfg"
+    hashed.write_text("route { }")
+    head = HEAD + f'modparam("cfgutils", "hash_file", "{hashed}")\n'
+    return start_shared(ROUTES, head=head, options=("--udp-workers", "2", "--mi-workers", "1"))
+
+
+@pytest.fixture
+def call(server: Server) -> Iterator[Call]:
+    """A call that is established, and ended when the test is over."""
+    caller, callee = Peer(server.sip_port), Peer(server.sip_port)
+    made = Call(caller, callee).establish()
+    wait_until(lambda: dialog_of(server, made)["state"] == 4)
+    yield made
+    made.exchange("BYE")
+    wait_until(lambda: server.mi("dlg_list") == {"Dialogs": []}, what="the dialog is over")
+    caller.close()
+    callee.close()
+
+
+def dialog_of(server: Server, call: Call) -> dict[str, Any]:
+    return dict(server.mi("dlg_list", {"callid": call.call_id})["Dialog"])
+
+
+def begun(call: Callable[[], Any]) -> Future[Any]:
+    """What a call will answer, which is made beside the test."""
+    found: Future[Any] = Future()
+    Thread(target=lambda: found.set_result(call()), daemon=True).start()
+    return found
+
+
+def rpc(method: str, params: Any = None) -> str:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}})
+
+
+def named(pairs: object) -> list[str]:
+    assert isinstance(pairs, dict)
+    return list(pairs)
+
+
+CTIME = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z][a-z] [ 0-9]\d \d\d:\d\d:\d\d \d{4}")
+
+
+# Core
+
+
+def test_uptime_version_pwd_arg(server: Server) -> None:
+    uptime = server.mi("uptime")
+    assert named(uptime) == ["Now", "Up since", "Up time"]
+    assert CTIME.fullmatch(uptime["Now"])
+    assert CTIME.fullmatch(uptime["Up since"])
+    assert re.fullmatch(r"\d+ \[sec\]", uptime["Up time"])
+    assert re.fullmatch(r"layby \(\S+ \(\w+/linux\)\)", server.mi("version")["Server"])
+    assert named(server.mi("version", ["revision"])) == ["Server"]
+    assert server.mi("pwd") == {"WD": str(ROOT)}
+    assert server.mi("arg")[-2:] == ["--mi-workers-max", "1"]
+
+
+def test_ps(server: Server) -> None:
+    rows = server.mi("ps")["Processes"]
+    assert [list(row) for row in rows] == [["ID", "PID", "Type"]] * len(rows)
+    assert rows[0] == {"ID": 0, "PID": server.process.pid, "Type": "attendant"}
+    assert rows[1] == {"ID": 1, "PID": rows[1]["PID"], "Type": f"SIP receiver udp:127.0.0.1:{server.sip_port}"}
+
+
+def test_which_and_help(server: Server) -> None:
+    assert server.mi("which", ["dlg_list"]) == [[], ["callid"], ["callid", "from_tag"], ["index", "counter"]]
+    assert server.mi_error("which", ["zz"]) == {"code": 404, "message": "unknown MI command"}
+    assert isinstance(server.mi("help"), str)
+    assert named(server.mi("help", ["dlg_list"])) == ["Help", "Exported by"]
+    assert server.mi("help", ["dlg_list"])["Exported by"] == "dialog"
+    assert server.mi_error("help", ["zz"]) == {"code": 404, "message": "unknown MI command"}
+
+
+def test_log_levels(server: Server) -> None:
+    rows = server.mi("log_level")["Processes"]
+    assert [list(row) for row in rows] == [["PID", "Log level", "Type"]] * len(rows)
+    assert server.mi("log_level", [4]) == {"New global log level": 4}
+    assert server.mi("log_level", {"level": "3", "pid": rows[0]["PID"]}) == {"Log level": 3}
+    assert server.mi_error("log_level", [3, 1]) == {"code": -32602, "message": "Invalid params", "data": "Bad PID"}
+    assert server.mi("log_level", [3]) == {"New global log level": 3}
+    assert server.mi("xlog_level") == {"xLog Level": 3}
+    assert server.mi("xlog_level", [2]) == {"New xLog level": 2}
+    assert server.mi("xlog_level") == {"xLog Level": 2}
+    assert server.mi("xlog_level", [3]) == {"New xLog level": 3}
+
+
+# Statistics
+
+
+def test_statistics(server: Server) -> None:
+    got = server.mi("get_statistics", [["shmem:", "rcv_requests"]])
+    assert all(isinstance(value, int) for value in got.values())
+    assert {"shmem:total_size", "core:rcv_requests"} <= set(got)
+    assert server.mi("get_statistics", {"statistics": ["nope"]}) == {}
+    everything = server.mi("get_statistics", [["all"]])
+    listed = server.mi("list_statistics")
+    assert set(everything) == set(listed)
+    assert set(listed.values()) == {"incremental", "non-incremental"}
+    assert (listed["core:rcv_requests"], listed["shmem:total_size"]) == ("incremental", "non-incremental")
+    assert server.mi("list_statistics", [["core:rcv_requests"]]) == {"core:rcv_requests": "incremental"}
+    assert server.mi_error("get_statistics", ["rcv_requests"])["code"] == -32602, "it is no array"
+
+
+def test_statistics_are_reset(server: Server) -> None:
+    client = server.client()
+    client.ask("x")
+    assert server.mi("reset_statistics", [["rcv_requests"]]) == "OK"
+    assert server.statistic("core:rcv_requests") == 0
+    assert server.mi_error("reset_statistics", [["nope"]]) == {"code": 404, "message": "Statistics Not Found"}
+    client.ask("x")
+    assert server.mi("reset_all_statistics") == "OK"
+    assert server.statistic("core:rcv_requests") == 0
+
+
+# Cache
+
+
+def test_the_cache(server: Server) -> None:
+    assert server.mi("cache_store", {"system": "local", "attr": "k", "value": "v"}) == "OK"
+    assert server.mi("cache_store", ["local:more", "k", "w", "5"]) == "OK"
+    assert server.mi("cache_fetch", ["local", "k"]) == {"key": "k", "value": "v"}
+    assert server.mi("cachedb:fetch", ["local:more", "k"]) == {"key": "k", "value": "w"}
+    assert server.mi_error("cache_fetch", ["local", "none"]) == {"code": 400, "message": "Value not found"}
+    bad = server.mi_error("cache_fetch", ["redis", "k"])
+    assert (bad["code"], bad["message"]) == (500, "Cache fetch command failed")
+    assert server.mi("cache_remove", ["local", "k"]) == "OK"
+    assert server.mi("cache_remove", ["local", "k"]) == "OK"
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "data"),
+    [
+        ("cache_store", ["", "k", "v"], "Empty memory cache id"),
+        ("cache_store", ["local", "", "v"], "Empty attribute name"),
+        ("cache_store", ["local", "k", ""], "Empty value"),
+        ("cache_store", ["local", "k", "v", -1], "Negative expire value"),
+        ("cache_store", ["local", "k", "v", "x"], "Bad type for parameter 'expire'"),
+        ("cache_fetch", ["", "k"], "Empty memory cache id"),
+        ("cache_remove", ["local", ""], "Empty attribute name"),
+    ],
+)
+def test_what_the_cache_refuses(server: Server, method: str, params: list[Any], data: str) -> None:
+    assert server.mi_error(method, params) == {"code": -32602, "message": "Invalid params", "data": data}
+
+
+def test_the_cache_by_patterns(server: Server) -> None:
+    for name in ("user_1", "user_2", "other"):
+        server.mi("cache_store", ["local:chunk", name, f"of {name}"])
+    assert server.mi("cache_fetch_chunk", ["none*"]) == {"keys": []}
+    both = [{"name": "user_1", "value": "of user_1"}, {"name": "user_2", "value": "of user_2"}]
+    assert server.mi("cache_fetch_chunk", ["user_*", "chunk"]) == {"keys": both}
+    assert server.mi("cache_remove_chunk", {"glob": "user_*", "collection": "chunk"}) == "OK"
+    assert server.mi("cache_fetch_chunk", ["*", "chunk"]) == {"keys": [{"name": "other", "value": "of other"}]}
+
+
+# cfgutils
+
+
+def test_shared_variables(server: Server) -> None:
+    debug = {"name": "debug", "type": "integer", "value": 1}
+    gateway = {"name": "gw", "type": "string", "value": "sip:10.0.0.1"}
+    assert server.mi("shv_get") == [[debug, gateway]]
+    assert server.mi("shv_get", ["debug"]) == {"VAR": debug}
+    assert server.mi_error("shv_get", ["none"]) == {"code": 404, "message": "Not found"}
+    assert server.mi("shv_set", ["debug", "int", "5"]) == "OK"
+    assert server.mi("shv_get", ["debug"]) == {"VAR": {**debug, "value": 5}}
+    assert server.mi_error("shv_set", ["debug", "int", "x"]) == {"code": 500, "message": "bad integer value"}
+
+
+def test_chance(server: Server) -> None:
+    assert server.mi("rand_get_prob") == {"actual probability percent": 10}
+    assert server.mi("rand_set_prob", [25]) == "OK"
+    assert server.mi("rand_get_prob") == {"actual probability percent": 25}
+    assert server.mi_error("rand_set_prob", [101]) == {"code": 400, "message": "Bad parameter value"}
+    assert server.mi("rand_reset_prob") == "OK"
+    assert server.mi("rand_get_prob") == {"actual probability percent": 10}
+
+
+def test_the_hash_of_a_file(server: Server) -> None:
+    assert re.fullmatch("[0-9a-f]{32}", server.mi("get_config_hash"))
+    same = "The actual config file hash is identical to the stored one."
+    assert server.mi("check_config_hash") == same
+    hashed = re.search(r'"hash_file", "([^"]+)"', server.script.read_text())
+    assert hashed is not None
+    with open(hashed[1], "a") as file:
+        file.write("\n")
+    other = "The actual config file hash is not identical to the stored one."
+    assert server.mi_error("check_config_hash") == {"code": 400, "message": other}
+
+
+# Dialogs
+
+
+DIALOG = [
+    "ID",
+    "db_id",
+    "state",
+    "user_flags",
+    "timestart",
+    "datestart",
+    "timeout",
+    "dateout",
+    "callid",
+    "from_uri",
+    "to_uri",
+    "caller_tag",
+    "caller_contact",
+    "callee_cseq",
+    "caller_route_set",
+    "caller_bind_addr",
+    "CALLEES",
+]
+CALLEE = ["callee_tag", "callee_contact", "caller_cseq", "callee_route_set", "callee_bind_addr"]
+
+
+def test_a_dialog(server: Server, call: Call) -> None:
+    dialog = dialog_of(server, call)
+    assert list(dialog) == DIALOG
+    assert [list(callee) for callee in dialog["CALLEES"]] == [CALLEE]
+    kinds = {"db_id": int, "state": int, "timestart": int, "timeout": int, "CALLEES": list}
+    assert {name: type(value) for name, value in dialog.items()} == {name: kinds.get(name, str) for name in DIALOG}
+    assert {type(value) for value in dialog["CALLEES"][0].values()} == {str}
+    assert (CTIME.fullmatch(dialog["datestart"]) is None, CTIME.fullmatch(dialog["dateout"]) is None) == (False, False)
+    assert dialog["timeout"] - dialog["timestart"] in range(3599, 3602)
+    assert dialog["callid"] == call.call_id
+
+    assert server.mi("dlg_list") == {"Dialogs": [dialog]}
+    assert server.mi("dlg_list", {"callid": call.call_id, "from_tag": dialog["caller_tag"]}) == {"Dialog": dialog}
+    missing = {"code": 404, "message": "No such dialog"}
+    assert server.mi_error("dlg_list", {"callid": call.call_id, "from_tag": "other"}) == missing
+    assert server.mi_error("dlg_list", {"callid": "none"}) == missing
+
+
+def test_dialogs_by_pages(server: Server, call: Call) -> None:
+    dialog = dialog_of(server, call)
+    paged = server.mi("dlg_list", {"index": "0", "counter": "2"})
+    assert (list(paged), paged) == (["count", "Dialogs"], {"count": 1, "Dialogs": [dialog]})
+    assert server.mi("dlg_list", {"index": 7, "counter": 2}) == {"count": 1, "Dialogs": []}
+    assert server.mi("dlg_list", {"index": 0, "counter": 0}) == {"count": 1, "Dialogs": []}
+
+
+def test_a_dialog_with_its_context(server: Server, call: Call) -> None:
+    [dialog] = server.mi("dlg_list_ctx")["Dialogs"]
+    assert list(dialog) == [*DIALOG, "context"]
+    assert dialog["context"] == {
+        "values": [{"account": "gold"}],
+        "profiles": [{"caller": "tester"}, {"all": ""}],
+    }
+
+
+def test_profiles(server: Server, call: Call) -> None:
+    dialog = dialog_of(server, call)
+    both = [{"name": "all", "has value": False}, {"name": "caller", "has value": True}]
+    assert server.mi("list_all_profiles") == {"Profiles": both}
+    assert server.mi("profile_get_values", ["caller"]) == [{"value": "tester", "count": 1}]
+    assert server.mi("profile_get_values", ["all"]) == [{"value": None, "count": 1}]
+    size = server.mi("profile_get_size", ["caller"])["Profile"]
+    assert list(size) == ["name", "value", "count", "shared", "replicated"]
+    assert size == {"name": "caller", "value": None, "count": 1, "shared": "no", "replicated": "no"}
+    assert server.mi("profile_get_size", ["caller", "nobody"])["Profile"]["count"] == 0
+    assert server.mi("profile_list_dlgs", ["caller", "tester"]) == {"Dialogs": [dialog]}
+    assert server.mi("profile_list_dlgs", ["caller", "nobody"]) == {"Dialogs": []}
+
+
+@pytest.mark.parametrize("method", ["profile_get_values", "profile_get_size", "profile_list_dlgs", "profile_end_dlgs"])
+def test_a_profile_that_is_not_there(server: Server, method: str) -> None:
+    assert server.mi_error(method, ["zz"]) == {"code": 404, "message": "Profile not found"}
+
+
+def test_a_dialog_is_changed(server: Server, call: Call) -> None:
+    did = dialog_of(server, call)["ID"]
+    assert server.mi("dlg_push_var", {"dlg_val_name": "n", "dlg_val_value": "v", "DID": [did]}) == "OK"
+    assert {"n": "v"} in server.mi("dlg_list_ctx", {"callid": call.call_id})["Dialog"]["context"]["values"]
+    missing = {"code": 404, "message": "Requested Dialog not found"}
+    assert server.mi_error("dlg_push_var", {"dlg_val_name": "n", "dlg_val_value": "v", "DID": ["1.2"]}) == missing
+    assert server.mi_error("dlg_end_dlg", ["1.2"]) == missing
+    assert server.mi_error("dlg_set_profile", ["1.2", "all"]) == missing
+
+
+def test_a_request_within_a_dialog(server: Server, call: Call) -> None:
+    asked = rpc("dlg_send_sequential", {"callid": call.call_id, "method": "INFO"})
+    answered = begun(lambda: server.rpc(asked))
+    call.caller.reply(call.caller.wait_request("INFO"), 200, "OK")
+    answer = answered.result(LIMIT_S)["result"]
+    assert (list(answer), answer) == (["Code", "Reason"], {"Code": 200, "Reason": "OK"})
+    missing = {"code": 404, "message": "Dialog Not Found"}
+    assert server.mi_error("dlg_send_sequential", {"callid": "none"}) == missing
+
+
+def test_dialogs_without_a_database(server: Server) -> None:
+    assert server.mi_error("dlg_db_sync") == {"code": 400, "message": "Cannot sync in no-db mode"}
+
+
+def test_a_call_is_ended(server: Server) -> None:
+    caller, callee = Peer(server.sip_port), Peer(server.sip_port)
+    for method, params in (("dlg_end_dlg", None), ("profile_end_dlgs", ["caller", "tester"])):
+        made = Call(caller, callee).establish()
+        did = wait_until(lambda made=made: dialog_of(server, made)["state"] == 4 and dialog_of(server, made)["ID"])
+        assert server.mi(method, params or [did]) == "OK"
+        for end in (caller, callee):
+            end.reply(end.wait_request("BYE"), 200)
+        wait_until(lambda: server.mi("dlg_list") == {"Dialogs": []})
+    caller.close()
+    callee.close()
+
+
+# Transactions
+
+
+def test_a_request_of_our_own(server: Server) -> None:
+    peer = Peer(server.sip_port)
+    params = {
+        "method": "OPTIONS",
+        "ruri": peer.uri,
+        "headers": f"From: <sip:a@here>\\r\\nTo: <{peer.uri}>\\r\\nX-One: 1\\r\\n",
+    }
+    answered = begun(lambda: server.mi("t_uac_dlg", params))
+    arrived = peer.wait_request("OPTIONS")
+    assert arrived.header("X-One") == "1"
+    peer.reply(arrived, 200, "OK")
+    answer = answered.result(LIMIT_S)
+    assert list(answer) == ["Status", "RURI", "Next-hop", "Message"]
+    assert (answer["Status"], answer["RURI"], answer["Next-hop"]) == ("200 OK", peer.uri, peer.uri)
+    assert answer["Message"].startswith("Via: ")
+    assert all(isinstance(value, str) for value in answer.values())
+    peer.close()
+
+
+# Users
+
+
+CONTACT = [
+    "Contact",
+    "ContactID",
+    "Expires",
+    "Q",
+    "Callid",
+    "Cseq",
+    "User-agent",
+    "State",
+    "Flags",
+    "Cflags",
+    "Socket",
+    "Methods",
+]
+
+
+@pytest.fixture
+def alice(server: Server) -> Iterator[str]:
+    """The contact of a user that is registered; gone when the test is over."""
+    client = server.client()
+    assert client.ask("x", "REGISTER", extra="Expires: 600\r\n").status == 200
+    yield f"sip:tester@127.0.0.1:{client.port}"
+    server.rpc(rpc("ul_rm", ["location", "x"]))
+
+
+def test_users(server: Server, alice: str) -> None:
+    [contact] = server.mi("ul_show_contact", ["location", "x"])["Contacts"]
+    assert list(contact)[: len(CONTACT)] == CONTACT
+    assert (contact["Contact"], contact["Q"], contact["User-agent"], contact["State"]) == (alice, "", "n/a", "CS_NEW")
+    assert contact["Expires"] in range(580, 601)
+    kinds = [type(contact[name]) for name in ("ContactID", "Cseq", "Flags", "Cflags", "Methods")]
+    assert kinds == [str, int, int, str, int]
+
+    dump = server.mi("ul_dump")
+    assert list(dump) == ["Domains"]
+    [domain] = dump["Domains"]
+    assert list(domain) == ["name", "hash_size", "AORs"]
+    assert (domain["name"], domain["hash_size"]) == ("location", 512)
+    [user] = domain["AORs"]
+    assert (list(user), user["AOR"]) == (["AOR", "Contacts"], "x")
+    assert [list(one)[: len(CONTACT)] for one in user["Contacts"]] == [CONTACT]
+    assert server.mi("ul_dump", ["brief"])["Domains"][0]["AORs"] == [{"AOR": "x"}]
+
+
+def test_users_are_changed(server: Server, alice: str) -> None:
+    added = ["location", "bob", "sip:bob@10.0.0.1", 300, "0.5", 0, "", 31]
+    assert server.mi("ul_add", added) == "OK"
+    assert server.mi("ul_show_contact", ["location", "bob"])["Contacts"][0]["Q"] == "0.5"
+    assert server.mi_error("ul_rm_contact", ["location", "bob", "sip:none@h"]) == not_found("Contact")
+    assert server.mi("ul_rm_contact", ["location", "bob", "sip:bob@10.0.0.1"]) == "OK"
+    assert server.mi_error("ul_rm", ["location", "bob"]) == not_found("AOR")
+    assert server.mi_error("ul_rm", ["nowhere", "x"]) == not_found("Table")
+    assert server.mi_error("ul_show_contact", ["location", "bob"]) == not_found("AOR")
+    assert server.mi("ul_rm", ["location", "x"]) == "OK"
+
+
+def not_found(what: str) -> dict[str, Any]:
+    return {"code": 404, "message": f"{what} not found"}
