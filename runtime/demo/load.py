@@ -35,7 +35,7 @@ _RECEIVE_BUFFER = 4 << 20
 _LONGEST_DATAGRAM = 65_535
 # Python has no name for Linux's option; SO_TIMESTAMPNS and its control message share this number on x86 and ARM.
 # Where it means something else no timestamp arrives, and the moment of reading stands in for it.
-_SO_TIMESTAMPNS = 35
+SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 
 
@@ -130,7 +130,7 @@ def _open_source(plan: Plan) -> socket.socket:
     source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     with contextlib.suppress(OSError):
-        source.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        source.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     source.connect((plan.host, plan.port))
     source.setblocking(False)
     return source
@@ -143,13 +143,13 @@ def _drain(source: socket.socket, exchanges: Exchanges) -> None:
             data, control, _, _ = source.recvmsg(_LONGEST_DATAGRAM, 64)
         except OSError:  # nothing more to read, or an ICMP error told on this socket
             return
-        exchanges.received(data, _arrived_s(control, realtime_ahead_s))
+        exchanges.received(data, arrived_s(control, realtime_ahead_s))
 
 
-def _arrived_s(control: list[tuple[int, int, bytes]], realtime_ahead_s: float) -> float:
+def arrived_s(control: list[tuple[int, int, bytes]], realtime_ahead_s: float) -> float:
     """When the kernel took the datagram in, on the monotonic clock: how late we read it does not count."""
     for level, kind, data in control:
-        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) == _TIMESPEC.size:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS) and len(data) == _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack(data)
             return float(seconds + nanoseconds / 1e9 - realtime_ahead_s)
     return time.monotonic()
