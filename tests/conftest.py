@@ -13,6 +13,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.harness import HEAD, PYTHON_HEAD, ROOT, Server, answers, free_port, wait_until
+from tests.postgres import database_url, postgres
+
+__all__ = ["database_url", "postgres"]
 
 # For `make mutants`: what fails need not be made small, and the same mutant gets the same examples.
 # A machine that has other things to do draws slowly, and that is no fault of what is drawn.

@@ -17,14 +17,15 @@ from runtime.acc.recorder import Recorder, enter, put_away, record_accounts
 from runtime.acc.records import Record, Subject, record_of, row_of
 from runtime.db import Database, DatabaseError
 from runtime.outbox import Outbox
+from tests.postgres import locked
 from workers.homes import try_lock
 
 EXTRA = ("who", "note")
 
 
 @pytest.fixture
-def database(tmp_path: Path):
-    one = Database(f"sqlite:{tmp_path}/calls.db", timeout_s=0.1)
+def database(database_url: str):
+    one = Database(database_url, timeout_s=0.5)
     yield one
     one.close()
 
@@ -38,7 +39,13 @@ def box(tmp_path: Path):
 
 def rows(database: Database, table: str = "acc") -> list[dict[str, Any]]:
     with database.begin(write=False) as connection:
-        return [dict(row) for row in connection.execute(text(f"SELECT * FROM {table} ORDER BY 1")).mappings()]
+        found = connection.execute(text(f"SELECT * FROM {table} ORDER BY 1")).mappings()
+        return [{name: _plain(value) for name, value in row.items()} for row in found]
+
+
+def _plain(value: Any) -> Any:
+    """What SQLite has for a moment, whichever database it comes from."""
+    return f"{value}.000000" if isinstance(value, datetime) else value
 
 
 def execute(database: Database, statement: str) -> None:
@@ -90,8 +97,9 @@ def test_columns_that_are_called_otherwise(database, box) -> None:
 def test_a_table_that_is_there_is_taken_as_it_is(database, box, caplog) -> None:
     execute(
         database,
-        "CREATE TABLE acc (id INTEGER PRIMARY KEY, method CHAR(16), from_tag CHAR(64), to_tag CHAR(64), "
-        "callid CHAR(8), sip_code CHAR(3), sip_reason CHAR(4), time DATETIME NOT NULL)",
+        f"CREATE TABLE acc (id {'INTEGER' if database.kind == 'sqlite' else 'SERIAL'} PRIMARY KEY, method CHAR(16), "
+        "from_tag CHAR(64), to_tag CHAR(64), callid CHAR(8), sip_code CHAR(3), sip_reason CHAR(4), "
+        "time TIMESTAMP NOT NULL)",
     )
     put(box, record("a-long-call-id", "Busy Here"), extra=[("who", "bob")])
     Recorder(database, {}, ("who",)).flush([box])
@@ -151,11 +159,11 @@ def test_two_jobs_do_not_write_the_same(database, box, tmp_path) -> None:
         assert msgpack.unpackb(record_accounts(b"", None)) == count  # type: ignore[arg-type]
 
 
-def test_the_end_writes_all_and_says_what_is_lost(database, box, caplog) -> None:
+def test_the_end_writes_all_and_says_what_is_lost(database, database_url: str, box, caplog) -> None:
     put(box, *(record(str(number)) for number in range(1200)))
     put_away(Recorder(database, {}, ()), [box])
     assert (len(rows(database)), len(box)) == (1200, 0)
     put(box, record())
-    with Database(str(database).replace("sqlite:///", "sqlite:")).begin():
+    with locked(database_url, "acc"):
         put_away(Recorder(database, {}, ()), [box])
     assert "1 records are lost" in caplog.text

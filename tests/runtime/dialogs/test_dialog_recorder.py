@@ -104,8 +104,8 @@ def store(tmp_path: Path):
 
 
 @pytest.fixture
-def recorder(tmp_path: Path):
-    one = Recorder(Database(f"sqlite:{tmp_path}/db.sqlite"), "dialog", {"callid": "the_call"}, SOCKETS)
+def recorder(database_url: str):
+    one = Recorder(Database(database_url), "dialog", {"callid": "the_call"}, SOCKETS)
     one.prepare()
     yield one
     one.database.close()

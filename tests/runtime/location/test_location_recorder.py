@@ -15,6 +15,7 @@ from runtime.location.rows import load, location_table
 from runtime.location.store import Locations, User
 from runtime.roles import RECORD_BINDINGS
 from runtime.store import Store
+from tests.postgres import locked
 from tests.workers.house import House
 
 ALICE, BOB = User("location", "alice"), User("location", "bob")
@@ -42,8 +43,8 @@ def locations(tmp_path):
 
 
 @pytest.fixture
-def recording(tmp_path, locations):
-    database = Database(f"sqlite:{tmp_path}/ul.db", timeout_s=0.1)
+def recording(database_url: str, locations):
+    database = Database(database_url, timeout_s=0.5)
     one = Recording(database, location_table)
     enter(one, locations)
     yield one
@@ -106,13 +107,15 @@ def test_who_waits_is_told_when_the_rows_are_there(house, mi, sip, locations, re
     assert (waiting.pending(), locations.marked()) == (0, 0)
 
 
-def test_a_database_that_is_locked_is_not_waited_for(house, mi, sip, locations, recording, caplog) -> None:
+def test_a_database_that_is_locked_is_not_waited_for(
+    house, mi, sip, locations, recording, database_url: str, caplog
+) -> None:
     recording.table("location")
     late: list[str] = []
     Recorder(mi, locations, None)
     waiting = Waiting(sip, locations, 60.0, lambda: late.append("late"))
     told: list[str] = []
-    with Database(str(recording.database).replace("sqlite:///", "sqlite:")).begin():
+    with locked(database_url, "location"):
         bind(locations, ALICE)
         waiting.changed()
         assert waiting.until_recorded(ALICE, lambda: told.append("let go"))
@@ -177,7 +180,7 @@ def test_bindings_that_the_database_does_not_take_hold_up_nobody(locations, reco
     assert "does not take the bindings of bob" in caplog.text
 
 
-def test_loading_and_the_last_deed(locations, recording, tmp_path, caplog) -> None:
+def test_loading_and_the_last_deed(locations, recording, database_url: str, tmp_path, caplog) -> None:
     bind(locations, ALICE)
     bind(locations, BOB)
     finish(recording, locations)
@@ -193,8 +196,7 @@ def test_loading_and_the_last_deed(locations, recording, tmp_path, caplog) -> No
     store.close()
     bind(locations, ALICE, cseq=2)
     recording.database.close()
-    lock = Database(str(recording.database).replace("sqlite:///", "sqlite:"))
-    with lock.begin():
+    with locked(database_url, "location"):
         finish(recording, locations)
     assert "not recorded, and lost" in caplog.text
 
