@@ -62,7 +62,21 @@ class Postgres:
         self._as: dict[str, Any] = {"user": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
         if self._as:
             shutil.chown(folder, "postgres")
-        self._run([bin / "initdb", "-D", folder / "data", "-A", "trust", "-U", "tests", "-E", "UTF8", "--no-sync"])
+        self._run(
+            [
+                bin / "initdb",
+                "-D",
+                folder / "data",
+                "-A",
+                "trust",
+                "-U",
+                "tests",
+                "-E",
+                "UTF8",
+                "--no-locale",
+                "--no-sync",
+            ]
+        )
         settings = [part for one in _SETTINGS for part in ("-c", one)]
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
