@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 
 import msgpack
 
-_AT_ONCE: Final = 32_768
+AT_ONCE: Final = 32_768
 """Records in memory; some 10 MB of routing rules."""
 
 Record = tuple[bytes, bytes]
@@ -21,19 +21,17 @@ class Sorter:
 
     Args:
         folder: where what does not fit into memory is put meanwhile, in files without names.
-        at_once: records in memory.
     """
 
-    def __init__(self, folder: Path, at_once: int = _AT_ONCE) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._at_once = at_once
         self._records: list[Record] = []
         self._runs: list[IO[bytes]] = []
 
     def add(self, key: bytes, value: bytes) -> None:
         """Take a record. Keys are not the same twice."""
         self._records.append((key, value))
-        if len(self._records) >= self._at_once:
+        if len(self._records) >= AT_ONCE:
             self._put_away()
 
     def sorted(self) -> Iterator[Record]:
