@@ -8,9 +8,9 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, Protocol, TypeAlias, assert_never
 
 from mi_script.calls import Call, Cause, Fault, Ready, prepare
 from mi_script.commands import SERVER_ERROR, Command, Json, MiError, Registry
@@ -100,6 +100,16 @@ def answer_of(outcome: Outcome) -> Answer:
             assert_never(outcome)
 
 
+class Observer(Protocol):
+    """Who counts what commands cost."""
+
+    def ran(self, command: str, elapsed_s: float, code: int | None, /) -> None:
+        """A command has run for so many seconds, to an error of that code or to a result."""
+
+    def failed(self, command: str, code: int, /) -> None:
+        """A call could not be run: no such command (""), or not with such parameters."""
+
+
 class Executor:
     """Runs calls against a register of commands, in whichever process it stands. Whether they may be made was asked
     where they came from (`mi_script.calls.refusal`).
@@ -110,10 +120,21 @@ class Executor:
     Args:
         registry: the commands.
         max_answer_bytes: the longest result; a longer one becomes -32000.
+        observer: told of every run.
+        clock: seconds, for the observer.
     """
 
-    def __init__(self, registry: Registry, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._registry = registry
+        self._observer = observer
+        self._clock = clock
         self._max_answer_bytes = max_answer_bytes
 
     def run(self, payload: bytes, running: object = None) -> bytes | Awaitable[bytes]:
@@ -130,26 +151,39 @@ class Executor:
         """Run a call here and now; an awaitable where the command answers later."""
         ready = prepare(self._registry, call)
         if isinstance(ready, Fault):
-            return ready
+            return self._not_run(call, ready)
+        began = self._clock()
         try:
             result = ready.command.handler(ready.params)
         except Exception as error:
-            return _refusal(ready.command, error)
+            return self._ran(ready.command, began, _refusal(ready.command, error))
         if inspect.isawaitable(result):
-            return self._perform_later(ready, result, pretty)
-        return self._serialised(ready.command, result, pretty)
+            return self._perform_later(ready, result, pretty, began)
+        return self._ran(ready.command, began, self._serialised(ready.command, result, pretty))
 
     async def answer(self, call: Call, pretty: bool = False) -> Answer:
         """Run a call in this process and wait for its answer."""
         answer = self.perform(call, pretty)
         return answer if isinstance(answer, Answered | Fault) else await answer
 
-    async def _perform_later(self, ready: Ready, result: Awaitable[Json], pretty: bool) -> Answer:
+    async def _perform_later(self, ready: Ready, result: Awaitable[Json], pretty: bool, began: float) -> Answer:
         try:
             value = await result
         except Exception as error:
-            return _refusal(ready.command, error)
-        return self._serialised(ready.command, value, pretty)
+            return self._ran(ready.command, began, _refusal(ready.command, error))
+        return self._ran(ready.command, began, self._serialised(ready.command, value, pretty))
+
+    def _ran(self, command: Command, began: float, answer: Answer) -> Answer:
+        if self._observer is not None:
+            code = answer.code if isinstance(answer, Fault) else None
+            self._observer.ran(command.name, self._clock() - began, code)
+        return answer
+
+    def _not_run(self, call: Call, fault: Fault) -> Fault:
+        if self._observer is not None:
+            found = self._registry.find(call.method)
+            self._observer.failed("" if found is None else found.name, fault.code)
+        return fault
 
     def _serialised(self, command: Command, result: Any, pretty: bool) -> Answer:
         try:

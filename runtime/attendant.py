@@ -15,6 +15,7 @@ from mi_script.builtin import register_builtin
 from mi_script.commands import Registry, commands_of
 from runtime import roles
 from runtime.clock import epoch_now
+from runtime.command_figures import CommandFigures
 from runtime.counters import COUNTERS, GAUGES
 from runtime.folder import RuntimeFolder
 from runtime.handover import Handover, Marks
@@ -120,6 +121,7 @@ def furnish(
                 house.registry.extend(commands_of(module, "core" if name in ALWAYS else name))
             except ValueError as error:
                 raise SettingsError(f"module {name}: {error}") from error
+    house.figures = CommandFigures(slots, house.registry.names())
     for module in program.modules.values():
         if isinstance(module, RuntimeModule):
             module.furnished()

@@ -42,7 +42,8 @@ ASYNC: Final = {
 MI: Final = {
     "denied": "MI commands that were refused because `allow` or `deny` says so, wherever they were called.",
 }
+ASYNC_GAUGES: Final = {"waiting": "Messages that are put aside now."}
 COUNTERS: Final = {"core": CORE, "sl": SL, "tm": TM, "async": ASYNC, "mi": MI}
 """What is only counted up, by group."""
-GAUGES: Final = {"tm": TM_GAUGES}
+GAUGES: Final = {"tm": TM_GAUGES, "async": ASYNC_GAUGES}
 """What goes up and down, by group."""

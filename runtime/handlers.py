@@ -50,6 +50,11 @@ def reload(payload: bytes, running: Running) -> bytes:
     return _packed(_process.catch_up())
 
 
+def stands_still(payload: bytes, running: Running) -> bytes:
+    """For how many seconds this process has served no traffic, because a route of it waits for a command; 0 if none."""
+    return _packed(_process.still_s())
+
+
 def _row(view: JobView) -> dict[str, Any]:
     return {
         "id": str(view.id),

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from mi_script.commands import Registry
 from runtime.clock import epoch_now
+from runtime.command_figures import CommandFigures
 from runtime.handover import Handover
 from runtime.log_levels import Levels
 from runtime.process_table import ProcessTable
 from runtime.readers import Readers
+from runtime.roles import MI, SIP, WORKER
 from runtime.settings import Settings
 from runtime.sip.own import OwnAddresses
 from runtime.sip.ownership import Claims, Fingerprints
@@ -59,6 +61,8 @@ class House:
     secret: tuple[int, int, int] = field(default_factory=lambda: (_random(), _random(), _random()))
     """What the branches of our Via are made with (`runtime.sip.branches`)."""
     started_at: float = field(default_factory=epoch_now)
+    figures: CommandFigures = field(init=False)
+    """What MI commands cost; made when all of them are known."""
 
     @property
     def slots(self) -> int:
@@ -69,7 +73,19 @@ class House:
         settings = self.settings
         fingerprints = Fingerprints.size(settings.udp_workers)
         peers = Fingerprints.size(settings.udp_workers, peers_slots(settings.streams))
-        return self.statistics.size + LoadBoard.size(self.slots) + fingerprints + peers
+        return self.statistics.size + self.figures.size + LoadBoard.size(self.slots) + fingerprints + peers
+
+    def names(self) -> list[str]:
+        """What the processes are called, by slot."""
+        settings = self.settings
+        counts = ((SIP, settings.udp_workers), (WORKER, settings.mi_workers_max), (MI, 1))
+        return [f"{role}-{number}" for role, count in counts for number in range(1, count + 1)]
+
+    def wanted(self) -> list[int]:
+        """The slots in which there must always be a process: all but those of workers that come and go."""
+        first_worker = self.settings.udp_workers
+        extra = range(first_worker + self.settings.mi_workers, first_worker + self.settings.mi_workers_max)
+        return [slot for slot in range(self.slots) if slot not in extra]
 
 
 def _random() -> int:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mi_script.calls import Call
-from mi_script.execute import Answer, answer_of, pack_call
+from mi_script.commands import Command
+from mi_script.execute import REQUEST_TIMEOUT, Answer, answer_of, pack_call
 from mi_script.service import Service
 from mi_script.transports.datagram import DatagramTransport
 from mi_script.transports.fifo import FifoTransport
-from runtime.clock import epoch_now
+from runtime.clock import epoch_now, monotonic_now
 from runtime.context import RouteType, Value
 from runtime.errands import Errands
 from runtime.modules.mi_access import MiModule, TransportCounters
@@ -31,6 +32,9 @@ from runtime.sip.own_request import OwnRequest
 from runtime.store import StoreError
 from workers.jobs import Peer, TimedOut
 from workers.tree import BootFailure
+
+if TYPE_CHECKING:
+    from mi_script.transports.http import HttpTransport
 
 log = logging.getLogger("layby.mi")
 
@@ -58,6 +62,7 @@ class MiProcess(ScriptProcess):
         super().open()
         self.leave_traffic()
         self.transports: list[Transport] = []
+        self.http: HttpTransport | None = None
         self.under_way = 0
         self.errands = Errands(self)
         try:
@@ -68,9 +73,13 @@ class MiProcess(ScriptProcess):
 
     def close(self) -> None:
         self.loop.run_until_complete(self._close_transports())
+        if self.http is not None:
+            self.loop.run_until_complete(self.http.close())
 
     def start_drain(self) -> None:
-        # A client that waits for an answer gets it; nobody new is let in.
+        # A client that waits for an answer gets it; nobody new is let in. That this server goes can be read to the end.
+        if self.http is not None:
+            self.http.drain()
         self._closing = self.loop.create_task(self._close_transports())
 
     def unfinished(self) -> int:
@@ -85,19 +94,24 @@ class MiProcess(ScriptProcess):
         found = self.house.registry.find(call.method)
         self.under_way += 1
         try:
-            if found is None or found.cost != "slow":
-                # Here and now: who asks for the jobs, or to cancel one, must not have to wait for a worker.
-                async with asyncio.timeout(MI_TIMEOUT_S):
-                    return await self.executor.answer(call)
-            return answer_of(
-                await self.node.call(
-                    COMMAND, pack_call(call), label=found.name, timeout_s=MI_TIMEOUT_S, idempotent=found.idempotent
-                )
-            )
+            if found is not None and found.cost == "slow":
+                return await self._have_run(call, found)
+            # Here and now: who asks for the jobs, or to cancel one, must not have to wait for a worker.
+            async with asyncio.timeout(MI_TIMEOUT_S):
+                return await self.executor.answer(call)
         except TimeoutError:
+            self.house.figures.failed(call.method, REQUEST_TIMEOUT)
             return answer_of(TimedOut(MI_TIMEOUT_S))
         finally:
             self.under_way -= 1
+
+    async def _have_run(self, call: Call, command: Command) -> Answer:
+        asked_at = monotonic_now()
+        outcome = await self.node.call(
+            COMMAND, pack_call(call), label=command.name, timeout_s=MI_TIMEOUT_S, idempotent=command.idempotent
+        )
+        self.house.figures.settled(command.name, outcome, monotonic_now() - asked_at)
+        return answer_of(outcome)
 
     async def _open_transports(self) -> None:
         modules = self.house.program.modules
@@ -107,9 +121,31 @@ class MiProcess(ScriptProcess):
         if isinstance(datagram := modules.get("mi_datagram"), MiDatagram) and datagram.settings["socket_name"]:
             self.transports.append(_datagram(datagram, service))
         if isinstance(http := modules.get("mi_http"), MiHttp) and isinstance(httpd := modules.get("httpd"), Httpd):
-            self.transports.append(_http(httpd, http, Service(self._perform, int(http.settings["max_body"]))))
+            self.http = self._http(httpd, http)
+            await self.http.start()
         for transport in self.transports:
             await transport.start()
+
+    def _http(self, httpd: Httpd, module: MiHttp) -> HttpTransport:
+        # Imported here because the HTTP server takes half of all start-up time, and most scripts need none.
+        from mi_script.transports.http import HttpTransport, Security
+        from runtime.http_pages import pages_of
+
+        host, port = httpd.host, int(httpd.settings["port"])
+        if not is_loopback(host) and module.token is None and not httpd.checks_clients:
+            log.warning(
+                "mi_http: whoever reaches %s:%d may run MI commands: set token_file or tls_client_ca", host, port
+            )
+        return HttpTransport(
+            host,
+            port,
+            Service(self._perform, int(module.settings["max_body"])),
+            root=str(module.settings["root"]),
+            pages=pages_of(self, module),
+            security=Security(module.token, httpd.tls),
+            counters=TransportCounters(module),
+            keepalive_s=float(httpd.settings["conn_timeout"]) or _NEVER_S,
+        )
 
     async def _close_transports(self) -> None:
         transports, self.transports = self.transports, []
@@ -206,21 +242,3 @@ def _datagram(module: MiDatagram, service: Service) -> DatagramTransport:
     if not is_loopback(listen.host):
         log.warning("mi_datagram: whoever reaches %s may run MI commands", listen)
     return DatagramTransport((listen.host, listen.port), service, counters=counters)
-
-
-def _http(httpd: Httpd, module: MiHttp, service: Service) -> Transport:
-    # Imported here because the HTTP server takes half of all start-up time, and most scripts need none.
-    from mi_script.transports.http import HttpTransport, Security
-
-    host, port = httpd.host, int(httpd.settings["port"])
-    if not is_loopback(host) and module.token is None and not httpd.checks_clients:
-        log.warning("mi_http: whoever reaches %s:%d may run MI commands: set token_file or tls_client_ca", host, port)
-    return HttpTransport(
-        host,
-        port,
-        service,
-        root=str(module.settings["root"]),
-        security=Security(module.token, httpd.tls),
-        counters=TransportCounters(module),
-        keepalive_s=float(httpd.settings["conn_timeout"]) or _NEVER_S,
-    )

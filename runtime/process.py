@@ -74,15 +74,18 @@ class Process:
         """Of what the last process of each name has died, for those that died."""
         self._blocked = 0
         """How many routes of this process are stopped in `block_on` now."""
+        self._blocked_at = 0.0
+        """Since when the first of them is."""
 
     def run(self) -> int:
         """Live until the attendant says otherwise; the exit code."""
         self.loop = self.new_loop()
         asyncio.set_event_loop(self.loop)
         self.house.statistics.enter(self.slot)
+        self.house.figures.enter(self.slot)
         self.store = Store(self.house.folder / "store")
         self.status = StatusReports(self.store)
-        self.executor = Executor(self.house.registry)
+        self.executor = Executor(self.house.registry, observer=self.house.figures, clock=monotonic_now)
         self.node = Node(
             self.peer,
             self.slot,
@@ -200,6 +203,8 @@ class Process:
         except OSError:
             work.close()  # no descriptors left; nothing has changed
             raise
+        if not self._blocked:
+            self._blocked_at = monotonic_now()
         self._blocked += 1
         self.stand_still()
         self.node.pause()
@@ -216,6 +221,10 @@ class Process:
             self.node.resume()
             self.move_again()
             self._blocked -= 1
+
+    def still_s(self) -> float:
+        """For how many seconds this process has served no traffic, because a route waits in `block_on`; 0 if none."""
+        return monotonic_now() - self._blocked_at if self._blocked else 0.0
 
     def _on_control(self) -> None:
         for told in self.child.control.receive():

@@ -16,6 +16,7 @@ COMMAND: Final = "runtime.handlers:run_command"
 JOBS: Final = "runtime.handlers:list_jobs"
 CANCEL: Final = "runtime.handlers:cancel_job"
 RELOAD: Final = "runtime.handlers:reload"
+STANDS_STILL: Final = "runtime.handlers:stands_still"
 """What one process asks directly of another."""
 CATCH_UP: Final = "script"
 """The letter that tells a process to take over the script that was published last."""
@@ -38,6 +39,7 @@ HANDLERS: Final = (
     JOBS,
     CANCEL,
     RELOAD,
+    STANDS_STILL,
     RECORD_ACCOUNTS,
     RECORD_BINDINGS,
     RECORD_DESTINATIONS,

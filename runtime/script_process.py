@@ -187,6 +187,7 @@ class ScriptProcess(Process):
     def _put_aside(self, parked: Parked, jobs: list[Job], within_s: float) -> None:
         # By the first of its jobs: the others are settled with it.
         self.parked[jobs[0].serial] = parked
+        self.house.statistics.count("async:waiting")
         self.on_parked(parked.context, partial(self._cancel, jobs), within_s)
 
     def _cancel(self, jobs: list[Job]) -> None:
@@ -211,6 +212,7 @@ class ScriptProcess(Process):
 
         parked.abandon = abandon
         self.parked[serial] = parked
+        self.house.statistics.count("async:waiting")
         self.on_parked(parked.context, waiting.cancel, begin.timeout_s)
 
     def launch(
@@ -335,6 +337,7 @@ class ScriptProcess(Process):
             # Given up at the end of a drain: its transaction was answered there.
             self.count("async:resume_lost")
             return
+        self.house.statistics.count("async:waiting", -1)
         self._resume(parked, write)
 
     def _resume(self, parked: Parked, write: Callable[[Context], int]) -> None:

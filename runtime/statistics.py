@@ -127,6 +127,10 @@ class Statistics:
         index = self._counters[full_name].index
         return _wrapped(self._sum(index) - self._cells[self.slots * MAX_COUNTERS + index])
 
+    def of(self, full_name: str, slot: int) -> int:
+        """What the process in that slot has counted, resets or not; a gauge is what it has now."""
+        return self._cells[slot * MAX_COUNTERS + self._counters[full_name].index]
+
     def is_incremental(self, full_name: str) -> bool:
         """Whether it is only counted up (and can be reset), rather than computed or a gauge."""
         return full_name in self._counters and full_name not in self._gauges

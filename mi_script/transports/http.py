@@ -61,7 +61,8 @@ class HttpTransport:
     """Listens for HTTP at a TCP address.
 
     Another path gets 404, another method 405, a wrong or missing token 401, another Content-Type than application/json
-    415, an empty body 400, a body that is too long 413, one that does not arrive in time 408, and a notification 204.
+    415, an empty body 400, a body that is too long 413, one that does not arrive in time 408, a notification 204, and
+    after `drain()` any request 503.
 
     Args:
         host: the IP address to listen at.
@@ -111,6 +112,7 @@ class HttpTransport:
         self._silent: set[RequestHandler] = set()
         """Those on which none had come when they were looked at last."""
         self._look: asyncio.TimerHandle | None = None
+        self._draining = False
 
     async def start(self) -> None:
         """Bind and listen, on the running loop.
@@ -135,6 +137,10 @@ class HttpTransport:
             raise CannotListen(f"cannot listen at TCP {host} port {port}: {error.strerror}") from error
         self.address = self._listener.sockets[0].getsockname()[:2]
         self._look = self._loop.call_later(self._request_s / 2, self._hang_up_on_the_silent)
+
+    def drain(self) -> None:
+        """Answer requests with 503 from now on. Pages are read until `close()`."""
+        self._draining = True
 
     async def close(self) -> None:
         """Stop listening, let what runs end, close every connection."""
@@ -177,6 +183,8 @@ class HttpTransport:
         self._look = self._loop.call_later(self._request_s / 2, self._hang_up_on_the_silent)
 
     async def _on_post(self, request: web.Request) -> web.Response:
+        if self._draining:
+            raise web.HTTPServiceUnavailable(text="shutting down\n", headers={"Connection": "close"})
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="Content-Type must be application/json\n")
         try:

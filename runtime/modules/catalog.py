@@ -9,6 +9,7 @@ from runtime.modules.base import RuntimeModule
 from runtime.modules.bench import Bench
 from runtime.modules.cachedb_local import CachedbLocal
 from runtime.modules.cfgutils import Cfgutils
+from runtime.modules.command_list import CommandList
 from runtime.modules.db_drivers import DbMysql, DbPostgres, DbSqlite
 from runtime.modules.dialog import DialogModule
 from runtime.modules.dispatcher import Dispatcher
@@ -41,7 +42,7 @@ from runtime.modules.tm import Tm
 from runtime.modules.usrloc import Usrloc
 
 ALWAYS: Final[dict[str, type[RuntimeModule]]] = {
-    module.name: module for module in (Management, Jobs, Events, StatusReporting, ThresholdsModule)
+    module.name: module for module in (Management, Jobs, CommandList, Events, StatusReporting, ThresholdsModule)
 }
 """What every server has, loaded or not."""
 

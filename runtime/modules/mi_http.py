@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from runtime.house import House
 
 _MOST_BODY: Final = 15 << 20
+PAGES: Final = ("healthz", "metrics")
+"""What is served beside MI."""
 
 
 class Httpd(RuntimeModule):
@@ -81,7 +83,7 @@ class Httpd(RuntimeModule):
     def list_root_path(self, params: Params) -> Json:
         """What is served over HTTP: paths, and the module of each."""
         found = self.house.program.modules.get("mi_http")
-        paths = [str(found.settings["root"]).strip("/")] if found is not None else []
+        paths = [str(found.settings["root"]).strip("/"), *PAGES] if found is not None else []
         return [{"http_root": path, "module": "mi_http"} for path in paths]
 
 
@@ -100,12 +102,19 @@ class MiHttp(MiModule):
             "`Authorization: Bearer TOKEN`. Without it nobody is asked.",
         ),
         Parameter("max_body", int, MAX_BYTES, doc="The longest request, in bytes."),
+        Parameter(
+            "health_timeout", int, 2, doc="Seconds for which a SIP process may stand still before `/healthz` says so."
+        ),
     )
     token: bytes | None = None
     """What clients must know."""
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
         super().__init__(settings)
+        if self.settings["root"].strip("/") in PAGES:
+            raise SettingsError(f"module mi_http: root must be none of {', '.join(PAGES)}", "root")
+        if not 1 <= self.settings["health_timeout"] <= 60:
+            raise SettingsError("module mi_http: health_timeout must be from 1 to 60 seconds", "health_timeout")
         if not 1 <= self.settings["max_body"] <= _MOST_BODY:
             raise SettingsError(f"module mi_http: max_body must be from 1 to {_MOST_BODY} bytes", "max_body")
 

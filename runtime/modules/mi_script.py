@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from mi_script.calls import Call, Fault
 from mi_script.execute import Answer, Answered, answer_of, pack_call
 from mi_script.script import COMPAT_36, Ending, ScriptFault, ending, ending_of, gathered, script_call, split_commands
+from runtime.clock import monotonic_now
 from runtime.context import Context
 from runtime.modules.mi_access import ACCESS, DENIED, MiModule
 from runtime.roles import COMMAND
@@ -166,6 +167,8 @@ class MiScript(MiModule):
             return Refused(lambda context: write(context, [fault for fault in faults if fault is not None]))
 
         def finish(context: Context, outcomes: list[Outcome]) -> int:
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                self.house.figures.settled(job.label, outcome, None)  # when each of them ended nobody has told
             left = iter(outcomes)
             return write(context, [fault or next(left) for fault in faults])
 
@@ -178,13 +181,19 @@ class MiScript(MiModule):
     def _request(
         self, call: Call, finish: Callable[[Context, Outcome], int], timeout_s: float | None = None
     ) -> JobRequest:
-        found = self.house.registry.find(call.method)
+        found, asked_at = self.house.registry.find(call.method), monotonic_now()
+        name = found.name if found else call.method
+
+        def settled(context: Context, outcome: Outcome) -> int:
+            self.house.figures.settled(name, outcome, monotonic_now() - asked_at)
+            return finish(context, outcome)
+
         return JobRequest(
             handler=COMMAND,
-            label=found.name if found else call.method,
+            label=name,
             payload=pack_call(call, pretty=self._pretty),
             timeout_s=timeout_s or float(self.settings["timeout"]),
-            finish=finish,
+            finish=settled,
             idempotent=found is not None and found.idempotent,
         )
 

@@ -149,3 +149,40 @@ def test_a_cancelled_command_is_no_answer(executor):
 )
 def test_outcomes(outcome, expected):
     assert answer_of(outcome) == expected
+
+
+class Watcher:
+    """Notes what it is told; its clock goes on by a second with each look."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[object, ...]] = []
+        self.now = 0.0
+
+    def clock(self) -> float:
+        self.now += 1.0
+        return self.now
+
+    def ran(self, command: str, elapsed_s: float, code: int | None) -> None:
+        self.seen.append((command, elapsed_s, code))
+
+    def failed(self, command: str, code: int) -> None:
+        self.seen.append((command, code))
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (Call("uptime"), ("uptime", 1.0, None)),
+        (Call("drouting:reload"), ("dr_reload", 1.0, None)),
+        (Call("cache_fetch", ["local", "none"]), ("cache_fetch", 1.0, 400)),
+        (Call("t_uac_dlg", {"method": "M", "ruri": "sip:x"}), ("t_uac_dlg", 1.0, None)),
+        (Call("t_uac_dlg", {"method": "M", "ruri": "sip:nobody"}), ("t_uac_dlg", 1.0, 480)),
+        (Call("no_json"), ("no_json", 1.0, -32000)),
+        (Call("uptime", ["x"]), ("uptime", -32602)),
+        (Call("nosuch"), ("", -32601)),
+    ],
+)
+def test_an_observer_hears_of_each_call_once(registry, call, expected):
+    watcher = Watcher()
+    run(Executor(registry, observer=watcher, clock=watcher.clock), call)
+    assert watcher.seen == [expected]

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness import ROOT, Server, wait_until
 
@@ -39,6 +40,37 @@ def ask(server: Server, headers: dict[str, str] | None = None, tls: ssl.SSLConte
         return 0
 
 
+PAGES = """
+route {
+    if ($rU == "waits") async(mi("bench_wait 2000"), done);
+    if ($rU == "still") { mi("bench_wait 4000"); exit; }
+    if ($rU == "job") async(mi("bench_sleep 1"), done);
+    mi("pwd");
+    mi("uptme");
+    sl_send_reply(200, "OK");
+}
+route[done] { t_reply(200, "OK"); }
+"""
+
+
+def read(server: Server, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """A page's status and text; 0 where nobody answers."""
+    request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/{path}", headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+
+
+def samples(server: Server, headers: dict[str, str] | None = None) -> dict[tuple[str, ...], float]:
+    """What /metrics says, by name and the values of the labels in their order."""
+    families = text_string_to_metric_families(read(server, "metrics", headers)[1])
+    return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
+
+
 @pytest.fixture
 def token_file(tmp: Path) -> Path:
     path = tmp / "token"
@@ -47,12 +79,21 @@ def token_file(tmp: Path) -> Path:
     return path
 
 
-def test_a_token(start_server, token_file) -> None:
+def test_a_token_is_asked_for_and_a_server_that_drains_takes_no_more_commands(start_server, token_file) -> None:
     head = f'modparam("mi_http", "token_file", "{token_file}")\n'
-    server = start_server("route { exit; }", head=head, options=PROCESSES, ready=False)
+    server = start_server(PAGES, head=head, options=PROCESSES, ready=False)
     known = {"Authorization": f"Bearer {TOKEN}"}
     wait_until(lambda: ask(server, known) == 200, 30, what="the server answers MI")
     assert [ask(server), ask(server, {"Authorization": f"Bearer {TOKEN}x"}), ask(server, known)] == [401, 401, 200]
+    assert [read(server, path)[0] for path in ("metrics", "healthz")] == [401, 200]
+    client = server.client()
+    client.send(client.request("waits")[1])
+    wait_until(lambda: samples(server, known)["layby_process_parked", "sip-1"] == 1, what="it is parked")
+    server.process.terminate()
+    _, text = wait_until(lambda: (found := read(server, "healthz"))[0] == 503 and found, what="it drains")
+    assert json.loads(text)["problems"] == ["the server is shutting down"]
+    assert ask(server, known) == 503
+    assert server.wait() == 0
     assert TOKEN not in server.log()
 
 
@@ -67,8 +108,9 @@ def test_certificates_of_both_sides(start_server) -> None:
 
 
 def test_back_to_back_requests_over_one_connection_are_answered_at_once(start_server) -> None:
-    head = 'modparam("mi_http", "max_body", 200)\n'
+    head = 'modparam("mi_http", "max_body", 200)\nmodparam("httpd", "ip", "*")\n'
     server = start_server("route { exit; }", head=head, options=PROCESSES)
+    wait_until(lambda: "whoever reaches 0.0.0.0:" in server.log(), what="that everybody is let in is told")
     connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=2)
     for _ in range(50):
         connection.request("POST", "/mi", UPTIME, {"Content-Type": "application/json"})
@@ -82,21 +124,48 @@ def test_back_to_back_requests_over_one_connection_are_answered_at_once(start_se
     assert server.statistic("mi_http:errors") == 1
 
 
-def test_who_listens_to_everybody_is_told_so(start_server) -> None:
-    head = 'modparam("httpd", "ip", "*")\n'
-    server = start_server("route { exit; }", head=head, options=PROCESSES)
-    wait_until(lambda: "whoever reaches 0.0.0.0:" in server.log(), what="the warning")
-
-
-@pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ('modparam("mi_http", "token_file", "/nowhere/token")', "token file /nowhere/token: No such file or directory"),
-        (TLS.replace("server.key", "stranger.key"), "key values mismatch"),
-    ],
-)
-def test_settings_that_cannot_be_keep_a_server_from_starting(start_server, setting, said) -> None:
-    server = start_server("route { exit; }", head=setting + "\n", ready=False)
+def test_a_key_of_another_certificate_keeps_a_server_from_starting(start_server) -> None:
+    head = TLS.replace("server.key", "stranger.key")
+    server = start_server("route { exit; }", head=head, ready=False)
     assert server.wait() == 1
-    assert said in server.log()
+    assert "key values mismatch" in server.log()
     assert "Traceback" not in server.log()
+
+
+@pytest.fixture(scope="module")
+def pages(start_shared) -> Server:
+    head = 'modparam("mi_http", "health_timeout", 1)\n'
+    return start_shared(PAGES, head=head, options=("--udp-workers", "2", "--mi-workers", "1"))
+
+
+def test_metrics_of_commands_processes_and_statistics(pages: Server) -> None:
+    client = pages.client()
+    for _ in range(5):
+        client.ask("x")
+    client.ask("job")
+    found = samples(pages)
+    assert found["layby_mi_runs_total", "pwd"] == 5
+    assert found["layby_mi_run_seconds_count", "pwd"] == found["layby_mi_run_seconds_bucket", "pwd", "+Inf"] == 5
+    assert found["layby_mi_errors_total", "-32601", "(unknown)"] == 5
+    assert found["layby_mi_wait_seconds_count", "bench_sleep"] == found["layby_mi_runs_total", "bench_sleep"] == 1
+    assert sum(found["layby_process_messages_total", f"sip-{number}"] for number in (1, 2)) == 6
+    assert found["layby_process_parked", "sip-1"] == found["layby_process_jobs", "worker-1"] == 0
+    assert found["layby_process_restarts_total", "mi-1"] == 0
+    assert found["layby_process_resident_bytes", "attendant"] > 1 << 20
+    assert found["layby_statistic_total", "core", "rcv_requests"] == 6
+    assert found["layby_statistic_now", "shmem", "used_size"] > 0
+    (row,) = [row for row in pages.mi("command_list")["Commands"] if row["Name"] == "pwd"]
+    assert set(row.pop("Run time [ms]")) == {"mean", "p50", "p99"}
+    assert row == {"Name": "pwd", "Module": "core", "Cost": "instant", "Runs": 5, "Errors": {}, "Wait [ms]": None}
+    assert pages.mi("command_list", ["bench_sleep"])["Wait [ms]"]["p99"] > 0
+    assert pages.mi_error("command_list", ["nosuch"])["code"] == 404
+
+
+def test_health_says_who_stands_still_and_who_is_not_there(pages: Server) -> None:
+    status, text = read(pages, "healthz")
+    assert (status, json.loads(text)) == (200, {"status": "ok", "problems": [], "processes": 5})
+    client = pages.client()
+    client.send(client.request("still")[1])
+    status, text = wait_until(lambda: (found := read(pages, "healthz"))[0] == 503 and found, what="it is told")
+    assert [one.split(" ", 1)[1] for one in json.loads(text)["problems"]] == ["has stood still for 1 s"]
+    wait_until(lambda: read(pages, "healthz")[0] == 200, what="it goes on")

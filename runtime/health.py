@@ -1,0 +1,73 @@
+"""Whether a server is well: all processes there that must be, and answering; room in its store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgpack
+
+from mi_script.commands import Json
+from runtime.roles import SIP, STANDS_STILL, role_of
+from workers.jobs import Outcome, Peer, Returned
+
+if TYPE_CHECKING:
+    from runtime.process import Process
+
+_FULL: Final = 0.95
+"""Which part of the store may be used: a write needs some pages more than what it writes."""
+
+
+class Health:
+    """Looks when somebody asks, once for all who ask at the same time.
+
+    Args:
+        process: where it is asked.
+        within_s: how long a process that serves SIP may stand still, in seconds, and how long its answer may take.
+    """
+
+    def __init__(self, process: Process, within_s: float) -> None:
+        self._process = process
+        self._within_s = within_s
+        self._looking: asyncio.Task[list[str]] | None = None
+
+    async def report(self) -> tuple[bool, Json]:
+        """Whether all is well, and the report: ``status`` is `ok` or `failing`, and ``problems`` says what is wrong."""
+        if self._looking is None or self._looking.done():
+            self._looking = self._process.loop.create_task(self._problems())
+        problems = await asyncio.shield(self._looking)
+        status = "failing" if problems else "ok"
+        return not problems, {"status": status, "problems": list[Json](problems), "processes": self._there()}
+
+    def _there(self) -> int:
+        return 1 + sum(row.pid > 0 for row in self._process.house.table)
+
+    async def _problems(self) -> list[str]:
+        found = [] if self._process.draining else [*self._absent(), *self._store(), *await self._silent()]
+        # Who goes answers nobody any more, and others have gone.
+        return ["the server is shutting down"] if self._process.draining else found
+
+    def _absent(self) -> list[str]:
+        house = self._process.house
+        names = house.names()
+        return [f"{names[slot]} is not there" for slot in house.wanted() if not house.table.read(slot).pid]
+
+    def _store(self) -> list[str]:
+        part = self._process.store.used() / self._process.store.size()
+        return [f"the store is {part:.0%} full"] if part >= _FULL else []
+
+    async def _silent(self) -> list[str]:
+        """Those that have stood still for too long: they do not answer, or say that they serve nothing meanwhile."""
+        peers = [peer for peer in self._process.node.peers() if role_of(peer.name) == SIP]
+        outcomes = await asyncio.gather(*(self._ask(peer) for peer in peers))
+        return [
+            f"{peer.name} has stood still for {self._within_s:g} s"
+            for peer, outcome in zip(peers, outcomes, strict=True)
+            if self._is_silent(outcome)
+        ]
+
+    async def _ask(self, peer: Peer) -> Outcome:
+        return await self._process.node.call(STANDS_STILL, b"", label=STANDS_STILL, timeout_s=self._within_s, to=peer)
+
+    def _is_silent(self, outcome: Outcome) -> bool:
+        return not isinstance(outcome, Returned) or msgpack.unpackb(outcome.payload) >= self._within_s
