@@ -129,7 +129,7 @@ class MiProcess(ScriptProcess):
     def _http(self, httpd: Httpd, module: MiHttp) -> HttpTransport:
         # Imported here because the HTTP server takes half of all start-up time, and most scripts need none.
         from mi_script.transports.http import HttpTransport, Security
-        from runtime.http_pages import pages_of
+        from runtime.http_pages import Pages
 
         host, port = httpd.host, int(httpd.settings["port"])
         if not is_loopback(host) and module.token is None and not httpd.checks_clients:
@@ -141,7 +141,7 @@ class MiProcess(ScriptProcess):
             port,
             Service(self._perform, int(module.settings["max_body"])),
             root=str(module.settings["root"]),
-            pages=pages_of(self, module),
+            pages=Pages(self, module).by_path(),
             security=Security(module.token, httpd.tls),
             counters=TransportCounters(module),
             keepalive_s=float(httpd.settings["conn_timeout"]) or _NEVER_S,

@@ -32,6 +32,7 @@ CORES = frozenset(
         "mi_script.commands",
         "mi_script.calls",
         "mi_script.jsonrpc",
+        "mi_script.openapi",
         "mi_script.execute",
         "mi_script.script",
         "mi_script.builtin",

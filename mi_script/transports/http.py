@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from mi_script.service import Service
@@ -17,6 +19,16 @@ from mi_script.transports.counting import Counters, fresh_counters
 from mi_script.transports.paths import CannotListen
 
 NAME: Final = "http"
+
+log = logging.getLogger("layby.mi.http")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether it is no complaint about what a client has sent: he gets 400, and cannot fill the log."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+log.addFilter(_is_ours)
 
 _SCHEME: Final = "bearer "
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -126,7 +138,7 @@ class HttpTransport:
         for path, page in self._pages.items():
             app.router.add_get(f"/{path}", _reader(page))
         self._runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=self._keepalive_s, shutdown_timeout=self._drain_s
+            app, access_log=None, logger=log, keepalive_timeout=self._keepalive_s, shutdown_timeout=self._drain_s
         )
         await self._runner.setup()
         try:

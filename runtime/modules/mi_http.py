@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runtime.house import House
 
 _MOST_BODY: Final = 15 << 20
-PAGES: Final = ("healthz", "metrics")
+PAGES: Final = ("healthz", "metrics", "openapi.json")
 """What is served beside MI."""
 
 
