@@ -118,8 +118,9 @@ class MiProcess(ScriptProcess):
         service = Service(self._perform)
         if isinstance(fifo := modules.get("mi_fifo"), MiFifo):
             self.transports.append(_fifo(fifo, service))
-        if isinstance(datagram := modules.get("mi_datagram"), MiDatagram) and datagram.settings["socket_name"]:
-            self.transports.append(_datagram(datagram, service))
+        if isinstance(datagram := modules.get("mi_datagram"), MiDatagram):
+            names = [str(name) for name in datagram.settings["socket_name"] if name]
+            self.transports += [_datagram(datagram, name, service) for name in names]
         if isinstance(http := modules.get("mi_http"), MiHttp) and isinstance(httpd := modules.get("httpd"), Httpd):
             self.http = self._http(httpd, http)
             await self.http.start()
@@ -231,8 +232,8 @@ def _fifo(module: MiFifo, service: Service) -> FifoTransport:
     )
 
 
-def _datagram(module: MiDatagram, service: Service) -> DatagramTransport:
-    name, counters = str(module.settings["socket_name"]), TransportCounters(module)
+def _datagram(module: MiDatagram, name: str, service: Service) -> DatagramTransport:
+    counters = TransportCounters(module)
     if not name.startswith("udp:"):
         return DatagramTransport(Path(name), service, counters=counters)
     try:

@@ -13,6 +13,9 @@ class MiDatagram(MiModule):
     parameters = (
         *ACCESS,
         Parameter(
-            "socket_name", str, "", doc="`udp:HOST:PORT`, or the path of a Unix socket, made for its owner alone."
+            "socket_name",
+            str,
+            repeats=True,
+            doc="`udp:HOST:PORT`, or the path of a Unix socket, made for its owner alone. Each setting is one more.",
         ),
     )

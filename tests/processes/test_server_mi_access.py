@@ -90,6 +90,6 @@ def test_each_transport_has_its_own_rules_and_counts(server: Server, folder) -> 
 
 def test_a_name_that_no_command_has_keeps_a_server_from_starting(start_server) -> None:
     server = start_server("route { exit; }", head='modparam("mi_http", "deny", "kill, uptme")\n', ready=False)
-    assert server.wait() == 1
+    assert server.wait(30) == 1
     assert 'parameter deny of module mi_http: there is no MI command uptme (did you mean "uptime"?)' in server.log()
     assert f"{server.script}:" in server.log()

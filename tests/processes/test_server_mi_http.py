@@ -127,7 +127,7 @@ def test_back_to_back_requests_over_one_connection_are_answered_at_once(start_se
 def test_a_key_of_another_certificate_keeps_a_server_from_starting(start_server) -> None:
     head = TLS.replace("server.key", "stranger.key")
     server = start_server("route { exit; }", head=head, ready=False)
-    assert server.wait() == 1
+    assert server.wait(30) == 1
     assert "key values mismatch" in server.log()
     assert "Traceback" not in server.log()
 
