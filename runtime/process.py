@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar, assert_never
 
 import uvloop
@@ -95,6 +96,7 @@ class Process:
             handlers=load_handlers(HANDLERS),
             on_letter=self.on_letter,
             on_timed_out=lambda job, timeout_s: self.on_timed_out(job, timeout_s),
+            on_late=partial(self.house.statistics.count, "async:late_answers"),
         )
         handlers.enter(self)
         self.attach(self.loop)

@@ -91,6 +91,7 @@ class Node:
         on_timed_out: told of each job whose time is over, and how many seconds it had, just before its caller is.
         transport: what frames between the processes go over; the same in all of them, see `workers.channel`.
         policy: which worker a job goes to, see `workers.policy`.
+        on_late: told how many answers have come that nobody waits for any more.
 
     Attributes:
         me: this process.
@@ -115,6 +116,7 @@ class Node:
         on_timed_out: Callable[[Job, float], object] | None = None,
         transport: Transport = "zmq",
         policy: Policy = least_expected,
+        on_late: Callable[[int], None] | None = None,
     ) -> None:
         self.me = me
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
@@ -133,6 +135,7 @@ class Node:
             endpoint=self._endpoint,
             counters=self.counters,
             on_timed_out=on_timed_out,
+            on_late=on_late,
         )
         self._worker = Worker(
             me,

@@ -87,6 +87,7 @@ class Origin:
         endpoint: puts words down for peers, to go with the next flush.
         counters: every outcome is counted here.
         on_timed_out: told of each job whose time is over, and how many seconds it had, just before its caller is.
+        on_late: told how many answers have come that nobody waits for any more.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Origin:
         endpoint: Endpoint,
         counters: dict[str, int],
         on_timed_out: Callable[[Job, float], object] | None = None,
+        on_late: Callable[[int], None] | None,
     ) -> None:
         self._me = me
         self._on_timed_out = on_timed_out
@@ -108,6 +110,7 @@ class Origin:
         self._limits = limits
         self._endpoint = endpoint
         self._counters = counters
+        self._on_late = on_late
         self._dispatcher = Dispatcher(me, limits, policy=policy, favourite=slot)
         self._suspensions: Suspensions[_Waiter] = Suspensions()
         self._most_payload = limits.max_frame_bytes - 2 * OVERHEAD_BYTES - 8 * MAX_TEXT
@@ -203,13 +206,20 @@ class Origin:
         """A worker answered."""
         self._perform(self._dispatcher.handle(Answered(worker, answers, now)), now)
         self.freed = True
-        self._counters["late_answers"] = self._dispatcher.late
+        self._count_late()
 
     def answers_later(self, worker: Peer, serial: int, now: float) -> None:
         """A worker began a job that answers later."""
         self._perform(self._dispatcher.handle(AnswersLater(worker, serial)), now)
         self.freed = True
-        self._counters["late_answers"] = self._dispatcher.late
+        self._count_late()
+
+    def _count_late(self) -> None:
+        late = self._dispatcher.late - self._counters["late_answers"]
+        if late:
+            self._counters["late_answers"] += late
+            if self._on_late is not None:
+                self._on_late(late)
 
     def progressed(self, worker: Peer, progress: Progress) -> None:
         """A worker tells how far a job is; heard only from the one that runs it, and while somebody waits for it."""

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.processes
 
 ONE_PROCESS = ("--udp-workers", "1", "--mi-workers", "1")
 
+FLAVOURS_HEAD = 'modparam("statistics", "variable", "reports")\n'
 FLAVOURS = """
 loadmodule "json.so"
 route {
@@ -33,6 +34,8 @@ route {
         async(mi("bench_sleep 1000", $var(r)), done);
         xlog("L_ERR", "NEVER REACHED by $rU\\n");
         break;
+    case "quick":
+        async(mi("uptime", $var(r)), done);
     case "async-later":
         async(mi("bench_wait 1000", $avp(r)), done_avp);
     case "deadline":
@@ -55,6 +58,14 @@ route {
         launch(mi("no_such_command", $avp(r)), report, "unknown");
         sl_send_reply(200, "OK $rc");
         exit;
+    case "launch-instant":
+        launch(mi("uptime", $avp(r)), report, "instant");
+        sl_send_reply(200, "OK $rc");
+        exit;
+    case "launch-failing":
+        launch(mi("bench_sleep -1", $avp(r)), report, "failing");
+        sl_send_reply(200, "OK $rc");
+        exit;
     }
     route(reply);
 }
@@ -74,13 +85,14 @@ route[chain3] { $avp(trail) = "three"; async(mi("uptime", $var(r)), chain4); }
 route[chain4] { $var(r) = $(avp(trail)[*]); route(reply); }
 route[report] {
     cache_store("local", "report-$param(1)", "rc=$rc mine=$avp(mine) method=$rm r=$avp(r)");
+    update_stat("reports", 1);
 }
 """
 
 
 @pytest.fixture
 def server(start_server):
-    return start_server(FLAVOURS, options=ONE_PROCESS)
+    return start_server(FLAVOURS, head=FLAVOURS_HEAD, options=ONE_PROCESS)
 
 
 def during(server, user: str) -> tuple[bool, object]:
@@ -101,13 +113,19 @@ def test_a_blocking_call_stops_its_process(server) -> None:
     assert answer.header("X-Worker") == "sip-1.1"
 
 
-def test_an_asynchronous_call_parks_the_message_and_not_the_process(server) -> None:
+def test_fact_10_an_asynchronous_call_parks_the_message_and_not_the_process(server) -> None:
     overtaken, answer = during(server, "async")
     assert overtaken
     assert (answer.header("X-Rc"), answer.header("X-Result")) == ("1", '{"slept_ms":1000}')
     assert (answer.header("X-Kept"), answer.header("X-Worker")) == ("async", "worker-1.1")
     assert answer.header("X-Document") == "async"
     assert "NEVER REACHED by async" not in server.log()  # the checker shows the line as it is written
+
+
+def test_fact_11_at_light_load_too_no_job_runs_in_the_process_that_asked(server) -> None:
+    client = server.client()
+    workers = {client.ask("quick").header("X-Worker") for _ in range(100)}
+    assert workers == {"worker-1.1"}
 
 
 def test_a_command_that_answers_later_may_be_waited_for_in_either_way(server) -> None:
@@ -127,9 +145,20 @@ def test_launch_goes_on_at_once_and_reports_once_on_a_dummy_message(server) -> N
     assert found == 'rc=1 mine=<null> method=DUMMY r={"slept_ms":1000}'
 
 
-def test_launch_of_an_unknown_command_reports_too(server) -> None:
-    assert server.client().ask("launch-unknown").reason == "OK 1"
-    assert wait_for_report(server, "unknown").startswith("rc=-1 ")
+def test_a16_whatever_is_launched_the_script_goes_on_and_one_report_runs(server) -> None:
+    # #2049: the script got stuck, or the report route did not run.
+    client = server.client()
+    ends = {"unknown": "-1", "instant": "1", "failing": "-400"}
+    for _ in range(50):
+        for user in ends:
+            assert client.ask(f"launch-{user}").reason == "OK 1"
+    wait_until(lambda: server.statistic("async:reported") == 150, what="a report for each")
+
+    assert {user: wait_for_report(server, user).partition(" ")[0] for user in ends} == {
+        user: f"rc={rc}" for user, rc in ends.items()
+    }
+    assert server.statistic("script:reports") == 150
+    assert server.statistic("async:launched") == 150
 
 
 def wait_for_report(server, param: str) -> str:
@@ -155,12 +184,21 @@ def test_what_goes_wrong_is_told_by_rc_and_the_variable(server, user: str, rc: s
     assert (answer.header("X-Rc"), answer.header("X-Result")) == (rc, text)
 
 
-def test_a_job_that_does_not_end_resumes_at_its_deadline(server) -> None:
+def test_a14_a_job_that_does_not_end_resumes_at_its_deadline_and_its_late_answer_is_counted(server) -> None:
+    # #997, #2709, #1838: it never resumed, or only when some other message came.
+    client = server.client()
     started = time.monotonic()
-    answer = server.client().ask("deadline")
+    call_id, data = client.request("deadline")
+    client.send(data)
+    answer = client.final(call_id)
     assert answer.header("X-Rc") == "-408"
     assert "1 s" in answer.header("X-Result")
     assert 0.9 < answer.at - started < 1.8
+
+    wait_until(lambda: server.statistic("async:late_answers") == 1, what="the worker is heard of, too late")
+    assert server.statistic("async:parked") == server.statistic("async:resumed") == 1
+    client.collect(0.1)
+    assert len(client.answers[call_id]) == 1
 
 
 def test_avps_survive_a_chain_of_parkings_with_a_failing_one_between(server) -> None:
@@ -183,7 +221,7 @@ def test_many_contexts_are_parked_at_once_and_each_gets_its_own_answer(server) -
     "options", [("--udp-workers", "1", "--mi-workers", "0"), ("--udp-workers", "3", "--mi-workers", "0")]
 )
 def test_without_workers_the_sip_processes_run_each_others_jobs(start_server, options) -> None:
-    server = start_server(FLAVOURS, options=options)
+    server = start_server(FLAVOURS, head=FLAVOURS_HEAD, options=options)
     client = server.client()
     answers = {user: client.ask(user) for user in ("async", "async-later", "mi", "mi-later", "launch")}
     assert {answer.status for answer in answers.values()} == {200}
@@ -217,7 +255,7 @@ route {
 """
 
 
-def test_both_input_flavours_of_the_article(start_server) -> None:
+def test_fact_05_positional_parameters_are_in_their_order_and_named_ones_by_name(start_server) -> None:
     server = start_server(AVPS, options=ONE_PROCESS)
     client = server.client()
 
