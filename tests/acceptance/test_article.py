@@ -31,7 +31,7 @@ route {
 """
 
 
-def test_the_articles_snippets_run_as_they_stand(start_server) -> None:
+def test_fact_04_the_articles_snippets_run_as_they_stand(start_server) -> None:
     server = start_server(SNIPPETS)
     client = server.client()
     # Modules drouting and dialog are not there, and the script is told so by $rc rather than stopped.

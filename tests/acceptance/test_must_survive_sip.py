@@ -1,8 +1,8 @@
 """What has crashed, hung or leaked in OpenSIPS where a message was parked, and must not here.
 
-Each test names its row in the project's list of such reports, and OpenSIPS's issue on GitHub. Rows that other tests
-hold: A3 and A30 in `test_server_faults.py`, A30 also in `test_server_call_faults.py`; A29 for request routes in
-`test_server_parks_everywhere.py`.
+Each test has the number of its row in the project's list of such reports, and names OpenSIPS's issue on GitHub.
+`test_must_survive_list.py` counts the rows, wherever they are. Further sides of A29 stand below and, for request
+routes, in `test_server_parks_everywhere.py`; of A30 in `test_server_call_faults.py`.
 
 Short here; by hand ``LAYBY_MANY=15 pytest tests/acceptance/test_must_survive_sip.py -s`` for fifteen times as many.
 """
@@ -292,8 +292,10 @@ def growth(server: Server, load: Callable[[], Any]) -> int:
 # Memory.
 
 
-def test_a_second_target_is_tried_behind_a_parked_failure_route_and_nothing_is_lost(server: Server, rush: Rush) -> None:
-    # A5, #1312: one call in thousands crashed, and gigabytes leaked.
+def test_a05_a_second_target_behind_a_parked_failure_route_is_tried_and_nothing_lost(
+    server: Server, rush: Rush
+) -> None:
+    # #1312: one call in thousands crashed, and gigabytes leaked.
     count = int(700 * MANY)
 
     def load() -> None:
@@ -308,8 +310,8 @@ def test_a_second_target_is_tried_behind_a_parked_failure_route_and_nothing_is_l
     assert growth(server, load) < NOISE_BYTES + count * LEAK_BYTES
 
 
-def test_headers_added_between_chained_parkings_are_there_once_and_leak_nothing(server: Server, rush: Rush) -> None:
-    # A11, #3914: header changes leaked at each parking.
+def test_a11_headers_added_between_chained_parkings_are_there_once_and_leak_nothing(server: Server, rush: Rush) -> None:
+    # #3914: header changes leaked at each parking.
     count = int(700 * MANY)
 
     def load() -> None:
@@ -323,8 +325,8 @@ def test_headers_added_between_chained_parkings_are_there_once_and_leak_nothing(
 # Chains.
 
 
-def test_a_dialog_lives_through_five_chained_parkings(server: Server, phones: tuple[Peer, Peer]) -> None:
-    # A4, #780, #759, #2796: two and three parkings one after the other, in a loop, with dialogs.
+def test_a04_a_dialog_lives_through_five_chained_parkings(server: Server, phones: tuple[Peer, Peer]) -> None:
+    # #780, #759, #2796: two and three parkings one after the other, in a loop, with dialogs.
     for _ in range(5):
         call = Call(*phones)
         call.ring("dialog")
@@ -337,16 +339,16 @@ def test_a_dialog_lives_through_five_chained_parkings(server: Server, phones: tu
         call.hang_up()
 
 
-def test_a_request_uri_changed_between_parkings_stays_changed(rush: Rush) -> None:
-    # A10, #3676, #3821: $rd went back to what it had been.
+def test_a10_a_request_uri_changed_between_parkings_stays_changed(rush: Rush) -> None:
+    # #3676, #3821: $rd went back to what it had been.
     for call in rush.call(50, "uri"):
         (arrived,) = call.arrived
         assert arrived.header("X-Uri").startswith("changed 192.0.2.7 5099 sip:uri@127.0.0.1")
         assert arrived.header("X-Still") == arrived.ruri == "sip:changed@192.0.2.7:5099"
 
 
-def test_what_is_changed_before_a_parking_and_after_it_goes_out_once(rush: Rush) -> None:
-    # A9, #1683, #1948: record_route() and header changes in a resume route.
+def test_a09_what_is_changed_before_a_parking_and_after_it_goes_out_once(rush: Rush) -> None:
+    # #1683, #1948: record_route() and header changes in a resume route.
     for call in rush.call(50, "lumps"):
         (arrived,) = call.arrived
         assert arrived.headers("X-Before") == ["yes"]
@@ -358,10 +360,10 @@ def test_what_is_changed_before_a_parking_and_after_it_goes_out_once(rush: Rush)
 # In every kind of route.
 
 
-def test_requests_of_our_own_that_park_in_their_local_route_are_each_sent_once(
+def test_a01_requests_of_our_own_that_park_in_their_local_route_are_each_sent_once(
     server: Server, phones: tuple[Peer, Peer]
 ) -> None:
-    # A1, #820: a crash, and in 3.6.8 a process that hangs.
+    # #820: a crash, and in 3.6.8 a process that hangs.
     caller, callee = phones
     asked = set()
     for _ in range(100):
@@ -379,8 +381,8 @@ def test_requests_of_our_own_that_park_in_their_local_route_are_each_sent_once(
     callee.nothing(lambda message: message.branch not in sent, 0.1)
 
 
-def test_an_ack_from_end_to_end_that_parks_is_forwarded_once(rush: Rush) -> None:
-    # A2, #819: a crash, and in 3.6.8 a process that hangs.
+def test_a02_an_ack_from_end_to_end_that_parks_is_forwarded_once(rush: Rush) -> None:
+    # #819: a crash, and in 3.6.8 a process that hangs.
     calls = rush.call(300, "free")
     only(calls)
     wait_until(lambda: rush.turn(0.01) or all(call.acks for call in calls), what="every callee has its ACK")
@@ -389,8 +391,8 @@ def test_an_ack_from_end_to_end_that_parks_is_forwarded_once(rush: Rush) -> None
     assert all(len(call.acks) == len(call.replies) for call in calls), "one for each 200"
 
 
-def test_replies_that_park_go_up_in_their_order_and_copies_not_twice(rush: Rush) -> None:
-    # A6, #1025: a crash when 183 and 200 came while a reply was parked.
+def test_a06_replies_that_park_go_up_in_their_order_and_copies_not_twice(rush: Rush) -> None:
+    # #1025: a crash when 183 and 200 came while a reply was parked.
     calls = rush.call(100, "replies")
     wait_until(lambda: rush.turn(0.01) or all(len(call.replies) == 4 for call in calls), what="each copy went up")
 
@@ -399,8 +401,8 @@ def test_replies_that_park_go_up_in_their_order_and_copies_not_twice(rush: Rush)
         assert [reply.headers("X-Seen") for reply in call.replies] == [[f"{r.status} 1"] for r in call.replies]
 
 
-def test_two_replies_that_park_at_the_same_time_leave_each_others_values_alone(rush: Rush) -> None:
-    # A13, #3688: AVPs of the transaction were corrupted.
+def test_a13_two_replies_that_park_at_the_same_time_leave_each_others_values_alone(rush: Rush) -> None:
+    # #3688: AVPs of the transaction were corrupted.
     calls = rush.call(200, "fork")
     only(calls, 480)
     for call in calls:
@@ -410,10 +412,10 @@ def test_two_replies_that_park_at_the_same_time_leave_each_others_values_alone(r
             assert sorted(final.header(name).split(", ")) == ["branch 0: 404", "branch 1: 486"]
 
 
-def test_parking_behind_the_relaying_changes_nothing_for_what_is_relayed(
+def test_a08_parking_behind_the_relaying_changes_nothing_for_what_is_relayed(
     server: Server, phones: tuple[Peer, Peer]
 ) -> None:
-    # A8, #1888: async() behind t_relay() of a BYE crashed.
+    # #1888: async() behind t_relay() of a BYE crashed.
     caller, callee = phones
     for _ in range(10):
         text = caller.request("BYE", f"sip:goodbye@127.0.0.1:{server.sip_port}", extra=f"X-To: {callee.port}\r\n")
@@ -426,8 +428,8 @@ def test_parking_behind_the_relaying_changes_nothing_for_what_is_relayed(
     callee.nothing(lambda message: message.branch != arrived.branch, 0)
 
 
-def test_launch_works_in_every_kind_of_route(server: Server, rush: Rush, phones: tuple[Peer, Peer]) -> None:
-    # A17, #3210, #2195: launch() from a timer or another route crashed.
+def test_a17_launch_works_in_every_kind_of_route(server: Server, rush: Rush, phones: tuple[Peer, Peer]) -> None:
+    # #3210, #2195: launch() from a timer or another route crashed.
     only(rush.call(1, "launch"), 486)
     caller, callee = phones
     to_callee = f"X-To: {callee.port}\r\n"
@@ -440,8 +442,8 @@ def test_launch_works_in_every_kind_of_route(server: Server, rush: Rush, phones:
         wait_until(lambda kind=kind: cached(server, f"report {kind}") == "1 DUMMY", what=f"the report of {kind}")
 
 
-def test_a_thousand_jobs_of_one_process_have_names_of_their_own(start_server: Callable[..., Server]) -> None:
-    # A18, #958: what waited for one descriptor was overwritten by the next.
+def test_a18_a_thousand_jobs_of_one_process_have_names_of_their_own(start_server: Callable[..., Server]) -> None:
+    # #958: what waited for one descriptor was overwritten by the next.
     server = start_server(ROUTES, head=HEAD, options=("--udp-workers", "1", "--mi-workers", "2"))
     client = server.client()
     count = 1000
@@ -495,7 +497,7 @@ def test_a_call_cancelled_while_its_failure_route_is_parked_goes_no_further(
     callee.nothing(lambda message: True, 0.1)
 
 
-def test_a_call_cancelled_while_a_branch_route_is_parked_goes_nowhere(
+def test_a29_a_call_cancelled_while_a_branch_route_is_parked_goes_nowhere(
     server: Server, phones: tuple[Peer, Peer]
 ) -> None:
     # A29.

@@ -138,7 +138,7 @@ def test_an_incomplete_command_is_told_so_in_time(play, tmp_path, service):
         '{"jsonrpc":"2.0","method":"t_uac_dlg","params":{"method":"OPTIONS","ruri":"sip:x"},"id":1}',
     ],
 )
-def test_no_reply_name_runs_and_harms_nobody(play, tmp_path, service, command):
+def test_fact_08_no_reply_name_runs_and_harms_nobody(play, tmp_path, service, command):
     async def run():
         async with listening(tmp_path, service) as transport:
             write(tmp_path, "::" + command)

@@ -49,7 +49,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_killed_worker_fails_its_own_job_only_and_is_replaced(server) -> None:
+def test_fact_12_a_killed_worker_fails_its_own_job_only_and_is_replaced(server) -> None:
     client = server.client()
     doomed_id, doomed = client.request("sleep")
     client.send(doomed)
@@ -76,7 +76,7 @@ def test_a_killed_worker_fails_its_own_job_only_and_is_replaced(server) -> None:
     assert client.ask("short").header("X-Rc") == "1"
 
 
-def test_a_killed_sip_process_is_replaced_and_a_retransmission_is_answered(server) -> None:
+def test_a30_a_killed_sip_process_is_replaced_and_what_it_had_parked_is_answered(server) -> None:
     client = server.client()
     victims = server.pids("SIP")
     call_id, data = client.request("count")
@@ -111,7 +111,7 @@ def test_a_parked_request_is_never_run_twice_by_its_retransmissions(server) -> N
     assert server.statistic("core:handed_over") > 0
 
 
-def test_cancelling_a_job_resumes_its_context(server) -> None:
+def test_fact_06_a_pending_job_is_listed_and_cancelled_and_its_context_resumes(server) -> None:
     client = server.client()
     call_id, data = client.request("wait")
     client.send(data)

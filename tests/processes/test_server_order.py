@@ -93,7 +93,7 @@ def ends(start_server: Callable[..., Server]) -> Iterator[Ends]:
     one.close()
 
 
-def test_replies_that_come_together_keep_their_order(ends: Ends) -> None:
+def test_fact_15_replies_that_come_together_keep_their_order(ends: Ends) -> None:
     ends.run()
 
     assert ends.answered == CALLS

@@ -45,6 +45,9 @@ route {
         exit;
     case "long":
         async(mi("bench_wait 8000", $avp(answer)), cancelled);
+    case "who":
+        sl_send_reply(200, "$pp");
+        exit;
     case "busy":
         mi("bench_sleep 150", $var(r));
         sl_send_reply(200, "OK");
@@ -279,10 +282,16 @@ route[after] {
     caller.close()
 
 
-def test_nothing_stays_parked(server: Server) -> None:
+def test_fact_01_nothing_stays_parked_and_no_process_hangs(server: Server) -> None:
+    # What stands above, and the timer route each second, has parked in every kind of route.
+    client = server.client()
+    seen = {client.ask("who").reason for _ in range(60)}
+    assert seen == {str(pid) for pid in server.pids("SIP")}
+
     # The timer route parks again each second, so the two are equal now and then.
     wait_until(
         lambda: server.statistic("async:parked") == server.statistic("async:resumed"),
         what="every context that was parked has resumed",
     )
+    assert server.statistic("async:parked") > 0
     assert "Traceback" not in server.log()
