@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgpack
 
+from mi_script.commands import MiError
 from runtime.context import Value
 from runtime.roles import SEND_REQUEST, SIP, role_of
 from runtime.sip.own_request import OwnRequest, built
@@ -68,6 +69,28 @@ class Errands:
 def sip_peers(process: Process) -> list[Peer]:
     """The SIP processes that can be told something."""
     return sorted(peer for peer in process.node.peers() if role_of(peer.name) == SIP)
+
+
+def who_sends(process: Process, turn: int) -> Peer:
+    """Who is to send a request whose answer this process waits for.
+
+    Another one than this, where there is one: this one may be a SIP process that waits and reads nothing meanwhile.
+
+    Args:
+        process: who waits.
+        turn: the same one for the same turn, while the same ones are there.
+
+    Raises:
+        MiError: 500, there is none, or only this one, which a blocking call has stopped.
+    """
+    others = sip_peers(process)
+    if others:
+        return others[turn % len(others)]
+    if role_of(process.peer.name) != SIP:
+        raise MiError(500, "Request could not be sent", "no SIP process is there")
+    if process.is_blocked:
+        raise MiError(500, "Request could not be sent", "the only SIP process waits for the answer and reads nothing")
+    return process.peer
 
 
 def packed(wanted: OwnRequest, avps: Mapping[str, list[Value]]) -> bytes:

@@ -164,6 +164,11 @@ class Process:
     def start_drain(self) -> None:
         """Take nothing new from outside from now on."""
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a route of this process is stopped in `block_on`, so that no traffic is read."""
+        return self._blocked > 0
+
     def unfinished(self) -> int:
         """How much of what was accepted is still under way."""
         return self.node.pending() + self._blocked + sum([one.pending() for one in self.trailing])

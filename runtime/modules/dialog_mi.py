@@ -13,7 +13,7 @@ from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now, monotonic_now
 from runtime.db import DatabaseError
 from runtime.dialogs.telling import END
-from runtime.errands import sip_peers
+from runtime.errands import sip_peers, who_sends
 from runtime.modules.base import RuntimeModule
 from runtime.modules.texts import bytes_text, script_text
 from runtime.roles import SEND_SEQUENTIAL
@@ -196,14 +196,12 @@ class DialogCommands(RuntimeModule):
         body, body_type = _body_of(params.text("body", "none"), found[0].leg(side))
         headers = [bytes_text(line) for line in params.text("headers", "").splitlines() if line]
         wanted = msgpack.packb([found[0].id, int(side), method, headers, body, body_type])
-        others = sip_peers(self.process)
         outcome = await self.process.node.call(
             SEND_SEQUENTIAL,
             wanted,
             label="dlg_send_sequential",
             timeout_s=_SEQUENTIAL_S,
-            # Another one, for this one may be a SIP process that waits for the answer and reads nothing.
-            to=others[found[0].id % len(others)] if others else self.process.peer,
+            to=who_sends(self.process, found[0].id),
         )
         if not isinstance(outcome, Returned):
             raise MiError(500, "Request could not be sent", str(outcome))

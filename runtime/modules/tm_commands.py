@@ -10,17 +10,17 @@ from typing import Final
 import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
-from runtime.errands import packed, sip_peers
+from runtime.errands import packed, who_sends
 from runtime.listen import parse_listen
 from runtime.modules.base import RuntimeModule
 from runtime.modules.texts import bytes_text, script_text
-from runtime.roles import SEND_AND_WAIT, SIP, role_of
+from runtime.roles import SEND_AND_WAIT
 from runtime.settings import SettingsError
 from runtime.sip.fields import parse_name_addr
 from runtime.sip.message import Reply, parse
 from runtime.sip.own_request import OwnRequest, built, request_of
 from runtime.sip.uri import parse_uri
-from workers.jobs import Peer, Returned
+from workers.jobs import Returned
 
 _OPTIONAL: Final = ("next_hop", "socket", "body")
 _RECIPES: Final = tuple(
@@ -45,7 +45,11 @@ class TmCommands(RuntimeModule):
         """
         wanted = self._wanted(params)
         outcome = await self.process.node.call(
-            SEND_AND_WAIT, packed(wanted, {}), label="t_uac_dlg", timeout_s=_LONGEST_S, to=self._sender()
+            SEND_AND_WAIT,
+            packed(wanted, {}),
+            label="t_uac_dlg",
+            timeout_s=_LONGEST_S,
+            to=who_sends(self.process, secrets.randbits(16)),
         )
         if not isinstance(outcome, Returned):
             raise MiError(500, "Request could not be sent", str(outcome))
@@ -81,15 +85,6 @@ class TmCommands(RuntimeModule):
             if (own.listen.protocol, own.listen.host, own.listen.port) == (listen.protocol, listen.host, listen.port):
                 return index
         raise MiError(404, "Local socket not found")
-
-    def _sender(self) -> Peer:
-        """A SIP process: another one, for this one may be one that waits for the answer and reads nothing."""
-        others = sip_peers(self.process)
-        if others:
-            return secrets.choice(others)
-        if role_of(self.process.peer.name) != SIP:
-            raise MiError(500, "Request could not be sent", "no SIP process is there")
-        return self.process.peer
 
 
 def _told(raw: bytes) -> dict[str, Json]:

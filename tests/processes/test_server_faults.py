@@ -295,22 +295,6 @@ def test_many_hostile_mi_requests_end_no_process(server) -> None:
     assert server.all_pids() == pids
 
 
-def test_a_bad_script_never_starts(tmp) -> None:
-    script = tmp / "bad.cfg"
-    script.write_text('loadmodule "sl.so"\nloadmodule "mi_script.so"\nroute {\n  async(mi("uptime"), nosuch);\n}\n')
-    for options in ([], ["-C"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "runtime", "run", *options, str(script), "-l", f"udp:127.0.0.1:{free_port()}"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-        assert done.returncode == 1
-        assert f"{script}:4:" in done.stderr
-        assert "nosuch" in done.stderr
-
-
 def test_an_address_in_use_is_a_clear_error(tmp) -> None:
     script = tmp / "one.cfg"
     script.write_text('loadmodule "sl.so"\nroute { sl_send_reply(200, "OK"); }\n')
