@@ -34,6 +34,9 @@ _TIMED_OUT: Final = 408
 _UNREACHABLE: Final = 503
 _REFUSED: Final = 500
 _TERMINATED: Final = 487
+_OWN_ROUTES_S: Final = 1.0
+"""How much longer an answer from this very server is awaited: its routes may relay the request, wait just as long for
+whom they relay it to, and have a failure route answer then."""
 
 
 class UserAgentClient:
@@ -225,6 +228,9 @@ class Sending:
             self._process.send(leg.socket, leg.data, leg.target)
             self._finish(200, None)
             return
+        if self._process.house.own.is_own(leg.target.host, leg.target.port, leg.socket.listen.protocol):
+            leg.fr_timeout_s += _OWN_ROUTES_S
+            leg.fr_inv_timeout_s += _OWN_ROUTES_S
         self._leg = leg
         self._publish()
         self._process.count("tm:UAC_transactions")
