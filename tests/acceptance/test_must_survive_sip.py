@@ -27,6 +27,10 @@ pytestmark = pytest.mark.processes
 MANY = float(os.environ.get("LAYBY_MANY", "1"))
 LEAK_BYTES = 1000
 """A call. Less than a parked context takes, and much less than one with its message."""
+LAUNCHED = 200
+"""Jobs of one request."""
+JOB_LEAK_BYTES = 100
+"""A job. OpenSIPS lost 784 bytes with each that answers later."""
 NOISE_BYTES = 1_500_000
 """What all SIP processes together may take or give back for reasons of their own."""
 
@@ -90,6 +94,14 @@ route {
         async(mi("bench_wait 200", $avp(r)), goodbye);
     case "pending":
         async(mi("bench_wait $hdr(X-Ms)", $avp(r)), pending);
+    case "many":
+        $var(i) = 0;
+        while ($var(i) < LAUNCHED) {
+            $var(i) = $var(i) + 1;
+            launch(mi("bench_wait 1"));
+        }
+        sl_send_reply(200, "OK");
+        exit;
     case "launch":
         launch(mi("uptime"), report, "request");
         $avp(v) = "x";
@@ -209,7 +221,7 @@ branch_route[parked] {
 }
 route[parked_branch] { cache_store("local", "rc $ci", "$rc"); }
 route[parked_request] { t_reply(404, "Nobody is there any more"); }
-"""
+""".replace("LAUNCHED", str(LAUNCHED))
 OPTIONS = ("--udp-workers", "2", "--mi-workers", "2")
 
 
@@ -268,23 +280,23 @@ def waiting(server: Server) -> list[str]:
     return [str(job["id"]) for job in server.mi("job_list")["Jobs"] if job["command"] == "bench_wait"]
 
 
-def private_bytes(server: Server) -> int:
-    """Memory that the SIP processes have to themselves."""
+def private_bytes(server: Server, kind: str) -> int:
+    """Memory that the processes of a kind have to themselves."""
     found = 0
-    for pid in server.pids("SIP"):
+    for pid in server.pids(kind):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             found += int(line.split()[1]) * 1024 if line.startswith("Private_") else 0
     return found
 
 
-def growth(server: Server, load: Callable[[], Any]) -> int:
-    """By how many bytes the SIP processes are bigger after a load than after the same load before."""
+def growth(server: Server, load: Callable[[], Any], kind: str = "SIP") -> int:
+    """By how many bytes the processes of a kind are bigger after a load than after the same load before."""
     used = []
     for _ in range(3):
         load()
         for name in ("tm:inuse_transactions", "tm:inuse_branches"):
             wait_until(lambda name=name: server.statistic(name) == 0, what=f"{name} is 0")
-        used.append(private_bytes(server))
+        used.append(private_bytes(server, kind))
     print(used)
     return used[2] - used[1]
 
@@ -320,6 +332,17 @@ def test_a11_headers_added_between_chained_parkings_are_there_once_and_leak_noth
         assert all([one.headers("X-Step") for one in call.arrived] == [["start", "1", "2", "3"]] for call in calls)
 
     assert growth(server, load) < NOISE_BYTES + count * LEAK_BYTES
+
+
+def test_fact_13_jobs_that_answer_later_leave_nothing_in_the_workers_that_run_them(server: Server) -> None:
+    count = int(25 * MANY)
+    client = server.client()
+
+    def load() -> None:
+        assert all(client.ask("many").status == 200 for _ in range(count))
+        wait_until(lambda: server.statistic("async:reported") >= server.statistic("async:launched"), 30 * MANY)
+
+    assert growth(server, load, "MI worker") < NOISE_BYTES + count * LAUNCHED * JOB_LEAK_BYTES
 
 
 # Chains.

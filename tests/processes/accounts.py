@@ -51,6 +51,7 @@ route {
     case "quiet": do_accounting("log|db"); break;
     case "dropped": do_accounting("log|db", "failed"); drop_accounting("db"); break;
     case "parked": do_accounting("log|db", "failed"); async(mi("bench_wait 50"), out);
+    case "resumed": async(mi("bench_wait 50"), accounted);
     case "refused": do_accounting("log|db", "failed|missed"); t_newtran(); t_reply(403, "Not; you"); exit;
     case "report":
         $acc_extra(note) = $hdr(X-Note);
@@ -64,6 +65,10 @@ route {
         append_msg_branch("sip:second@127.0.0.1:$hdr(X-To)");
         break;
     }
+    route(out);
+}
+route[accounted] {
+    do_accounting("db", "cdr");
     route(out);
 }
 route[out] {

@@ -166,6 +166,16 @@ def test_a_parked_request_keeps_its_account(accounts: Accounts, call: Call) -> N
     assert (told(row)[1], row["who"]) == ("200", "parked")
 
 
+def test_a12_a_call_that_is_first_accounted_where_it_resumes_is_recorded(accounts: Accounts, call: Call) -> None:
+    # #810: what watched the request had looked for its accounts before the resume route ran.
+    call.establish("resumed")
+    call.hang_up()
+    (row,) = accounts.wait_rows("acc", call.call_id)
+    assert told(row) == ("INVITE", "200", "x")
+    assert row["who"] == "resumed"
+    assert 0 < row["ms_duration"] < 10_000
+
+
 def test_both_answers_of_a_forked_call(accounts: Accounts, call: Call) -> None:
     first = call.ring("fork")
     second = call.callee.wait_request("INVITE")

@@ -104,6 +104,22 @@ def test_what_the_script_says_is_quoted_as_text(checked):
     assert problem.message == "there is no route[Größe]"
 
 
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ('async(mi("ps"), there);', "missing-resume-route"),
+        ('launch(mi("ps"), there);', "missing-report-route"),
+        ('launch(mi("ps"), there, "x");', "missing-report-route"),
+        ("route(there);", "unknown-route"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["route[a]", "failure_route[a]", "onreply_route[a]", "timer_route[a, 5]"])
+def test_fact_03_whatever_names_a_route_that_is_not_there_is_refused_where_it_stands(checked, kind, statement, code):
+    text = f'loadmodule "mi_script.so"\nroute {{ exit; }}\nroute[their] {{ exit; }}\n{kind} {{\n  {statement}\n}}\n'
+    (problem,) = checked(text, catalog=CATALOG)
+    assert (problem.place.line, problem.code, problem.suggestion is not None) == (5, code, True)
+
+
 @pytest.mark.parametrize("function", ["t_on_failure", "t_on_reply", "t_on_branch"])
 def test_an_arm_names_a_route_of_its_own_kind(problems, function):
     kind = {"t_on_failure": "failure", "t_on_reply": "onreply", "t_on_branch": "branch"}[function] + "_route"
