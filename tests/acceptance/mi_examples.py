@@ -1,0 +1,91 @@
+"""An example of every MI command, with the way that it ends on a server that has all modules and little to do.
+
+Whoever adds a command adds it here: `test_real_clients.py` calls all of them over every transport, and fails for one
+that is not here. The examples of a command follow each other, so one may lay the ground for the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+Params: TypeAlias = list[Any] | dict[str, Any]
+End: TypeAlias = str | int | set[str] | type
+"""How it ends: a result that is this text; an error with this code; an object with these keys; a value of this type."""
+
+FROM_TO: Final = "From: <sip:us@here>\r\nTo: <sip:you@there>\r\n"
+_NO_DIALOG: Final = "999.888"
+_DIALOGS: Final[list[tuple[Params, End]]] = [
+    ({}, {"Dialogs"}),
+    ({"index": 0, "counter": 10}, {"count", "Dialogs"}),
+    ({"index": "0", "counter": "2"}, {"count", "Dialogs"}),
+    ({"callid": "none"}, 404),
+    ({"callid": "none", "from_tag": "x"}, 404),
+]
+
+EXAMPLES: Final[dict[str, list[tuple[Params, End]]]] = {
+    "arg": [([], list)],
+    "bench_sleep": [([1], {"slept_ms"}), (["x"], -32602), ([-1], 400)],
+    "bench_wait": [([1], {"waited_ms"}), ({"ms": 1}, {"waited_ms"})],
+    "cache_store": [
+        (["local", "k", "v ä"], "OK"),
+        ({"system": "local", "attr": "other", "value": 7, "expire": 60}, "OK"),
+        (["redis", "k", "v"], 500),
+    ],
+    "cache_fetch": [(["local", "k"], {"key", "value"}), (["local", "none"], 400), (["redis", "k"], 500)],
+    "cache_remove": [(["local", "k"], "OK"), ({"system": "local", "attr": "other"}, "OK")],
+    "dlg_db_sync": [([], 400)],
+    "dlg_end_dlg": [([_NO_DIALOG], 404), ({"dialog_id": _NO_DIALOG, "extra_hdrs": "X: y\r\n"}, 404)],
+    "dlg_list": _DIALOGS,
+    "dlg_list_ctx": _DIALOGS,
+    "dlg_push_var": [(["name", "value", [_NO_DIALOG]], 404)],
+    "dlg_restore_db": [([], 400)],
+    "dlg_send_sequential": [({"callid": "none", "method": "INFO"}, 404), (["none"], -32602)],
+    "event_subscribe": [
+        (["E_EXAMPLE", "udp:127.0.0.1:9", 10], "OK"),
+        (["E_EXAMPLE", "udp:127.0.0.1:9", 0], "OK"),
+        (["E_EXAMPLE", "nonsense"], 400),
+    ],
+    "events_list": [([], {"Events"})],
+    "get_statistics": [([["rcv_requests", "shmem:"]], {"core:rcv_requests", "shmem:used_size"}), (["all"], -32602)],
+    "help": [([], str), (["ps"], {"Help", "Exported by"}), (["nosuch"], 404)],
+    "job_cancel": [(["sip-1.1.999999"], 404), (["nonsense", "a reason"], 400)],
+    "job_list": [([], {"Jobs", "Silent"})],
+    "kill": [],  # ends the server, so it has a test of its own
+    "list_all_profiles": [([], {"Profiles"})],
+    "list_statistics": [([["core:"]], {"core:rcv_requests"})],
+    "log_level": [([], {"Processes"}), ([3], {"New global log level"}), ([3, 1], -32602)],
+    "profile_end_dlgs": [(["caller", "nobody"], "OK"), (["nosuch"], 404)],
+    "profile_get_size": [(["caller"], {"Profile"}), (["caller", "nobody"], {"Profile"}), (["nosuch"], 404)],
+    "profile_get_values": [(["caller"], list), (["nosuch"], 404)],
+    "profile_list_dlgs": [(["caller"], {"Dialogs"}), (["nosuch"], 404)],
+    "ps": [([], {"Processes"})],
+    "pwd": [([], {"WD"})],
+    "raise_event": [(["E_EXAMPLE", ["a", "b"]], "OK"), (["E_EXAMPLE", '{"n":7}'], "OK"), (["E_NONE"], 404)],
+    "rand_get_prob": [([], dict)],
+    "rand_reset_prob": [([], "OK")],
+    "rand_set_prob": [([20], "OK"), (["100"], 400)],
+    "reload_routes": [([], "OK")],
+    "reset_statistics": [([["core:bad_messages"]], "OK"), ([["nosuch"]], 404)],
+    "set_dlg_profile": [([_NO_DIALOG, "caller", "me"], 404)],
+    "shv_get": [([], {"VARs"}), (["example"], {"VARs"})],
+    "shv_set": [(["example", "int", "7"], "OK"), (["example", "float", "7"], 400)],
+    "subscribers_list": [([], {"Events"}), (["E_EXAMPLE"], {"Event"}), (["E_NONE"], 404)],
+    "t_uac_dlg": [
+        ({"method": "OPTIONS", "ruri": "sip:x@127.0.0.1:SIP_PORT", "headers": FROM_TO}, {"Status", "Message"}),
+        ({"method": "OPTIONS", "ruri": "no URI", "headers": FROM_TO}, 400),
+        (["OPTIONS", "sip:x@127.0.0.1:SIP_PORT", FROM_TO], -32602),
+    ],
+    "ul_add": [(["location", "bob", "sip:bob@127.0.0.1:9", 60, "0.5", 0, 0, 0], "OK")],
+    "ul_dump": [([], {"Domains"}), (["brief"], {"Domains"})],
+    "ul_flush": [([], 400)],
+    "ul_rm": [(["location", "nobody"], 404), (["nosuch", "bob"], 404)],
+    "ul_rm_contact": [(["location", "nobody", "sip:x@y"], 404)],
+    "ul_show_contact": [(["location", "bob"], {"AOR", "Contacts"}), (["location", "nobody"], 404)],
+    "ul_sync": [(["location"], 400), (["location", "bob"], 400)],
+    "unset_dlg_profile": [([_NO_DIALOG, "caller", "me"], 404)],
+    "uptime": [([], {"Now", "Up since", "Up time"}), (["x"], -32602)],
+    "version": [([], {"Server"})],
+    "which": [([], list), (["dlg_list"], list), (["nosuch"], 404)],
+    "worker_list": [([], {"Workers"})],
+    "xlog_level": [([], {"xLog Level"}), ([2], {"xLog Level"}), ([99], 400)],
+}
