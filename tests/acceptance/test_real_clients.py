@@ -35,12 +35,17 @@ BIN = Path(sys.executable).parent
 TRANSPORTS = ["fifo", "http", "udp", "unix"]
 LATE = ("acc", "registrar", "path")
 """Modules that others must stand before."""
-SETTINGS = """
-modparam("mi_fifo", "fifo_name", "{folder}/fifo")
+SETTINGS = {
+    "mi_fifo": """modparam("mi_fifo", "fifo_name", "{folder}/fifo")
 modparam("mi_fifo", "reply_dir", "{folder}/")
-modparam("dialog", "profiles_with_value", "caller")
-modparam("tm", "fr_timeout", 2)
-"""
+""",
+    "mi_datagram": 'modparam("mi_datagram", "socket_name", "{datagram}")\n',
+    "dialog": 'modparam("dialog", "profiles_with_value", "caller")\n',
+    "tm": 'modparam("tm", "fr_timeout", 2)\n',
+    "dispatcher": 'modparam("dispatcher", "db_url", "sqlite:///{folder}/dispatcher.db")\n',
+    "drouting": 'modparam("drouting", "db_url", "sqlite:///{folder}/routes.db")\n',
+}
+"""What modules need to be told, or are told so that their commands have something to do."""
 ROUTES = """
 route { sl_send_reply(200, "OK"); }
 event_route[E_EXAMPLE] { $var(x) = $param(1); }
@@ -51,7 +56,8 @@ def everything(datagram: str, folder: Path) -> str:
     """The head of a script that loads every module that there is."""
     names = sorted((name for name in CATALOG if f'"{name}.so"' not in HEAD), key=lambda name: (name in LATE, name))
     loaded = "".join(f'loadmodule "{name}.so"\n' for name in names)
-    return f'{loaded}{SETTINGS.format(folder=folder)}modparam("mi_datagram", "socket_name", "{datagram}")\n'
+    settings = "".join(text for name, text in SETTINGS.items() if name in CATALOG)
+    return loaded + settings.format(folder=folder, datagram=datagram)
 
 
 @dataclass
@@ -175,8 +181,9 @@ def is_end(found: Any, end: End) -> bool:
 
 def examples(server: Server) -> Iterator[tuple[str, Any, End]]:
     """Of all commands that the server has, in the order of the table."""
+    there = set(server.mi("which"))
     for method, calls in EXAMPLES.items():
-        for params, end in calls:
+        for params, end in calls if method in there else []:
             yield method, json.loads(json.dumps(params).replace("SIP_PORT", str(server.sip_port))), end
 
 
