@@ -23,12 +23,10 @@ class Schedule:
 
     Args:
         interval_s: how often each is probed.
-        most: how many probes may be under way at once. Those that then have to wait go in the order of their moments.
     """
 
-    def __init__(self, interval_s: float, most: int) -> None:
+    def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
-        self._most = most
         self._waiting: dict[str, float] = {}
         """When each target is due that has no probe under way."""
         self._under_way: dict[str, float] = {}
@@ -48,10 +46,15 @@ class Schedule:
                 self._wait(key, now)
         self._wanted = wanted
 
-    def due(self, now: float) -> list[str]:
-        """The targets whose moment has come, as many as may be under way; they are so from now on."""
+    def due(self, now: float, most: int) -> list[str]:
+        """The targets whose moment has come; their probes are under way from now on.
+
+        Args:
+            now: the moment.
+            most: how many probes may be under way at once. Those that have to wait go in the order of their moments.
+        """
         found: list[str] = []
-        while self._heap and self._heap[0][0] <= now and len(self._under_way) < self._most:
+        while self._heap and self._heap[0][0] <= now and len(self._under_way) < most:
             at, key = heapq.heappop(self._heap)
             if self._waiting.get(key) == at:
                 del self._waiting[key]
@@ -72,7 +75,6 @@ class Schedule:
 
     def check(self) -> None:
         """Assert what always holds."""
-        assert len(self._under_way) <= self._most
         assert not self._waiting.keys() & self._under_way.keys()
         assert self._waiting.keys() <= self._wanted <= self._waiting.keys() | self._under_way.keys()
         assert {(at, key) for key, at in self._waiting.items()} <= set(self._heap)

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("layby.probing")
 
-MOST_UNDER_WAY: Final = 1000
-"""Probes of one owner that wait for an answer at once."""
+MOST_UNDER_WAY: Final = 400
+"""Probes of one owner that wait for an answer at once, for each SIP process. Jobs of all kinds it may have 1,000
+(`workers.policy.Limits`), and must go on taking others."""
 _LOOK_EVERY_S: Final = 0.1
 _GRACE_S: Final = 5.0
 """How much longer than the transaction the job that sends a probe may take."""
@@ -86,7 +87,7 @@ class Prober:
         self._targets = targets
         self._answered = answered
         self._known: Mapping[str, Probe] = {}
-        self._schedule = Schedule(interval_s, MOST_UNDER_WAY)
+        self._schedule = Schedule(interval_s)
         self._turns = itertools.count()
         process.loop.call_soon(self._look)
 
@@ -101,7 +102,7 @@ class Prober:
         peers = sip_peers(self._process)
         if not peers:
             return  # they are being replaced; what is due stays so
-        for key in self._schedule.due(now):
+        for key in self._schedule.due(now, MOST_UNDER_WAY * len(peers)):
             self._send(key, peers[next(self._turns) % len(peers)])
 
     def _send(self, key: str, peer: Peer) -> None:

@@ -30,7 +30,7 @@ class Probing(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.schedule = Schedule(INTERVAL_S, MOST)
+        self.schedule = Schedule(INTERVAL_S)
         self.now = 1000.0
         self.wanted: set[str] = set()
         self.began: dict[str, float] = {}
@@ -43,7 +43,7 @@ class Probing(RuleBasedStateMachine):
     @rule(seconds=st.floats(0.01, 2 * INTERVAL_S))
     def look_later(self, seconds: float) -> None:
         self.now += seconds
-        for key in self.schedule.due(self.now):
+        for key in self.schedule.due(self.now, MOST):
             assert key in self.wanted
             assert key not in self.began
             self.began[key] = self.now
@@ -75,7 +75,7 @@ class Probing(RuleBasedStateMachine):
         seen: set[str] = set()
         for _ in range(3 * len(KEYS)):  # nobody is forgotten
             self.now += INTERVAL_S
-            found = self.schedule.due(self.now)
+            found = self.schedule.due(self.now, MOST)
             seen.update(found)
             for key in found:
                 self.schedule.ended(key, self.now)
@@ -87,14 +87,14 @@ TestProbing = Probing.TestCase
 
 
 def test_ten_thousand_targets_are_spread_over_the_interval_and_probed_once_in_each() -> None:
-    schedule = Schedule(INTERVAL_S, 1000)
+    schedule = Schedule(INTERVAL_S)
     keys = [f"sip:10.0.{high}.{low}:5060" for high, low in itertools.product(range(40), range(250))]
     schedule.want(keys, 0.0)
     count = dict.fromkeys(keys, 0)
     largest = 0
     for tick in range(1, 900 + 1):
         now = tick / 10
-        found = schedule.due(now)
+        found = schedule.due(now, 1000)
         largest = max(largest, len(found))
         for key in found:
             count[key] += 1
@@ -105,19 +105,19 @@ def test_ten_thousand_targets_are_spread_over_the_interval_and_probed_once_in_ea
 
 
 def test_a_process_that_takes_over_goes_on_in_the_same_rhythm() -> None:
-    first, second = Schedule(INTERVAL_S, MOST), Schedule(INTERVAL_S, MOST)
+    first, second = Schedule(INTERVAL_S), Schedule(INTERVAL_S)
     first.want(KEYS[:1], 100.0)
     second.want(KEYS[:1], 117.0)
 
     moment = moment_after(KEYS[0], INTERVAL_S, 117.0)
 
     assert moment_after(KEYS[0], INTERVAL_S, 100.0) in (moment, moment - INTERVAL_S)
-    assert second.due(moment - 0.001) == []
-    assert second.due(moment) == KEYS[:1]
+    assert second.due(moment - 0.001, MOST) == []
+    assert second.due(moment, MOST) == KEYS[:1]
 
 
 def test_targets_that_come_and_go_leave_nothing() -> None:
-    schedule = Schedule(INTERVAL_S, MOST)
+    schedule = Schedule(INTERVAL_S)
     for round_ in range(1000):
         schedule.want(KEYS if round_ % 2 else [], float(round_) / 100)
 
