@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runtime.clock import epoch_now
+from runtime.db import DatabaseError
 from runtime.dispatching.board import Board, Locks
 from runtime.dispatching.choosing import Chooser
 from runtime.dispatching.destinations import (
     Destination,
     Health,
+    Refused,
     State,
     Word,
     after,
@@ -20,9 +22,12 @@ from runtime.dispatching.destinations import (
 )
 from runtime.dispatching.generation import EMPTY, Figures, Generation, unpacked
 from runtime.dispatching.partitions import PartitionSettings
+from runtime.modules.texts import script_text
+from runtime.store import StoreError
 
 if TYPE_CHECKING:
     from runtime.dispatching.tables import DispatcherTable
+    from runtime.status_reports import StatusReports
     from runtime.store import Store, Table
 
 log = logging.getLogger("layby.dispatcher")
@@ -34,6 +39,10 @@ SCRIPT_ATTRS: Final = "dispatcher_attrs"
 RELOADING: Final = "dispatcher.reload"
 CHANGING: Final = "dispatcher.states"
 MAX_SCRIPT_ATTRS: Final = 64 * 1024
+GROUP: Final = "dispatcher"
+"""What the partitions' status and reports are found under."""
+_EMPTY, _LOADS, _READY, _RELOADS = -2, -1, 1, 2
+"""OpenSIPS's statuses of a partition: nothing there, first loading, loaded, loading anew."""
 _TOLD: Final = 20
 """Rows that were skipped of which each is told in the log; of more there is a sum."""
 
@@ -48,6 +57,7 @@ class Shared(NamedTuple):
         store: where generations lie.
         locks: `RELOADING` and `CHANGING`.
         process: which process it is, for what each counts for itself.
+        status: where it is told how the partitions are.
         on_change: told of each change of a state that this process makes: the partition, the destination, its new
             state, and why.
     """
@@ -56,6 +66,7 @@ class Shared(NamedTuple):
     store: Store
     locks: Locks
     process: int
+    status: StatusReports
     on_change: OnChange
 
 
@@ -165,6 +176,8 @@ class Partition:
                 if now.state != before.state:
                     changed.append((one, now.state))
         for one, state in changed:
+            text = f"{script_text(one.uri)} of set {one.set_id} is {State(state).title}: {reason}"
+            self._shared.status.report(GROUP, f"{self.name};events", text)
             self._shared.on_change(self, one, state, reason)
 
     # Attributes from scripts.
@@ -200,18 +213,33 @@ class Partition:
             Refused: there are too many destinations.
             StoreError: there is no room.
         """
-        # One reload after the other: what is read later is what holds.
-        with self._shared.locks.held(RELOADING):
-            with self.table.rows() as rows:
-                read = read_rows(rows, self._socket_of)
-            old = self._stored(self.name)
-            taken = {slot for name in others for slot in self._stored(name).slots().values()}
-            had = old.slots()
-            slots = allot((one.key for one in read.destinations), had, taken)
-            made = [one._replace(slot=slot) for one, slot in zip(read.destinations, slots, strict=True)]
-            self._flip(Generation(old.number + 1, made, epoch_now()), had, inherit=inherit)
-        self._tell(read.refused)
+        is_there = self.generation() is not EMPTY
+        self._report(_RELOADS if is_there else _LOADS, "the table is being read")
+        try:
+            # One reload after the other: what is read later is what holds.
+            with self._shared.locks.held(RELOADING):
+                found = self._reload(others, inherit=inherit)
+        except (DatabaseError, Refused, StoreError) as error:
+            self._report(_READY if is_there else _EMPTY, f"nothing was loaded: {error}")
+            raise
+        self._report(_READY, f"{found.loaded} destinations, {len(found.refused)} rows skipped")
+        self._tell(found.refused)
+        return found
+
+    def _reload(self, others: Sequence[str], *, inherit: bool) -> Figures:
+        with self.table.rows() as rows:
+            read = read_rows(rows, self._socket_of)
+        old = self._stored(self.name)
+        taken = {slot for name in others for slot in self._stored(name).slots().values()}
+        had = old.slots()
+        slots = allot((one.key for one in read.destinations), had, taken)
+        made = [one._replace(slot=slot) for one, slot in zip(read.destinations, slots, strict=True)]
+        self._flip(Generation(old.number + 1, made, epoch_now()), had, inherit=inherit)
         return Figures(len(made), read.refused)
+
+    def _report(self, status: int, text: str) -> None:
+        self._shared.status.set_status(GROUP, self.name, status, text)
+        self._shared.status.report(GROUP, self.name, text)
 
     def _flip(self, new: Generation, had: Mapping[tuple[int, str, str], int], *, inherit: bool) -> None:
         fresh = [one for one in new.destinations if one.key not in had]

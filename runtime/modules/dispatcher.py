@@ -26,6 +26,7 @@ from runtime.roles import MI, RECORD_DESTINATIONS, role_of
 from runtime.script.declare import Event, Parameter, ignored
 from runtime.settings import SettingsError
 from runtime.sip.uri import parse_uri
+from runtime.status_reports import StatusReports
 from runtime.store import Store, StoreError
 from runtime.transports.base import socket_index
 
@@ -157,7 +158,7 @@ class Dispatcher(DispatcherFunctions):
     def enter(self, process: Process) -> None:
         super().enter(process)
         self._locks = Locks(self.house.folder, (RELOADING, CHANGING))
-        shared = Shared(self.board, process.store, self._locks, process.slot, self._on_change)
+        shared = Shared(self.board, process.store, self._locks, process.slot, process.status, self._on_change)
         for one in self.partitions.values():
             one.enter(shared)
         recorder.enter(self._persistent())
@@ -199,7 +200,7 @@ class Dispatcher(DispatcherFunctions):
         store, locks = Store(self.house.folder / "store"), Locks(self.house.folder, (RELOADING, CHANGING))
         try:
             for one in self.partitions.values():
-                one.enter(Shared(self.board, store, locks, 0, lambda *_: None))
+                one.enter(Shared(self.board, store, locks, 0, StatusReports(store), lambda *_: None))
             work()
         finally:
             store.close()

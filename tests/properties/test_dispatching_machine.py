@@ -17,6 +17,7 @@ from runtime.dispatching.destinations import Destination, Health, Key, State, Wo
 from runtime.dispatching.partition import CHANGING, RELOADING, Partition, Shared
 from runtime.dispatching.partitions import PartitionSettings, partitions_of
 from runtime.dispatching.tables import DispatcherTable
+from runtime.status_reports import StatusReports
 from runtime.store import Store
 
 THRESHOLD = 2
@@ -53,6 +54,7 @@ class Dispatching(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(prefix="layby")
         path = Path(self.folder.name)
         self.store = Store(path / "store")
+        self.status = StatusReports(self.store)
         self.board = FallibleBoard(PROCESSES)
         self.database = Database(f"sqlite:{path / 'sets.db'}")
         self.told: list[tuple[str, str, int]] = []
@@ -69,7 +71,7 @@ class Dispatching(RuleBasedStateMachine):
         for index, one in enumerate(stated):
             table = DispatcherTable(self.database, one.table_name, {})
             partition = Partition(index, one, table, THRESHOLD, lambda _: None)
-            partition.enter(Shared(self.board, self.store, self.locks[process], process, self._on_change))
+            partition.enter(Shared(self.board, self.store, self.locks[process], process, self.status, self._on_change))
             found[one.name] = partition
         return found
 
@@ -168,5 +170,5 @@ class Dispatching(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-Dispatching.TestCase.settings = settings(max_examples=15, stateful_step_count=20)
+Dispatching.TestCase.settings = settings(max_examples=10, stateful_step_count=15)
 TestDispatching = Dispatching.TestCase

@@ -12,6 +12,7 @@ from runtime.dispatching.board import Board, Locks
 from runtime.dispatching.partition import CHANGING, RELOADING, Partition, Shared
 from runtime.dispatching.partitions import partitions_of
 from runtime.dispatching.tables import DispatcherTable
+from runtime.status_reports import StatusReports
 from runtime.store import Store
 
 
@@ -27,7 +28,7 @@ def partition(tmp_path: Path, board: Board) -> Iterator[Partition]:
     table.prepare()
     one = Partition(0, partitions_of({}, [])[0], table, 3, lambda _: None)
     store, locks = Store(tmp_path / "store"), Locks(tmp_path, (RELOADING, CHANGING))
-    one.enter(Shared(board, store, locks, 0, lambda *_: None))
+    one.enter(Shared(board, store, locks, 0, StatusReports(store), lambda *_: None))
     yield one
     store.close()
     locks.close()
