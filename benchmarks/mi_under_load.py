@@ -51,7 +51,6 @@ from runtime.demo.server import Server, ServerError, free_port
 
 VARIANTS: Final = ("none", "paging", "launch", "async", "mi")
 _ENDED_EVERY: Final = 20
-_WARM_UP_S: Final = 2.0
 _READY_S: Final = 120.0
 
 
@@ -67,6 +66,7 @@ class Effort:
         per_s: calls begun in a second.
         seconds: for how long.
         talk_s: how long a call lasts.
+        warm_up_s: how long the same load runs before, unmeasured.
         rules: how many there are; without any nothing is routed by them and nothing reloaded.
         pages_per_s: how many pages the operator reads in a second, at most.
         sip_processes, mi_workers: how many of each the server has.
@@ -75,6 +75,7 @@ class Effort:
     per_s: float
     seconds: float
     talk_s: float
+    warm_up_s: float
     rules: int
     pages_per_s: float
     sip_processes: int
@@ -93,7 +94,7 @@ def measure(variant: str, effort: Effort, database: Path | None, uas_port: int) 
         site = Site(Path(folder), free_port(), uas_port, _free_tcp_port(), *processes, database)
         with site.start() as server:
             server.wait_ready(_READY_S)
-            warm = dataclasses.replace(_plan(site, effort, "none", "warm"), seconds=_WARM_UP_S, talk_s=0.2)
+            warm = dataclasses.replace(_plan(site, effort, "none", "warm"), seconds=effort.warm_up_s, talk_s=0.2)
             _finish(_start("calls", warm), warm.seconds)
             result = _measured(variant, effort, site, server)
             server.check_alive()
@@ -195,6 +196,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=200, help="calls per second (200)")
     parser.add_argument("--seconds", type=float, default=30, help="how long each load lasts (30)")
     parser.add_argument("--talk", type=float, default=5, help="how long a call lasts, in seconds (5)")
+    parser.add_argument("--warm-up", type=float, default=2, help="seconds of load before what is measured (2)")
     parser.add_argument("--rules", type=int, default=500_000, help="how many there are (500000); 0: no routing")
     parser.add_argument("--pages", type=float, default=50, help="read by the operator per second, at most (50)")
     parser.add_argument("--runs", type=int, default=3, help="medians and ranges over so many (3)")
@@ -203,6 +205,20 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="its job workers (2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="everything that was measured")
     return parser.parse_args(arguments)
+
+
+def effort_of(options: argparse.Namespace) -> Effort:
+    """How much is offered."""
+    return Effort(
+        per_s=options.rate,
+        seconds=options.seconds,
+        talk_s=options.talk,
+        warm_up_s=options.warm_up,
+        rules=options.rules,
+        pages_per_s=options.pages,
+        sip_processes=options.processes,
+        mi_workers=options.workers,
+    )
 
 
 def as_json(runs: list[Run], effort: Effort) -> dict[str, Any]:
@@ -218,9 +234,7 @@ def as_json(runs: list[Run], effort: Effort) -> dict[str, Any]:
 
 def main() -> int:
     options = options_of(None)
-    effort = Effort(
-        options.rate, options.seconds, options.talk, options.rules, options.pages, options.processes, options.workers
-    )
+    effort = effort_of(options)
     variants = options.only or list(VARIANTS if effort.rules else VARIANTS[:2])
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # on the way out servers and loads are stopped
