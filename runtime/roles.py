@@ -30,6 +30,8 @@ RECORD_DESTINATIONS: Final = "runtime.dispatching.recorder:record_states"
 """The job that writes changed states of destinations into the database."""
 RECORD_DIALOGS: Final = "runtime.dialogs.recorder:record_dialogs"
 """The job that writes changed dialogs into the database."""
+RECORD_STATES: Final = "runtime.modules.drouting_states:record_states"
+"""The job that writes states of gateways into their tables."""
 SEND_SEQUENTIAL: Final = "runtime.dialogs.telling:send_sequential"
 """A request within a dialog, for a SIP process to send."""
 SEND_AND_WAIT: Final = "runtime.uac:send_and_wait"
@@ -44,6 +46,7 @@ HANDLERS: Final = (
     RECORD_BINDINGS,
     RECORD_DESTINATIONS,
     RECORD_DIALOGS,
+    RECORD_STATES,
     SEND_SEQUENTIAL,
     SEND_AND_WAIT,
 )

@@ -52,6 +52,7 @@ CORES = frozenset(
         "runtime.errors",
         "runtime.listen",
         "runtime.probe_schedule",
+        "runtime.modules.drouting_calls",
         "runtime.roles",
         "runtime.runs",
         "runtime.streaming",

@@ -13,6 +13,7 @@ from runtime.modules.command_list import CommandList
 from runtime.modules.db_drivers import DbMysql, DbPostgres, DbSqlite
 from runtime.modules.dialog import DialogModule
 from runtime.modules.dispatcher import Dispatcher
+from runtime.modules.drouting import Drouting
 from runtime.modules.event_datagram import EventDatagram
 from runtime.modules.event_route import EventRoute
 from runtime.modules.event_stream import EventStream
@@ -58,6 +59,7 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         DbSqlite,
         DialogModule,
         Dispatcher,
+        Drouting,
         EventDatagram,
         EventRoute,
         EventStream,

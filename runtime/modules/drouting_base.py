@@ -1,0 +1,205 @@
+"""What functions and commands of drouting build on: the tables, the states of gateways, and who hears of a change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from runtime.context import Context, Value
+from runtime.drouting.generation import View
+from runtime.drouting.partitions import DEFAULT
+from runtime.drouting.routing import Routing
+from runtime.drouting.rules import Carrier, Gateway, State
+from runtime.modules.base import RuntimeModule
+from runtime.modules.drouting_calls import AvpNames, avp_names
+from runtime.modules.drouting_places import Place, Places
+from runtime.modules.drouting_states import Marks
+from runtime.modules.events import events_of
+from runtime.modules.texts import bytes_text, script_text
+from runtime.roles import MI, role_of
+from runtime.script.declare import Event, Kind, Param, Ref
+
+log = logging.getLogger("layby.drouting")
+
+GATEWAY_EVENT: Final = "E_DROUTING_STATUS"
+CARRIER_EVENT: Final = "E_DROUTING_CARRIER_STATUS"
+LETTER: Final = "drouting"
+"""Tells the MI process that a state has changed, and so perhaps what is to be probed."""
+_MOST_COMPLAINTS: Final = 100
+
+FLAGS: Final = Param("flags", Kind.STRING, optional=True)
+GW_ATTRS: Final = Param("gw_attrs", Kind.OUTPUT, optional=True)
+CARRIER_ATTRS: Final = Param("carrier_attrs", Kind.OUTPUT, optional=True)
+PARTITION: Final = Param("partition", Kind.STRING, optional=True)
+"""What several functions take."""
+_ALL: Final = "*"
+
+
+class Outputs(NamedTuple):
+    """The variables that are to show attributes."""
+
+    rule: Ref | None = None
+    gateway: Ref | None = None
+    carrier: Ref | None = None
+
+
+class DroutingBase(RuntimeModule):
+    """The module without what scripts and commands see of it.
+
+    Attributes:
+        routing: the tables, as this process sees them.
+        use_partitions: whether there are several partitions.
+        partition_id: assigns `partition_id_pvar`; None where it is not set.
+        persistent: whether states are written into the tables.
+    """
+
+    events = (
+        Event(
+            GATEWAY_EVENT,
+            ("partition", "gwid", "address", "status", "reason"),
+            "The state of a gateway has changed: ``active``, ``inactive``, ``probing`` or ``disabled MI``.",
+        ),
+        Event(
+            CARRIER_EVENT,
+            ("partition", "carrierid", "status", "reason"),
+            "The state of a carrier has changed: ``active`` or ``disabled MI``.",
+        ),
+    )
+    routing: Routing
+    use_partitions: bool
+    partition_id: Callable[[Context, str], None] | None
+    persistent: bool
+
+    def begin(self, routing: Routing, marks: Marks, names: Mapping[str, AvpNames]) -> None:
+        """In each process: have what the rest of this class works with.
+
+        Args:
+            routing: the tables.
+            marks: of states that are to be written.
+            names: of the AVPs, by partition.
+        """
+        self.routing = routing
+        self.marks = marks
+        self._avp_names = names
+        self._sockets = {str(one.listen).lower(): one.index for one in self.house.sockets}
+        self._places: dict[str, tuple[View, Places]] = {}
+        self._complaints: set[str] = set()
+
+    def avp_names(self, partition: str) -> AvpNames:
+        """The AVPs of a partition's calls."""
+        return self._avp_names.get(partition) or avp_names({}, bytes_text(partition))
+
+    def gateways_at(self, partition: str, place: Place, *, any_port: bool) -> Sequence[Gateway]:
+        """The gateways of a partition at a place."""
+        view = self.routing.view(partition)
+        if view is None:
+            return ()
+        return self._places_of(partition, view).at(place, any_port=any_port)
+
+    def carrier_with(self, partition: str, gateway: Gateway) -> Carrier | None:
+        """The first carrier that has this gateway."""
+        view = self.routing.view(partition)
+        return None if view is None else self._places_of(partition, view).carrier_of(gateway)
+
+    def _places_of(self, partition: str, view: View) -> Places:
+        known = self._places.get(partition)
+        if known is None or known[0] is not view:
+            known = self._places[partition] = view, Places(view.gateways.values(), view.carriers.values())
+        return known[1]
+
+    def socket_index(self, socket: str, default: int | None) -> int | None:
+        """The number of the listening socket that a gateway's row names; `default` where there is none like it."""
+        found = self._sockets.get(socket.lower())
+        if found is None:
+            self.complain(f"there is no socket {socket[:80]}")
+            return default
+        return found
+
+    def complain(self, what: str) -> None:
+        """Log what is wrong with the tables or the script, once."""
+        if what not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
+            self._complaints.add(what)
+            log.error("%s", what)
+
+    # Partitions.
+
+    def chosen(self, partition: str | None) -> Sequence[str]:
+        """The partitions that a call names: one, or all of them with `*`."""
+        if self.use_partitions and partition is not None and partition.strip() == _ALL:
+            return self.routing.partitions()
+        return [self.one(partition)]
+
+    def one(self, partition: str | None) -> str:
+        """The partition that a call names; the only one where there are none to name."""
+        if not self.use_partitions:
+            return DEFAULT
+        if not partition:
+            self.complain("with use_partitions each call of drouting has to name its partition")
+        return script_text(partition or "")
+
+    def tell_partition(self, c: Context, asked: str | None, found: str) -> None:
+        """Put the name of the partition that was found by `*` into `partition_id_pvar`."""
+        if self.use_partitions and asked is not None and asked.strip() == _ALL and self.partition_id is not None:
+            self.partition_id(c, bytes_text(found))
+
+    # States.
+
+    def fail(self, partition: str, gateway_id: str, reason: str) -> bool:
+        """Take a gateway out of use because it failed; False where there is none. One that MI disabled stays so."""
+        view = self.routing.view(partition)
+        gateway = view.gateways.get(gateway_id) if view is not None else None
+        if gateway is None:
+            return False
+        if self.routing.state(partition, gateway) is State.ACTIVE:
+            self.change(partition, gateway, State.PROBING, reason)
+        return True
+
+    def change(self, partition: str, of: Gateway | Carrier, state: State, reason: str) -> None:
+        """Set the state of a gateway or a carrier in all processes, and tell who wants to know.
+
+        Raises:
+            StoreError: there is no room.
+        """
+        if self.routing.set_state(partition, of, state) is state:
+            return
+        if self.persistent:
+            self.marks.add(partition, of)
+        word = word_of(of, state)
+        word = word[0].lower() + word[1:]
+        log.warning("partition %s: %s is %s now: %s", partition, of.id, word, reason)
+        if isinstance(of, Gateway):
+            self._raise(GATEWAY_EVENT, (partition, of.id, of.address, word, reason))
+        else:
+            self._raise(CARRIER_EVENT, (partition, of.id, word, reason))
+        self._tell_changed()
+
+    def _raise(self, name: str, params: Sequence[str]) -> None:
+        event = next(one for one in self.events if one.name == name)
+        values: tuple[Value, ...] = tuple(map(bytes_text, params))
+        events_of(self.house).raised(name, values, dict(zip(event.params, values, strict=True)))
+
+    def _tell_changed(self) -> None:
+        if role_of(self.process.peer.name) == MI:
+            self.states_changed()
+            return
+        for peer in self.process.node.peers():
+            if role_of(peer.name) == MI:
+                self.process.node.post(peer, LETTER, b"")
+
+    def states_changed(self) -> None:
+        """In the MI process: some state is another one now."""
+
+
+def word_of(of: Gateway | Carrier, state: State) -> str:
+    """A state as OpenSIPS names it.
+
+    One that failed is ``Probing`` where it is probed, and ``Inactive`` where nothing finds out that it is back.
+    """
+    match state:
+        case State.ACTIVE:
+            return "Active"
+        case State.INACTIVE:
+            return "Disabled MI"
+        case State.PROBING:
+            return "Probing" if isinstance(of, Gateway) and of.probe_mode else "Inactive"
