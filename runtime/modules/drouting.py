@@ -20,13 +20,13 @@ from runtime.context import Context
 from runtime.db import DatabaseError, database_of
 from runtime.drouting.generation import View
 from runtime.drouting.partitions import AVPS, DEFAULT, Partition, TableNames, read_partitions
-from runtime.drouting.routing import Figures, Routing, Setup
+from runtime.drouting.routing import Routing, Setup
 from runtime.drouting.rules import Gateway, State
 from runtime.modules.drouting_base import LETTER
 from runtime.modules.drouting_calls import AvpNames, avp_names, gateway_uri
 from runtime.modules.drouting_functions import DroutingFunctions
 from runtime.modules.drouting_gateways import GatewayFunctions
-from runtime.modules.drouting_mi import DroutingCommands
+from runtime.modules.drouting_mi import DroutingCommands, tell_loaded
 from runtime.modules.drouting_states import Marks, States, enter
 from runtime.modules.texts import bytes_text
 from runtime.probing import Probe, Prober
@@ -108,7 +108,10 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
         self.use_partitions = bool(found["use_partitions"])
         self.persistent = bool(found["persistent_state"])
         self.partition_id = _assignment(found["partition_id_pvar"])
-        self._given_avps = {name: _avp(name, found[name]) for name in AVPS}
+        self._given_avps = {name: found[name] for name in AVPS if found[name]}
+        for name, text in self._given_avps.items():
+            if _AVP.fullmatch(text) is None:
+                raise SettingsError(f"drouting: {name} {text!r} is no AVP; write $avp(name)", name)
         self._alive = _codes(found["probing_reply_codes"]) | {200}
         for name in ("drg_user_col", "drg_domain_col", "drg_grpid_col"):
             usual = next(one.default for one in self.parameters if one.name == name)
@@ -124,6 +127,10 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
         self.probing = mmap.mmap(-1, 1)
         self.probing[0] = 1
         self._partitions = {one.name: one for one in self._read_partitions(house)}
+        self._names = {
+            name: _names_of(one, bytes_text(name) if self.use_partitions else "")
+            for name, one in self._partitions.items()
+        }
         self._setup = Setup(
             house.folder / "drouting", tuple(self._partitions.values()), self.settings["extra_prefix_chars"]
         )
@@ -147,7 +154,7 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
         routing = Routing(self._setup, store)
         for name in self._partitions:
             try:
-                _tell_loaded(routing.reload(name, inherit_state=False))
+                tell_loaded(routing.reload(name, inherit_state=False))
             except (DatabaseError, StoreError) as error:
                 log.error("partition %s is not loaded, and has no routes until it is: %s", name, error)
 
@@ -165,9 +172,7 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
         super().enter(process)
         routing, marks = Routing(self._setup, process.store), Marks(process.store)
         routing.join(process)
-        suffix = bytes_text if self.use_partitions else lambda name: ""
-        names = {one.name: _names_of(one, suffix(one.name)) for one in self._partitions.values()}
-        self.begin(routing, marks, names)
+        self.begin(routing, marks, self._names)
         self.states = States(routing, marks, self._partitions)
         enter(self.states)
         if role_of(process.peer.name) == MI:
@@ -286,29 +291,15 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
             self.change(partition, gateway, State.PROBING, f"{status} Reply")
 
 
-def _tell_loaded(figures: Figures) -> None:
-    log.info(
-        "partition %s: %d rules, %d gateways, %d carriers and %d users with a group loaded in %.1f s, %d rows left out",
-        figures.partition,
-        figures.rules,
-        figures.gateways,
-        figures.carriers,
-        figures.groups,
-        figures.seconds,
-        figures.skipped,
-    )
-
-
 def _names_of(partition: Partition, suffix: str) -> AvpNames:
-    return avp_names({name.removesuffix("_avp"): avp for name, avp in partition.avps.items()}, suffix)
-
-
-def _avp(parameter: str, value: str) -> str:
-    """The name in ``$avp(name)``; empty for no AVP."""
-    found = _AVP.fullmatch(value)
-    if value and found is None:
-        raise SettingsError(f"drouting: {parameter} {value!r} is no AVP; write $avp(name)", parameter)
-    return found.group(1) if found is not None else ""
+    """The AVPs of a partition, the usual ones where it names none or what is no AVP."""
+    given = {}
+    for column, text in partition.avps.items():
+        if (found := _AVP.fullmatch(bytes_text(text))) is not None:
+            given[column.removesuffix("_avp")] = found.group(1)
+        else:
+            log.error("partition %s: %s %r is no AVP, and not used; write $avp(name)", partition.name, column, text)
+    return avp_names(given, suffix)
 
 
 def _assignment(variable: str) -> Callable[[Context, str], None] | None:
