@@ -105,7 +105,7 @@ class DroutingFunctions(DroutingBase):
             return group
         caller = parts_of(c.message.from_.uri)
         domain = caller.host if self.settings["use_domain"] else ""
-        found = self.routing.group_of(partition, script_text(caller.user or ""), domain)
+        found = self.routing.group_of(partition, script_text(caller.user or ""), script_text(domain))
         default = self.settings["default_group"]
         return found if found is not None else default if default >= 0 else None
 

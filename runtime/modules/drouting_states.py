@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgpack
@@ -68,13 +67,16 @@ class Marks:
         with self._store.reading() as transaction:
             return bool(transaction.stat(self._table)["entries"])
 
-    def first(self, limit: int) -> list[Mark]:
-        """Up to so many of them."""
+    def first(self, limit: int) -> dict[str, list[Mark]]:
+        """Up to so many of each partition, by its name: one whose database is away keeps no other waiting."""
         with self._store.reading() as transaction:
-            rows = [(bytes(key), bytes(stamp)) for key, stamp in islice(transaction.cursor(self._table), limit)]
-        return [
-            Mark(partition, kind, of, stamp) for key, stamp in rows for partition, kind, of in [msgpack.unpackb(key)]
-        ]
+            rows = [(bytes(key), bytes(stamp)) for key, stamp in transaction.cursor(self._table)]
+        found: dict[str, list[Mark]] = {}
+        for mark in (_mark(key, stamp) for key, stamp in rows):
+            of_partition = found.setdefault(mark.partition, [])
+            if len(of_partition) < limit:
+                of_partition.append(mark)
+        return found
 
     def remove(self, marks: Iterable[Mark]) -> None:
         """Take marks away, but for those that were made anew meanwhile.
@@ -113,27 +115,24 @@ class States:
         self._partitions = partitions
 
     def write(self) -> int:
-        """Write what is marked, up to `AT_ONCE`; how many that were.
+        """Write what is marked, up to `AT_ONCE` of each partition; how many that were.
 
         Raises:
             DatabaseError: a database cannot be had; what is in it stays marked, and all others are written.
             StoreError: the marks stay.
         """
-        found: dict[str, list[Mark]] = {}
-        marks = self._marks.first(AT_ONCE)
-        for mark in marks:
-            found.setdefault(mark.partition, []).append(mark)
-        failed: DatabaseError | None = None
-        for name, some in found.items():
+        count, failed = 0, None
+        for name, marks in self._marks.first(AT_ONCE).items():
             try:
                 if name in self._partitions:
-                    self._write(self._partitions[name], some)
-                self._marks.remove(some)
+                    self._write(self._partitions[name], marks)
+                self._marks.remove(marks)
+                count += len(marks)
             except DatabaseError as error:
                 failed = error
         if failed is not None:
             raise failed
-        return len(marks)
+        return count
 
     def _write(self, partition: Partition, marks: Iterable[Mark]) -> None:
         from sqlalchemy import column, table, update
