@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from runtime.drouting.partitions import TableNames
 from tests.harness import Server, wait_until
+from tests.postgres import Postgres
 from tests.processes.routing_tables import RoutingTables, phones, sqlite_url
 from tests.sip_peer import Peer, Received
 
@@ -91,7 +94,8 @@ def office(start_shared: Callable[..., Server], tmp_path_factory: pytest.TempPat
         trunks.gateway("t1", trunk, probe_mode=2)
         trunks.gateway("t2", trunk, probe_mode=1, state=2)
         trunks.gateway("t3", trunk, probe_mode=1, state=1)
-        trunks.rule("49", "t1", attrs="germany")
+        trunks.gateway("steady", trunk)
+        trunks.rule("49", "steady", attrs="germany")
         names = dict(zip(("drd_table", "drr_table", "drg_table", "drc_table"), TRUNKS, strict=True))
         extensions.partition("extensions", db_url=url)
         extensions.partition("trunks", db_url=url, **names, gw_id_avp="$avp(gw)")
@@ -191,9 +195,23 @@ def test_a_reload(office: Office, caller: Peer, reload: Callable[[Office, Peer],
     office.extensions.rule("10", "desk", attrs="desks")
 
 
-def test_a_reload_tells_the_log_what_there_is(office: Office) -> None:
-    office.server.mi("dr_reload", ["trunks"])
-    wait_until(lambda: "partition trunks: 1 rules, 3 gateways, 0 carriers and 0 users" in office.server.log())
+@pytest.mark.parametrize(
+    ("reload", "process"), [(by_http, "worker"), (by_async, "worker"), (by_launch, "worker"), (by_script, "sip")]
+)
+def test_where_the_tables_are_loaded(
+    office: Office, caller: Peer, reload: Callable[[Office, Peer], str], process: str
+) -> None:
+    loaded = re.compile(rf" {process}-\d+\S* INFO partition extensions: 1 rules, 1 gateways, 0 carriers and 0 users")
+    before = len(loaded.findall(office.server.log()))
+    reload(office, caller)
+    wait_until(lambda: len(loaded.findall(office.server.log())) == before + 1, what="it is told in the log")
+
+
+def test_a_second_reload_is_refused_where_the_script_wants_it_so(office: Office) -> None:
+    with (office.server.folder / "drouting.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert office.server.mi_error("dr_reload", ["trunks"])["message"] == "Reload already in progress"
+    assert office.server.mi("dr_reload", ["trunks"]) == "OK"
 
 
 def test_requests_are_served_while_tables_are_loaded(office: Office, caller: Peer) -> None:
@@ -254,3 +272,27 @@ def test_a_server_whose_database_is_away_starts_and_loads_when_it_is_there(
     rows.gateway("gw", 9)
     rows.close()
     wait_until(lambda: server.rpc('{"jsonrpc":"2.0","id":1,"method":"dr_gw_status"}').get("result"), 20)
+
+
+@pytest.mark.postgresql
+def test_the_tables_may_be_in_postgresql(start_server: Callable[..., Server], postgres: Postgres) -> None:
+    url = postgres.new_place()
+    head = f'loadmodule "drouting.so"\nmodparam("drouting", "db_url", "{url}")\n'
+    with phones(1) as (gateway,):
+        rows = RoutingTables(url)
+        rows.gateway("gw", gateway, probe_mode=1)
+        rows.rule("49", "gw", attrs="germany")
+        server = start_server("route { if (!do_routing(0)) sl_send_reply(404, $ru); else t_relay(); }", head=head)
+        client = server.client()
+        call, data = client.request("491")
+        client.send(data)
+        asked = gateway.wait_request("OPTIONS")
+        assert asked.ruri == f"sip:491@127.0.0.1:{gateway.port}"
+        gateway.reply(asked, 200)
+        assert client.final(call).status == 200
+        rows.rule("50", "gw")
+        assert server.mi("dr_reload") == "OK"
+        assert server.mi("dr_number_routing", {"number": "501"})["Matched Prefix"] == "50"
+        server.mi("dr_gw_status", {"gw_id": "gw", "status": 0})
+        wait_until(lambda: rows.state("gw") == 1, what="the table has the state")
+        rows.close()
