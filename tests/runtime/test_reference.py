@@ -111,9 +111,8 @@ def test_every_module_says_what_it_is_for(module: ModuleFacts) -> None:
 def house(tmp_path: Path) -> Iterator[House]:
     """A server that has every module, before its first fork."""
     script = tmp_path / "all.cfg"
-    database = f'db_default_url = "sqlite:{tmp_path}/tables.db"\n'
-    loads = [f'loadmodule "{name}.so"\n' for name in sorted(CATALOG, key="usrloc".__ne__)]
-    script.write_text(database + "".join(loads))
+    database = f'db_default_url = "sqlite:{tmp_path / "all.db"}"\n'
+    script.write_text(database + "".join(f'loadmodule "{name}.so"\n' for name in sorted(CATALOG, key="usrloc".__ne__)))
     program = Program.load(script)
     folder = RuntimeFolder.make(tmp_path / "run")
     house = furnish(program, settle({}, [], udp_workers=1), folder, [], [])
@@ -141,6 +140,10 @@ def test_the_defaults_of_the_globals_are_the_ones_that_hold() -> None:
     assert settle(said, [socket]) == settle({}, [])
 
 
+ENDINGS = ("_col", "_column", "_port")
+"""Of parameters whose names are put together from words."""
+
+
 def texts_in_use() -> Iterator[str]:
     """Regular expressions of all texts in the sources that stand outside of a parameter's declaration."""
     waiting: list[ast.AST] = [ast.parse(path.read_text()) for path in Path(runtime.__path__[0]).rglob("*.py")]
@@ -149,7 +152,7 @@ def texts_in_use() -> Iterator[str]:
         match node:
             case ast.Call(func=ast.Name("Parameter" | "ignored" | "Global" | "_ignored")):
                 continue
-            case ast.JoinedStr(values=[ast.FormattedValue(), ast.Constant(value=end)]) if end in ("_column", "_port"):
+            case ast.JoinedStr(values=[ast.FormattedValue(), ast.Constant(value=end)]) if end in ENDINGS:
                 yield rf"\w+{end}"
             case ast.Constant(value=str(text)):
                 yield re.escape(text)
