@@ -45,6 +45,7 @@ CORES = frozenset(
         "runtime.drouting.rows",
         "runtime.drouting.rules",
         "runtime.drouting.timerec",
+        "runtime.dispatching.aside",
         "runtime.dispatching.choosing",
         "runtime.dispatching.destinations",
         "runtime.dispatching.generation",

@@ -7,10 +7,11 @@ import fnmatch
 import functools
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from runtime.context import Context, RouteType, Value
+from runtime.dispatching.aside import drop, put_aside, tried_now
 from runtime.dispatching.choosing import Chooser
 from runtime.dispatching.destinations import Destination, State, Word
 from runtime.dispatching.partition import MAX_SCRIPT_ATTRS, Partition
@@ -37,6 +38,9 @@ _BUILDING: Final = RouteType.BUILDING
 _KNOWING: Final = (
     RouteType.REQUEST | RouteType.FAILURE | RouteType.BRANCH | RouteType.LOCAL | RouteType.TIMER | RouteType.EVENT
 )
+_BY_TURN: Final = (4, 5)
+_BY_LOT: Final = 6
+_BY_LOAD: Final = (9, 10)
 _MOST: Final = 1000
 """Destinations that are put aside for failover where the script does not say how many."""
 _FLAGS: Final = frozenset("fuda")
@@ -72,32 +76,36 @@ class DispatcherFunctions(DispatcherCommands):
         a hash; d keeps the last one of the set for when all others have failed; a puts all behind what is aside
         already, and leaves `$du` as it is where anything is.
         """
-        return self._select(c, (set_id, alg, flags or "", partition, max_res), _use_as_hop)
+        return self._select(c, _use_as_hop, set_id, alg, flags or "", partition, max_res)
 
     @function("ds_select_domain", *_SELECT, routes=_BUILDING)
     def ds_select_domain(
         self, c: Context, set_id: int, alg: int, flags: str | None, partition: str | None, max_res: int | None
     ) -> int:
         """As `ds_select_dst()`, but the destination's host and port become those of `$ru`."""
-        return self._select(c, (set_id, alg, flags or "", partition, max_res), _use_as_domain)
+        return self._select(c, _use_as_domain, set_id, alg, flags or "", partition, max_res)
 
-    def _select(self, c: Context, asked: tuple[int, int, str, str | None, int | None], use: Use) -> int:
-        set_id, alg, written, name, max_res = asked
+    def _select(
+        self, c: Context, use: Use, set_id: int, alg: int, written: str, name: str | None, max_res: int | None
+    ) -> int:
         partition, flags = self._partition(name), self._flags(written)
         found = None if partition is None else partition.chooser(set_id, keep_last="d" in flags)
         if partition is None or found is None or not found[0].active:
             return -1
         chooser, members = found
         most = max(1, _MOST if max_res is None else max_res) if "f" in flags else 1
-        order = self._order(c, alg, flags, partition, chooser, members, most)
-        if order is None:
-            return 0
-        chosen = [members[place] for place in order]
-        if not chosen:
+        if alg in _BY_LOAD:
+            loads = self._loads(c, alg, partition, [members[place] for place in chooser.active])
+            if loads is None:
+                return 0  # the script's own route has ended everything
+            order = chooser.by_load(loads, most)
+        else:
+            order = chooser.from_there(self._first(c, alg, flags, partition, chooser, members), most)
+        if not order:
             return -1
-        return self._put_aside(c, partition, chosen, use, behind="a" in flags)
+        return self._put_aside(c, partition, [members[place] for place in order], use, behind="a" in flags)
 
-    def _order(
+    def _first(
         self,
         c: Context,
         alg: int,
@@ -105,22 +113,16 @@ class DispatcherFunctions(DispatcherCommands):
         partition: Partition,
         chooser: Chooser,
         members: Sequence[Destination],
-        most: int,
-    ) -> list[int] | None:
-        """The places of the destinations to try; None where a route of the script has ended everything."""
-        if alg in (9, 10):
-            loads = self._loads(c, alg, partition, [members[place] for place in chooser.active])
-            return None if loads is None else chooser.by_load(loads, most)
+    ) -> int:
+        """The place of the destination that the algorithm chooses."""
         text = self._hashed(c, alg, user_only="u" in flags)
         if text is not None:
-            first = chooser.by_hash(text.encode("latin-1", "replace"))
-        elif alg in (4, 5):
-            first = chooser.by_turn(partition.turn(members))
-        elif alg == 6:
-            first = chooser.by_chance(secrets.randbelow(1 << 30) / (1 << 30))
-        else:
-            first = chooser.active[0]
-        return chooser.from_there(first, most)
+            return chooser.by_hash(text.encode("latin-1", "replace"))
+        if alg in _BY_TURN:
+            return chooser.by_turn(partition.turn(members))
+        if alg == _BY_LOT:
+            return chooser.by_chance(secrets.randbelow(1 << 30) / (1 << 30))
+        return chooser.active[0]
 
     def _hashed(self, c: Context, alg: int, *, user_only: bool) -> str | None:
         """The text whose hash decides; None where none does."""
@@ -144,7 +146,7 @@ class DispatcherFunctions(DispatcherCommands):
     def _loads(
         self, c: Context, alg: int, partition: Partition, active: Sequence[Destination]
     ) -> list[int | None] | None:
-        if alg == 10:
+        if alg == _BY_LOAD[1]:
             return self._by_route(c, partition, active)
         pattern: str = self.settings["pvar_algo_pattern"]
         if not pattern:
@@ -175,27 +177,12 @@ class DispatcherFunctions(DispatcherCommands):
     def _put_aside(
         self, c: Context, partition: Partition, chosen: Sequence[Destination], use: Use, *, behind: bool
     ) -> int:
-        """Keep what is to be tried in AVPs, the next one last as scripts read them, and use the first."""
-        settings = partition.settings
-        there = c.avps.get(settings.dst_avp, []) if behind else []
-        for avp, values in self._kept(partition, chosen):
-            if avp:
-                c.avps[avp] = [*values[::-1], *(c.avps.get(avp, []) if behind else [])]
-        c.avps[settings.cnt_avp] = [len(chosen) + len(there)]
-        if there:
+        has_attrs = bool(partition.settings.script_attrs_avp)
+        script_attrs = [partition.attrs_of(one) for one in chosen] if has_attrs else []
+        if not put_aside(c.avps, partition.settings, chosen, script_attrs, behind=behind):
             return 1
-        first = chosen[0]
-        partition.hit(first)
-        return self._use(c, first, use)
-
-    def _kept(self, partition: Partition, chosen: Sequence[Destination]) -> Iterable[tuple[str, list[Value]]]:
-        settings = partition.settings
-        yield settings.dst_avp, [one.uri for one in chosen]
-        yield settings.grp_avp, [one.set_id for one in chosen]
-        yield settings.sock_avp, [one.socket for one in chosen]
-        yield settings.attrs_avp, [one.attrs for one in chosen]
-        if settings.script_attrs_avp:
-            yield settings.script_attrs_avp, [partition.attrs_of(one) for one in chosen]
+        partition.hit(chosen[0])
+        return self._use(c, chosen[0], use)
 
     def _use(self, c: Context, one: Destination, use: Use) -> int:
         if not use(c, one.uri):
@@ -220,7 +207,7 @@ class DispatcherFunctions(DispatcherCommands):
         partition = self._partition(name)
         if partition is None:
             return -1
-        while _drop(c, partition):
+        while drop(c.avps, partition.settings):
             one = self._current(c, partition)
             if one is not None and partition.states([one])[0] == State.ACTIVE:
                 return self._use(c, one, use)
@@ -228,13 +215,9 @@ class DispatcherFunctions(DispatcherCommands):
 
     def _current(self, c: Context, partition: Partition) -> Destination | None:
         """The destination that is tried now, where the partition still has it."""
-        settings = partition.settings
-        uri, set_id = _newest(c, settings.dst_avp), _newest(c, settings.grp_avp)
-        if not isinstance(uri, str) or not isinstance(set_id, int):
-            return None
-        found = partition.generation().find(set_id, uri)
-        socket = _newest(c, settings.sock_avp)
-        return next((one for one in found if one.socket == socket), found[0] if found else None)
+        tried = tried_now(c.avps, partition.settings)
+        found = [] if tried is None else partition.generation().find(tried.set_id, tried.uri)
+        return next((one for one in found if tried is not None and one.socket == tried.socket), None)
 
     @function("ds_mark_dst", Param("state", Kind.STRING, optional=True), _PARTITION, routes=RouteType.RELAYING)
     def ds_mark_dst(self, c: Context, state: str | None, partition: str | None) -> int:
@@ -408,25 +391,3 @@ def _use_as_domain(c: Context, uri: str) -> bool:
         return False
     c.ruri = str(dataclasses.replace(own, host=other.host, port=other.port, params={**own.params, **other.params}))
     return True
-
-
-def _drop(c: Context, partition: Partition) -> bool:
-    """Take away what was tried last; whether anything is left."""
-    settings = partition.settings
-    left = c.avps.get(settings.dst_avp, [])
-    if not left:
-        return False
-    kept = (settings.dst_avp, settings.grp_avp, settings.sock_avp, settings.attrs_avp, settings.script_attrs_avp)
-    for avp in kept:
-        values = c.avps.get(avp)
-        if avp and values:
-            values.pop()
-            if not values:
-                del c.avps[avp]
-    c.avps[settings.cnt_avp] = [len(left)]
-    return bool(left)
-
-
-def _newest(c: Context, avp: str) -> Value:
-    values = c.avps.get(avp)
-    return values[-1] if values else None
