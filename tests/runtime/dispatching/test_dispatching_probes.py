@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ from runtime.dispatching.destinations import State
 from runtime.dispatching.partition import Partition
 from runtime.dispatching.probes import Probes
 from runtime.probing import Probe
+from tests.runtime.dispatching.conftest import Run
 
 ROWS = [
     (1, "sip:a", State.ACTIVE, 0),
@@ -24,14 +23,9 @@ ROWS = [
 
 
 @pytest.fixture
-def sets(partition: Partition, tmp_path: Path) -> Partition:
-    connection = sqlite3.connect(tmp_path / "sets.db")
-    with connection:
-        connection.executemany(
-            "INSERT INTO dispatcher (setid, destination, state, probe_mode) VALUES (?, ?, ?, ?)",
-            [(set_id, uri, int(state), mode) for set_id, uri, state, mode in ROWS],
-        )
-    connection.close()
+def sets(partition: Partition, run: Run) -> Partition:
+    rows = ", ".join(f"({set_id}, '{uri}', {int(state)}, {mode})" for set_id, uri, state, mode in ROWS)
+    run(f"INSERT INTO dispatcher (setid, destination, state, probe_mode) VALUES {rows}")
     partition.reload([], inherit=True)
     return partition
 

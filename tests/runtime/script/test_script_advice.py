@@ -166,7 +166,7 @@ def test_every_command_that_names_a_function_or_variable_names_one_that_is_there
     [
         ('mi("dlg_lst");', 'there is no MI command dlg_lst (did you mean "dlg_list"?)'),
         ('mi("  upteme ", $var(r));', 'there is no MI command upteme (did you mean "uptime"?)'),
-        ('mi("ds_list $var(x)");', "there is no MI command ds_list"),
+        ('mi("lb_list $var(x)");', "there is no MI command lb_list"),
         ('mi_gather("uptime; upteme");', 'there is no MI command upteme (did you mean "uptime"?)'),
         ('launch(mi("upteme"));', 'there is no MI command upteme (did you mean "uptime"?)'),
     ],
@@ -185,7 +185,7 @@ def test_a_command_of_a_module_that_is_not_loaded(told):
 
 def test_where_a_module_is_unknown_its_commands_are_not_called_so(checked):
     found = checked(
-        f'{MODULES}loadmodule "drouting.so"\nroute {{ mi("dr_gw_status"); }}', catalog=CATALOG, always=ALWAYS
+        f'{MODULES}loadmodule "load_balancer.so"\nroute {{ mi("lb_status"); }}', catalog=CATALOG, always=ALWAYS
     )
     assert [problem.code for problem in found] == ["unknown-module"]
 
