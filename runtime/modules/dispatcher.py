@@ -25,6 +25,7 @@ from runtime.recording import Recorded, RecordingClock
 from runtime.roles import MI, RECORD_DESTINATIONS, role_of
 from runtime.script.declare import Event, Parameter, ignored
 from runtime.settings import SettingsError
+from runtime.sip.fields import is_token
 from runtime.sip.uri import parse_uri
 from runtime.status_reports import StatusReports
 from runtime.store import Store, StoreError
@@ -109,6 +110,8 @@ class Dispatcher(DispatcherFunctions):
         for one in self._stated:
             if parse_uri(one.ping_from) is None:
                 raise SettingsError(f"dispatcher: {one.ping_from:.64} is no URI that a probe can come from")
+            if not is_token(one.ping_method):
+                raise SettingsError(f"dispatcher: {one.ping_method:.64} is no method")
 
     # Life.
 

@@ -65,6 +65,18 @@ route {{
         sl_send_reply(200, "OK");
         exit;
     }}
+    if ($rU == "branched") {{
+        t_on_branch("chosen");
+        t_relay();
+        exit;
+    }}
+    if ($rU == "loaded") {{
+        $avp(load_sip:10.0.0.1) = 7; $avp(load_sip:10.0.0.2) = 1; $avp(load_sip:10.0.0.3) = 9;
+        ds_select_dst(10, 9, "f");
+        append_to_reply("X-All: $(avp(ds_dst_failover)[*])\\r\\n");
+        sl_send_reply(200, "OK");
+        exit;
+    }}
     if ($rU == "mi") {{
         $avp(p) = "i"; $avp(p) = "1"; $avp(p) = $hdr(X-Uri);
         mi("ds_set_state", $var(answer), $avp(p));
@@ -90,6 +102,7 @@ route {{
     t_on_failure("next");
     t_relay();
 }}
+branch_route[chosen] {{ ds_select_dst(1, 8); }}
 failure_route[next] {{
     if (t_check_status("(408)|(5[0-9][0-9])")) {{
         ds_mark_dst("p");
@@ -112,6 +125,7 @@ modparam("dispatcher", "attrs_avp", "$avp(attrs)")
 modparam("dispatcher", "setid_pvar", "$var(found)")
 modparam("dispatcher", "hash_pvar", "$hdr(X-Hash)")
 modparam("dispatcher", "algo_route", "dearest")
+modparam("dispatcher", "pvar_algo_pattern", "$avp(load_%u)")
 modparam("dispatcher", "ds_probing_threshhold", 2)
 modparam("dispatcher", "ds_ping_interval", 1)
 modparam("dispatcher", "ds_ping_from", "sip:prober@example.com")
@@ -233,6 +247,8 @@ def test_a_call_fails_over_to_the_next_destination_and_the_one_that_failed_is_pr
     assert state_of(server, uri) == "Probing"
     wait_until(lambda: f"STATUS default 1 {uri} inactive (script)" in server.log())
 
+    assert "E_DISPATCHER_STATUS" in [event["name"] for event in server.mi("events_list")["Events"]]
+
     probe = first.wait_request("OPTIONS")
     assert probe.ruri == uri
     assert probe.header("From").startswith("<sip:prober@example.com>")
@@ -352,6 +368,30 @@ def test_a_route_of_the_script_may_order_the_destinations(server: Server) -> Non
 
     assert values(answer, "X-All") == [f"sip:10.0.0.{number}" for number in (4, 3, 2, 1)]
     assert answer.header("X-Attrs") == "1"
+
+
+def test_a_variable_may_tell_the_load_of_each_destination(server: Server) -> None:
+    answer = server.client().ask("loaded")
+
+    assert values(answer, "X-All") == [f"sip:10.0.0.{number}" for number in (4, 2, 1, 3)]
+
+
+def test_credentials_decide_where_there_are_some(server: Server) -> None:
+    user = 'Proxy-Authorization: Digest username="{}", realm="r", nonce="n", uri="sip:a", response="0"\r\n'
+    asked = [server.client().ask("anybody", extra=f"X-Set: 11\r\nX-Alg: 5\r\n{user.format('alice')}") for _ in range(6)]
+    assert len({answer.header("X-Du") for answer in asked}) == 1
+
+    assert len({select(server, 11, 5).header("X-Du") for _ in range(8)}) > 1  # by turns, where there are none
+    assert len({select(server, 11, 6).header("X-Du") for _ in range(30)}) > 1
+
+
+def test_a_branch_may_be_sent_to_a_destination(server: Server, destinations: list[Peer], caller: Peer) -> None:
+    invite = caller.request("INVITE", f"sip:branched@127.0.0.1:{caller.server[1]}")
+    caller.send(invite)
+
+    taken = destinations[0].wait_request("INVITE")
+    destinations[0].reply(taken, 486)
+    caller.ack(invite, caller.wait_final(taken.call_id))
 
 
 def test_a_set_with_nobody_in_it_gives_minus_one(server: Server) -> None:

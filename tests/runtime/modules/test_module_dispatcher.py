@@ -24,6 +24,7 @@ from runtime.settings import SettingsError, settle
         ({"ds_ping_interval": -1}, "ds_ping_interval 0 or more"),
         ({"ds_ping_maxfwd": 256}, "ds_ping_maxfwd is from 0 to 255"),
         ({"ds_ping_from": "prober"}, "prober is no URI"),
+        ({"ds_ping_method": "two words"}, "two words is no method"),
         ({"options_reply_codes": "404, x"}, "'404, x' is no list of numbers"),
         ({"ds_probing_list": "1;2"}, "'1;2' is no list of numbers"),
         ({"fetch_freeswitch_stats": 1}, "fetch_freeswitch_stats is not offered"),
