@@ -69,10 +69,6 @@ class Schedule:
             # One that was late does not follow the next too closely.
             self._wait(key, max(now, began + self._interval_s / 2))
 
-    def under_way(self) -> int:
-        """How many probes have begun and not ended."""
-        return len(self._under_way)
-
     def check(self) -> None:
         """Assert what always holds."""
         assert not self._waiting.keys() & self._under_way.keys()

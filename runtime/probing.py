@@ -46,7 +46,6 @@ class Probe(NamedTuple):
         from_: the URI in From.
         socket: the index of the socket to send from; None for the first that fits.
         max_forwards: Max-Forwards.
-        dst_uri: the next hop where that is not `uri`.
     """
 
     uri: str
@@ -54,7 +53,6 @@ class Probe(NamedTuple):
     from_: str = "sip:prober@localhost"
     socket: int | None = None
     max_forwards: int = MAX_FORWARDS
-    dst_uri: str | None = None
 
 
 class Prober:
@@ -126,7 +124,6 @@ class Prober:
             f"<{probe.uri}>",
             f"{secrets.token_hex(12)}@layby",
             1,
-            dst_uri=probe.dst_uri,
             socket=probe.socket,
             timeout_s=self._timeout_s,
             max_forwards=probe.max_forwards,

@@ -17,15 +17,13 @@ class Generation:
     Args:
         number: which one it is of the partition's.
         destinations: set by set, in the order in which they follow each other.
-        loaded_at: when they were read, in seconds of the epoch.
 
     Attributes:
         sets: the destinations of each set.
     """
 
-    def __init__(self, number: int, destinations: Iterable[Destination], loaded_at: float = 0.0) -> None:
+    def __init__(self, number: int, destinations: Iterable[Destination]) -> None:
         self.number = number
-        self.loaded_at = loaded_at
         self.destinations = tuple(destinations)
         sets: dict[int, list[Destination]] = {}
         for one in self.destinations:
@@ -53,7 +51,7 @@ class Generation:
 
     def packed(self) -> bytes:
         """As it lies in the store."""
-        return bytes(msgpack.packb([self.number, self.loaded_at, self.destinations]))
+        return bytes(msgpack.packb([self.number, self.destinations]))
 
 
 EMPTY = Generation(0, ())
@@ -62,8 +60,8 @@ EMPTY = Generation(0, ())
 
 def unpacked(data: bytes) -> Generation:
     """What `Generation.packed` has packed."""
-    number, loaded_at, destinations = msgpack.unpackb(data)
-    return Generation(number, [Destination(*one) for one in destinations], loaded_at)
+    number, destinations = msgpack.unpackb(data)
+    return Generation(number, [Destination(*one) for one in destinations])
 
 
 class Figures(NamedTuple):

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from runtime.clock import epoch_now
 from runtime.db import DatabaseError
 from runtime.dispatching.board import Board, Locks
 from runtime.dispatching.choosing import Chooser
@@ -234,7 +233,7 @@ class Partition:
         had = old.slots()
         slots = allot((one.key for one in read.destinations), had, taken)
         made = [one._replace(slot=slot) for one, slot in zip(read.destinations, slots, strict=True)]
-        self._flip(Generation(old.number + 1, made, epoch_now()), had, inherit=inherit)
+        self._flip(Generation(old.number + 1, made), had, inherit=inherit)
         return Figures(len(made), read.refused)
 
     def _report(self, status: int, text: str) -> None:

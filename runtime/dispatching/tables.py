@@ -5,7 +5,6 @@ A table that is there is taken as it is: columns that it lacks have their defaul
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,10 +16,20 @@ from runtime.db import Database, DatabaseError
 from runtime.dispatching.destinations import MAX_DESTINATIONS, Destination
 from runtime.modules.texts import bytes_text, script_text
 
-log = logging.getLogger("layby.dispatcher")
-
 _SQLITE_INTEGER: Final = Integer()
 _CHUNK: Final = 1000
+_KEYS: Final = (
+    "id",
+    "setid",
+    "destination",
+    "socket",
+    "state",
+    "probe_mode",
+    "weight",
+    "priority",
+    "attrs",
+    "description",
+)
 
 
 def dispatcher_table(name: str, names: Mapping[str, str]) -> Table:
@@ -81,8 +90,7 @@ class DispatcherTable:
         with self.database.begin(write=False) as connection:
             table = self._there(connection)
             columns = {column.name: column for column in table.columns}
-            keys = ("id", *(key for key in _KEYS if key != "id"))
-            wanted = {key: columns[name] for key in keys if (name := self._names.get(key) or key) in columns}
+            wanted = {key: columns[name] for key in _KEYS if (name := self._names.get(key) or key) in columns}
             query = select(*(column.label(key) for key, column in wanted.items())).limit(2 * MAX_DESTINATIONS)
             if "id" in wanted:
                 query = query.order_by(wanted["id"])
@@ -107,20 +115,6 @@ class DispatcherTable:
             return Table(self._name, MetaData(), autoload_with=connection)
         except NoSuchTableError:
             raise DatabaseError(f"{self.database}: there is no table {self._name}") from None
-
-
-_KEYS: Final = (
-    "id",
-    "setid",
-    "destination",
-    "socket",
-    "state",
-    "probe_mode",
-    "weight",
-    "priority",
-    "attrs",
-    "description",
-)
 
 
 def _script(value: Any) -> Any:

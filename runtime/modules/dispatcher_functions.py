@@ -225,13 +225,12 @@ class DispatcherFunctions(DispatcherCommands):
 
         Without a state it is inactive. Of p it takes ds_probing_threshhold in a row.
         """
-        found = self._partition(partition)
         wanted = State.INACTIVE if state is None else STATES.get(state)
-        if found is None or wanted is None:
-            self._complain(f"ds_mark_dst(): there is no state {state!r}" if found is not None else "")
-            return -1
-        one = self._current(c, found)
-        if one is None:
+        if wanted is None:
+            self._complain(f"ds_mark_dst(): there is no state {state!r}")
+        found = self._partition(partition)
+        one = None if found is None else self._current(c, found)
+        if found is None or one is None or wanted is None:
             return -1
         if wanted is State.PROBING:
             found.heard([one], Word.FAILED, "script")
@@ -361,7 +360,7 @@ class DispatcherFunctions(DispatcherCommands):
 
     def _complain(self, text: str) -> None:
         """Log it once."""
-        if text and text not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
+        if text not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
             self._complaints.add(text)
             log.error("%s", text)
 

@@ -67,7 +67,8 @@ class Probing(RuleBasedStateMachine):
     @invariant()
     def holds(self) -> None:
         self.schedule.check()
-        assert self.schedule.under_way() == len(self.began) <= MOST
+        assert self.schedule._under_way == self.began
+        assert len(self.began) <= MOST
 
     def teardown(self) -> None:
         for key in self.began:
