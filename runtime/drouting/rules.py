@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,6 +21,8 @@ MAX_TARGETS: Final = 256
 """Of one rule or carrier."""
 MAX_GROUPS: Final = 1024
 """Of one rule."""
+_KNOWN_LISTS: Final = 1024
+"""Of groups, that are kept read: millions of rules have few of them."""
 _MAX_WEIGHT: Final = 1_000_000
 _GROUP_RANGE: Final = range(-(2**31), 2**31)
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,10}\Z")
@@ -176,6 +179,7 @@ def _target(entry: str) -> Target:
     return Target(name, int(weight) if equals else 0, carrier)
 
 
+@lru_cache(_KNOWN_LISTS)
 def read_groups(text: str) -> tuple[int, ...]:
     """Read a rule's list of groups, e.g. ``0,2``.
 
