@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import lmdb
 import msgspec
@@ -43,6 +42,10 @@ class View:
         loaded_at: seconds of the epoch.
         epoch: since which generation changed states hold (`runtime.drouting.states`).
 
+    Attributes:
+        gateways: by id.
+        carriers: by id.
+
     Raises:
         lmdb.Error: it is not there any more.
     """
@@ -51,35 +54,33 @@ class View:
         self.number = number
         self.loaded_at = loaded_at
         self.epoch = epoch
-        # Without a lock: nobody writes there any more. All goes with this object, when nobody looks anything up in it.
+        # Without a lock: nobody writes there any more.
         environment = lmdb.open(str(path), readonly=True, lock=False, max_dbs=_TABLES, create=False, readahead=False)
-        self._read = environment.begin()
-        self._facts = environment.open_db(b"facts", self._read, create=False)
-        self._groups = environment.open_db(b"groups", self._read, create=False)
-        self._rules = self._read.cursor(environment.open_db(b"rules", self._read, create=False))
+        read = environment.begin()
+        facts = environment.open_db(b"facts", read, create=False)
+        gateways = msgspec.msgpack.decode(read.get(_GATEWAYS, b"", facts), type=list[Gateway])
+        carriers = msgspec.msgpack.decode(read.get(_CARRIERS, b"", facts), type=list[Carrier])
+        self.gateways: Mapping[str, Gateway] = MappingProxyType({one.id: one for one in gateways})
+        self.carriers: Mapping[str, Carrier] = MappingProxyType({one.id: one for one in carriers})
+        self._groups: Any = read.cursor(environment.open_db(b"groups", read, create=False))
+        self._rules: Any = read.cursor(environment.open_db(b"rules", read, create=False))
 
-    @cached_property
-    def gateways(self) -> Mapping[str, Gateway]:
-        """By id."""
-        packed = self._read.get(_GATEWAYS, b"", self._facts)
-        return MappingProxyType({one.id: one for one in msgspec.msgpack.decode(packed, type=list[Gateway])})
+    def let_go(self) -> None:
+        """Give the map back, as soon as nobody looks anything up in it who has begun to.
 
-    @cached_property
-    def carriers(self) -> Mapping[str, Carrier]:
-        """By id."""
-        packed = self._read.get(_CARRIERS, b"", self._facts)
-        return MappingProxyType({one.id: one for one in msgspec.msgpack.decode(packed, type=list[Carrier])})
+        It is not left to the last reference to this object: whoever keeps what he has made of the gateways keeps one.
+        """
+        self._groups = self._rules = None
 
     def find(self, group: int, number: str, now: float) -> Iterator[Match]:
-        """See `Routing.find`."""
-        return find(self._rules, group, number, now)
+        """See `Routing.find`. There are none in what was let go."""
+        return iter(()) if self._rules is None else find(self._rules, group, number, now)
 
     def group_of(self, user: str, domain: str) -> int | None:
-        """See `Routing.group_of`."""
-        key = user_key(user, domain)
-        if key is None:
+        """See `Routing.group_of`. There are none in what was let go."""
+        key, cursor = user_key(user, domain), self._groups
+        if key is None or cursor is None:
             return None
-        cursor = self._read.cursor(self._groups)
         found = cursor.set_key(key) if domain else cursor.set_range(key) and cursor.key().startswith(key)
         return int.from_bytes(cursor.value(), signed=True) if found else None
 
@@ -133,7 +134,11 @@ class Builder:
             self._put_groups()
 
     def add_rule(self, groups: Iterable[int], prefix: str, rule: Rule) -> None:
-        """A rule, in all its groups."""
+        """A rule, in all its groups.
+
+        Raises:
+            StoreError: there is no room.
+        """
         packed = pack_rule(rule)
         # Behind the key comes what sorts the rules of one entry: the highest priority first, then as they are numbered.
         order = (_PRIORITY_BIAS - rule.priority).to_bytes(5) + rule.id.to_bytes(9, signed=True)

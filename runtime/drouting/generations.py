@@ -96,7 +96,8 @@ class Generations:
         try:
             return self._views[partition]
         except KeyError:
-            found = self._views[partition] = self._open(partition)
+            found = self._open(partition)
+            self._keep(partition, found)
             return found
 
     def catch_up(self) -> None:
@@ -107,6 +108,7 @@ class Generations:
         for name, number in numbers.items():
             view = self._views[name]
             if (None if view is None else view.number) != number:
+                self._keep(name, None)
                 del self._views[name]
 
     @contextlib.contextmanager
@@ -141,7 +143,10 @@ class Generations:
         Raises:
             StoreError: there is no room.
         """
-        after = View(build.path, build.number, now, build.number)
+        try:
+            after = View(build.path, build.number, now, build.number)
+        except lmdb.Error as error:
+            raise StoreError(f"{build.path}: {error}") from error
         while True:
             self.catch_up()
             before = self.view(partition)
@@ -157,7 +162,7 @@ class Generations:
                     write.put(_key(partition), msgspec.msgpack.encode(current), db=self._table)
                     break
             # Another generation has come since this process looked: its states are those to inherit.
-        self._views[partition] = after
+        self._keep(partition, after)
         # After the transaction: who is told looks there at once.
         self._flips[0] = build.number
         self._states.tidy(partition, after)
@@ -171,6 +176,12 @@ class Generations:
         """
         for path in self._leftovers():
             shutil.rmtree(path, ignore_errors=True)
+
+    def _keep(self, partition: str, view: View | None) -> None:
+        before = self._views.get(partition)
+        if before is not None:
+            before.let_go()
+        self._views[partition] = view
 
     def _open(self, partition: str) -> View | None:
         error: lmdb.Error | None = None

@@ -60,9 +60,9 @@ def key_of(group: int, prefix: str) -> bytes:
 
     Args:
         group: of 32 bits, signed.
-        prefix: what it has beyond `MAX_PREFIX` characters no entry has.
+        prefix: of ASCII characters; or a number, with any. What it has beyond `MAX_PREFIX` characters no entry has.
     """
-    return (group + _GROUP_BIAS).to_bytes(_GROUP_BYTES) + prefix[:MAX_PREFIX].encode("ascii", "backslashreplace")
+    return (group + _GROUP_BIAS).to_bytes(_GROUP_BYTES) + prefix[:MAX_PREFIX].encode("utf-8", "surrogatepass")
 
 
 def pack_rule(rule: Rule) -> bytes:

@@ -198,7 +198,7 @@ def read_prefix(text: str, extra: Collection[str] = ()) -> str:
     """Read a rule's prefix.
 
     Args:
-        extra: characters that it may have beside digits (OpenSIPS's ``extra_prefix_chars``).
+        extra: ASCII characters that it may have beside digits (OpenSIPS's ``extra_prefix_chars``).
 
     Raises:
         Wrong: it has others, or too many.
@@ -207,7 +207,7 @@ def read_prefix(text: str, extra: Collection[str] = ()) -> str:
     if len(prefix) > MAX_PREFIX:
         raise Wrong(f"a prefix of more than {MAX_PREFIX} characters")
     if not _DIGITS.issuperset(prefix):
-        odd = sorted(set(prefix) - _DIGITS - set(extra))
+        odd = sorted(one for one in set(prefix) - _DIGITS if one not in extra or not "!" <= one <= "~")
         if odd:
             raise Wrong(f"prefix {prefix!r}: {''.join(odd)!r} cannot be in one")
     return prefix

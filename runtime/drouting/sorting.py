@@ -10,6 +10,8 @@ from typing import IO, Any, Final
 
 import msgpack
 
+from runtime.store import StoreError
+
 AT_ONCE: Final = 32_768
 """Records in memory; some 10 MB of routing rules."""
 
@@ -29,7 +31,11 @@ class Sorter:
         self._runs: list[IO[bytes]] = []
 
     def add(self, key: bytes, value: bytes) -> None:
-        """Take a record. Keys are not the same twice."""
+        """Take a record. Keys are not the same twice.
+
+        Raises:
+            StoreError: there is no room.
+        """
         self._records.append((key, value))
         if len(self._records) >= AT_ONCE:
             self._put_away()
@@ -47,9 +53,12 @@ class Sorter:
 
     def _put_away(self) -> None:
         self._records.sort()
-        run = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the others
-        self._runs.append(run)
-        _write(run, self._records)
+        try:
+            run = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the others
+            self._runs.append(run)
+            _write(run, self._records)
+        except OSError as error:
+            raise StoreError(f"{self._folder}: {error.strerror}") from error
         self._records.clear()
 
 

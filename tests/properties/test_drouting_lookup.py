@@ -12,7 +12,9 @@ from runtime.drouting.rules import Rule, Sort
 
 PREFIXES = st.text(alphabet="12+*", max_size=4) | st.sampled_from(["1" * 63, "1" * 64, "1" * 62 + "2"])
 GROUPS = st.sampled_from([0, 1, -1, 2**31 - 1, -(2**31)])
-NUMBERS = PREFIXES | st.text(alphabet="12+*3", max_size=70) | st.text(max_size=5)
+NUMBERS = (
+    PREFIXES | st.text(alphabet="12+*3", max_size=70) | st.text(max_size=5) | st.text(alphabet="1é\udc80", max_size=4)
+)
 TIMERECS = st.sampled_from(["", "", "UTC|20200101T000000", "UTC|20990101T000000", "no longer known|"])
 NOW = 1_700_000_000.0
 

@@ -14,6 +14,7 @@ import msgpack
 import pytest
 
 from runtime.db import Database
+from runtime.drouting.generation import View
 from runtime.drouting.generations import Generations
 from runtime.drouting.partitions import DEFAULT, Partition
 from runtime.drouting.routing import Routing, Setup
@@ -63,6 +64,7 @@ class Forked:
 
 
 def serve_questions(me: Forked) -> None:
+    kept: list[View | None] = []
     while True:
         match me.hear():
             case ["find", number]:
@@ -74,11 +76,19 @@ def serve_questions(me: Forked) -> None:
                 view = me.routing.view(DEFAULT)
                 assert view is not None
                 me.say(int(me.routing.set_state(DEFAULT, view.gateways[id], State(state))))
+            case ["keep"]:
+                kept.append(me.routing.view(DEFAULT))
+                me.say(len(kept))
             case ["catch up"]:
                 me.say(me.routing.catch_up())
             case ["maps"]:
-                maps = Path("/proc/self/maps").read_text()
-                me.say([part for part in maps.split() if part.endswith("data.mdb") and "/drouting/" in part])
+                me.say(maps())
+
+
+def maps() -> list[str]:
+    """The generations that this process has in its memory."""
+    found = Path("/proc/self/maps").read_text().split()
+    return [part for part in found if part.endswith("data.mdb") and "/drouting/" in part]
 
 
 def stop_in_the_middle(me: Forked) -> None:
@@ -153,11 +163,37 @@ def test_the_memory_of_the_old_comes_back_also_where_nobody_looks_anything_up(fo
     routing.reload(DEFAULT, inherit_state=False)
     assert reader.ask("find", "49") == ["one"]
     (mapped,) = reader.ask("maps")
+    assert reader.ask("keep") == 1  # as one does who has made something of its gateways
     routing.reload(DEFAULT, inherit_state=False)
     assert not Path(mapped).exists()
     reader.ask("catch up")
     assert reader.ask("maps") == []
     assert reader.ask("find", "49") == ["one"]
+
+
+def test_who_looks_something_up_meanwhile_comes_to_its_end(here, setup: Setup) -> None:
+    rows_of(setup, "49").rule("4", attrs="4")
+    routing = here()
+    routing.reload(DEFAULT, inherit_state=False)
+    looking, view = routing.find(DEFAULT, 0, "49", 0.0), routing.view(DEFAULT)
+    assert view is not None
+    assert next(looking).rule.attrs == "49"
+    routing.reload(DEFAULT, inherit_state=False)
+    assert [match.rule.attrs for match in looking] == ["4"]
+    assert (list(view.find(0, "49", 0.0)), view.group_of("alice", "")) == ([], None)
+    assert sorted(view.gateways) == ["gw1", "gw2"]
+    del looking
+    assert len(maps()) == 1
+
+
+def test_who_loads_before_the_forks_takes_nothing_along(here, setup: Setup) -> None:
+    rows_of(setup, "one")
+    routing = here()
+    routing.reload(DEFAULT, inherit_state=False)
+    routing.reload(DEFAULT, inherit_state=True)
+    assert len(maps()) == 1
+    del routing
+    assert maps() == []
 
 
 def test_states_are_the_same_for_all(fork, here, setup: Setup) -> None:

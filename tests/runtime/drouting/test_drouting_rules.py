@@ -62,6 +62,9 @@ def test_prefixes_have_digits_and_what_is_allowed_beside_them() -> None:
     for text in ("+49", "12a", "1" * 65, "\u0663", "1 2"):
         with pytest.raises(Wrong):
             read_prefix(text)
+    for text in ("é", "\0", " 1 2"):
+        with pytest.raises(Wrong):
+            read_prefix(text, "é\0 ")
 
 
 def test_sorting() -> None:
