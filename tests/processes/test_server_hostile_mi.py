@@ -315,7 +315,7 @@ TABLE = [
     ('{"jsonrpc":"2.0","method":"t_uac_dlg","params":["a","b","c"],"id":1}', NAMED),
     ('{"jsonrpc":"2.0","method":"cache_fetch","params":["local",{}],"id":1}', TYPE),
     ('{"jsonrpc":"2.0","method":"cache_fetch","params":["local",[]],"id":1}', TYPE),
-    (LEVEL % '"params":["3"],', LEVEL_IS),
+    ('{"jsonrpc":"2.0","method":"cache_store","params":["local","k","v","10"],"id":1}', OK % "1"),
     ('{"jsonrpc":"2.0","method":"cache_fetch","params":["local",0],"id":1}', ERROR % (400, "Value not found", "1")),
 ]
 """What a request is answered with, byte for byte; None where there is no answer."""
