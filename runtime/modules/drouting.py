@@ -26,7 +26,9 @@ from runtime.modules.drouting_base import LETTER
 from runtime.modules.drouting_calls import AvpNames, avp_names, gateway_uri
 from runtime.modules.drouting_functions import DroutingFunctions
 from runtime.modules.drouting_gateways import GatewayFunctions
+from runtime.modules.drouting_hosts import Hosts, HostWatch
 from runtime.modules.drouting_mi import DroutingCommands, tell_loaded
+from runtime.modules.drouting_places import named_uri
 from runtime.modules.drouting_states import Marks, States, enter
 from runtime.modules.texts import bytes_text
 from runtime.probing import Probe, Prober
@@ -86,8 +88,8 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
         Parameter("probing_from", str, "sip:prober@localhost", doc="The URI in From of a probe."),
         Parameter("probing_reply_codes", str, "", doc="Replies beside 200 that show a gateway alive: `404, 501`."),
         Parameter("probing_socket", str, "", doc="The socket that probes go out from, for gateways without one."),
+        Parameter("force_dns", int, 1, doc="0 looks no gateway's name up, but to send a call there."),
         ignored("define_blacklist", str, "", "there are no blacklists; `goes_to_gw()` says what goes to a gateway."),
-        ignored("force_dns", int, 1, "a gateway's name is looked up when a call goes there."),
         ignored("gw_socket_filter_mode", str, "all", "all gateways are loaded; one without its socket has none."),
         ignored("enable_restart_persistency", int, 0, "the tables are loaded at each start."),
         ignored("extra_id_chars", str, "", "ids may have any characters but `,`, `;`, `=` and a leading `#`."),
@@ -126,6 +128,8 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
         super().furnish(house)
         self.probing = mmap.mmap(-1, 1)
         self.probing[0] = 1
+        self._located = mmap.mmap(-1, 8)
+        self._watch: HostWatch | None = None
         self._partitions = {one.name: one for one in self._read_partitions(house)}
         self._names = {
             name: _names_of(one, bytes_text(name) if self.use_partitions else "")
@@ -172,7 +176,7 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
         super().enter(process)
         routing, marks = Routing(self._setup, process.store), Marks(process.store)
         routing.join(process)
-        self.begin(routing, marks, self._names)
+        self.begin(routing, marks, self._names, Hosts(process.store, self._located))
         self.states = States(routing, marks, self._partitions)
         enter(self.states)
         if role_of(process.peer.name) == MI:
@@ -189,11 +193,18 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
         process.loop.call_later(retry_pause_s(0), self._load_missing)
         if self.persistent:
             RecordingClock(process, Recorded(RECORD_STATES, "states of gateways", log, self.marks.waiting), 1.0)
+        if self.settings["force_dns"]:
+            self._named: tuple[list[View | None], frozenset[str]] = [], frozenset()
+            self._watch = HostWatch(process, self.hosts, self._named_uris)
         if self.settings["probing_interval"]:
             Prober(process, self.name, self.settings["probing_interval"], self._to_probe, self._on_probed)
 
     def on_peer_down(self, peer: Peer) -> None:
         self.routing.catch_up()
+
+    def leave(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
 
     def finish(self, house: House) -> None:
         if self.persistent:
@@ -232,15 +243,21 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
         self._failures = self._failures + 1 if failed else 0
         self.process.loop.call_later(pause_s, self._load_missing)
 
-    # Probing, in the MI process.
+    # Names and probing, in the MI process.
+
+    def _named_uris(self) -> frozenset[str]:
+        views = [self.routing.view(name) for name in self._partitions]
+        if not _same(views, self._named[0]):
+            gateways = [one for view in views if view is not None for one in view.gateways.values()]
+            self._named = views, frozenset(uri for one in gateways if (uri := named_uri(one)) is not None)
+        return self._named[1]
 
     def states_changed(self) -> None:
         self._states_are_old = True
 
     def _to_probe(self) -> Mapping[str, Probe]:
         views = [self.routing.view(name) for name in self._partitions]
-        same = len(views) == len(self._probed_views) and all(map(operator.is_, views, self._probed_views))
-        if self._states_are_old or not same:
+        if self._states_are_old or not _same(views, self._probed_views):
             self._states_are_old, self._probed_views = False, views
             found = list(self._wanted_probes(views))
             self._probes = {key: probe for key, _, probe in found}
@@ -289,6 +306,10 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
             self.change(partition, gateway, State.ACTIVE, f"{status} Reply")
         elif state is State.ACTIVE and not is_alive:
             self.change(partition, gateway, State.PROBING, f"{status} Reply")
+
+
+def _same(some: Sequence[object], others: Sequence[object]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _names_of(partition: Partition, suffix: str) -> AvpNames:

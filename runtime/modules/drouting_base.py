@@ -13,6 +13,7 @@ from runtime.drouting.routing import Routing
 from runtime.drouting.rules import Carrier, Gateway, State
 from runtime.modules.base import RuntimeModule
 from runtime.modules.drouting_calls import AvpNames, avp_names
+from runtime.modules.drouting_hosts import Hosts
 from runtime.modules.drouting_places import Place, Places
 from runtime.modules.drouting_states import Marks
 from runtime.modules.events import events_of
@@ -71,19 +72,21 @@ class DroutingBase(RuntimeModule):
     partition_id: Callable[[Context, str], None] | None
     persistent: bool
 
-    def begin(self, routing: Routing, marks: Marks, names: Mapping[str, AvpNames]) -> None:
+    def begin(self, routing: Routing, marks: Marks, names: Mapping[str, AvpNames], hosts: Hosts) -> None:
         """In each process: have what the rest of this class works with.
 
         Args:
             routing: the tables.
             marks: of states that are to be written.
             names: of the AVPs, by partition.
+            hosts: where gateways are that have a name.
         """
         self.routing = routing
         self.marks = marks
+        self.hosts = hosts
         self._avp_names = names
         self._sockets = {str(one.listen).lower(): one.index for one in self.house.sockets}
-        self._places: dict[str, tuple[View, Places]] = {}
+        self._places: dict[str, tuple[View, int, Places]] = {}
         self._complaints: set[str] = set()
 
     def avp_names(self, partition: str) -> AvpNames:
@@ -103,10 +106,11 @@ class DroutingBase(RuntimeModule):
         return None if view is None else self._places_of(partition, view).carrier_of(gateway)
 
     def _places_of(self, partition: str, view: View) -> Places:
-        known = self._places.get(partition)
-        if known is None or known[0] is not view:
-            known = self._places[partition] = view, Places(view.gateways.values(), view.carriers.values())
-        return known[1]
+        known, number = self._places.get(partition), self.hosts.number
+        if known is None or known[0] is not view or known[1] != number:
+            places = Places(view.gateways.values(), view.carriers.values(), self.hosts.all())
+            known = self._places[partition] = view, number, places
+        return known[2]
 
     def socket_index(self, socket: str, default: int | None) -> int | None:
         """The number of the listening socket that a gateway's row names; `default` where there is none like it."""

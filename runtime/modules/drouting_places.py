@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
 
 from runtime.drouting.rules import Carrier, Gateway
 from runtime.modules.drouting_calls import gateway_uri
@@ -29,17 +30,23 @@ class Place(NamedTuple):
     port: int
 
 
+Located: TypeAlias = Mapping[str, Sequence[Place]]
+"""Where the gateways are that have a name, by their URIs."""
+NOWHERE: Final[Located] = MappingProxyType({})
+
+
 class Places:
     """The gateways of one partition, by their hosts.
 
     Args:
         gateways: all of them.
         carriers: all of them.
+        located: where those are that have a name.
     """
 
     __slots__ = ("_by_host", "_carriers")
 
-    def __init__(self, gateways: Iterable[Gateway], carriers: Iterable[Carrier]) -> None:
+    def __init__(self, gateways: Iterable[Gateway], carriers: Iterable[Carrier], located: Located = NOWHERE) -> None:
         self._carriers: dict[str, Carrier] = {}
         for carrier in carriers:
             for target in carrier.targets:
@@ -47,8 +54,7 @@ class Places:
         self._by_host: dict[str, list[tuple[int, Gateway]]] = {}
         for gateway in gateways:
             uri = gateway_uri(bytes_text(gateway.address))
-            if uri is not None:
-                place = _place(uri)
+            for place in () if uri is None else (_place(uri), *located.get(str(uri), ())):
                 self._by_host.setdefault(place.host, []).append((place.port, gateway))
 
     def at(self, place: Place, *, any_port: bool) -> list[Gateway]:
@@ -65,6 +71,20 @@ def place_of(text: str) -> Place | None:
     """Where a SIP URI points to, without a look at DNS; None where it is none."""
     uri = split_uri(text)
     return _place(uri) if uri is not None and uri.host else None
+
+
+def named_uri(gateway: Gateway) -> str | None:
+    """The URI of a gateway whose host is a name; None where it is an address, or none at all."""
+    uri = gateway_uri(bytes_text(gateway.address))
+    return None if uri is None or _is_address(host_key(uri.host)) else str(uri)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=_MAX_CACHED)

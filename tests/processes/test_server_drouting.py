@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.dns_server import DnsServer
 from tests.harness import Server, wait_until
 from tests.processes.routing_tables import RoutingTables, phones, sqlite_url
 from tests.sip_peer import Peer, Received
@@ -13,6 +14,8 @@ from tests.sip_peer import Peer, Received
 pytestmark = pytest.mark.processes
 
 HEAD = """
+dns_servers = "127.0.0.1:%d"
+dns_try_naptr = no
 loadmodule "event_route.so"
 loadmodule "drouting.so"
 modparam("drouting", "db_url", "%s")
@@ -92,21 +95,33 @@ event_route[E_DROUTING_CARRIER_STATUS] {
 
 @pytest.fixture(scope="module")
 def gateways() -> Iterator[list[Peer]]:
-    with phones(3) as made:
+    with phones(4) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def dns() -> Iterator[DnsServer]:
+    with DnsServer() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def server(
-    start_shared: Callable[..., Server], gateways: list[Peer], tmp_path_factory: pytest.TempPathFactory
+    start_shared: Callable[..., Server],
+    gateways: list[Peer],
+    dns: DnsServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Server:
     url = sqlite_url(tmp_path_factory.mktemp("dr") / "routes.db")
     rows = RoutingTables(url)
-    first, second, third = gateways
+    first, second, third, fourth = gateways
     rows.gateway("gw1", first, type=1, strip=2, pri_prefix="9", attrs="one")
     rows.gateway("gw2", second, type=2, attrs="two")
     rows.gateway("gw3", third, type=2, attrs="three")
     rows.gateway("long", first, strip=20)
+    rows.gateway("named", "gw.test", type=4, attrs="by name")
+    dns.add("_sip._udp.gw.test", "SRV", f"1 1 {fourth.port} host.test.")
+    dns.add("host.test", "A", "127.0.0.1")
     rows.carrier("fast", "gw3,gw2", attrs="quick")
     rows.carrier("one", "gw3,gw2", flags=1)
     rows.rule("0049", "gw1,gw2", attrs="germany")
@@ -121,7 +136,7 @@ def server(
     rows.rule("", "gw3", groupid="3", attrs="groups")
     rows.group("special", "127.0.0.1", 3)
     rows.close()
-    return start_shared(ROUTES, head=HEAD % url, options=("--mi-workers", "1"))
+    return start_shared(ROUTES, head=HEAD % (dns.port, url), options=("--mi-workers", "1"))
 
 
 @pytest.fixture
@@ -309,6 +324,17 @@ def test_who_is_a_gateway(caller: Peer, gateways: list[Peer], server: Server) ->
     assert ask(caller, "uri", uri="nonsense") == "no"
 
 
+def test_a_gateway_with_a_name_is_known_by_its_addresses(
+    caller: Peer, gateways: list[Peer], server: Server, dns: DnsServer
+) -> None:
+    named = gateways[3]
+    named.server = caller.server
+    wait_until(lambda: ask(named, "from") == "by name")
+    call = invite(caller, "1", gateway="named")
+    named.reply(arrives(named, call), 200)
+    assert caller.wait_final(call).status == 200
+
+
 def test_whether_a_number_has_a_rule(caller: Peer) -> None:
     assert ask(caller, "match") == "germany"
     assert ask(caller, "match", "sip:123@x") == "no"
@@ -364,7 +390,7 @@ def test_a_carrier_that_is_disabled(caller: Peer, gateways: list[Peer], server: 
 def test_what_mi_says(server: Server, gateways: list[Peer]) -> None:
     listed = server.mi("dr_gw_status")["Gateways"]
     assert listed[1] == {"ID": "gw2", "IP": f"127.0.0.1:{gateways[1].port}", "State": "Active"}
-    assert [one["ID"] for one in listed] == ["gw1", "gw2", "gw3", "long"]
+    assert [one["ID"] for one in listed] == ["gw1", "gw2", "gw3", "long", "named"]
     assert server.mi("dr_number_routing", {"number": "0049301"}) == {
         "Matched Prefix": "0049",
         "GW List": [{"GATEWAY": "gw1"}, {"GATEWAY": "gw2"}],

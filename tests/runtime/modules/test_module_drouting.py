@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from runtime.drouting.routing import Routing, Setup
 from runtime.drouting.rules import Gateway, State
 from runtime.errors import SettingsError
 from runtime.modules.drouting import Drouting
+from runtime.modules.drouting_hosts import Hosts
+from runtime.modules.drouting_places import Place, named_uri
 from runtime.modules.drouting_states import Marks, States, enter, record_states
 from runtime.store import Store
 from tests.processes.routing_tables import RoutingTables, sqlite_url
@@ -131,3 +134,34 @@ def test_a_mark_of_what_is_no_more_is_forgotten(here: Here) -> None:
     here.marks.add("nowhere", gone)
     assert here.states.write() == 2
     assert not here.marks.waiting()
+
+
+def test_where_named_gateways_are_is_the_same_for_all_until_it_changes(tmp_path: Path) -> None:
+    store, changes = Store(tmp_path / "store"), mmap.mmap(-1, 8)
+    hosts, others = Hosts(store, changes), Hosts(store, changes)
+    place = Place("192.0.2.1", 5060)
+    hosts.put("sip:gw.test", [place])
+    hosts.put("sip:old.test", [place])
+    assert others.all() == {"sip:gw.test": [place], "sip:old.test": [place]}
+    before = others.number
+    hosts.put("sip:gw.test", [place])
+    assert others.number == before
+    hosts.put("sip:gw.test", [place, Place("2001:db8::1", 5070)])
+    assert others.number != before
+    hosts.keep(frozenset({"sip:gw.test", "sip:new.test"}))
+    assert list(others.all()) == ["sip:gw.test"]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "uri"),
+    [
+        ("gw.test", "sip:gw.test"),
+        ("SIP:gw.test:5070;transport=tcp", "SIP:gw.test:5070;transport=tcp"),
+        ("192.0.2.1:5070", None),
+        ("[2001:db8::1]", None),
+        ("no host", None),
+    ],
+)
+def test_which_gateways_are_looked_up(address: str, uri: str | None) -> None:
+    assert named_uri(Gateway("gw", 0, address, 0, "", "", 0, State.ACTIVE, "", "")) == uri
