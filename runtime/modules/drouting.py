@@ -22,12 +22,12 @@ from runtime.drouting.generation import View
 from runtime.drouting.partitions import AVPS, DEFAULT, Partition, TableNames, read_partitions
 from runtime.drouting.routing import Routing, Setup
 from runtime.drouting.rules import Gateway, State
-from runtime.modules.drouting_base import LETTER
+from runtime.modules.drouting_base import LETTER, load_partition
 from runtime.modules.drouting_calls import AvpNames, avp_names, gateway_uri
 from runtime.modules.drouting_functions import DroutingFunctions
 from runtime.modules.drouting_gateways import GatewayFunctions
 from runtime.modules.drouting_hosts import Hosts, HostWatch
-from runtime.modules.drouting_mi import DroutingCommands, tell_loaded
+from runtime.modules.drouting_mi import DroutingCommands
 from runtime.modules.drouting_places import named_uri
 from runtime.modules.drouting_states import Marks, States, enter
 from runtime.modules.texts import bytes_text
@@ -37,6 +37,7 @@ from runtime.roles import COMMAND, MI, RECORD_STATES, role_of
 from runtime.script.access import push_avp, set_var
 from runtime.script.declare import Parameter, ignored
 from runtime.settings import SettingsError
+from runtime.status_reports import StatusReports
 from runtime.store import Store, StoreError
 from workers.jobs import Job, Outcome, Peer
 
@@ -155,10 +156,10 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
 
     def _load_all(self, store: Store) -> None:
         """In the attendant: load what can be loaded."""
-        routing = Routing(self._setup, store)
+        routing, status = Routing(self._setup, store), StatusReports(store)
         for name in self._partitions:
             try:
-                tell_loaded(routing.reload(name, inherit_state=False))
+                load_partition(routing, status, name, inherit_state=False)
             except (DatabaseError, StoreError) as error:
                 log.error("partition %s is not loaded, and has no routes until it is: %s", name, error)
 

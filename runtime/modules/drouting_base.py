@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from runtime.context import Context, Value
+from runtime.db import DatabaseError
 from runtime.drouting.generation import View
 from runtime.drouting.partitions import DEFAULT
 from runtime.drouting.routing import Routing
@@ -20,13 +21,20 @@ from runtime.modules.events import events_of
 from runtime.modules.texts import bytes_text, script_text
 from runtime.roles import MI, role_of
 from runtime.script.declare import Event, Kind, Param, Ref
+from runtime.status_reports import StatusReports
+from runtime.store import StoreError
+from runtime.transports.base import socket_index
 
 log = logging.getLogger("layby.drouting")
 
 GATEWAY_EVENT: Final = "E_DROUTING_STATUS"
 CARRIER_EVENT: Final = "E_DROUTING_CARRIER_STATUS"
+GROUP: Final = "drouting"
+"""What the partitions' status and reports are found under."""
 LETTER: Final = "drouting"
 """Tells the MI process that a state has changed, and so perhaps what is to be probed."""
+_EMPTY, _LOADS, _READY, _RELOADS = -2, -1, 1, 2
+"""OpenSIPS's statuses of a partition: nothing there, first loading, loaded, loading anew."""
 _MOST_COMPLAINTS: Final = 100
 
 FLAGS: Final = Param("flags", Kind.STRING, optional=True)
@@ -85,7 +93,7 @@ class DroutingBase(RuntimeModule):
         self.marks = marks
         self.hosts = hosts
         self._avp_names = names
-        self._sockets = {str(one.listen).lower(): one.index for one in self.house.sockets}
+        self._sockets: dict[str, int | None] = {}
         self._places: dict[str, tuple[View, int, Places]] = {}
         self._complaints: set[str] = set()
 
@@ -114,7 +122,9 @@ class DroutingBase(RuntimeModule):
 
     def socket_index(self, socket: str, default: int | None) -> int | None:
         """The number of the listening socket that a gateway's row names; `default` where there is none like it."""
-        found = self._sockets.get(socket.lower())
+        if socket not in self._sockets:
+            self._sockets[socket] = socket_index(self.house.sockets, socket)
+        found = self._sockets[socket]
         if found is None:
             self.complain(f"there is no socket {socket[:80]}")
             return default
@@ -172,6 +182,7 @@ class DroutingBase(RuntimeModule):
         word = word_of(of, state)
         word = word[0].lower() + word[1:]
         log.warning("partition %s: %s is %s now: %s", partition, of.id, word, reason)
+        self.process.status.report(GROUP, f"{partition};events", f"{of.id} is {word}: {reason}")
         if isinstance(of, Gateway):
             self._raise(GATEWAY_EVENT, (partition, of.id, of.address, word, reason))
         else:
@@ -207,3 +218,29 @@ def word_of(of: Gateway | Carrier, state: State) -> str:
             return "Disabled MI"
         case State.PROBING:
             return "Probing" if isinstance(of, Gateway) and of.probe_mode else "Inactive"
+
+
+def load_partition(routing: Routing, status: StatusReports, partition: str, *, inherit_state: bool) -> None:
+    """Load a partition, and tell the log and whoever asks for its status what has come of it.
+
+    Raises:
+        DatabaseError, StoreError: nothing was loaded.
+    """
+
+    def report(code: int, text: str) -> None:
+        status.set_status(GROUP, partition, code, text)
+        status.report(GROUP, partition, text)
+
+    is_there = routing.view(partition) is not None
+    report(_RELOADS if is_there else _LOADS, "the tables are being read")
+    try:
+        found = routing.reload(partition, inherit_state=inherit_state)
+    except (DatabaseError, StoreError) as error:
+        report(_READY if is_there else _EMPTY, f"nothing was loaded: {error}")
+        raise
+    text = (
+        f"{found.rules} rules, {found.gateways} gateways, {found.carriers} carriers and {found.groups} users with a "
+        f"group loaded in {found.seconds:.1f} s, {found.skipped} rows left out"
+    )
+    report(_READY, text)
+    log.info("partition %s: %s", partition, text)

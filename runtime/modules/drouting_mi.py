@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import mmap
 import time
 from collections.abc import Iterator
@@ -15,14 +14,11 @@ from runtime.clock import epoch_now
 from runtime.db import DatabaseError
 from runtime.drouting.generation import View
 from runtime.drouting.partitions import DEFAULT
-from runtime.drouting.routing import Figures
 from runtime.drouting.rules import Carrier, Gateway, State
-from runtime.modules.drouting_base import DroutingBase, word_of
+from runtime.modules.drouting_base import DroutingBase, load_partition, word_of
 from runtime.modules.drouting_states import States
 from runtime.modules.texts import bytes_text
 from runtime.store import StoreError
-
-log = logging.getLogger("layby.drouting")
 
 _NO: Final = ("0", "n", "no")
 
@@ -74,7 +70,7 @@ class DroutingCommands(DroutingBase):
     def _reload(self, partition: str, inherit_state: bool) -> None:
         if self.persistent and not inherit_state:
             self.states.write()  # else a state that is not in the table yet would be lost
-        tell_loaded(self.routing.reload(partition, inherit_state=inherit_state))
+        load_partition(self.routing, self.process.status, partition, inherit_state=inherit_state)
         self._tell_changed()
 
     @contextmanager
@@ -218,17 +214,3 @@ class DroutingCommands(DroutingBase):
 
 def _no_partition() -> NoReturn:
     raise MiError(404, "Partition not found")
-
-
-def tell_loaded(figures: Figures) -> None:
-    """Log what a load has come to."""
-    log.info(
-        "partition %s: %d rules, %d gateways, %d carriers and %d users with a group loaded in %.1f s, %d rows left out",
-        figures.partition,
-        figures.rules,
-        figures.gateways,
-        figures.carriers,
-        figures.groups,
-        figures.seconds,
-        figures.skipped,
-    )

@@ -176,11 +176,12 @@ def by_async(office: Office, caller: Peer) -> str:
 
 
 def by_launch(office: Office, caller: Peer) -> str:
-    office.server.mi("cache_store", ["local", "report", ""])
+    office.server.mi("cache_store", ["local", "report", "none"])
     assert office.found(caller, "launch") == "Begun"
 
     def reported() -> str:
-        return str(office.server.mi("cache_fetch", ["local", "report"])["value"]).removeprefix("1 ")
+        told = str(office.server.mi("cache_fetch", ["local", "report"])["value"])
+        return "" if told == "none" else told.removeprefix("1 ")
 
     return str(wait_until(reported))
 
@@ -205,6 +206,21 @@ def test_where_the_tables_are_loaded(
     before = len(loaded.findall(office.server.log()))
     reload(office, caller)
     wait_until(lambda: len(loaded.findall(office.server.log())) == before + 1, what="it is told in the log")
+
+
+def test_a_partition_says_whether_it_is_loaded_and_what_has_happened(office: Office) -> None:
+    server = office.server
+    found = server.mi("sr_get_status", ["drouting", "trunks"])
+    assert (found["Readiness"], found["Status"]) == (True, 1)
+    assert found["Details"].startswith("1 rules, 4 gateways, 0 carriers and 0 users with a group loaded")
+    params = {"partition_name": "extensions", "gw_id": "desk"}
+    for status in (0, 1):
+        server.mi("dr_gw_status", {**params, "status": status})
+    reports = server.mi("sr_list_reports", ["drouting", "extensions;events"])
+    assert [one["Log"] for one in reports][-2:] == [
+        "desk is disabled MI: MI command",
+        "desk is active: MI command",
+    ]
 
 
 def test_a_second_reload_is_refused_where_the_script_wants_it_so(office: Office) -> None:
@@ -264,6 +280,7 @@ def test_a_server_whose_database_is_away_starts_and_loads_when_it_is_there(
     head = f'loadmodule "drouting.so"\nmodparam("drouting", "db_url", "{url}")\n'
     server = start_server("route { if (!do_routing(0)) sl_send_reply(404, $ru); else t_relay(); }", head=head)
     assert "partition Default is not loaded" in server.log()
+    assert server.mi("sr_get_status", ["drouting", "Default"])["Status"] < 0
     assert server.mi_error("dr_reload")["message"] == "Failed to reload"
     assert server.mi_error("dr_gw_status")["code"] == 404
     assert server.client().ask("49").status == 404
