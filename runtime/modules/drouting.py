@@ -37,6 +37,7 @@ from runtime.roles import COMMAND, MI, RECORD_STATES, role_of
 from runtime.script.access import push_avp, set_var
 from runtime.script.declare import Parameter, ignored
 from runtime.settings import SettingsError
+from runtime.sip.uri import parse_uri
 from runtime.status_reports import StatusReports
 from runtime.store import Store, StoreError
 from workers.jobs import Job, Outcome, Peer
@@ -52,6 +53,7 @@ _LOAD_TIMEOUT_S: Final = 600.0
 _COMPLAIN_EVERY: Final = 20
 _ALWAYS: Final = 2
 """The probe mode of gateways that are probed also while they work."""
+_METHOD: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
 _CODE: Final = re.compile(r"[1-6][0-9]{2}")
 _AVP: Final = re.compile(r"\$avp\(([^()$]+)\)")
 _VAR: Final = re.compile(r"\$var\(([^()$]+)\)")
@@ -122,6 +124,10 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
                 raise SettingsError(f'drouting: {name} can only be "{usual}"', name)
         if found["probing_interval"] < 0:
             raise SettingsError("drouting: probing_interval is 0 or more seconds", "probing_interval")
+        if parse_uri(found["probing_from"]) is None:
+            raise SettingsError("drouting: probing_from is no SIP URI", "probing_from")
+        if _METHOD.fullmatch(found["probing_method"]) is None:
+            raise SettingsError("drouting: probing_method is no method", "probing_method")
 
     # Life.
 

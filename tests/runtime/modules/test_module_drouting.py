@@ -33,6 +33,8 @@ from tests.processes.routing_tables import RoutingTables, sqlite_url
         ("partition_id_pvar", "$ru"),
         ("probing_reply_codes", "200, 7xx"),
         ("probing_interval", -1),
+        ("probing_from", "prober"),
+        ("probing_method", "OPTIONS x"),
         ("drg_user_col", "subscriber"),
     ],
 )
