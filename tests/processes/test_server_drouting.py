@@ -64,6 +64,10 @@ route[stop] { sl_send_reply(480, "Stopped"); exit; }
 failure_route[next] {
     if (t_was_cancelled()) exit;
     if ($hdr(X-Disable) != NULL) dr_disable();
+    if ($hdr(X-Park) != NULL) async(mi("bench_wait 20"), parked);
+    if (use_next_gw($var(rule_attrs), $var(gw_attrs), $var(carrier_attrs))) route(out);
+}
+route[parked] {
     if (use_next_gw($var(rule_attrs), $var(gw_attrs), $var(carrier_attrs))) route(out);
 }
 route[ask] {
@@ -190,6 +194,13 @@ def test_it_goes_to_the_next_gateway_when_one_refuses(caller: Peer, gateways: li
     assert way(arrived) == ["gw2", "", "1", "0049", "germany", "two", ""]
     gateways[1].reply(arrived, 200)
     assert caller.wait_final(call).status == 200
+
+
+def test_a_call_that_is_parked_before_its_next_gateway_still_knows_it(caller: Peer, gateways: list[Peer]) -> None:
+    call = invite(caller, "0049301", park="yes", flags="F")
+    for at in (0, 1, 1, 2):
+        gateways[at].reply(arrives(gateways[at], call), 503)
+    assert caller.wait_final(call).status == 500
 
 
 def test_it_goes_to_the_next_gateway_when_one_does_not_answer(caller: Peer, gateways: list[Peer]) -> None:
