@@ -13,7 +13,10 @@ from workers.jobs import Cancelled, Failed, Job, Outcome, Rejected, Returned, Ti
 
 if TYPE_CHECKING:
     from runtime.process import Process
+    from runtime.status_reports import StatusReports
 
+DATABASE: Final = "database"
+"""The group of status reports that says whether what is recorded gets into the database."""
 AT_ONCE: Final = 500
 """What one job writes at most."""
 LOOK_EVERY_S: Final = 0.1
@@ -24,6 +27,18 @@ _JOB_TIMEOUT_S: Final = 30.0
 """Longer than the database's own limits let a batch take: an attempt that was given up must not be running still."""
 _COMPLAIN_EVERY: Final = 20
 """Of the attempts that fail in a row, the first and each so many-th is logged."""
+
+
+def not_written(status: StatusReports, what: str, reason: str) -> None:
+    """The database does not take what is recorded, for the first time since it did."""
+    status.set_status(DATABASE, what, -1, reason)
+    status.report(DATABASE, what, f"not written: {reason}")
+
+
+def written_again(status: StatusReports, what: str) -> None:
+    """The database takes it again."""
+    status.set_status(DATABASE, what, 1, "written")
+    status.report(DATABASE, what, "written again")
 
 
 def retry_pause_s(failures: int) -> float:
@@ -79,6 +94,7 @@ class RecordingClock:
         self._recording = recording
         self._period_s = period_s
         self._failures = 0
+        process.status.introduce(DATABASE, recording.what, 1, "written")
         process.loop.call_later(period_s, self._look)
 
     def _look(self) -> None:
@@ -104,6 +120,7 @@ class RecordingClock:
             return
         if self._failures:
             self._recording.log.warning("%s are written to the database again", self._recording.what)
+            written_again(self._process.status, self._recording.what)
         self._failures = 0
         self._again(0.0 if found >= AT_ONCE else self._period_s)
 
@@ -113,5 +130,7 @@ class RecordingClock:
             self._recording.log.error(
                 "%s wait for the database, next try in %.1f s: %s", self._recording.what, pause_s, reason
             )
+        if not self._failures:
+            not_written(self._process.status, self._recording.what, reason)
         self._failures += 1
         self._again(pause_s)

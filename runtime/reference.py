@@ -76,6 +76,7 @@ def _core_facts() -> ModuleFacts:
         variables=[*CONTEXT_VARIABLES.values(), *variables_of(Core).values()],
         commands=sorted(commands, key=lambda command: command.name),
         statistics=[*_counted("async"), *_counted("mi"), *_statistics(CORE, list(ALWAYS.values()))],
+        events=[event for module in ALWAYS.values() for event in module.events],
     )
 
 

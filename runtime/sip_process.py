@@ -29,7 +29,7 @@ from runtime.sip.keys import invite_key, server_key
 from runtime.sip.message import Reply, Request
 from runtime.sip.own_request import OwnRequest
 from runtime.sip_loop import SipLoop
-from runtime.transports.base import Failed, ListenSocket
+from runtime.transports.base import Failed, ListenSocket, OnDisconnected
 from runtime.transports.transports import Transports
 from runtime.uac import Sending, UserAgentClient
 from runtime.watchers import TransactionWatcher
@@ -64,6 +64,8 @@ class SipProcess(ScriptProcess):
         """The other SIP processes by their row among the fingerprints."""
         self._waiting: dict[str, dict[int, Callable[[], None]]] = {}
         """What a CANCEL calls: by the transaction's key, and then for each of its contexts that is parked."""
+        self.on_disconnected: OnDisconnected | None = None
+        """Told of each connection over which SIP was spoken and that has ended."""
         self._cancel_resumes = _on_cancel(house) != "wait"
         """Whether a CANCEL resumes what is parked, or lets the job end first."""
 
@@ -118,6 +120,7 @@ class SipProcess(ScriptProcess):
             post=self._post,
             marks=marks,
             took=partial(self.house.readers.took, self.slot),
+            on_disconnected=self.on_disconnected,
         )
         self.duty = ReadingDuty(
             self.slot,

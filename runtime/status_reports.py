@@ -99,6 +99,11 @@ class StatusReports:
             before, after = found
             self.on_changed(after, before.status)
 
+    def introduce(self, group: str, identifier: str, status: int, details: str = "") -> None:
+        """Say what is true of a part at the start; it is left alone where something was said of it already."""
+        if self.part(group, identifier) is None:
+            self.set_status(group, identifier, status, details)
+
     def report(self, group: str, identifier: str, text: str) -> None:
         """Put down what has happened to a part, or what it has done."""
         self._change(group, identifier, lambda part: part._replace(reports=part.reports + 1), text)

@@ -20,7 +20,7 @@ from runtime.clock import epoch_now
 from runtime.db import TIMEOUT_S, Database, DatabaseError, RowsRefused
 from runtime.location.contact import Contact
 from runtime.location.store import Locations, Mark, User
-from runtime.recording import retry_pause_s, why
+from runtime.recording import DATABASE, not_written, retry_pause_s, why, written_again
 from runtime.roles import MI, RECORD_BINDINGS, SIP, role_of
 from runtime.store import StoreError
 from workers.jobs import Job, Outcome, Peer, Returned
@@ -39,6 +39,7 @@ _AT_ONCE: Final = 500
 _JOB_TIMEOUT_S: Final = 6 * TIMEOUT_S
 _LOOK_S: Final = 1.0
 _COMPLAIN_EVERY: Final = 20
+_WHAT: Final = "bindings"
 _CHANGED, _FLUSH, _RECORDED, _FAILING = b"c", b"n", b"r", b"f"
 
 
@@ -165,6 +166,8 @@ class Recorder:
         self._after: User | None = None
         self._timer: asyncio.TimerHandle | None = None
         process.letters[LETTER] = self._on_letter
+        # In a turn of the loop: it is an event, too, and the script is not ready for one yet.
+        process.loop.call_soon(process.status.introduce, DATABASE, _WHAT, 1, "written")
         # At once there may be what an earlier life of this process left.
         self._later(0.0 if period_s is None else period_s)
 
@@ -214,6 +217,7 @@ class Recorder:
             return
         if self._failures:
             log.warning("the database takes bindings again")
+            written_again(self._process.status, _WHAT)
         self._failures = 0
         last, more = found
         self._after = User(*last) if last and more else None
@@ -227,6 +231,8 @@ class Recorder:
         pause_s = retry_pause_s(self._failures)
         if self._failures % _COMPLAIN_EVERY == 0:
             log.error("bindings of %d users are not recorded: %s", self._locations.marked(), reason)
+        if not self._failures:
+            not_written(self._process.status, _WHAT, reason)
         self._failures += 1
         self._later(pause_s)
 

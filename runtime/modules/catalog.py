@@ -36,6 +36,7 @@ from runtime.modules.signaling import Signaling
 from runtime.modules.sipmsgops import Sipmsgops
 from runtime.modules.sl import Sl
 from runtime.modules.statistics import StatisticsModule
+from runtime.modules.status_report import StatusReport
 from runtime.modules.status_reports import StatusReporting
 from runtime.modules.textops import Textops
 from runtime.modules.thresholds import ThresholdsModule
@@ -80,6 +81,7 @@ CATALOG: Final[dict[str, type[RuntimeModule]]] = {
         Sipmsgops,
         Sl,
         StatisticsModule,
+        StatusReport,
         Textops,
         Tm,
         Usrloc,

@@ -19,7 +19,7 @@ from runtime.clock import epoch_now
 from runtime.context import Context, RouteType, Value
 from runtime.event_courier import Courier, Ledger
 from runtime.modules.base import RuntimeModule
-from runtime.roles import MI, WORKER, role_of
+from runtime.roles import MI, SIP, WORKER, role_of
 from runtime.runs import nothing_more
 from runtime.script.declare import Event, Kind, Param, Ref, function
 from runtime.store import StoreError
@@ -41,15 +41,23 @@ from runtime.whereabouts import statement_on
 from workers.jobs import Peer
 
 if TYPE_CHECKING:
+    from runtime.context import Address
     from runtime.house import House
     from runtime.process import Process
     from runtime.script.check import Checked
     from runtime.script_process import ScriptProcess
+    from runtime.sip_process import SipProcess
+    from runtime.transports.base import ListenSocket
 
 log = logging.getLogger("layby.script")
 
 _RAISED: Final = "event"
 """The letter by which a worker, which runs no routes, has the MI process run an event's route."""
+TCP_DISCONNECT: Final = Event(
+    "E_CORE_TCP_DISCONNECT",
+    ("src_ip", "src_port", "dst_ip", "dst_port", "proto"),
+    "A connection over which SIP was spoken has ended: its peer, and the address that is listened on.",
+)
 _DEFAULT_EXPIRE_S: Final = 3600
 """Of a subscription by MI that says nothing else, as in OpenSIPS; one by a script lasts for ever."""
 
@@ -92,6 +100,7 @@ class Events(RuntimeModule):
 
     name = "events"
     group = "evi"
+    events = (TCP_DISCONNECT,)
     counters: Mapping[str, str] = {
         "lost_events": "Events that the MI process was to send, and that were too many, or were lost with a process."
     }
@@ -107,14 +116,25 @@ class Events(RuntimeModule):
         self._subscribers = Subscribers(process.store, self._newest)
         self._courier = Courier(process, self._ledger, self._send, partial(self.count, "lost_events"))
         self._script: tuple[Checked | None, Raised] = None, Raised((), False)
-        if self._courier.is_mi:
+        role = role_of(process.peer.name)
+        if role == MI:
             process.letters[_RAISED] = self._on_letter
+        elif role == SIP:
+            sip: SipProcess = process  # type: ignore[assignment]
+            sip.on_disconnected = self._on_disconnected
 
     def on_peer_up(self, peer: Peer) -> None:
         self._courier.peer_up(peer)
 
     def on_peer_down(self, peer: Peer) -> None:
         self._courier.peer_down(peer)
+
+    def _on_disconnected(self, socket: ListenSocket, peer: Address) -> None:
+        process: SipProcess = self.process  # type: ignore[assignment]
+        ours = socket.listen
+        told = peer.host, peer.port, ours.host, ours.port, ours.protocol
+        # In a turn of its own: a route may send, and this is called in the middle of sending.
+        process.soon(partial(self.tell, TCP_DISCONNECT, *told))
 
     # Raising.
 

@@ -33,13 +33,19 @@ JOB_TIMEOUT: Final = Event(
 WORKER_LOST: Final = Event(
     "E_WORKER_LOST", ("process", "pid", "reason"), "A process died that was not told to end; it is being replaced."
 )
+AUTO_SCALE: Final = Event(
+    "E_CORE_PROC_AUTO_SCALE",
+    ("group_type", "group_filter", "group_load", "scale", "process_id", "pid"),
+    "A further worker has come because jobs waited (`up`), or one has gone that was not needed any more (`down`); "
+    "group_load is the percentage of the workers that are occupied.",
+)
 
 
 class Jobs(RuntimeModule):
     """Always there; a script does not load it."""
 
     name = "jobs"
-    events = (JOB_TIMEOUT, WORKER_LOST)
+    events = (JOB_TIMEOUT, WORKER_LOST, AUTO_SCALE)
 
     def enter(self, process: Process) -> None:
         super().enter(process)
@@ -55,12 +61,29 @@ class Jobs(RuntimeModule):
 
     def on_peer_up(self, peer: Peer) -> None:
         if self._tells and peer in self.process.node.peers():
-            self._pids[peer.name] = self.house.table.read(self.process.node.peers()[peer][0]).pid
+            row = self.house.table.read(self.process.node.peers()[peer][0])
+            self._pids[peer.name] = row.pid
+            if self._is_further(row.slot):
+                self._scaled("up", row.slot, row.pid)
 
     def on_peer_down(self, peer: Peer) -> None:
         pid, reason = self._pids.pop(peer.name, None), self.process.ends.get(peer.name, "")
-        if self._tells and not self.process.draining and reason != RETIRED:
+        if not self._tells or self.process.draining:
+            return
+        if reason == RETIRED:
+            self._scaled("down", self.house.settings.udp_workers + int(peer.name.rpartition("-")[2]) - 1, pid)
+        else:
             self._lost(peer, pid, reason)
+
+    def _is_further(self, slot: int) -> bool:
+        """Whether a slot is one of the workers that are there only while the others are not enough."""
+        settings = self.house.settings
+        return settings.mi_workers <= slot - settings.udp_workers < settings.mi_workers_max
+
+    def _scaled(self, scale: str, slot: int, pid: int | None) -> None:
+        loads = [load.outstanding > 0 for load in self.house.board.loads() if self.house.table.read(load.slot).pid]
+        busy = round(100 * sum(loads) / max(1, len(loads)))
+        events_of(self.house).tell(AUTO_SCALE, "MI", "", busy, scale, slot + 1, pid)
 
     def _lost(self, peer: Peer, pid: int | None, reason: str) -> None:
         events_of(self.house).tell(WORKER_LOST, str(peer), pid, bytes_text(reason))

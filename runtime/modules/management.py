@@ -152,6 +152,7 @@ class Management(RuntimeModule):
         try:
             generation = self.house.program.publish(self.house.folder)
         except NotLoaded as error:
+            self.process.status.report("core", "main", f"the script was not read again: {error.problems[0]}")
             raise MiError(500, "Script is not loaded", "\n".join(str(one) for one in error.problems)) from error
         except OSError as error:
             raise MiError(500, "Script is not loaded", f"{error.filename}: {error.strerror}") from error

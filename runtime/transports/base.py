@@ -56,6 +56,8 @@ OnMessage: TypeAlias = Callable[[ListenSocket, bytes, Address], None]
 """Told of each message: where it came in, its bytes, who sent it."""
 OnBroken: TypeAlias = Callable[[ListenSocket, Address, Broken], None]
 """Told of a stream that cannot be read any further. What is sent to it meanwhile still goes out, then it is closed."""
+OnDisconnected: TypeAlias = Callable[[ListenSocket, Address], object]
+"""Told of a connection that has ended: the listening socket that it belonged to, and its peer."""
 Failed: TypeAlias = Callable[[], None]
 """Called when it turns out later that a message could not be sent: at most once, in a turn of the loop of its own."""
 

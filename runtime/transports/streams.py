@@ -21,7 +21,7 @@ from runtime.context import Address
 from runtime.settings import StreamSettings
 from runtime.sip.framing import Broken
 from runtime.sip.ownership import Fingerprints, fingerprint
-from runtime.transports.base import Failed, ListenSocket, OnBroken, OnMessage
+from runtime.transports.base import Failed, ListenSocket, OnBroken, OnDisconnected, OnMessage
 from runtime.transports.tcp import Connection, Outgoing, Sent, State, begin_to_connect, tune
 
 log = logging.getLogger("layby.transports")
@@ -83,6 +83,7 @@ class Streams:
         peers: the shared table.
         post: sends letters.
         on_message, on_broken: told of what comes in.
+        on_disconnected: told of each connection that has ended.
     """
 
     def __init__(
@@ -96,7 +97,9 @@ class Streams:
         post: Post,
         on_message: OnMessage,
         on_broken: OnBroken,
+        on_disconnected: OnDisconnected | None = None,
     ) -> None:
+        self._on_disconnected = on_disconnected
         self.loop = loop
         self.settings = settings
         self._sockets = sockets
@@ -219,6 +222,8 @@ class Streams:
         if self._connections.get(key) is connection:
             del self._connections[key]
         self._peers.remove(self._slot, _peer_print(connection.socket, peer))
+        if self._on_disconnected is not None and connection.was_up:
+            self._on_disconnected(connection.socket, peer)
         if self._is_open:
             for one in unsent:
                 self.loop.call_soon(self._send_elsewhere, connection, one)

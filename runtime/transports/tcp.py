@@ -100,6 +100,9 @@ class Connection:
         sock: connected, or about to be.
         peer: the other end.
         opened: whether this side opened it.
+
+    Attributes:
+        was_up: whether there was a connection, and not only an attempt.
     """
 
     __slots__ = (
@@ -126,6 +129,7 @@ class Connection:
         "since",
         "socket",
         "state",
+        "was_up",
     )
 
     def __init__(
@@ -136,6 +140,7 @@ class Connection:
         self.peer = peer
         self.opened = opened
         self.state = State.CONNECTING if opened else State.OPEN
+        self.was_up = not opened
         self.lifetime_s = owner.settings.lifetime_s
         self.last_active = owner.loop.time()
         self.partial_since = 0.0
@@ -183,6 +188,7 @@ class Connection:
         if problem:
             return self.end(os.strerror(problem))
         self._stop_looking()
+        self.was_up = True
         self._become(State.OPEN)
         self._begin()
         self._loop.add_writer(self._fd, self._on_writable)

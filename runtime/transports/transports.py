@@ -10,7 +10,7 @@ from runtime.handover import Marks
 from runtime.settings import StreamSettings
 from runtime.sip.ownership import Fingerprints
 from runtime.sip_loop import SipLoop
-from runtime.transports.base import Failed, ListenSocket, OnBroken, OnMessage
+from runtime.transports.base import Failed, ListenSocket, OnBroken, OnDisconnected, OnMessage
 from runtime.transports.streams import PeerRow, Post, Streams
 from runtime.transports.udp import Datagrams, send_datagram
 
@@ -29,6 +29,7 @@ class Transports:
         post: sends a letter to the process in a slot; its `on_letter` takes it up.
         marks: tells the other processes what this one is looking at.
         took: told how many datagrams were read.
+        on_disconnected: told of each connection that has ended: the listening socket that it belonged to, and its peer.
 
     Attributes:
         datagrams: the reading of the UDP sockets, which is taken up and let go apart from the rest.
@@ -47,10 +48,19 @@ class Transports:
         post: Post,
         marks: Marks,
         took: Callable[[int], None],
+        on_disconnected: OnDisconnected | None = None,
     ) -> None:
         self.datagrams = Datagrams([one for one in sockets if not one.reliable], loop, on_message, marks, took)
         self._streams = Streams(
-            sockets, loop, settings, slot=slot, peers=peers, post=post, on_message=on_message, on_broken=on_broken
+            sockets,
+            loop,
+            settings,
+            slot=slot,
+            peers=peers,
+            post=post,
+            on_message=on_message,
+            on_broken=on_broken,
+            on_disconnected=on_disconnected,
         )
 
     def open(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.harness import Server, wait_until
+from tests.harness import LIMIT_S, Server, free_port, wait_until
 from tests.processes.dialog_calls import Call
 from tests.processes.listeners import Listener
 from tests.sip_peer import Peer
@@ -28,6 +29,7 @@ ROUTES = """
 route {
     if (is_method("REGISTER")) { save("location"); exit; }
     if ($rU == "late") { async(mi("bench_wait 5000"), late, 1); exit; }
+    if ($rU == "busy") { async(mi("bench_sleep 300"), late); exit; }
     if (has_totag()) { match_dialog(); t_relay(); exit; }
     if (is_method("INVITE")) {
         create_dialog();
@@ -42,8 +44,14 @@ EARLY, ANSWERED, CONFIRMED, DELETED = 2, 3, 4, 5
 
 
 @pytest.fixture(scope="module")
-def server(start_shared: Callable[..., Server]) -> Server:
-    return start_shared(ROUTES, head=HEAD, options=("--udp-workers", "2", "--mi-workers", "1"))
+def tcp_port() -> int:
+    return free_port(socket.SOCK_STREAM)
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: Callable[..., Server], tcp_port: int) -> Server:
+    workers = ("--udp-workers", "2", "--mi-workers", "1", "--mi-workers-max", "2")
+    return start_shared(ROUTES, head=HEAD, options=(*workers, "-l", f"tcp:127.0.0.1:{tcp_port}"))
 
 
 @pytest.fixture
@@ -224,12 +232,38 @@ class TestProcessesAndJobs:
         assert told.pop("asked_by").startswith("sip-")
         assert told == {"command": "bench_wait", "seconds": 1}
 
+    def test_a_connection_that_ends(self, listen: Callable[..., Listener], tcp_port: int) -> None:
+        listener = listen("E_CORE_TCP_DISCONNECT")
+
+        with socket.create_connection(("127.0.0.1", tcp_port), LIMIT_S) as phone:
+            ours = phone.getsockname()
+            phone.sendall(b"\r\n\r\n")
+            assert phone.recv(10) == b"\r\n"
+
+        told = {"src_ip": ours[0], "src_port": ours[1], "dst_ip": "127.0.0.1", "dst_port": tcp_port}
+        assert hears(listener, 1) == [("E_CORE_TCP_DISCONNECT", {**told, "proto": "tcp"})]
+
+    def test_a_worker_that_comes_because_jobs_wait_and_goes_again(
+        self, server: Server, listen: Callable[..., Listener]
+    ) -> None:
+        listener = listen("E_CORE_PROC_AUTO_SCALE")
+
+        client = server.client()
+        for _ in range(4):
+            client.send(client.request("busy", "MESSAGE")[1])
+
+        ((_, told),) = hears(listener, 1)
+        pid = told.pop("pid")
+        assert pid in server.pids("MI worker")
+        assert told.pop("group_load") > 0
+        assert told == {"group_type": "MI", "group_filter": "", "scale": "up", "process_id": 4}
+
     def test_a_worker_that_dies_and_the_mi_process_itself(
         self, server: Server, listen: Callable[..., Listener]
     ) -> None:
         listener = listen("E_WORKER_LOST")
-        (worker,) = server.pids("MI worker")
-        (speaker,) = set(server.pids("MI")) - {worker}
+        worker, *others = server.pids("MI worker")
+        (speaker,) = set(server.pids("MI")) - {worker, *others}
 
         os.kill(worker, signal.SIGKILL)
         told = hears(listener, 1)

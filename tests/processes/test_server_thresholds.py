@@ -16,8 +16,6 @@ pytestmark = pytest.mark.processes
 
 ROUTES = """
 loadmodule "event_datagram.so"
-loadmodule "acc.so"
-modparam("acc", "extra_fields", "evi:a->a")
 route {
     if ($rU == "quick") { sl_send_reply(200, "OK"); exit; }
     if ($rU == "slow") {
@@ -74,6 +72,13 @@ def listener(server: Server) -> Iterator[Listener]:
     one.socket.close()
 
 
+def told_of(listener: Listener, text: str) -> dict[str, Any]:
+    """What is told of that; on a busy machine other things take too long, too."""
+    while text not in (params := listener.hears()["params"])["extra"]:
+        pass
+    return dict(params)
+
+
 def line_of(path: Path, text: str) -> int:
     return 1 + next(at for at, line in enumerate(path.read_text().split("\n")) if text in line)
 
@@ -85,11 +90,9 @@ def test_a_route_that_takes_too_long_is_told_of_with_the_statement_it_stood_at(
     client.ask("quick")
     client.ask("slow")
 
-    told = listener.hears()
-    params: dict[str, Any] = told["params"]
-    assert (told["method"], params["source"]) == ("E_CORE_THRESHOLD", "msg processing")
+    params = told_of(listener, "/sleepy.cfg:4 mi() [OPTIONS ")  # in the file that is included
+    assert params["source"] == "msg processing"
     assert 60_000 <= params["time"] < 10_000_000
-    assert "/sleepy.cfg:4 mi() [OPTIONS " in params["extra"], "in the file that is included"
     said = f"threshold exceeded: msg processing took {params['time']} us: {params['extra']}"
     wait_until(lambda: said in server.log(), what=said)
 
@@ -97,30 +100,28 @@ def test_a_route_that_takes_too_long_is_told_of_with_the_statement_it_stood_at(
 def test_a_route_that_goes_on_after_a_job_has_the_same_limit(server: Server, listener: Listener) -> None:
     server.client().ask("parked", "MESSAGE")
 
-    extra = listener.hears()["params"]["extra"]
     line = line_of(server.script, 'mi("bench_sleep 60");')
-    assert f"{server.script.name}:{line} " in extra
-    assert "[MESSAGE " in extra
+    assert "[MESSAGE " in told_of(listener, f"{server.script.name}:{line} ")["extra"]
 
 
 def test_a_slow_event_route_is_only_logged(server: Server, listener: Listener) -> None:
-    before = server.log().count("threshold exceeded")
+    slow = f"{server.script.name}:{line_of(server.script, 'event_route[E_LAZY]')} "
     server.mi("raise_event", ["E_LAZY"])
 
-    wait_until(lambda: server.log().count("threshold exceeded") == before + 1, what="it is logged")
-    assert server.mi("raise_event", ["E_CORE_THRESHOLD", ["last"]]) == "OK"
-    assert listener.hears()["params"] == ["last"]
+    wait_until(lambda: slow in server.log(), what="it is logged")
+    assert server.mi("raise_event", ["E_CORE_THRESHOLD", '{"extra":"last"}']) == "OK"
+    while (extra := listener.hears()["params"]["extra"]) != "last":
+        assert slow not in extra
 
 
 def test_dns_that_takes_too_long_is_told_of(server: Server, dns: DnsServer, listener: Listener) -> None:
     dns.delay_s = 0.05
     server.client().send(relayed(server))
 
-    params = listener.hears()["params"]
+    params = told_of(listener, "slow.test")
     dns.delay_s = 0.0
     assert params["source"] == "dns"
     assert params["time"] >= 50_000
-    assert "slow.test" in params["extra"]
 
 
 def relayed(server: Server) -> bytes:

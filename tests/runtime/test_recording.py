@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import msgpack
 import pytest
 
-from runtime.recording import AT_ONCE, FIRST_RETRY_S, LAST_RETRY_S, Recorded, RecordingClock, retry_pause_s, why
+from runtime.recording import (
+    AT_ONCE,
+    DATABASE,
+    FIRST_RETRY_S,
+    LAST_RETRY_S,
+    Recorded,
+    RecordingClock,
+    retry_pause_s,
+    why,
+)
+from runtime.status_reports import Part, StatusReports
+from runtime.store import Store
 from tests.workers.house import House
 from workers.jobs import Cancelled, Failed, Peer, Rejected, TimedOut, WorkerLost
 
@@ -45,32 +57,44 @@ class Waiting:
         return bytes(msgpack.packb(written))
 
 
-def begin(house: House, waiting: Waiting, *, draining: bool = False) -> None:
+@pytest.fixture
+def status(tmp) -> Iterator[StatusReports]:
+    store = Store(tmp / "store")
+    yield StatusReports(store)
+    store.close()
+
+
+def begin(house: House, waiting: Waiting, status: StatusReports, *, draining: bool = False) -> None:
     node = house.add("mi-1", executes=True, handlers={WRITE: waiting.write})
-    process = SimpleNamespace(node=node, loop=house.loop, draining=draining)
+    process = SimpleNamespace(node=node, loop=house.loop, draining=draining, status=status)
     recorded = Recorded(WRITE, "calls", logging.getLogger("layby.db"), lambda: bool(waiting.count))
     RecordingClock(process, recorded, period_s=0.001)
 
 
-def test_all_is_written_as_soon_as_possible(house) -> None:
+def test_all_is_written_as_soon_as_possible(house, status) -> None:
     waiting = Waiting(2 * AT_ONCE + 1, [])
-    begin(house, waiting)
+    begin(house, waiting, status)
     house.until(lambda: not waiting.count)
     assert waiting.attempts == 3
 
 
-def test_what_fails_is_tried_again_and_told(house, caplog) -> None:
+def test_what_fails_is_tried_again_and_told(house, status, caplog) -> None:
     waiting = Waiting(1, ["it is away"])
-    begin(house, waiting)
+    begin(house, waiting, status)
     house.until(lambda: not waiting.count)
     assert waiting.attempts == 2
     assert "calls wait for the database, next try in 0.2 s: it is away" in caplog.text
     house.until(lambda: "calls are written to the database again" in caplog.text)
+    assert status.group(DATABASE) == [Part(DATABASE, "calls", 1, "written", 2)]
+    assert [report.text for report in status.reports_of(DATABASE, "calls")] == [
+        "not written: it is away",
+        "written again",
+    ]
 
 
-def test_nothing_is_begun_in_a_drain(house) -> None:
+def test_nothing_is_begun_in_a_drain(house, status) -> None:
     waiting = Waiting(1, [])
-    begin(house, waiting, draining=True)
+    begin(house, waiting, status, draining=True)
     turns = iter(range(5))
     house.until(lambda: next(turns, None) is None)
     assert waiting.attempts == 0

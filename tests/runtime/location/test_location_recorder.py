@@ -14,6 +14,7 @@ from runtime.location.recorder import Recorder, Recording, Waiting, enter, finis
 from runtime.location.rows import load, location_table
 from runtime.location.store import Locations, User
 from runtime.roles import RECORD_BINDINGS
+from runtime.status_reports import StatusReports
 from runtime.store import Store
 from tests.postgres import locked
 from tests.workers.house import House
@@ -36,10 +37,15 @@ def house(tmp, loop):
 
 
 @pytest.fixture
-def locations(tmp_path):
-    store = Store(tmp_path / "store")
-    yield Locations(store)
-    store.close()
+def store(tmp_path):
+    one = Store(tmp_path / "store")
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def locations(store):
+    return Locations(store)
 
 
 @pytest.fixture
@@ -57,8 +63,10 @@ def process(house: House, name: str, **more) -> SimpleNamespace:
 
 
 @pytest.fixture
-def mi(house: House, recording):
-    return process(house, "mi-1", executes=True, handlers={RECORD_BINDINGS: record_bindings})
+def mi(house: House, recording, store):
+    one = process(house, "mi-1", executes=True, handlers={RECORD_BINDINGS: record_bindings})
+    one.status = StatusReports(store)
+    return one
 
 
 @pytest.fixture
