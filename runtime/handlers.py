@@ -55,6 +55,12 @@ def stands_still(payload: bytes, running: Running) -> bytes:
     return _packed(_process.still_s())
 
 
+def answer_question(payload: bytes, running: Running) -> bytes:
+    """Answer what another process asks: ``[topic, body]`` as msgpack, see `Process.questions`."""
+    topic, body = msgpack.unpackb(payload)
+    return _process.questions[topic](body)
+
+
 def _row(view: JobView) -> dict[str, Any]:
     return {
         "id": str(view.id),

@@ -73,6 +73,8 @@ class Process:
         """Told of each job of this process whose caller stops waiting, and after how many seconds."""
         self.ends: dict[str, str] = {}
         """Of what the last process of each name has died, for those that died."""
+        self.questions: dict[str, Callable[[bytes], bytes]] = {}
+        """Who answers other processes, by topic (`runtime.asking`)."""
         self._blocked = 0
         """How many routes of this process are stopped in `block_on` now."""
         self._blocked_at = 0.0

@@ -17,6 +17,7 @@ JOBS: Final = "runtime.handlers:list_jobs"
 CANCEL: Final = "runtime.handlers:cancel_job"
 RELOAD: Final = "runtime.handlers:reload"
 STANDS_STILL: Final = "runtime.handlers:stands_still"
+ASK: Final = "runtime.handlers:answer_question"
 """What one process asks directly of another."""
 CATCH_UP: Final = "script"
 """The letter that tells a process to take over the script that was published last."""
@@ -42,6 +43,7 @@ HANDLERS: Final = (
     CANCEL,
     RELOAD,
     STANDS_STILL,
+    ASK,
     RECORD_ACCOUNTS,
     RECORD_BINDINGS,
     RECORD_DESTINATIONS,

@@ -164,6 +164,7 @@ class ServerTransactions:
         *,
         to_source: bool = False,
         body: bytes = b"",
+        tag: str | None = None,
     ) -> int:
         """Reply through a transaction.
 
@@ -174,6 +175,7 @@ class ServerTransactions:
             headers: header lines to add.
             to_source: send it where the request came from, whatever its Via says (`force_rport`).
             body: with its Content-Type among `headers`.
+            tag: of the reply's To; None for the one that this server gives to each copy of the request.
 
         Returns:
             1; -1 when there is no such transaction, or it has its final reply.
@@ -188,7 +190,7 @@ class ServerTransactions:
             code,
             reason,
             source=kept.source,
-            to_tag=to_tag(kept.request),
+            to_tag=to_tag(kept.request) if tag is None else tag,
             headers=tuple(headers),
             body=body,
             server=self._house.settings.server_header,

@@ -28,6 +28,7 @@ from runtime.sip.judge import Refusal, refuse_relaying
 from runtime.sip.keys import invite_key, server_key
 from runtime.sip.message import Reply, Request
 from runtime.sip.own_request import OwnRequest
+from runtime.sip_answers import answer_others
 from runtime.sip_loop import SipLoop
 from runtime.transports.base import Failed, ListenSocket, OnDisconnected
 from runtime.transports.transports import Transports
@@ -102,6 +103,7 @@ class SipProcess(ScriptProcess):
         )
         self.uac = UserAgentClient(self, self.proxy)
         self.letters[SEND_REQUEST] = self._on_request_wanted
+        answer_others(self)
         self.transports.open()
         self.loop.add_direct(self.house.handover.fileno(self.slot), self._reception.take_given, exclusive=False)
         self.duty.begin()
@@ -171,7 +173,7 @@ class SipProcess(ScriptProcess):
                 self.send_reply(parked.context, 503, "Service Unavailable")
             parked.abandon()
         for key in self.proxy.unanswered():
-            self._answer(key, 503, "Service Unavailable")
+            self.answer(key, 503, "Service Unavailable")
 
     # Messages.
 
@@ -270,7 +272,7 @@ class SipProcess(ScriptProcess):
     def _on_unanswered(self, key: str) -> None:
         # While a job is under way its deadline decides; its answer may lie in the inbox already.
         if key not in self._waiting:
-            self._answer(key, 408, "Request Timeout")
+            self.answer(key, 408, "Request Timeout")
 
     def _on_over(self, key: str) -> None:
         self.proxy.gone(key)
@@ -279,9 +281,9 @@ class SipProcess(ScriptProcess):
 
     def _terminate(self, key: str) -> None:
         """Answer what was cancelled and is not being relayed (RFC 3261 section 9.2)."""
-        self._answer(key, 487, "Request Terminated")
+        self.answer(key, 487, "Request Terminated")
 
-    def _answer(
+    def answer(
         self,
         key: str,
         code: int,
@@ -290,13 +292,14 @@ class SipProcess(ScriptProcess):
         *,
         to_source: bool = False,
         body: bytes = b"",
+        tag: str | None = None,
     ) -> int:
-        """Reply through a transaction; -1 when it is not there, or has its final reply."""
+        """Reply through a transaction; see `ServerTransactions.reply`."""
         if code >= 200 and not self.transactions.is_answered(key):
             # Before the reply is out: whoever has it may ask at once, and elsewhere, what became of the call.
             for watcher in self.watchers:
                 watcher.answered(key, code, reason)
-        rc = self.transactions.reply(key, code, reason, headers, to_source=to_source, body=body)
+        rc = self.transactions.reply(key, code, reason, headers, to_source=to_source, body=body, tag=tag)
         relay = self.proxy.relays.get(key) if rc == 1 and code >= 200 else None
         if relay is not None:
             relay.answered(code)
@@ -377,7 +380,7 @@ class SipProcess(ScriptProcess):
         if context.transaction is None or not 100 <= code <= 699:
             return -1
         headers, to_source = context.reply_headers, context.force_rport
-        return self._answer(context.transaction, code, reason, headers, to_source=to_source, body=body)
+        return self.answer(context.transaction, code, reason, headers, to_source=to_source, body=body)
 
     def relay(self, context: Context) -> int:
         """Relay the context's request (`t_relay`).

@@ -6,7 +6,8 @@ import asyncio
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgpack
@@ -51,7 +52,8 @@ class UserAgentClient:
         self._process = process
         self._proxy = proxy
         self._serials = itertools.count(1)
-        self.under_way = 0
+        self._sendings: dict[str, Sending] = {}
+        """Those without a final reply, by their key."""
         _here[:] = [self]
 
     def send(self, wanted: OwnRequest, done: Done, avps: dict[str, list[Value]] | None = None) -> Sending:
@@ -87,8 +89,8 @@ class UserAgentClient:
         serial = next(self._serials)
         key = f"own {self._process.slot} {self._process.peer.incarnation} {serial}"
         sending = Sending(self._process, self._proxy, context, key, done)
-        self.under_way += 1
-        sending.when_over = self._over
+        self._sendings[key] = sending
+        sending.when_over = partial(self._sendings.pop, key)
         route = script.routes.local
         # In a turn of its own: who sends may stand on a script's stack.
         if route is None:
@@ -97,8 +99,14 @@ class UserAgentClient:
             self._process.soon(lambda: self._proxy.run(context, route, sending.locate))
         return sending
 
-    def _over(self) -> None:
-        self.under_way -= 1
+    @property
+    def under_way(self) -> int:
+        """How many have no final reply yet."""
+        return len(self._sendings)
+
+    def sendings(self) -> Iterable[Sending]:
+        """Those that have no final reply yet."""
+        return self._sendings.values()
 
 
 _here: list[UserAgentClient] = []
@@ -166,13 +174,18 @@ class Sending:
         self._tries = 0
         self._reply_route: RouteCode | None = None
         self._failure_route: RouteCode | None = None
-        self.when_over: Callable[[], None] = lambda: None
+        self.when_over: Callable[[], object] = lambda: None
+
+    @property
+    def request(self) -> Request:
+        """As the local route has seen it."""
+        message = self._context.message
+        assert isinstance(message, Request), "it was built as one"
+        return message
 
     def cancel(self) -> None:
         """CANCEL it, where it is an INVITE that has no final reply yet. Before it is sent this keeps it from that."""
-        message = self._context.message
-        assert isinstance(message, Request), "it was built as one"
-        if self._finished or message.method != "INVITE":
+        if self._finished or self.request.method != "INVITE":
             return
         self._cancelled = True
         self._targets.clear()
@@ -189,8 +202,7 @@ class Sending:
             self._finish(_REFUSED, None)
             return
         if context.dst_uri is None:
-            assert isinstance(context.message, Request), "it was built as one"
-            hop = next_hop(context.message)
+            hop = next_hop(self.request)
             context.dst_uri = None if hop == context.ruri else hop
         self._proxy.locate(context, self._located)
 

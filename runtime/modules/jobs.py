@@ -11,7 +11,7 @@ from mi_script.commands import Json, MiError, Params, command
 from runtime.modules.base import RuntimeModule
 from runtime.modules.events import events_of
 from runtime.modules.texts import bytes_text
-from runtime.roles import CANCEL, COMMAND, JOBS, MI, RELOAD, SIP, STANDS_STILL, WORKER, role_of
+from runtime.roles import ASK, CANCEL, COMMAND, JOBS, MI, RELOAD, SIP, STANDS_STILL, WORKER, role_of
 from runtime.script.declare import Event
 from workers.jobs import Job, JobId, Outcome, Peer, Returned
 from workers.supervision import RETIRED
@@ -23,7 +23,7 @@ ASK_TIMEOUT_S: Final = 0.5
 """How long a process may take to say which jobs it has. One that is blocked in a command does not say."""
 
 
-_OUR_OWN: Final = frozenset((JOBS, CANCEL, RELOAD, STANDS_STILL, "job_list"))
+_OUR_OWN: Final = frozenset((JOBS, CANCEL, RELOAD, STANDS_STILL, ASK, "job_list"))
 """Jobs that exist only because somebody asks."""
 JOB_TIMEOUT: Final = Event(
     "E_JOB_TIMEOUT",

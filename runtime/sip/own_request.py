@@ -99,12 +99,12 @@ def request_of(method: str, ruri: str, headers: str, body: bytes, *, call_id: st
     """
     given: dict[str, str] = {}
     others: list[str] = []
-    for line in _LINE_ENDS.split(_FOLD.sub(" ", headers.replace("\\r\\n", "\r\n"))):
+    for line in header_lines(headers):
         name, _, value = line.partition(":")
         full = COMPACT.get(name.strip().lower(), name.strip().lower())
         if full in _DECIDED:
             given.setdefault(full, value.strip())
-        elif line:
+        else:
             others.append(line)
             given.setdefault(full, value.strip())
     if "content-length" in given:
@@ -125,6 +125,11 @@ def request_of(method: str, ruri: str, headers: str, body: bytes, *, call_id: st
         headers=others,
         body=body,
     )
+
+
+def header_lines(text: str) -> list[str]:
+    """Header lines given as one text; a line end in it may be an escape, a backslash and ``r`` and so on."""
+    return [line for line in _LINE_ENDS.split(_FOLD.sub(" ", text.replace("\\r\\n", "\r\n"))) if line]
 
 
 def _needed(given: Mapping[str, str], name: str) -> str:
