@@ -20,7 +20,7 @@ from runtime.counters import COUNTERS, GAUGES
 from runtime.folder import RuntimeFolder
 from runtime.handover import Handover, Marks
 from runtime.house import House, slots_of
-from runtime.log_levels import Levels
+from runtime.log_levels import Consumers, Levels
 from runtime.logs import Logs, configure
 from runtime.mi_process import MiProcess
 from runtime.modules.base import RuntimeModule
@@ -100,6 +100,7 @@ def furnish(
         board=LoadBoard(mmap.mmap(-1, LoadBoard.size(slots)), slots),
         levels=Levels.shared(slots, settings.log_level),
         xlog_levels=Levels.shared(slots, settings.xlog_level),
+        consumers=Consumers(not settings.log_stderr, not settings.log_syslog),
         fingerprints=fingerprints,
         claims=Claims(fingerprints, os.memfd_create("layby-claims")),
         handover=Handover(settings.udp_workers),
@@ -187,6 +188,7 @@ def _serve(house: House) -> int:
         settings.log_prefix,
         settings.log_json,
         levels=house.levels,
+        consumers=house.consumers,
     )
     try:
         tree = ProcessTree(

@@ -13,7 +13,7 @@ from mi_script.commands import Registry
 from runtime.clock import epoch_now
 from runtime.command_figures import CommandFigures
 from runtime.handover import Handover
-from runtime.log_levels import Levels
+from runtime.log_levels import Consumers, Levels
 from runtime.process_table import ProcessTable
 from runtime.readers import Readers
 from runtime.roles import MI, SIP, WORKER
@@ -49,6 +49,7 @@ class House:
     board: LoadBoard
     levels: Levels
     xlog_levels: Levels
+    consumers: Consumers
     fingerprints: Fingerprints
     claims: Claims
     handover: Handover

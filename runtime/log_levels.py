@@ -122,5 +122,45 @@ class Levels:
         return threshold
 
 
+CONSUMERS: Final = ("stderror", "syslog")
+"""What the log goes to, by the names that OpenSIPS's core has for them."""
+EVERYTHING: Final = 0
+"""The filter of a consumer that gets whatever is logged."""
+
+
+class Consumers:
+    """What the log goes to: whether each one is muted, and the level up to which it is written to, in shared memory.
+
+    Args:
+        muted: for each of `CONSUMERS`, whether it is.
+    """
+
+    def __init__(self, *muted: bool) -> None:
+        self._cells = memoryview(mmap.mmap(-1, 8 * len(CONSUMERS))).cast("i")
+        for name, is_muted in zip(CONSUMERS, muted, strict=True):
+            self.mute(name, is_muted)
+
+    def is_muted(self, name: str) -> bool:
+        """Whether nothing is written there."""
+        return bool(self._cells[2 * CONSUMERS.index(name)])
+
+    def mute(self, name: str, muted: bool) -> None:
+        """Write nothing there, or do so again."""
+        self._cells[2 * CONSUMERS.index(name)] = muted
+
+    def filter_of(self, name: str) -> int:
+        """The level up to which it is written to, -3 to 4, or `EVERYTHING`."""
+        return self._cells[2 * CONSUMERS.index(name) + 1]
+
+    def set_filter(self, name: str, level: int) -> None:
+        """Change that."""
+        self._cells[2 * CONSUMERS.index(name) + 1] = level
+
+    def takes(self, name: str, level: int) -> bool:
+        """Whether a record of one of Python's levels is to be written there."""
+        limit = self.filter_of(name)
+        return not self.is_muted(name) and (limit == EVERYTHING or level >= to_python(limit))
+
+
 _PYTHON: Final = tuple(to_python(stored - _BIAS) for stored in range(2 * _BIAS))
 """Python's level for every stored value."""

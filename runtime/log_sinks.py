@@ -12,9 +12,11 @@ import os
 import re
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from logging.handlers import SysLogHandler
 from typing import Final, TypeAlias
+
+from runtime.log_levels import Consumers
 
 _STDERR: Final = 2
 _WRITE_WAIT_S: Final = 1.0
@@ -110,18 +112,25 @@ def _texts(record: logging.LogRecord, before: str) -> list[str]:
 
 
 class Sinks(logging.Handler):
-    """The package's sub-handler: hands each record to every sink."""
+    """The package's sub-handler: hands each record to every sink that wants it now.
 
-    def __init__(self, sinks: Sequence[StderrSink | SyslogSink]) -> None:
+    Args:
+        sinks: by the names of `log_levels.CONSUMERS`.
+        consumers: which of them are muted, and what the others want.
+    """
+
+    def __init__(self, sinks: Mapping[str, StderrSink | SyslogSink], consumers: Consumers) -> None:
         super().__init__()
-        self._sinks = tuple(sinks)
+        self._sinks = dict(sinks)
+        self._consumers = consumers
 
     def emit(self, record: logging.LogRecord) -> None:
-        for sink in self._sinks:
-            sink.emit(record)
+        for name, sink in self._sinks.items():
+            if self._consumers.takes(name, record.levelno):
+                sink.emit(record)
 
     def close(self) -> None:
-        for sink in self._sinks:
+        for sink in self._sinks.values():
             sink.close()
         super().close()
 

@@ -44,11 +44,11 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from multiprocessing_logging import MultiProcessingHandler
 
-from runtime.log_levels import ALERT, NOTICE, Levels, clamp, from_python, to_python
+from runtime.log_levels import ALERT, NOTICE, Consumers, Levels, clamp, from_python, to_python
 from runtime.log_pipe import RecordPipe
 from runtime.log_sinks import Sinks, StderrSink, SyslogSink, json_layout, plain_layout, syslog_layout
 
@@ -191,17 +191,19 @@ def configure(
     json: bool = False,
     *,
     levels: Levels | None = None,
+    consumers: Consumers | None = None,
     syslog_address: str = SYSLOG_ADDRESS,
 ) -> Logs:
     """Take over the root logger, in the attendant, before the forks. Starts the receiver thread.
 
     Args:
         level: OpenSIPS's, -3 to 4: what all processes log up to.
-        stderr: write lines to standard error.
-        syslog: write to the local syslog.
+        stderr: write lines to standard error, unless `consumers` says something else.
+        syslog: write to the local syslog, likewise.
         prefix: goes before each text; "" for none.
         json: lines on standard error are JSON objects.
         levels: where each process's level is kept; by default one level for all, in memory of its own.
+        consumers: where it is kept what is written where; by default in memory of its own.
         syslog_address: the syslog's Unix socket.
 
     Raises:
@@ -215,10 +217,10 @@ def configure(
     if levels is None:
         levels = Levels.shared(0)
     levels.set(None, level)
-    sinks: list[Any] = []
-    if stderr:
-        sinks.append(StderrSink(json_layout(prefix) if json else plain_layout(prefix)))
-    if syslog:
-        sinks.append(SyslogSink(syslog_layout(prefix), syslog_address))
-    pipe, outlets = RecordPipe(), Sinks(sinks)
+    # Both, whatever is wanted now: one that is muted may be wanted later.
+    sinks: dict[str, StderrSink | SyslogSink] = {
+        "stderror": StderrSink(json_layout(prefix) if json else plain_layout(prefix)),
+        "syslog": SyslogSink(syslog_layout(prefix), syslog_address),
+    }
+    pipe, outlets = RecordPipe(), Sinks(sinks, consumers or Consumers(not stderr, not syslog))
     return Logs(pipe, _Handler(pipe, outlets), outlets, levels)

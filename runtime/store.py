@@ -171,9 +171,9 @@ class Store:
         """Bytes that may be used."""
         return int(self._environment.info()["map_size"])
 
-    def free_readers(self) -> None:
-        """Free the reader slots of processes that died. To be called after a death."""
-        self._environment.reader_check()
+    def free_readers(self) -> int:
+        """Free the reader slots of processes that died, and say how many they were. To be called after a death."""
+        return int(self._environment.reader_check())
 
     def close(self) -> None:
         self._environment.close()

@@ -50,6 +50,7 @@ CORES = frozenset(
         "runtime.dispatching.destinations",
         "runtime.dispatching.generation",
         "runtime.dispatching.partitions",
+        "runtime.cpu_load",
         "runtime.errors",
         "runtime.listen",
         "runtime.probe_schedule",

@@ -8,43 +8,91 @@ import platform
 import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Final, assert_never
 
 import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
-from runtime.clock import epoch_now
+from runtime.asking import ask, sip_processes
+from runtime.clock import epoch_now, monotonic_now
+from runtime.cpu_board import Board
+from runtime.cpu_load import Meter, Seen
 from runtime.errors import NotLoaded
-from runtime.modules.base import RuntimeModule
-from runtime.process_table import Row
-from runtime.roles import CATCH_UP, MI, RELOAD, SIP, TITLES, role_of
+from runtime.memory import cpu_s_of
+from runtime.modules.log_commands import LogCommands
+from runtime.modules.memory_commands import MemoryCommands
+from runtime.modules.processes import alive, title_of
+from runtime.modules.statistics_commands import StatisticsCommands
+from runtime.roles import CATCH_UP, MI, RELOAD, SIP, role_of
+from runtime.sip_answers import CONNECTIONS
+from runtime.transports.streams import PeerRow
 from workers.jobs import Cancelled, Failed, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 
 if TYPE_CHECKING:
     from runtime.house import House
 
-_INVALID_PARAMS: Final = -32602
-_LEVELS: Final = range(-3, 5)
 RELOAD_TIMEOUT_S: Final = 10.0
 
 
-class Management(RuntimeModule):
+class Management(LogCommands, MemoryCommands, StatisticsCommands):
     """Always there; a script does not load it."""
 
     name = "management"
     computed: Mapping[str, str] = {
         "core:timestamp": "Seconds since the start.",
+        "load:load": "Percent of a CPU that the SIP processes had in the last second, on average.",
+        "load:load1m": "The same of the last minute.",
+        "load:load10m": "The same of the last ten minutes.",
+        "load:load-all": "As load:load, of all processes.",
+        "load:load1m-all": "The same of the last minute.",
+        "load:load10m-all": "The same of the last ten minutes.",
+        "load:load-procN": "The same of the process that ps shows as N.",
+        "load:load1m-procN": "The same of the last minute.",
+        "load:load10m-procN": "The same of the last ten minutes.",
+        "load:processes_number": "How many processes there are.",
+        "pkmem:N-real_used_size": "Bytes of memory of its own that the process has which ps shows as N.",
+        "pkmem:N-max_used_size": "The most memory that it ever had, with what it shares.",
+        "pkmem:N-free_size": "Bytes that it could still get: what the machine has to give.",
         "shmem:total_size": "Bytes of memory that the processes may share.",
-        "shmem:used_size": "Bytes of it that are in use.",
+        "shmem:used_size": "Bytes of it that are in use, or were: the store gives none back.",
+        "shmem:real_used_size": "The same.",
+        "shmem:max_used_size": "The same.",
+        "shmem:free_size": "Bytes of it that were never used.",
     }
 
     def furnish(self, house: House) -> None:
         super().furnish(house)
-        statistics = house.statistics
-        statistics.compute("core", "timestamp", lambda: int(epoch_now() - house.started_at))
-        statistics.compute("shmem", "total_size", lambda: house.shared_bytes() + self.process.store.size())
-        statistics.compute("shmem", "used_size", lambda: house.shared_bytes() + self.process.store.used())
+        house.statistics.compute("core", "timestamp", lambda: int(epoch_now() - house.started_at))
+        self._loads = Board(house.slots + 1)
+        self._declare_loads(house)
+
+    def _declare_loads(self, house: House) -> None:
+        compute = house.statistics.compute
+        compute("load", "processes_number", lambda: len(alive(house)) + 1)
+        for window, name in enumerate(("load", "load1m", "load10m")):
+            compute("load", name, partial(self._mean_load, window, SIP))
+            compute("load", f"{name}-all", partial(self._mean_load, window))
+            for number in range(house.slots + 1):
+                compute("load", f"{name}-proc{number}", partial(self._load, window, number))
+
+    def _load(self, window: int, number: int) -> int:
+        return self._loads.read(number)[window]
+
+    def _mean_load(self, window: int, role: str | None = None) -> int:
+        loads = [self._load(window, row.slot + 1) for row in alive(self.house) if role in (None, row.role)]
+        return round(sum(loads) / max(1, len(loads)))
+
+    def opened(self) -> None:
+        if role_of(self.process.peer.name) == MI:
+            self._meter = Meter(self.house.slots + 1)
+            self._measure()
+
+    def _measure(self) -> None:
+        pids = [self.house.attendant_pid, *(row.pid for row in self.house.table)]
+        self._loads.write(self._meter.add(monotonic_now(), [Seen(pid, cpu_s_of(pid)) for pid in pids]))
+        self.process.loop.call_later(1.0, self._measure)
 
     @command("uptime", (), idempotent=True, aliases=("core:uptime",))
     def uptime(self, params: Params) -> Json:
@@ -75,7 +123,9 @@ class Management(RuntimeModule):
     def ps(self, params: Params) -> Json:
         """All processes: number, PID and kind."""
         attendant: Json = {"ID": 0, "PID": self.house.attendant_pid, "Type": "attendant"}
-        rows: list[Json] = [{"ID": row.slot + 1, "PID": row.pid, "Type": self._title(row)} for row in self._alive()]
+        rows: list[Json] = [
+            {"ID": row.slot + 1, "PID": row.pid, "Type": title_of(self.house, row)} for row in alive(self.house)
+        ]
         return {"Processes": [attendant, *rows]}
 
     @command("kill", (), idempotent=True, aliases=("core:kill",))
@@ -84,67 +134,20 @@ class Management(RuntimeModule):
         os.kill(self.house.attendant_pid, signal.SIGTERM)
         return "OK"
 
-    @command("log_level", (), ("level",), ("level", "pid"), idempotent=True, aliases=("core:log_level",))
-    def log_level(self, params: Params) -> Json:
-        """Show the log level of each process, or set that of all (`level`) or of one (`level`, `pid`)."""
-        if "level" not in params:
-            return {
-                "Processes": [
-                    {"PID": row.pid, "Log level": self.house.levels.get(row.slot), "Type": self._title(row)}
-                    for row in self._alive()
-                ]
-            }
-        level = _level(params)
-        if "pid" not in params:
-            self.house.levels.set(None, level)
-            return {"New global log level": level}
-        slot = next((row.slot for row in self._alive() if row.pid == params.integer("pid")), None)
-        if slot is None:
-            raise MiError(_INVALID_PARAMS, "Invalid params", "Bad PID")
-        self.house.levels.set(slot, level)
-        return {"Log level": level}
+    @command("list_tcp_conns", (), idempotent=True, aliases=("tcp:list",))
+    async def list_tcp_conns(self, params: Params) -> Json:
+        """The TCP connections of all SIP processes; null where no TCP is served.
 
-    @command("xlog_level", (), ("level",), idempotent=True, aliases=("core:xlog_level",))
-    def xlog_level(self, params: Params) -> Json:
-        """Show or set the level up to which the script's xlog lines are written."""
-        if "level" not in params:
-            return {"xLog Level": self.house.xlog_levels.get(None)}
-        level = _level(params)
-        self.house.xlog_levels.set(None, level)
-        return {"New xLog level": level}
-
-    @command("get_statistics", ("statistics",), idempotent=True, aliases=("statistics:get",), instead="$stat(name)")
-    def get_statistics(self, params: Params) -> Json:
-        """Values by name, ``group:name``, ``group:`` or ``all``; names that there are not are left out."""
-        found = [full for name in params.texts("statistics") for full in self.house.statistics.find(name)]
-        return {full: self.house.statistics.value(full) for full in found}
-
-    @command("list_statistics", (), ("statistics",), idempotent=True, aliases=("statistics:list",))
-    def list_statistics(self, params: Params) -> Json:
-        """Names of statistics, and whether each is counted or computed."""
-        wanted = params.texts("statistics") if "statistics" in params else ["all"]
-        statistics = self.house.statistics
-        found = [full for name in wanted for full in statistics.find(name)]
-        return {full: "incremental" if statistics.is_incremental(full) else "non-incremental" for full in found}
-
-    @command(
-        "reset_statistics", ("statistics",), idempotent=True, aliases=("statistics:reset",), instead="reset_stat()"
-    )
-    def reset_statistics(self, params: Params) -> Json:
-        """Let counted statistics read zero from now on."""
-        found = [full for name in params.texts("statistics") for full in self.house.statistics.find(name)]
-        if not found:
-            raise MiError(404, "Statistics Not Found")
-        for full in found:
-            self.house.statistics.reset(full)
-        return "OK"
-
-    @command("reset_all_statistics", (), idempotent=True, aliases=("statistics:reset_all",))
-    def reset_all_statistics(self, params: Params) -> Json:
-        """Let all counted statistics read zero from now on."""
-        for full in self.house.statistics.find("all"):
-            self.house.statistics.reset(full)
-        return "OK"
+        A process that is blocked in a command and does not say in time is named under `Silent`.
+        """
+        if not any(one.reliable for one in self.house.sockets):
+            return None
+        answers = await ask(self.process, sip_processes(self.process), CONNECTIONS)
+        rows = [PeerRow(*row) for said in answers.said for row in msgpack.unpackb(said)]
+        shown: dict[str, Json] = {"Connections": [_connection(row) for row in sorted(rows)]}
+        if answers.silent:
+            shown["Silent"] = [str(peer) for peer in answers.silent]
+        return shown
 
     @command("reload_routes", (), idempotent=True, cost="quick", aliases=("core:reload_routes",))
     async def reload_routes(self, params: Params) -> Json:
@@ -175,13 +178,6 @@ class Management(RuntimeModule):
     def _peers(self) -> list[Peer]:
         return [*self.process.node.peers(), self.process.peer]
 
-    def _alive(self) -> list[Row]:
-        return [row for row in self.house.table if row.pid]
-
-    def _title(self, row: Row) -> str:
-        title = TITLES[row.role]
-        return " ".join([title, *map(str, self.house.settings.listen)]) if row.role == SIP else title
-
 
 def server_name() -> str:
     """As `version` and the `--version` of the command line show it."""
@@ -201,8 +197,12 @@ def _not_reloaded(outcome: Outcome, generation: int) -> str | None:
             assert_never(outcome)
 
 
-def _level(params: Params) -> int:
-    level = params.integer("level")
-    if level not in _LEVELS:
-        raise MiError(400, "Bad parameter value", f"level must be from {_LEVELS[0]} to {_LEVELS[-1]}")
-    return level
+def _connection(row: PeerRow) -> Json:
+    return {
+        "ID": row.id,
+        "Type": row.type,
+        "State": row.state,
+        "Remote": row.remote,
+        "Local": row.local,
+        "Lifetime": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.ends_at)),
+    }

@@ -93,7 +93,9 @@ async def pids(server: Server, kind: str) -> list[int]:
 
     def found() -> list[int]:
         rows = server.mi("ps")["Processes"]
-        return [row["PID"] for row in rows if row["Type"].startswith(kind) and (kind != "MI" or row["Type"] == "MI")]
+        return [
+            row["PID"] for row in rows if row["Type"].startswith(kind) and (kind != "MI" or row["Type"] != "MI worker")
+        ]
 
     try:
         return await asyncio.to_thread(found)

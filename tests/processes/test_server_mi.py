@@ -39,7 +39,8 @@ def test_who_and_what(server) -> None:
     assert server.mi("pwd") == {"WD": str(ROOT)}
     assert "run" in server.mi("arg")
     types = [row["Type"] for row in server.mi("ps")["Processes"]]
-    assert types == ["attendant", *[f"SIP receiver udp:127.0.0.1:{server.sip_port}"] * 2, *["MI worker"] * 2, "MI"]
+    assert types == ["attendant", *[f"SIP receiver udp:127.0.0.1:{server.sip_port}"] * 2, *["MI worker"] * 2, types[-1]]
+    assert types[-1] == f"MI HTTPD 127.0.0.1:{server.http_port}"
     assert server.mi("ps")["Processes"][0]["PID"] == server.process.pid
     assert all(Path(f"/proc/{pid}").exists() for pid in server.all_pids())
     titles = {Path(f"/proc/{pid}/cmdline").read_bytes().strip(b"\0").decode() for pid in server.all_pids()[1:]}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from threading import Thread
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import LIMIT_S, ROOT, Server, wait_until
+from tests.harness import LIMIT_S, ROOT, Server, free_port, wait_until
 from tests.processes.dialog_calls import Call
 from tests.sip_peer import Peer
 
@@ -59,7 +60,8 @@ def server(start_shared: Callable[..., Server], tmp_path_factory: pytest.TempPat
     hashed = tmp_path_factory.mktemp("hashed") / "hashed.cfg"
     hashed.write_text("route { }")
     head = HEAD + f'modparam("cfgutils", "hash_file", "{hashed}")\n'
-    return start_shared(ROUTES, head=head, options=("--udp-workers", "2", "--mi-workers", "1"))
+    tcp = ("-l", f"tcp:127.0.0.1:{free_port(socket.SOCK_STREAM)}")
+    return start_shared(ROUTES, head=head, options=(*tcp, "--udp-workers", "2", "--mi-workers", "1"))
 
 
 @pytest.fixture
@@ -117,7 +119,10 @@ def test_ps(server: Server) -> None:
     rows = server.mi("ps")["Processes"]
     assert [list(row) for row in rows] == [["ID", "PID", "Type"]] * len(rows)
     assert rows[0] == {"ID": 0, "PID": server.process.pid, "Type": "attendant"}
-    assert rows[1] == {"ID": 1, "PID": rows[1]["PID"], "Type": f"SIP receiver udp:127.0.0.1:{server.sip_port}"}
+    types = [row["Type"] for row in rows]
+    assert types[1].startswith(f"SIP receiver udp:127.0.0.1:{server.sip_port} tcp:127.0.0.1:")
+    assert types[2:] == [types[1], "MI worker", f"MI HTTPD 127.0.0.1:{server.http_port}"]
+    assert [row["ID"] for row in rows] == [0, 1, 2, 3, 4]
 
 
 def test_which_and_help(server: Server) -> None:
@@ -142,7 +147,100 @@ def test_log_levels(server: Server) -> None:
     assert server.mi("xlog_level", [3]) == {"New xLog level": 3}
 
 
+@pytest.mark.parametrize("consumer", ["stderror", "syslog"])
+def test_what_the_log_goes_to(server: Server, consumer: str) -> None:
+    assert server.mi("log_mute_state", [consumer]) == {"mute state": int(consumer == "syslog")}
+    assert server.mi("log_level_filter", [consumer]) == {"Log level filter": 0}
+    assert server.mi("log_level_filter", {"consumer": consumer, "level_filter": -1}) == "OK"
+    assert server.mi("log_level_filter", [consumer]) == {"Log level filter": -1}
+    assert server.mi("log_level_filter", [consumer, 0]) == "OK"
+    for method in ("log_mute_state", "log_level_filter"):
+        assert server.mi_error(method, ["printer"]) == {"code": 404, "message": "Unknown log consumer"}
+
+
+def test_the_log_is_muted_and_filtered(server: Server) -> None:
+    def dump(level: int) -> str:
+        """What is logged is to be seen when the next line is."""
+        server.mi("mem_shm_dump", [level])
+        server.mi("log_mute_state", ["stderror", 0])
+        server.mi("log_level_filter", ["stderror", 0])
+        before = server.log()
+        server.mi("mem_shm_dump", [-3])
+        wait_until(lambda: len(server.log()) > len(before))
+        return before
+
+    lines = server.log().count("Memory status")
+    server.mi("log_mute_state", ["stderror", 1])
+    assert dump(-1).count("Memory status") == lines
+    server.mi("log_level_filter", ["stderror", -2])
+    assert dump(-1).count("Memory status") == lines + 1
+    server.mi("log_level_filter", ["stderror", -1])
+    wait_until(lambda: dump(-1).count("Memory status") > lines + 2)
+
+
+def test_tcp_connections(server: Server) -> None:
+    assert server.mi("list_tcp_conns") == {"Connections": []}
+    listening = server.mi("ps")["Processes"][1]["Type"].split("tcp:")[1]
+    host, _, port = listening.partition(":")
+    with socket.create_connection((host, int(port))) as mine:
+        local = "{}:{}".format(*mine.getsockname())
+        [row] = wait_until(lambda: server.mi("list_tcp_conns")["Connections"])
+        assert list(row) == ["ID", "Type", "State", "Remote", "Local", "Lifetime"]
+        assert (row["Type"], row["State"], row["Remote"], row["Local"]) == ("tcp", 0, local, listening)
+        assert isinstance(row["ID"], int)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["Lifetime"])
+    wait_until(lambda: server.mi("tcp:list") == {"Connections": []})
+
+
+def test_memory(server: Server) -> None:
+    rows = server.mi("ps")["Processes"]
+    for row in rows:
+        dump = server.mi("mem_pkg_dump", [row["PID"]])
+        assert list(dump) == ["PID", "Type", "RSS", "PSS", "Private", "Shared", "Swap", "Peak RSS", "Heap"]
+        assert (dump["PID"], dump["Type"]) == (row["PID"], row["Type"])
+        assert dump["RSS"] == dump["Private"] + dump["Shared"] >= dump["PSS"] > 0
+        assert dump["Peak RSS"] >= dump["Private"]
+        assert (dump["Heap"] is None) == (row["ID"] == 0), "the attendant runs no commands"
+    assert dump["Heap"]["Allocated blocks"] > 10_000
+    assert server.mi_error("mem_pkg_dump", [1]) == {"code": 404, "message": "Process not found"}
+    parts = server.mi("mem_shm_dump")["Parts"]
+    assert {"tables", "store", "dialogs"} <= {part["Name"] for part in parts}
+    assert all(part["Size"] > 0 for part in parts)
+    assert server.mi_error("mem_rpm_dump")["code"] == 404
+    assert server.mi("shm_check") == {"Stale readers": 0, "Transactions without a place": 0}
+
+
 # Statistics
+
+
+def test_what_is_asked_to_diagnose_memory(server: Server) -> None:
+    got = server.mi("get_statistics", [["shmem:", "pkmem:"]])
+    assert got["shmem:total_size"] > got["shmem:max_used_size"] >= got["shmem:real_used_size"] > 0
+    for row in server.mi("ps")["Processes"]:
+        used, most, free = (got[f"pkmem:{row['ID']}-{name}_size"] for name in ("real_used", "max_used", "free"))
+        assert most >= used > 1 << 20
+        assert free > 0
+
+
+def test_how_busy_the_processes_are(server: Server) -> None:
+    def loads() -> dict[str, int]:
+        return dict(server.mi("get_statistics", [["load:"]]))
+
+    assert loads()["load:processes_number"] == 5
+    client = server.client()
+
+    def busy() -> dict[str, int]:
+        for _ in range(200):
+            client.ask("x")
+        found = loads()
+        return found if found["load:load1m"] and found["load:load-all"] else {}
+
+    found = wait_until(busy)
+    assert {
+        f"load:{name}{of}" for name in ("load", "load1m", "load10m") for of in ("", "-all", "-proc0", "-proc4")
+    } <= set(found)
+    assert found["load:load-proc0"] < 50, "the attendant has nothing to do"
+    assert all(0 <= value <= 400 for value in found.values())
 
 
 def test_statistics(server: Server) -> None:

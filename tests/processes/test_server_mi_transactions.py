@@ -220,6 +220,10 @@ def test_the_tables_of_transactions(server: Server, peers: tuple[Peer, Peer]) ->
     peers[0].ack(request.text, peers[0].wait_reply(request.call_id, 480))
 
 
+def test_where_no_tcp_is_served_there_are_no_connections(lone: Server) -> None:
+    assert lone.mi("list_tcp_conns") is None
+
+
 # What answers later holds nobody.
 
 

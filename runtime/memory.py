@@ -1,0 +1,76 @@
+"""How much memory processes take and how much CPU time they have had, as the kernel says it (proc(5))."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_CPU_FIELDS: Final = slice(11, 13)
+"""utime and stime, counted from the field behind the program's name."""
+
+
+class Memory(NamedTuple):
+    """Bytes of one process.
+
+    Args:
+        rss: in memory.
+        pss: in memory, with each shared page divided among those who share it.
+        private: in memory, and nobody else's.
+        shared: in memory, and somebody else's too.
+        swap: swapped out.
+    """
+
+    rss: int
+    pss: int
+    private: int
+    shared: int
+    swap: int
+
+
+class Resident(NamedTuple):
+    """What is cheap to ask for, in bytes: memory that is no file's, and the most that was ever in memory at once."""
+
+    anonymous: int = 0
+    peak: int = 0
+
+
+def memory_of(pid: int) -> Memory | None:
+    """The memory of a process, None when there is none. The kernel looks at each of its pages for this."""
+    found = _kilobytes(f"/proc/{pid}/smaps_rollup")
+    if not found:
+        return None
+    shared = found["Shared_Clean"] + found["Shared_Dirty"]
+    private = found["Private_Clean"] + found["Private_Dirty"]
+    return Memory(found["Rss"], found["Pss"], private, shared, found["Swap"])
+
+
+def resident_of(pid: int) -> Resident:
+    """What the kernel counts anyway of a process's memory; zeros where there is no such process."""
+    found = _kilobytes(f"/proc/{pid}/status")
+    return Resident(found.get("RssAnon", 0), found.get("VmHWM", 0))
+
+
+def available() -> int:
+    """Bytes that processes of this machine can still get without swapping."""
+    return _kilobytes("/proc/meminfo").get("MemAvailable", 0)
+
+
+def cpu_s_of(pid: int) -> float:
+    """Seconds of CPU time that a process has had; 0 where there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[_CPU_FIELDS])) / _TICKS_PER_S
+
+
+def _kilobytes(path: str) -> dict[str, int]:
+    """The lines ``Name:   123 kB`` of such a file, in bytes; none where it cannot be read."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return {}
+    words = [line.split() for line in lines if line.endswith(" kB")]
+    return {one[0].rstrip(":"): int(one[1]) << 10 for one in words}
