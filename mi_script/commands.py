@@ -146,7 +146,7 @@ def _bad_type(name: str) -> MiError:
     return MiError(INVALID_PARAMS, "Invalid params", f"Bad type for parameter '{name}'")
 
 
-Handler: TypeAlias = Callable[[Params], Json] | Callable[[Params], Awaitable[Json]]
+Handler: TypeAlias = Callable[[Params], "Json | Awaitable[Json]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Command:
     Args:
         name: what it is called by; any printable ASCII without spaces.
         recipes: the lists of parameter names that it can be called with; `()` is the call without parameters.
-        handler: runs it. Raises `MiError` to refuse; gives what JSON can say.
+        handler: runs it. Raises `MiError` to refuse; gives what JSON can say, or what is to be awaited for it.
         later: the handler is an `async def`: the command answers later and holds no process while it waits.
         module: who gives it.
         help: one paragraph.

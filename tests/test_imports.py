@@ -51,6 +51,7 @@ CORES = frozenset(
         "runtime.dispatching.generation",
         "runtime.dispatching.partitions",
         "runtime.cpu_load",
+        "runtime.dialogs.paging",
         "runtime.errors",
         "runtime.listen",
         "runtime.probe_schedule",

@@ -130,7 +130,7 @@ class Recorder:
         Raises:
             DatabaseError: nothing is changed.
         """
-        dialogs = [dialog for dialog in store.page() if dialog.state in LASTING]
+        dialogs = [dialog for dialog in store.alive() if dialog.state in LASTING]
         with self.database.begin() as connection:
             connection.execute(self._table.delete())
             self._insert(connection, dialogs)

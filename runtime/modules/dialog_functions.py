@@ -168,10 +168,11 @@ class DialogFunctions(DialogVariables):
         """The dialogs in a profile, or in it with that value, each as `$DLG_ctx_json`."""
         if name not in self.profiles:
             return -1
-        return self._give(c, self.store.members_of(name, value if self.profiles[name] else None), dialogs, count)
+        found = list(self.store.members_of(name, value if self.profiles[name] else None))
+        return self._give(c, found, dialogs, count)
 
     def _with_value(self, name: str, value: Value) -> list[Dialog]:
-        return [one for one in self.store.page() if name in one.values and str(one.values[name]) == str(value)]
+        return [one for one in self.store.alive() if name in one.values and str(one.values[name]) == str(value)]
 
     def _give(self, c: Context, found: list[Dialog], dialogs: Ref, count: Ref) -> int:
         for dialog in found:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
-from runtime.clock import epoch_now, monotonic_now
 from runtime.db import DatabaseError
 from runtime.dialogs.telling import END
 from runtime.errands import sip_peers, who_sends
-from runtime.modules.base import RuntimeModule
+from runtime.modules.dialog_lists import AT_ONCE, DialogLists, Listed
 from runtime.modules.texts import bytes_text, script_text
 from runtime.roles import SEND_SEQUENTIAL
 from runtime.sip.dialog import Dialog, number_of
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from runtime.dialogs.recorder import Recorder
     from runtime.dialogs.store import Change, DialogStore
 
-MAX_LISTED: Final = 20_000
-"""Dialogs in one answer without `index` and `counter`: about what an answer can hold."""
-_LIST: Final = ((), ("callid",), ("callid", "from_tag"), ("index", "counter"))
 _OPTIONAL: Final = ("method", "body", "mode", "headers")
 _SEQUENTIAL: Final = tuple(
     ("callid", *chosen) for count in range(5) for chosen in itertools.combinations(_OPTIONAL, count)
@@ -40,94 +36,22 @@ NOT_SEQUENTIAL: Final = frozenset(("ACK", "BYE", "CANCEL"))
 _NO_PROFILE: Final = "Profile not found"
 
 
-class DialogCommands(RuntimeModule):
+class DialogCommands(DialogLists):
     """The commands, for the module to inherit.
 
     Attributes:
-        store: the dialogs of all processes.
         keeper: in SIP processes, what tells dialogs what happens.
         recorder: the database's side of the store, where there is a database.
         profiles: the names of the profiles, and whether each one has values.
     """
 
-    store: DialogStore
     keeper: Keeper | None = None
     recorder: Recorder | None = None
     profiles: dict[str, bool]
 
-    # Lists.
-
-    @command("dlg_list", *_LIST, idempotent=True, cost="quick", aliases=("dialog:list",), positional=_LIST[2])
-    def dlg_list(self, params: Params) -> Json:
-        """List dialogs: all, those from `index` on, `counter` of them, or that of a Call-ID and a From tag."""
-        return self._list(params, with_context=False)
-
-    @command("dlg_list_ctx", *_LIST, idempotent=True, cost="quick", aliases=("dialog:list_ctx",), positional=_LIST[2])
-    def dlg_list_ctx(self, params: Params) -> Json:
-        """List dialogs as dlg_list does, with their values and profiles."""
-        return self._list(params, with_context=True)
-
-    def _list(self, params: Params, with_context: bool) -> Json:
-        if "callid" in params:
-            tag = params.text("from_tag", None)
-            found = [one for one in self._of_call(params.text("callid")) if tag in (None, script_text(one.caller.tag))]
-            if not found:
-                raise MiError(404, "No such dialog")
-            return {"Dialog": self.described(found[0], with_context)}
-        if "index" not in params:
-            return {"Dialogs": self._described(self.store.page(0, MAX_LISTED), with_context)}
-        index, count = params.integer("index"), params.integer("counter")
-        if index < 0 or count < 0:
-            raise MiError(400, "Bad parameter value", "index and counter are numbers from 0 on")
-        count_of_all, page = self.store.totals().alive, self.store.page(index, min(count, MAX_LISTED))
-        return {"count": count_of_all, "Dialogs": self._described(page, with_context)}
-
-    def _described(self, dialogs: Iterable[Dialog], with_context: bool = False) -> list[Json]:
-        return [self.described(dialog, with_context) for dialog in dialogs]
-
-    def described(self, dialog: Dialog, with_context: bool) -> Json:
-        """A dialog as dlg_list shows it; with its context, as dlg_list_ctx does."""
-        caller, callee = dialog.caller, dialog.callee
-        shown: dict[str, Json] = {
-            "ID": dialog.did,
-            "db_id": dialog.id,
-            "state": int(dialog.state),
-            "user_flags": " ".join(dialog.script_flags),
-            **_times(dialog),
-            "callid": script_text(dialog.call_id),
-            "from_uri": script_text(caller.uri),
-            "to_uri": script_text(callee.uri),
-            "caller_tag": script_text(caller.tag),
-            "caller_contact": script_text(caller.contact),
-            "callee_cseq": str(max(callee.cseq, 0)),
-            "caller_route_set": script_text(",".join(caller.routes)),
-            "caller_bind_addr": self._address(caller.socket),
-            "CALLEES": [],
-        }
-        if callee.tag:
-            shown["CALLEES"] = [
-                {
-                    "callee_tag": script_text(callee.tag),
-                    "callee_contact": script_text(callee.contact),
-                    "caller_cseq": str(caller.cseq),
-                    "callee_route_set": script_text(",".join(callee.routes)),
-                    "callee_bind_addr": self._address(callee.socket),
-                }
-            ]
-        if with_context:
-            shown["context"] = {
-                "values": [{script_text(name): _value(value)} for name, value in dialog.values.items()],
-                "profiles": [{script_text(name): script_text(value)} for name, value in dialog.profiles],
-            }
-        return shown
-
-    def _address(self, socket: int) -> str:
-        sockets = self.house.sockets
-        return str(sockets[socket].listen) if socket < len(sockets) else ""
-
     # One dialog.
 
-    @command("dlg_end_dlg", ("dialog_id",), ("dialog_id", "extra_hdrs"), aliases=("dialog:end_dlg",))
+    @command("dlg_end_dlg", ("dialog_id",), ("dialog_id", "extra_hdrs"), idempotent=True, aliases=("dialog:end_dlg",))
     def dlg_end_dlg(self, params: Params) -> Json:
         """End a call, by its dialog's identifier or its Call-ID: by BYE to both ends, or by CANCEL."""
         dialog = self._dialog(params.text("dialog_id"), "Requested Dialog not found")
@@ -187,7 +111,7 @@ class DialogCommands(RuntimeModule):
         `body` is none; outbound, the session as this end knows it, kept for ends that re-INVITEs ping; or
         custom:TYPE:BODY.
         """
-        found = self._of_call(params.text("callid"))
+        found = self.of_call(params.text("callid"))
         if not found:
             raise MiError(404, "Dialog Not Found")
         side, method = SIDES.get(params.text("mode", "caller")), params.text("method", "INVITE")
@@ -273,24 +197,28 @@ class DialogCommands(RuntimeModule):
         cost="quick",
         aliases=("dialog:profile_list_dlgs",),
     )
-    def profile_list_dlgs(self, params: Params) -> Json:
+    def profile_list_dlgs(self, params: Params) -> Listed:
         """The dialogs in a profile, or in it with that value."""
         profile = self._profile(params.text("profile"))
         members = self.store.members_of(profile, self._value_of(profile, params.text("value", None)))
-        return {"Dialogs": self._described(members[:MAX_LISTED])}
+        return self.listed({}, members)
 
     @command(
         "profile_end_dlgs",
         ("profile",),
         ("profile", "value"),
+        idempotent=True,
         cost="quick",
         aliases=("dialog:profile_end_dlgs",),
     )
-    def profile_end_dlgs(self, params: Params) -> Json:
+    async def profile_end_dlgs(self, params: Params) -> Json:
         """End the calls whose dialogs are in a profile, or in it with that value."""
         profile = self._profile(params.text("profile"))
-        for dialog in self.store.members_of(profile, self._value_of(profile, params.text("value", None))):
-            self._end(dialog.id)
+        members = self.store.members_of(profile, self._value_of(profile, params.text("value", None)))
+        while some := [dialog.id for dialog in itertools.islice(members, AT_ONCE)]:
+            for number in some:
+                self._end(number)
+            await asyncio.sleep(0)
         return "OK"
 
     # What they share.
@@ -304,14 +232,11 @@ class DialogCommands(RuntimeModule):
         """A value as the store has it; none in a profile that has no values."""
         return None if value is None or not self.profiles[profile] else bytes_text(value)
 
-    def _of_call(self, call_id: str) -> list[Dialog]:
-        return [one for one in self.store.of_call(bytes_text(call_id)) if one.state != State.DELETED]
-
     def _dialog(self, name: str, missing: str) -> Dialog:
         """The dialog with that identifier, number, or Call-ID."""
         number = int(name) if name.isdecimal() and len(name) <= 20 else number_of(name)
         dialog = self.store.load(number) if number is not None and number < 1 << 64 else None
-        found = [dialog] if dialog is not None and dialog.state != State.DELETED else self._of_call(name)
+        found = [dialog] if dialog is not None and dialog.state != State.DELETED else self.of_call(name)
         if not found:
             raise MiError(404, missing)
         return found[0]
@@ -375,15 +300,3 @@ def _body_of(text: str, leg: Leg) -> tuple[bytes, str]:
     if kind != "custom" or not colon:
         raise MiError(400, "Bad parameter value", "body is none, inbound, outbound or custom:TYPE:BODY")
     return body.encode("utf-8", "surrogateescape"), bytes_text(body_type)
-
-
-def _times(dialog: Dialog) -> dict[str, Json]:
-    if not dialog.started:
-        return {"timestart": 0, "timeout": 0}
-    ends = int(epoch_now() + dialog.ends_at - monotonic_now())
-    started = int(dialog.started)
-    return {"timestart": started, "datestart": time.ctime(started), "timeout": ends, "dateout": time.ctime(ends)}
-
-
-def _value(value: str | int) -> Json:
-    return script_text(value) if isinstance(value, str) else value

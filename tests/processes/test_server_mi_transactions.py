@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -222,6 +223,48 @@ def test_the_tables_of_transactions(server: Server, peers: tuple[Peer, Peer]) ->
 
 def test_where_no_tcp_is_served_there_are_no_connections(lone: Server) -> None:
     assert lone.mi("list_tcp_conns") is None
+
+
+# Dialogs page by page
+
+
+def page_through(server: Server, counter: int) -> list[str]:
+    """The Call-IDs of all pages, as a client reads them that goes by the count."""
+    seen, index, count = list[str](), 0, 1
+    while index < count:
+        page = server.mi("dlg_list", {"index": index, "counter": counter})
+        seen += [dialog["callid"] for dialog in page["Dialogs"]]
+        index, count = index + counter, page["count"]
+    return seen
+
+
+def test_calls_that_last_are_on_one_page_each_while_others_come_and_go(server: Server) -> None:
+    peers = [Peer(server.sip_port) for _ in range(4)]
+    lasting = [Call(*peers[:2]).establish() for _ in range(10)]
+    over = Event()
+
+    def come_and_go() -> int:
+        made = 0
+        while not over.is_set():
+            calls = [Call(*peers[2:]).establish() for _ in range(4)]
+            for call in calls:
+                call.exchange("BYE")
+            made += len(calls)
+        return made
+
+    others = begun(come_and_go)
+    try:
+        seen = [Counter(page_through(server, counter)) for counter in (1, 2, 3, 5) for _ in range(5)]
+    finally:
+        over.set()
+        assert others.result(LIMIT_S) > 0
+    for found in seen:
+        assert {call.call_id: found[call.call_id] for call in lasting} == {call.call_id: 1 for call in lasting}
+    for call in lasting:
+        call.exchange("BYE")
+    wait_until(lambda: server.mi("dlg_list") == {"Dialogs": []})
+    for peer in peers:
+        peer.close()
 
 
 # What answers later holds nobody.

@@ -235,7 +235,7 @@ class Dialogs(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         alive = {number: life for number, life in self.lives.items() if life.state is not State.DELETED}
-        assert [dialog.id for dialog in self.store.page()] == sorted(alive)
+        assert [dialog.id for dialog in self.store.alive()] == sorted(alive)
         states = [life.state for life in alive.values()]
         assert self.store.totals() == Totals(
             states.count(State.UNCONFIRMED), states.count(State.EARLY), sum(state in (3, 4) for state in states)

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from runtime.dialogs.store import LEASE_S, DialogStore, Totals, fits
+from runtime.dialogs.store import LEASE_S, DialogStore, Page, Totals, fits
 from runtime.sip.dialog import SETUP_S, Dialog
 from runtime.sip.dialog_words import (
     Acked,
@@ -109,9 +109,15 @@ def test_pages_leave_out_what_is_over(store) -> None:
     put(store, *range(10))
     tell(store, 3, ANSWER, Acked(), Requested("BYE", Side.CALLER, 2, 5.0))
     assert store.load(3) is not None
-    assert [dialog.id for dialog in store.page()] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert [dialog.id for dialog in store.page(2, 3)] == [2, 4, 5]
-    assert store.page(9, 3) == []
+    assert [dialog.id for dialog in store.alive()] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert store.page(3, index=2) == Page(9, [new(2), new(4), new(5)], more=True)
+    assert [store.page(9, index=at).dialogs[0].id for at in range(9)] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert store.page(3, index=7) == Page(9, [new(8), new(9)], more=False)
+    assert store.page(3, index=9) == store.page(3, index=-1) == Page(9, [], more=False)
+    assert store.page(2, after=2) == Page(9, [new(4), new(5)], more=True)
+    assert store.page(9, after=8) == Page(9, [new(9)], more=False)
+    assert store.page(9, after=9) == Page(9, [], more=False)
+    assert store.page(0) == Page(9, [], more=True)
     assert [dialog.id for dialog in store.setting_up()] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
 
@@ -178,7 +184,7 @@ def test_a_full_store_says_so_and_changes_nothing(tmp_path) -> None:
 
     with pytest.raises(StoreError, match="no room"):
         fill()
-    assert small.totals().alive == len(small.page())
+    assert small.totals().alive == len(list(small.alive()))
     small.close()
 
 
@@ -203,7 +209,7 @@ def test_writers_killed_in_mid_write_leave_indexes_and_counts_agreed(tmp_path) -
         os.waitpid(pid, 0)
     survivor = DialogStore(folder)
     survivor.free_readers()
-    alive = survivor.page()
+    alive = list(survivor.alive())
     assert len(alive) > 10
     states = Counter(State(dialog.state) for dialog in alive)
     confirmed = states[State.CONFIRMED_NA] + states[State.CONFIRMED]
