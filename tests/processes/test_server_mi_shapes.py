@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from itertools import combinations
 from threading import Thread
 from typing import Any
 
@@ -132,6 +133,99 @@ def test_which_and_help(server: Server) -> None:
     assert named(server.mi("help", ["dlg_list"])) == ["Help", "Exported by"]
     assert server.mi("help", ["dlg_list"])["Exported by"] == "dialog"
     assert server.mi_error("help", ["zz"]) == {"code": 404, "message": "unknown MI command"}
+
+
+RECIPES = {
+    "uptime": "()",
+    "version": "() (revision)",
+    "pwd": "()",
+    "arg": "()",
+    "which": "() (command)",
+    "ps": "()",
+    "kill": "()",
+    "help": "() (mi_cmd)",
+    "log_level": "() (level) (level,pid)",
+    "xlog_level": "() (level)",
+    "log_level_filter": "(consumer) (consumer,level_filter)",
+    "log_mute_state": "(consumer) (consumer,mute_state)",
+    "cache_store": "(system,attr,value) (system,attr,value,expire)",
+    "cache_fetch": "(system,attr)",
+    "cache_remove": "(system,attr)",
+    "event_subscribe": "(event,socket) (event,socket,expire)",
+    "events_list": "()",
+    "subscribers_list": "() (event) (event,socket)",
+    "raise_event": "(event) (event,params)",
+    "list_tcp_conns": "()",
+    "mem_pkg_dump": "(pid) (pid,log_level)",
+    "mem_shm_dump": "() (log_level)",
+    "mem_rpm_dump": "() (log_level)",
+    "reload_routes": "()",
+    "shm_check": "()",
+    "get_statistics": "(statistics)",
+    "list_statistics": "() (statistics)",
+    "reset_statistics": "(statistics)",
+    "reset_all_statistics": "()",
+    "t_uac_cancel": "(callid,cseq)",
+    "t_hash": "()",
+    "t_reply": "(code,reason,trans_id,to_tag) (code,reason,trans_id,to_tag,new_headers) "
+    "(code,reason,trans_id,to_tag,body) (code,reason,trans_id,to_tag,new_headers,body)",
+    "t_uac_dlg": "(method,ruri,headers) (method,ruri,headers,next_hop) (method,ruri,headers,socket) "
+    "(method,ruri,headers,body) (method,ruri,headers,next_hop,socket) (method,ruri,headers,next_hop,body) "
+    "(method,ruri,headers,socket,body) (method,ruri,headers,next_hop,socket,body)",
+    "dlg_list": "() (callid) (callid,from_tag) (index,counter)",
+    "dlg_list_ctx": "() (callid) (callid,from_tag) (index,counter)",
+    "dlg_end_dlg": "(dialog_id) (dialog_id,extra_hdrs)",
+    "dlg_db_sync": "()",
+    "dlg_restore_db": "()",
+    "profile_get_size": "(profile) (profile,value)",
+    "profile_list_dlgs": "(profile) (profile,value)",
+    "profile_get_values": "(profile)",
+    "list_all_profiles": "()",
+    "profile_end_dlgs": "(profile) (profile,value)",
+    "dlg_push_var": "(dlg_val_name,dlg_val_value,DID)",
+    "dlg_set_profile": "(dlg_id,profile) (dlg_id,profile,value) (dlg_id,profile,value,clear_values)",
+    "dlg_unset_profile": "(dlg_id,profile) (dlg_id,profile,value)",
+    "ul_rm": "(table_name,aor)",
+    "ul_rm_contact": "(table_name,aor,contact)",
+    "ul_dump": "() (brief)",
+    "ul_flush": "()",
+    "ul_add": "(table_name,aor,contact,expires,q,flags,cflags,methods)",
+    "ul_show_contact": "(table_name,aor)",
+    "ul_sync": "(table_name) (table_name,aor)",
+    "cache_remove_chunk": "(glob) (glob,collection)",
+    "cache_fetch_chunk": "(glob) (glob,collection)",
+    "rand_set_prob": "(prob_proc)",
+    "rand_get_prob": "()",
+    "rand_reset_prob": "()",
+    "get_config_hash": "()",
+    "check_config_hash": "()",
+    "shv_get": "() (name)",
+    "shv_set": "(name,type,value)",
+    "httpd_list_root_path": "()",
+}
+ABSENT = ["dlg_cluster_sync", "ul_cluster_sync", "trace_start", "trace_stop", "list_blacklists", "check_blacklist"]
+"""Of modules, or parts of them, that this server has not: clusters, tracing, blacklists of destinations."""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_each_command_can_be_called_with(server: Server, name: str) -> None:
+    shown = " ".join(f"({','.join(recipe)})" for recipe in server.mi("which", [name]))
+    assert sorted(shown.split(" ")) == sorted(RECIPES[name].split(" "))
+
+
+def test_which_lists_all_of_them_and_their_later_names(server: Server) -> None:
+    names = server.mi("which")
+    assert set(RECIPES) <= set(names)
+    assert {"dialog:list", "statistics:get", "tcp:list", "mem:pkg_dump", "usrloc:dump", "tm:reply"} <= set(names)
+    assert set(ABSENT).isdisjoint(names)
+
+
+def test_dlg_send_sequential_has_a_recipe_for_each_choice_of_parameters(server: Server) -> None:
+    recipes = server.mi("which", ["dlg_send_sequential"])
+    assert {recipe[0] for recipe in recipes} == {"callid"}
+    assert {frozenset(recipe[1:]) for recipe in recipes} == {
+        frozenset(chosen) for n in range(5) for chosen in combinations(("method", "body", "mode", "headers"), n)
+    }
 
 
 def test_log_levels(server: Server) -> None:
