@@ -48,7 +48,11 @@ class Statistics:
     _computed: dict[str, Callable[[], int]] = field(default_factory=dict)
     _gauges: set[str] = field(default_factory=set)
     """Those of `_counters` that also go down."""
+    _lasting: set[str] = field(default_factory=set)
+    """Those that no reset touches."""
     _row: int = 0
+    learn: Callable[[], object] = field(default=lambda: None)
+    """Brings in what other processes have added since, by `add`; called before names are looked for."""
 
     def __post_init__(self) -> None:
         self._memory = mmap.mmap(-1, (self.slots + 1) * MAX_COUNTERS * _CELL)
@@ -85,6 +89,23 @@ class Statistics:
         self.declare(group, names)
         self._gauges.update(f"{group}:{name}" for name in names)
 
+    def keep(self, full_name: str) -> None:
+        """No reset touches it from now on. Only before the forks."""
+        self._lasting.add(full_name)
+
+    def next_place(self) -> int:
+        """The first place that nobody was given before the forks, or has added since."""
+        return len(self._counters)
+
+    def add(self, group: str, name: str, index: int) -> None:
+        """Give a counter a place after the forks.
+
+        Args:
+            group, name: what it is called.
+            index: its place, the next free one, which this process has agreed upon with all others.
+        """
+        self._counters.setdefault(f"{group}:{name}", Counter(group, name, index))
+
     def compute(self, group: str, name: str, value: Callable[[], int]) -> None:
         """Declare a statistic whose value is worked out when it is read."""
         self._computed[f"{group}:{name}"] = value
@@ -110,6 +131,9 @@ class Statistics:
 
     def find(self, name: str) -> list[str]:
         """Full names that `name` stands for: ``all``, ``group:``, ``group:name``, or a bare name in any group."""
+        if name in self._counters or name in self._computed:
+            return [name]
+        self.learn()
         everything = [*self._counters, *self._computed]
         if name == "all":
             return everything
@@ -136,8 +160,8 @@ class Statistics:
         return full_name in self._counters and full_name not in self._gauges
 
     def reset(self, full_name: str) -> bool:
-        """Let it read zero from now on; False for one that is computed, and for a gauge."""
-        if not self.is_incremental(full_name):
+        """Let it read zero from now on; False for one that is computed, for a gauge, and for one that is kept."""
+        if not self.is_incremental(full_name) or full_name in self._lasting:
             return False
         counter = self._counters[full_name]
         self._cells[self.slots * MAX_COUNTERS + counter.index] = _wrapped(self._sum(counter.index))

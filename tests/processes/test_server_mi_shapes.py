@@ -28,7 +28,7 @@ loadmodule "dialog.so"
 loadmodule "usrloc.so"
 loadmodule "registrar.so"
 loadmodule "event_datagram.so"
-modparam("statistics", "variable", "ticks")
+modparam("statistics", "stat_groups", "methods")
 modparam("usrloc", "db_mode", 0)
 modparam("cfgutils", "shvset", "debug=i:1")
 modparam("cfgutils", "shvset", "gw=s:sip:10.0.0.1")
@@ -43,6 +43,7 @@ route {
         t_relay();
         exit;
     }
+    update_stat("methods:$rm", 1);
     if ($rm == "REGISTER") { save("location"); exit; }
     if ($rm != "INVITE") { sl_send_reply(200, "OK"); exit; }
     create_dialog();
@@ -349,6 +350,16 @@ def test_statistics(server: Server) -> None:
     assert (listed["core:rcv_requests"], listed["shmem:total_size"]) == ("incremental", "non-incremental")
     assert server.mi("list_statistics", [["core:rcv_requests"]]) == {"core:rcv_requests": "incremental"}
     assert server.mi_error("get_statistics", ["rcv_requests"])["code"] == -32602, "it is no array"
+
+
+def test_statistics_of_the_script(server: Server) -> None:
+    for method in ("INFO", "OPTIONS", "INFO", "INFO"):
+        server.client().ask("x", method)
+    got = server.mi("get_statistics", [["methods:"]])
+    assert (got["methods:INFO"], got["methods:OPTIONS"] > 0) == (3, True)
+    assert server.mi("list_statistics", [["methods:INFO"]]) == {"methods:INFO": "incremental"}
+    assert server.mi("reset_statistics", [["methods:INFO"]]) == "OK"
+    assert server.mi("get_statistics", [["INFO"]]) == {"methods:INFO": 0}
 
 
 def test_statistics_are_reset(server: Server) -> None:
