@@ -196,9 +196,15 @@ def mi(
 
     Examples:
 
-        layby mi --http http://127.0.0.1:8888/mi get_statistics statistics:='["core:"]'
+        layby mi --http http://127.0.0.1:8888/mi get_statistics core: rcv_replies
 
         layby mi --fifo /tmp/layby_fifo cache_store local key value
+
+        layby mi dlg_list index=0 counter=10
+
+        layby mi which dlg_list (what it can be called with)
+
+        layby mi help dlg_list (what it does)
     """
     from runtime import mi_client
 
@@ -207,6 +213,9 @@ def mi(
         result = mi_client.call(target, command, arguments or [], timeout)
     except mi_client.MiClientError as error:
         typer.echo(f"layby: {error}", err=True)
+        if isinstance(error, mi_client.Refused):
+            for line in mi_client.advise(target, command, error, timeout):
+                typer.echo(f"  {line}", err=True)
         raise typer.Exit(1) from None
     typer.echo(json.dumps(result, indent=4, ensure_ascii=False))
 

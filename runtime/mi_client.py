@@ -8,6 +8,7 @@ what to look at.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import fcntl
 import http.client
@@ -26,12 +27,25 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from mi_script.commands import Json
+from mi_script.commands import INVALID_PARAMS, METHOD_NOT_FOUND, Json
 
 DEFAULT_FIFO = Path("/tmp/layby_fifo")
 """Where module mi_fifo makes its FIFO unless told otherwise."""
 
 _NAMED = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)(:?=)(.*)", re.DOTALL)
+_ARRAYS = {
+    "get_statistics": ("statistics", 0),
+    "list_statistics": ("statistics", 0),
+    "reset_statistics": ("statistics", 0),
+    "statistics:get": ("statistics", 0),
+    "statistics:list": ("statistics", 0),
+    "statistics:reset": ("statistics", 0),
+    "raise_event": ("params", 1),
+    "evi:raise": ("params", 1),
+    "dlg_push_var": ("DID", 2),
+    "dialog:push_var": ("DID", 2),
+}
+"""Commands with a parameter that is an array, and how many stand before it: the rest of the line goes into it."""
 _LONGEST_ANSWER = 16 << 20
 _LONGEST_DATAGRAM = 65_535
 
@@ -126,7 +140,7 @@ def call(target: Target, command: str, arguments: list[str], timeout_s: float) -
         target: the server.
         command: its name, e.g. ``get_statistics``.
         arguments: all ``NAME=VALUE`` (a string) or ``NAME:=JSON``, for named parameters; or all plain, for
-            parameters by position.
+            parameters by position. Of a parameter that is known to be an array, one value or several, at the end.
         timeout_s: seconds for the whole call.
 
     Returns:
@@ -136,7 +150,7 @@ def call(target: Target, command: str, arguments: list[str], timeout_s: float) -
         Refused: the server answered with an error.
         MiClientError: there was no answer, or none that is one.
     """
-    parameters = parse_arguments(arguments)
+    parameters = parse_arguments(arguments, command)
     deadline = time.monotonic() + timeout_s
     identity = secrets.token_hex(8)
     asked = {"jsonrpc": "2.0", "id": identity, "method": command, "params": parameters}
@@ -162,16 +176,38 @@ def _ask(target: Target, request: bytes, identity: str, deadline: float) -> dict
             return _ask_unix(target, request, identity, deadline)
 
 
-def parse_arguments(arguments: list[str]) -> list[Json] | dict[str, Json]:
+def advise(target: Target, command: str, refused: Refused, timeout_s: float) -> list[str]:
+    """What to do about a refusal: how the command can be called, or which ones have a similar name; [] for no idea."""
+    try:
+        if refused.code == METHOD_NOT_FOUND:
+            listed = call(target, "which", [], timeout_s)
+            names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+            return [f"is it {name}?" for name in difflib.get_close_matches(command, names)]
+        if refused.code == INVALID_PARAMS:
+            recipes = call(target, "which", [command], timeout_s)
+            known = [one for one in recipes if isinstance(one, list)] if isinstance(recipes, list) else []
+            return [" ".join(["usage:", command, *map(str, one)]) for one in known]
+    except MiClientError:
+        pass
+    return []
+
+
+def parse_arguments(arguments: list[str], command: str = "") -> list[Json] | dict[str, Json]:
     """The call's `params`: an object for named arguments, an array for plain ones.
+
+    Args:
+        arguments: as for `call`.
+        command: for those that have a parameter that is an array.
 
     Raises:
         MiClientError: both kinds are mixed, a name comes twice, or what follows ``:=`` is no JSON.
     """
     matches = [_NAMED.fullmatch(argument) for argument in arguments]
     named = [match for match in matches if match is not None]
+    array, before = _ARRAYS.get(command, ("", len(arguments)))
     if not named:
-        return list[Json](arguments)
+        last: list[Json] = [list[Json](arguments[before:])] if len(arguments) > before else []
+        return [*arguments[:before], *last]
     if len(named) != len(arguments):
         plain = next(argument for argument, match in zip(arguments, matches, strict=True) if match is None)
         raise MiClientError(f"parameters are all NAME=VALUE or all plain, not mixed: {plain!r} has no name")
@@ -180,6 +216,8 @@ def parse_arguments(arguments: list[str]) -> list[Json] | dict[str, Json]:
         if match[1] in parameters:
             raise MiClientError(f"parameter {match[1]!r} is given twice")
         parameters[match[1]] = match[3] if match[2] == "=" else _json_argument(match[1], match[3])
+        if match[2] == "=" and match[1] == array:
+            parameters[array] = list[Json](match[3].split())
     return parameters
 
 

@@ -15,7 +15,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from runtime.cli import app
 from tests.harness import LIMIT_S, ROOT, Server, free_port, wait_until
 from tests.processes.dialog_calls import Call
 from tests.sip_peer import Peer
@@ -648,3 +650,46 @@ def test_users_are_changed(server: Server, alice: str) -> None:
 
 def not_found(what: str) -> dict[str, Any]:
     return {"code": 404, "message": f"{what} not found"}
+
+
+# The command line
+
+
+def layby(server: Server, *arguments: str) -> tuple[int, str, list[str]]:
+    """`layby mi` with these arguments: exit code, standard output, lines on standard error."""
+    ran = CliRunner().invoke(app, ["mi", "--http", f"http://127.0.0.1:{server.http_port}/mi", *arguments])
+    return ran.exit_code, ran.stdout, ran.stderr.splitlines()
+
+
+def test_the_command_line(server: Server) -> None:
+    code, out, errors = layby(server, "get_statistics", "core:rcv_requests", "tm:")
+    assert (code, errors, "core:rcv_requests" in json.loads(out)) == (0, [], True)
+    assert layby(server, "dlg_list", "index=0", "counter=10")[:2] == (0, '{\n    "count": 0,\n    "Dialogs": []\n}\n')
+    code, out, errors = layby(server, "which", "dlg_end_dlg")
+    assert json.loads(out) == [["dialog_id"], ["dialog_id", "extra_hdrs"]]
+    assert json.loads(layby(server, "help", "ps")[1])["Exported by"] == "core"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "errors"),
+    [
+        (
+            ["cache_store", "local", "k"],
+            [
+                "layby: -32602: Invalid params (Too few or too many parameters)",
+                "  usage: cache_store system attr value",
+                "  usage: cache_store system attr value expire",
+            ],
+        ),
+        (["dlg_lst"], ["layby: -32601: Method not found", "  is it dlg_list?", "  is it dlg_list_ctx?"]),
+        (["xxxxxxxx"], ["layby: -32601: Method not found"]),
+        (["dlg_list", "callid=none"], ["layby: 404: No such dialog"]),
+        (
+            ["dlg_list", "index=0", "10"],
+            ["layby: parameters are all NAME=VALUE or all plain, not mixed: '10' has no name"],
+        ),
+    ],
+)
+def test_what_the_command_line_advises(server: Server, arguments: list[str], errors: list[str]) -> None:
+    code, out, told = layby(server, *arguments)
+    assert (code, out, told[: len(errors)]) == (1, "", errors)

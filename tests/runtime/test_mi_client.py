@@ -167,6 +167,23 @@ def test_arguments_become_named_or_positional_parameters(arguments, parameters):
 
 
 @pytest.mark.parametrize(
+    ("command", "arguments", "parameters"),
+    [
+        ("get_statistics", ["core:", "shmem:"], [["core:", "shmem:"]]),
+        ("list_statistics", [], []),
+        ("statistics:reset", ["statistics=core: tm:"], {"statistics": ["core:", "tm:"]}),
+        ("get_statistics", ['statistics:=["a b"]'], {"statistics": ["a b"]}),
+        ("raise_event", ["E_MY"], ["E_MY"]),
+        ("raise_event", ["E_MY", "a", "b"], ["E_MY", ["a", "b"]]),
+        ("dlg_push_var", ["name", "value", "1.2", "3.4"], ["name", "value", ["1.2", "3.4"]]),
+        ("dlg_push_var", ["dlg_val_name=n", "DID=1.2"], {"dlg_val_name": "n", "DID": ["1.2"]}),
+    ],
+)
+def test_parameters_that_are_arrays_take_the_rest_of_the_line(command, arguments, parameters):
+    assert parse_arguments(arguments, command) == parameters
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["index=0", "10"], "not mixed: '10' has no name"),
