@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Any, Final
 
 from mi_script.commands import INVALID_PARAMS, Json, MiError, Params, command
 from runtime.clock import epoch_now
@@ -11,6 +12,7 @@ from runtime.modules.base import RuntimeModule
 from runtime.modules.texts import bytes_text, script_text
 from runtime.script.changes import integer_of
 from runtime.script.declare import Kind, Param, Parameter, Ref, function, ignored
+from runtime.settings import SettingsError
 from runtime.store import StoreError
 
 SYSTEM: Final = "local"
@@ -18,6 +20,7 @@ DEFAULT_COLLECTION: Final = "default"
 MAX_EXPIRE_S: Final = 1 << 31
 MAX_CHUNK: Final = 8 << 20
 """Bytes of names and values in one answer."""
+_URL: Final = re.compile(rf"{SYSTEM}(?::(?P<name>[^:/\0]+))?://[^/\0]*(?:/(?P<collection>[^\0]*))?")
 _COUNTED: Final = (
     Param("system", Kind.STRING),
     Param("attr", Kind.STRING),
@@ -35,10 +38,26 @@ class CachedbLocal(RuntimeModule):
 
     name = "cachedb_local"
     parameters = (
-        ignored("cachedb_url", str, "", "each `local:NAME` is a store of its own as soon as it is used."),
+        Parameter(
+            "cachedb_url",
+            str,
+            repeats=True,
+            doc="`local:NAME:///COLLECTION`: which collection the store `local:NAME` is, where it is not NAME.",
+        ),
         ignored("cache_collections", str, "", "each `local:NAME` is a store of its own as soon as it is used."),
         Parameter("cache_clean_period", int, 600, doc="Seconds between two sweeps of values whose time is over."),
     )
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        super().__init__(settings)
+        self._collections = dict(map(_url, self.settings["cachedb_url"]))
+
+    def _collection_of(self, system: str) -> str | None:
+        """Which collection ``local`` or ``local:NAME`` means; None for a system that is not served."""
+        kind, _, name = system.partition(":")
+        if kind != SYSTEM or "\0" in name:
+            return None
+        return self._collections.get(name, name or DEFAULT_COLLECTION)
 
     # Script functions.
 
@@ -51,7 +70,7 @@ class CachedbLocal(RuntimeModule):
     )
     def cache_store(self, c: Context, system: str, attr: str, value: str, expire: int | None) -> int:
         """Store a value under a name, for `expire` seconds or for good."""
-        collection = collection_of(system)
+        collection = self._collection_of(system)
         if collection is None:
             return -1
         try:
@@ -72,7 +91,7 @@ class CachedbLocal(RuntimeModule):
     @function("cache_remove", Param("system", Kind.STRING), Param("attr", Kind.STRING))
     def cache_remove(self, c: Context, system: str, attr: str) -> int:
         """Forget a value; succeeds also when there was none."""
-        collection = collection_of(system)
+        collection = self._collection_of(system)
         if collection is None:
             return -1
         try:
@@ -97,7 +116,7 @@ class CachedbLocal(RuntimeModule):
 
     def _fetched(self, system: str, attr: str) -> str | int:
         """A value, or what the function that was to fetch it gives instead."""
-        collection = collection_of(system)
+        collection = self._collection_of(system)
         if collection is None:
             return -1
         try:
@@ -120,7 +139,7 @@ class CachedbLocal(RuntimeModule):
         return self._add(c, system, attr, -amount, expire, result)
 
     def _add(self, c: Context, system: str, attr: str, amount: int, expire: int | None, result: Ref | None) -> int:
-        collection = collection_of(system)
+        collection = self._collection_of(system)
         if collection is None:
             return -1
         try:
@@ -143,7 +162,7 @@ class CachedbLocal(RuntimeModule):
     )
     def mi_cache_store(self, params: Params) -> Json:
         """Store a value in the cache of all processes, for `expire` seconds or for good."""
-        collection, attr = _known(params, "store"), _given(params, "attr", "attribute name")
+        collection, attr = self._known(params, "store"), _given(params, "attr", "attribute name")
         value = _given(params, "value", "value")
         if params.integer("expire", 0) < 0:
             raise _invalid("Negative expire value")
@@ -162,7 +181,7 @@ class CachedbLocal(RuntimeModule):
     )
     def mi_cache_fetch(self, params: Params) -> Json:
         """Fetch a value from the cache of all processes."""
-        collection, attr = _known(params, "fetch"), _given(params, "attr", "attribute name")
+        collection, attr = self._known(params, "fetch"), _given(params, "attr", "attribute name")
         try:
             value = self.process.store.get(collection, attr, epoch_now())
         except StoreError as error:
@@ -180,12 +199,18 @@ class CachedbLocal(RuntimeModule):
     )
     def mi_cache_remove(self, params: Params) -> Json:
         """Forget a value in the cache of all processes."""
-        collection, attr = _known(params, "remove"), _given(params, "attr", "attribute name")
+        collection, attr = self._known(params, "remove"), _given(params, "attr", "attribute name")
         try:
             self.process.store.remove(collection, attr)
         except StoreError as error:
             raise MiError(500, "Cache remove command failed", str(error)) from error
         return "OK"
+
+    def _known(self, params: Params, verb: str) -> str:
+        collection = self._collection_of(_given(params, "system", "memory cache id"))
+        if collection is None:
+            raise MiError(500, f"Cache {verb} command failed", f"no cache system {params.text('system')!r:.80}")
+        return collection
 
     @command(
         "cache_fetch_chunk",
@@ -225,17 +250,12 @@ class CachedbLocal(RuntimeModule):
         return "OK"
 
 
-def collection_of(system: str) -> str | None:
-    """Which collection ``local`` or ``local:NAME`` means; None for a system that is not served."""
-    kind, _, name = system.partition(":")
-    return (name or DEFAULT_COLLECTION) if kind == SYSTEM and "\0" not in name else None
-
-
-def _known(params: Params, verb: str) -> str:
-    collection = collection_of(_given(params, "system", "memory cache id"))
-    if collection is None:
-        raise MiError(500, f"Cache {verb} command failed", f"no cache system {params.text('system')!r:.80}")
-    return collection
+def _url(text: str) -> tuple[str, str]:
+    """Name and collection."""
+    found = _URL.fullmatch(text)
+    if found is None:
+        raise SettingsError(f'"{text}" is no store: "local:name:///collection" is', text)
+    return found["name"] or "", found["collection"] or DEFAULT_COLLECTION
 
 
 def _given(params: Params, name: str, what: str) -> str:
@@ -248,8 +268,8 @@ def _given(params: Params, name: str, what: str) -> str:
 
 def _chunk(params: Params) -> tuple[str, str]:
     """Collection and pattern."""
-    collection = collection_of(f"{SYSTEM}:{bytes_text(params.text('collection', ''))}")
-    if collection is None:
+    collection = bytes_text(params.text("collection", "")) or DEFAULT_COLLECTION
+    if "\0" in collection:
         raise MiError(400, "Invalid collection")
     return collection, _given(params, "glob", "glob")
 

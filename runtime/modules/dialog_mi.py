@@ -181,7 +181,7 @@ class DialogCommands(DialogLists):
         shown: Json = {"name": profile, "value": value, "count": count, "shared": "no", "replicated": "no"}
         return {"Profile": shown}
 
-    @command("profile_get_values", ("profile",), idempotent=True, aliases=("dialog:profile_get_values",))
+    @command("profile_get_values", ("profile",), idempotent=True, cost="quick", aliases=("dialog:profile_get_values",))
     def profile_get_values(self, params: Params) -> Json:
         """The values that dialogs have in a profile, and how many have each."""
         profile = self._profile(params.text("profile"))

@@ -9,7 +9,14 @@ from runtime.modules.base import RuntimeModule
 class StatisticsCommands(RuntimeModule):
     """The commands, for the core to inherit."""
 
-    @command("get_statistics", ("statistics",), idempotent=True, aliases=("statistics:get",), instead="$stat(name)")
+    @command(
+        "get_statistics",
+        ("statistics",),
+        idempotent=True,
+        cost="quick",
+        aliases=("statistics:get",),
+        instead="$stat(name)",
+    )
     def get_statistics(self, params: Params) -> Json:
         """Values by name, ``group:name``, ``group:`` or ``all``; names that there are not are left out."""
         found = [full for name in params.texts("statistics") for full in self.house.statistics.find(name)]

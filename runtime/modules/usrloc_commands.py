@@ -89,6 +89,7 @@ class UsrlocCommands(RuntimeModule):
     @command(
         "ul_add",
         ("table_name", "aor", "contact", "expires", "q", "flags", "cflags", "methods"),
+        idempotent=True,
         aliases=("usrloc:add",),
     )
     def ul_add(self, params: Params) -> Json:

@@ -31,6 +31,7 @@ loadmodule "usrloc.so"
 loadmodule "registrar.so"
 loadmodule "event_datagram.so"
 modparam("statistics", "stat_groups", "methods")
+modparam("cachedb_local", "cachedb_url", "local:group:///chunks")
 modparam("usrloc", "db_mode", 0)
 modparam("cfgutils", "shvset", "debug=i:1")
 modparam("cfgutils", "shvset", "gw=s:sip:10.0.0.1")
@@ -414,6 +415,12 @@ def test_the_cache_by_patterns(server: Server) -> None:
     assert server.mi("cache_fetch_chunk", ["user_*", "chunk"]) == {"keys": both}
     assert server.mi("cache_remove_chunk", {"glob": "user_*", "collection": "chunk"}) == "OK"
     assert server.mi("cache_fetch_chunk", ["*", "chunk"]) == {"keys": [{"name": "other", "value": "of other"}]}
+
+
+def test_a_collection_that_a_store_is_given(server: Server) -> None:
+    assert server.mi("cache_store", ["local:group", "k", "v"]) == "OK"
+    assert server.mi("cache_fetch_chunk", ["k", "chunks"]) == {"keys": [{"name": "k", "value": "v"}]}
+    assert server.mi("cache_fetch_chunk", ["k", "group"]) == {"keys": []}
 
 
 # cfgutils
