@@ -91,7 +91,7 @@ EXAMPLES: Final[dict[str, list[tuple[Params, End]]]] = {
     "reset_statistics": [([["core:bad_messages"]], "OK"), ([["nosuch"]], 404)],
     "set_dlg_profile": [([_NO_DIALOG, "caller", "me"], 404)],
     "shm_check": [([], dict)],
-    "shv_get": [([], object)],
+    "shv_get": [([], list), (["nosuch"], 404)],
     "shv_set": [(["example", "int", "7"], "OK"), (["example", "int", "x"], 500)],
     "sr_get_status": [(["core"], dict), (["nosuch"], 404)],
     "sr_list_identifiers": [([], list), (["core"], dict), (["nosuch"], 404)],
@@ -118,5 +118,5 @@ EXAMPLES: Final[dict[str, list[tuple[Params, End]]]] = {
     "version": [([], {"Server"})],
     "which": [([], list), (["dlg_list"], list), (["nosuch"], 404)],
     "worker_list": [([], {"Workers"})],
-    "xlog_level": [([], {"xLog Level"}), ([2], dict), ([99], 400)],
+    "xlog_level": [([], {"xLog Level"}), ([2], {"New xLog level"}), ([99], 400)],
 }
