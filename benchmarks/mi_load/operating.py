@@ -24,7 +24,7 @@ from typing import Any, Final
 from mi_load.calls import ENDED
 
 _HOST: Final = "127.0.0.1"
-_NICENESS: Final = 10
+_NICENESS: Final = 5
 """An operator's program runs on another machine: where both want a CPU the server gets it."""
 _AGAIN_S: Final = 0.5
 _CONFIRMED: Final = 4
