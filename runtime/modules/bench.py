@@ -17,14 +17,14 @@ class Bench(RuntimeModule):
 
     name = "bench"
 
-    @command("bench_sleep", ("ms",), cost="slow")
+    @command("bench_sleep", ("ms",), cost="slow", aliases=("bench:sleep",))
     def bench_sleep(self, params: Params) -> Json:
         """Block the process that runs it for `ms` milliseconds, as a slow synchronous command does."""
         ms = _milliseconds(params)
         time.sleep(ms / 1000)
         return {"slept_ms": ms}
 
-    @command("bench_wait", ("ms",), cost="slow")
+    @command("bench_wait", ("ms",), cost="slow", aliases=("bench:wait",))
     async def bench_wait(self, params: Params) -> Json:
         """Answer after `ms` milliseconds and block nothing meanwhile, as a command that waits for the network."""
         ms = _milliseconds(params)
