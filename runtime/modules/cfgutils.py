@@ -221,7 +221,7 @@ class Cfgutils(RuntimeModule):
         ("name", "type", "value"),
         idempotent=True,
         aliases=("cfgutils:shv_set",),
-        instead="$shv(name) = value",
+        instead="$shv(name)",
     )
     def mi_shv_set(self, params: Params) -> Json:
         """Assign a variable that all processes share; `type` is ``int`` or ``str``."""

@@ -34,32 +34,32 @@ def test_a_near_name_may_be_one_of_a_module_that_is_not_loaded(problems):
 
 def test_an_unknown_module_hides_nothing_and_is_told_once(problems):
     assert problems(
-        'loadmodule "drouting.so"\n'
-        'modparam("drouting", "db_url", "x")\n'
-        'modparam("tm|drouting", "x", 1)\n'
-        'loadmodule "drouting.so"\n'
+        'loadmodule "load_balancer.so"\n'
+        'modparam("load_balancer", "db_url", "x")\n'
+        'modparam("tm|load_balancer", "x", 1)\n'
+        'loadmodule "load_balancer.so"\n'
         "route {\n"
-        '  do_routing("1");\n'
+        '  lb_start("1");\n'
         "  route(nowhere);\n"
-        '  if ($var(x)) do_routing("2");\n'
+        '  if ($var(x)) lb_start("2");\n'
         "}\n"
     ) == [
-        (1, "unknown-module", "unknown module drouting"),
+        (1, "unknown-module", "unknown module load_balancer"),
         (3, "missing-module", "modparam for module tm, which no loadmodule before it loads"),
-        (6, "unknown-function", "unknown function do_routing()"),
+        (6, "unknown-function", "unknown function lb_start()"),
         (7, "unknown-route", "there is no route[nowhere]"),
     ]
 
 
 def test_the_other_places_and_the_doubt_are_told_beside_the_first(checked):
     found = checked(
-        'loadmodule "drouting.so"\nroute {\n  do_routing("1");\n  do_routing("2");\n}\n'
-        'include_file "other.cfg"\nroute[a] { do_routing("3"); }',
-        files={"other.cfg": 'route[b] { do_routing("4"); }'},
+        'loadmodule "load_balancer.so"\nroute {\n  lb_start("1");\n  lb_start("2");\n}\n'
+        'include_file "other.cfg"\nroute[a] { lb_start("3"); }',
+        files={"other.cfg": 'route[b] { lb_start("4"); }'},
     )
     (problem,) = [one for one in found if one.code == "unknown-function"]
     assert problem.help == (
-        "it may come with the module drouting, which cannot be loaded; also at line 4, line 7, other.cfg:1:12"
+        "it may come with the module load_balancer, which cannot be loaded; also at line 4, line 7, other.cfg:1:12"
     )
 
 
