@@ -185,6 +185,15 @@ def mi(
         "/tmp"
     ),
     http: Annotated[str | None, typer.Option(metavar="URL", help="e.g. http://127.0.0.1:8888/mi")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="With --http: a file with the token that the server asks for.")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="With https: the CA of the server's certificate, PEM.")
+    ] = None,
+    certificate: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="PATH KEY", help="With https: our own certificate and its key.")
+    ] = None,
     datagram: Annotated[
         str | None, typer.Option(metavar="HOST:PORT|PATH", help="The server's datagram socket (module mi_datagram).")
     ] = None,
@@ -209,7 +218,15 @@ def mi(
     from runtime import mi_client
 
     try:
-        target = mi_client.target_of(fifo=fifo, reply_dir=reply_dir, http=http, datagram=datagram)
+        target = mi_client.target_of(
+            fifo=fifo,
+            reply_dir=reply_dir,
+            http=http,
+            datagram=datagram,
+            token_file=token_file,
+            ca=ca,
+            certificate=certificate,
+        )
         result = mi_client.call(target, command, arguments or [], timeout)
     except mi_client.MiClientError as error:
         typer.echo(f"layby: {error}", err=True)

@@ -18,6 +18,7 @@ import re
 import secrets
 import select
 import socket
+import ssl
 import stat
 import tempfile
 import time
@@ -28,6 +29,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from mi_script.commands import INVALID_PARAMS, METHOD_NOT_FOUND, Json
+from mi_script.transports.credentials import Unusable, read_token
 
 DEFAULT_FIFO = Path("/tmp/layby_fifo")
 """Where module mi_fifo makes its FIFO unless told otherwise."""
@@ -60,9 +62,19 @@ class Fifo:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """A server's HTTP address, e.g. ``http://127.0.0.1:8888/mi``."""
+    """A server's HTTP address, e.g. ``http://127.0.0.1:8888/mi``.
+
+    Args:
+        url: it.
+        token: what the server wants to see, or None.
+        ca: with ``https``: who has signed the server's certificate, a PEM file; None for those that the system trusts.
+        certificate: our own certificate and its key, PEM files; None for none.
+    """
 
     url: str
+    token: bytes | None = None
+    ca: Path | None = None
+    certificate: tuple[Path, Path] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +120,32 @@ Result: TypeAlias = Json
 """What a command gives back."""
 
 
-def target_of(*, fifo: Path | None, reply_dir: Path, http: str | None, datagram: str | None) -> Target:
+def target_of(
+    *,
+    fifo: Path | None,
+    reply_dir: Path,
+    http: str | None,
+    datagram: str | None,
+    token_file: Path | None = None,
+    ca: Path | None = None,
+    certificate: tuple[Path, Path] | None = None,
+) -> Target:
     """The server that command line options name; without any, the FIFO that module mi_fifo makes by default.
 
     Args:
         fifo, reply_dir: a FIFO and its reply folder.
         http: a URL.
         datagram: ``HOST:PORT``, or a path with a ``/`` in it for a Unix socket.
+        token_file: for HTTP, a file with a token, which its owner alone can read.
+        ca, certificate: for HTTP, as in `Http`.
 
     Raises:
-        MiClientError: more than one is named, or `datagram` is neither form.
+        MiClientError: more than one is named, or `datagram` is neither form, or the file holds no token.
     """
     if sum(each is not None for each in (fifo, http, datagram)) > 1:
         raise MiClientError("name one server: a FIFO, an HTTP address or a datagram address")
     if http is not None:
-        return Http(http)
+        return Http(http, _token(token_file), ca, certificate)
     if datagram is None:
         return Fifo(fifo or DEFAULT_FIFO, reply_dir)
     if "/" in datagram:
@@ -131,6 +154,13 @@ def target_of(*, fifo: Path | None, reply_dir: Path, http: str | None, datagram:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise MiClientError(f"{datagram!r} is neither HOST:PORT nor the path of a Unix socket, which has a / in it")
     return Datagram(host.strip("[]"), int(port))
+
+
+def _token(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else read_token(path)
+    except Unusable as error:
+        raise MiClientError(str(error)) from None
 
 
 def call(target: Target, command: str, arguments: list[str], timeout_s: float) -> Result:
@@ -387,12 +417,17 @@ def _check_length(length: int) -> None:
 
 
 def _ask_http(target: Http, request: bytes, deadline: float) -> bytes:
-    host, port, path = _parse_url(target.url)
+    host, port, path, tls = _parse_url(target.url)
+    headers = {"Content-Type": "application/json"}
+    if target.token is not None:
+        headers["Authorization"] = f"Bearer {target.token.decode()}"
     connection = http.client.HTTPConnection(host, port, timeout=_remaining_s(deadline))
+    if tls:
+        connection = http.client.HTTPSConnection(host, port, timeout=_remaining_s(deadline), context=_tls(target))
     with contextlib.closing(connection):
         connection.connect()
         own_socket = connection.sock  # the connection forgets it when the server says that it will close
-        connection.request("POST", path, request, {"Content-Type": "application/json"})
+        connection.request("POST", path, request, headers)
         own_socket.settimeout(_remaining_s(deadline))
         with connection.getresponse() as response:
             text = bytearray()
@@ -406,15 +441,27 @@ def _ask_http(target: Http, request: bytes, deadline: float) -> bytes:
     return bytes(text)
 
 
-def _parse_url(url: str) -> tuple[str, int, str]:
+def _tls(target: Http) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=target.ca)
+        if target.certificate is not None:
+            context.load_cert_chain(*target.certificate, password=lambda: "")
+    except (OSError, ValueError) as error:  # what is wrong with a file is an OSError too
+        raise MiClientError(f"{target.url}: cannot use the certificates: {error}") from None
+    return context
+
+
+def _parse_url(url: str) -> tuple[str, int, str, bool]:
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 80
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise MiClientError(f"{url}: {error}") from None
-    if parts.scheme != "http" or not host:
+    if parts.scheme not in ("http", "https") or not host:
         raise MiClientError(f"{url!r} is no address like http://127.0.0.1:8888/mi")
-    return host, port, (parts.path or "/mi") + (f"?{parts.query}" if parts.query else "")
+    tls = parts.scheme == "https"
+    path = (parts.path or "/mi") + (f"?{parts.query}" if parts.query else "")
+    return host, port or (443 if tls else 80), path, tls
 
 
 # Datagrams: one each way.

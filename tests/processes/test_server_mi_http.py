@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from runtime.mi_client import Http, MiClientError, call, target_of
 from tests.harness import ROOT, Server, wait_until
 
 pytestmark = pytest.mark.processes
@@ -79,13 +80,19 @@ def token_file(tmp: Path) -> Path:
     return path
 
 
-def test_a_token_is_asked_for_and_a_server_that_drains_takes_no_more_commands(start_server, token_file) -> None:
+def test_a_token_is_asked_for_and_a_server_that_drains_takes_no_more_commands(start_server, token_file, tmp) -> None:
     head = f'modparam("mi_http", "token_file", "{token_file}")\n'
     server = start_server(PAGES, head=head, options=PROCESSES, ready=False)
     known = {"Authorization": f"Bearer {TOKEN}"}
     wait_until(lambda: ask(server, known) == 200, 30, what="the server answers MI")
     assert [ask(server), ask(server, {"Authorization": f"Bearer {TOKEN}x"}), ask(server, known)] == [401, 401, 200]
     assert [read(server, path)[0] for path in ("metrics", "healthz")] == [401, 200]
+    address = {"http": f"http://127.0.0.1:{server.http_port}/mi", "fifo": None, "reply_dir": tmp, "datagram": None}
+    assert "WD" in call(target_of(**address, token_file=token_file), "pwd", [], 5.0)
+    with pytest.raises(MiClientError, match=r"HTTP 401 Unauthorized .a token is needed"):
+        call(target_of(**address), "pwd", [], 5.0)
+    with pytest.raises(MiClientError, match="No such file or directory"):
+        target_of(**address, token_file=tmp / "none")
     client = server.client()
     client.send(client.request("waits")[1])
     wait_until(lambda: samples(server, known)["layby_process_parked", "sip-1"] == 1, what="it is parked")
@@ -105,6 +112,16 @@ def test_certificates_of_both_sides(start_server) -> None:
     known.load_cert_chain(CERTIFICATES / "client.pem", CERTIFICATES / "client.key")
     wait_until(lambda: ask(server, tls=known) == 200, 30, what="the server answers MI")
     assert [ask(server), ask(server, tls=unknown), ask(server, tls=known)] == [0, 0, 200]
+    url, ours = f"https://127.0.0.1:{server.http_port}/mi", (CERTIFICATES / "client.pem", CERTIFICATES / "client.key")
+    assert "WD" in call(Http(url, ca=CERTIFICATES / "ca.pem", certificate=ours), "pwd", [], 5.0)
+    for target, said in [
+        (Http(url, ca=CERTIFICATES / "ca.pem"), "https://"),
+        (Http(url, certificate=ours), "certificate verify failed"),
+        (Http(url, ca=CERTIFICATES / "none.pem"), "cannot use the certificates"),
+        (Http(url, ca=CERTIFICATES / "ca.pem", certificate=(ours[0], CERTIFICATES / "server.key")), "cannot use"),
+    ]:
+        with pytest.raises(MiClientError, match=said):
+            call(target, "pwd", [], 5.0)
 
 
 def test_back_to_back_requests_over_one_connection_are_answered_at_once(start_server) -> None:
