@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ class HttpTransport:
             statuses from 400.
         keepalive_s: how long a connection may lie idle, in seconds.
         request_s: how long a request may take to arrive, its head and then its body, in seconds.
+        reply_s: how long a client may take nothing of what it is sent, in seconds.
         drain_s: how long what runs may go on after `close()`, in seconds.
         max_connections: how many may be open at once; one more is closed as soon as it is made.
     """
@@ -103,6 +105,7 @@ class HttpTransport:
         counters: Counters | None = None,
         keepalive_s: float = 30.0,
         request_s: float = 10.0,
+        reply_s: float = 30.0,
         drain_s: float = 2.0,
         max_connections: int = 256,
     ) -> None:
@@ -115,6 +118,7 @@ class HttpTransport:
         self._security = security
         self._keepalive_s = keepalive_s
         self._request_s = request_s
+        self._reply_s = reply_s
         self._drain_s = drain_s
         self._max_connections = max_connections
         self._runner: web.AppRunner | None = None
@@ -166,12 +170,16 @@ class HttpTransport:
             await runner.cleanup()
 
     async def _listen(self) -> asyncio.Server:
-        host, port = self.address
-        if self._security.tls is None:
-            return await self._loop.create_server(self._accept, host, port)
-        return await self._loop.create_server(
-            self._accept, host, port, ssl=self._security.tls, ssl_handshake_timeout=self._request_s
-        )
+        listening = _bound(*self.address, self._reply_s)
+        try:
+            if self._security.tls is None:
+                return await self._loop.create_server(self._accept, sock=listening)
+            return await self._loop.create_server(
+                self._accept, sock=listening, ssl=self._security.tls, ssl_handshake_timeout=self._request_s
+            )
+        except BaseException:
+            listening.close()
+            raise
 
     def _accept(self) -> asyncio.BaseProtocol:
         server = self._runner.server if self._runner else None
@@ -236,6 +244,14 @@ class HttpTransport:
             return response
 
         return counted
+
+
+def _bound(host: str, port: int, reply_s: float) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=128)
+    # The connections that come of it have that too; nothing else ends one whose client does not read.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(reply_s * 1000))
+    return listening
 
 
 def _reader(page: Page) -> _Handler:

@@ -346,3 +346,26 @@ def test_a_body_that_never_ends_is_not_waited_for(play, service):
             assert (await read_response(reader))[0] == 408
 
     play(run())
+
+
+def test_a_client_that_does_not_read_is_not_waited_for(play, service):
+    async def answered(transport):
+        async with connection(transport) as (reader, writer):
+            writer.write(post(UPTIME))
+            with contextlib.suppress(ConnectionError):
+                return await asyncio.wait_for(reader.read(12), 15.0) == b"HTTP/1.1 200"
+
+    async def run():
+        big = b'{"jsonrpc":"2.0","method":"big","params":[8000000],"id":1}'
+        async with (
+            listening(service, reply_s=0.5, max_connections=1) as transport,
+            connection(transport) as (_, writer),
+        ):
+            writer.write(post(big))
+            writer.transport.pause_reading()
+            assert not await answered(transport)  # there is room for one
+            async with asyncio.timeout(15.0):
+                while not await answered(transport):
+                    await asyncio.sleep(0.05)
+
+    play(run())
