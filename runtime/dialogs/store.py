@@ -229,12 +229,12 @@ class DialogStore:
         with self._environment.begin(db=self._counts) as read:
             return _number(read.get(_profile(profile) if value is None else _member(profile, value)))
 
-    def values_of(self, profile: str) -> list[tuple[str, int]]:
-        """The values that dialogs have in a profile, each with how many."""
+    def values_of(self, profile: str) -> Iterator[tuple[str, int]]:
+        """The values that dialogs have in a profile, each with how many, as they are at the moment of the first one."""
         prefix = _profile(profile) + b"\0"
         with self._environment.begin(db=self._counts) as read:
-            found = [(key, _number(count)) for key, count in _items(read.cursor(), prefix)]
-        return [(_text(key[len(prefix) : -1]), count) for key, count in found]
+            for key, count in _items(read.cursor(), prefix):
+                yield _text(key[len(prefix) : -1]), _number(count)
 
     def members_of(self, profile: str, value: str | None = None) -> Iterator[Dialog]:
         """The dialogs in a profile, or in it with that value, each once, as they are at the moment of the first one."""

@@ -44,12 +44,12 @@ def test_a_list_that_is_too_long_is_refused_and_a_long_one_lets_others_have_thei
     limit = 500
     monkeypatch.setattr(dialog_lists, "MAX_LISTED", limit)
     store = DialogStore(tmp_path / "dialogs")
-    module: Any = DialogModule({"profiles_no_value": "all"})
+    module: Any = DialogModule({"profiles_no_value": "all", "profiles_with_value": "caller"})
     module.store, module.house = store, SimpleNamespace(sockets=[])
     for number in range(limit + 1):
         dialog = Dialog(number, f"call-{number}", 0.0, 100, Leg(tag="a", cseq=1), Leg(sent=1))
         dialog.begin(0.0)
-        dialog.profiles = [("all", "")]
+        dialog.profiles = [("all", ""), ("caller", f"u{number:04}")]
         store.create(dialog)
 
     async def listed(params: dict[str, Json]) -> int:
@@ -75,5 +75,7 @@ def test_a_list_that_is_too_long_is_refused_and_a_long_one_lets_others_have_thei
             asyncio.run(listed(params))
     with pytest.raises(MiError, match="Too many dialogs"):
         asyncio.run(module.profile_list_dlgs(Params({"profile": "all"})))
+    values = asyncio.run(module.profile_get_values(Params({"profile": "caller"})))
+    assert values == [{"value": f"u{number:04}", "count": 1} for number in range(limit + 1)]
     assert len(module.dlg_list(Params({"index": 0, "counter": AT_ONCE - 1}))["Dialogs"]) == AT_ONCE - 1, "at once"
     store.close()

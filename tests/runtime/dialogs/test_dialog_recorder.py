@@ -162,7 +162,7 @@ def test_a_server_goes_on_with_the_dialogs_of_the_one_before(
     found = later.load(1)
     assert found is not None
     assert (found.values, found.profiles, found.linger_s) == (confirmed().values, [("caller", "alice|x")], 5)
-    assert later.values_of("caller") == [("alice|x", 2)]
+    assert list(later.values_of("caller")) == [("alice|x", 2)]
     due = later.next_due()
     assert due is not None
     assert due <= monotonic_now() + 30.0, "it is pinged again"

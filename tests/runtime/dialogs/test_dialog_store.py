@@ -127,11 +127,15 @@ def test_profiles(store) -> None:
     join(store, 2, ("caller", "alice"))
     assert (store.size_of("caller"), store.size_of("caller", "alice"), store.size_of("caller", "bob")) == (3, 2, 0)
     assert (store.size_of("inbound"), store.size_of("call")) == (1, 0)
-    assert store.values_of("caller") == [("alice", 2), ("carol", 1)]
+    assert list(store.values_of("caller")) == [("alice", 2), ("carol", 1)]
     assert [dialog.id for dialog in store.members_of("caller")] == [1, 2]
     assert [dialog.id for dialog in store.members_of("caller", "carol")] == [1]
     join(store, 1, ("caller", "alice"))
-    assert (store.size_of("caller"), store.values_of("caller"), store.size_of("inbound")) == (2, [("alice", 2)], 0)
+    assert (store.size_of("caller"), list(store.values_of("caller")), store.size_of("inbound")) == (
+        2,
+        [("alice", 2)],
+        0,
+    )
     tell(store, 1, Replied(486, "", "", [], 0, 1.0, 1.0))
     assert (store.size_of("caller"), [dialog.id for dialog in store.members_of("caller")]) == (1, [2])
 
@@ -215,7 +219,7 @@ def test_writers_killed_in_mid_write_leave_indexes_and_counts_agreed(tmp_path) -
     confirmed = states[State.CONFIRMED_NA] + states[State.CONFIRMED]
     assert survivor.totals() == Totals(states[State.UNCONFIRMED], states[State.EARLY], confirmed)
     members = Counter(profile for dialog in alive for profile in dialog.profiles)
-    assert survivor.values_of("writer") == sorted((value, count) for (_, value), count in members.items())
+    assert list(survivor.values_of("writer")) == sorted((value, count) for (_, value), count in members.items())
     assert survivor.size_of("writer") == members.total()
     assert all(dialog in survivor.of_call(dialog.call_id) for dialog in alive)
     assert sorted(survivor.claim(1e9, limit=10**6)) == [dialog.id for dialog in alive]
