@@ -107,6 +107,11 @@ class Clients:
                 "datagram_port": self.port,
                 "datagram_timeout": 10,
             },
+            "unix": {
+                "communication_type": "datagram",
+                "datagram_unix_socket": self.folder / "mi.sock",
+                "datagram_timeout": 10,
+            },
         }[transport]
         options |= {"output_type": output} if output else {}
         told = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
@@ -239,7 +244,7 @@ CLI: list[tuple[str, list[str], int, Any]] = [
     ("http", ["mi", "get_statistics", "rcv_requests", "shmem:"], 0, {"core:rcv_requests", "shmem:used_size"}),
     ("udp", ["mi", "get_statistics", "statistics=rcv_requests rcv_replies"], 0, {"core:rcv_requests"}),
     ("fifo", ["mi", "dlg_list", "index=0", "counter=10"], 0, {"count", "Dialogs"}),
-    ("http", ["mi", "dialog:list"], 0, {"Dialogs"}),
+    ("unix", ["mi", "dialog:list"], 0, {"Dialogs"}),
     ("http", ["mi", "raise_event", "E_EXAMPLE", "one", "two"], 0, "OK"),
     ("http", ["mi", "dlg_push_var", "name", "value", "1.2", "3.4"], 255, "404: "),
     ("http", ["--", "mi", "-j", "cache_store", '"local"', '"k"', '"v ä"', "60"], 0, "OK"),
@@ -250,7 +255,8 @@ CLI: list[tuple[str, list[str], int, Any]] = [
 
 
 @pytest.mark.parametrize(("transport", "words", "code", "end"), CLI, ids=[" ".join(row[1][:3]) for row in CLI])
-def test_opensips_cli(clients: Clients, transport: str, words: list[str], code: int, end: Any) -> None:
+def test_opensips_cli(at: Callable[[str], Clients], transport: str, words: list[str], code: int, end: Any) -> None:
+    clients = at(transport)
     port = str(clients.server.sip_port)
     # From a shell line ends come as they are written there.
     told = FROM_TO.replace("\r\n", "\\r\\n")
