@@ -185,10 +185,9 @@ def is_end(found: Any, end: End) -> bool:
 
 
 def examples(server: Server) -> Iterator[tuple[str, Any, End]]:
-    """Of all commands that the server has, in the order of the table."""
-    there = set(server.mi("which"))
+    """In the order of the table."""
     for method, calls in EXAMPLES.items():
-        for params, end in calls if method in there else []:
+        for params, end in calls:
             yield method, json.loads(json.dumps(params).replace("SIP_PORT", str(server.sip_port))), end
 
 
@@ -198,7 +197,7 @@ def commands() -> list[Command]:
 
 
 def test_every_command_has_an_example(clients: Clients) -> None:
-    assert {command.name for command in commands()} - set(EXAMPLES) == set(), "they belong into mi_examples.py"
+    assert {command.name for command in commands()} == set(EXAMPLES), "see mi_examples.py"
     assert set(clients.library("http").execute("which")) == {name for command in commands() for name in command.names}
 
 
