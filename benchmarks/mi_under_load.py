@@ -30,6 +30,7 @@ import dataclasses
 import json
 import os
 import platform
+import random
 import signal
 import socket
 import subprocess
@@ -51,6 +52,9 @@ from runtime.demo.server import Server, ServerError, free_port
 
 VARIANTS: Final = ("none", "paging", "launch", "async", "mi")
 _ENDED_EVERY: Final = 20
+_KINDS: Final = ("SIP", "MI worker", "MI")
+_CALLEE_PORTS: Final = range(20_000, 30_000)
+"""Not those that the kernel gives out itself: the callee comes and goes, and must get its port again each time."""
 _READY_S: Final = 120.0
 
 
@@ -161,7 +165,16 @@ def _done_of(values: dict[str, Any]) -> Done:
 
 
 def _kind(title: str) -> str:
-    return "SIP" if title.startswith("SIP") else title.partition(" udp")[0]
+    """What `ps` calls a process, without what it listens on."""
+    return next((kind for kind in _KINDS if title.startswith(kind)), title)
+
+
+def _callee_port() -> int:
+    for port in random.sample(_CALLEE_PORTS, 100):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trying, contextlib.suppress(OSError):
+            trying.bind(("127.0.0.1", port))
+            return port
+    raise LoadError("no port is free for the callee")
 
 
 def _free_tcp_port() -> int:
@@ -254,7 +267,7 @@ def main() -> int:
 
 def _all_runs(count: int, variants: list[str], effort: Effort) -> list[Run]:
     with tempfile.TemporaryDirectory(prefix="mi-rules") as folder:
-        uas_port, database = free_port(), Path(folder) / "rules.db" if effort.rules else None
+        uas_port, database = _callee_port(), Path(folder) / "rules.db" if effort.rules else None
         if database is not None:
             write_rules(database, effort.rules, uas_port)
         return [
