@@ -61,7 +61,9 @@ class Metrics(Collector):
         )
         run_s = HistogramMetricFamily("layby_mi_run_seconds", "How long an MI command ran.", labels=["command"])
         wait_s = HistogramMetricFamily(
-            "layby_mi_wait_seconds", "How long a job waited before a process ran its MI command.", labels=["command"]
+            "layby_mi_wait_seconds",
+            "How long a job that was asked for alone waited before its MI command was run.",
+            labels=["command"],
         )
         for one in self._house.figures.figures():
             runs.add_metric([one.command], one.runs.count)

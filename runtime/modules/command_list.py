@@ -18,7 +18,7 @@ class CommandList(RuntimeModule):
 
         `Errors` are numbers by code, with `other` for rare ones. Times are in milliseconds; of `p50` and `p99` the
         bound of a bucket is told below which so many lie, and null where they are above the last. `Wait` is what jobs
-        waited before a process ran them.
+        waited before a process ran them; of those that mi_gather() asks for together it is not known.
         """
         figures = self.house.figures.figures()
         if "command" not in params:
