@@ -308,6 +308,50 @@ def test_memory(server: Server) -> None:
     assert server.mi("shm_check") == {"Stale readers": 0, "Transactions without a place": 0}
 
 
+def test_the_roots_of_http(server: Server) -> None:
+    roots = server.mi("httpd_list_root_path")
+    assert [list(root) for root in roots] == [["http_root", "module"]] * len(roots)
+    assert {"http_root": "mi", "module": "mi_http"} in roots
+
+
+def test_the_script_is_reloaded(server: Server) -> None:
+    assert server.mi("reload_routes") == "OK"
+
+
+# Events and reports
+
+
+def test_events_and_their_subscribers(server: Server) -> None:
+    events = server.mi("events_list")
+    assert list(events) == ["Events"]
+    assert {tuple(event) for event in events["Events"]} == {("name", "id")}
+    socket_text = f"udp:127.0.0.1:{free_port()}"
+    subscription = {"event": "E_UL_AOR_INSERT", "socket": socket_text, "expire": 10}
+    assert server.mi("event_subscribe", subscription) == "OK"
+    refused = server.mi_error("event_subscribe", ["E_UL_AOR_INSERT", "nonsense"])
+    assert (refused["code"], refused["message"]) == (400, "Bad parameter value")
+    [event] = server.mi("subscribers_list")["Events"]
+    assert list(event) == ["name", "id", "Subscribers"]
+    [subscriber] = event["Subscribers"]
+    assert list(subscriber) == ["socket", "expire", "ttl"]
+    assert (subscriber["socket"], subscriber["expire"], subscriber["ttl"] in range(11)) == (socket_text, 10, True)
+    assert list(server.mi("subscribers_list", ["E_UL_AOR_INSERT"])) == ["Event"]
+    assert server.mi("event_subscribe", {**subscription, "expire": 0}) == "OK"
+    unknown = server.mi_error("raise_event", ["E_NONE", ["a"]])
+    assert (unknown["code"], unknown["message"]) == (404, "Event not registered")
+    assert server.mi_error("raise_event", ["E_UL_AOR_INSERT"])["code"] == 480
+
+
+def test_what_the_parts_of_the_server_say(server: Server) -> None:
+    groups = server.mi("sr_list_status")
+    assert {tuple(group) for group in groups} == {("Name", "Identifiers")}
+    [core] = [group for group in groups if group["Name"] == "core"]
+    assert list(core["Identifiers"][0]) == ["Name", "Readiness", "Status", "Details"]
+    assert core["Identifiers"][0]["Readiness"] is True
+    assert {tuple(group) for group in server.mi("sr_list_identifiers")} == {("Group", "Identifiers")}
+    assert list(server.mi("sr_get_status", ["core"]))[:2] == ["Readiness", "Status"]
+
+
 # Statistics
 
 
