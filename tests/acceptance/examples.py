@@ -22,6 +22,11 @@ def example(name: str, ports: Mapping[int, int] | None = None) -> str:
     for port, other in (ports or {}).items():
         assert f"127.0.0.1:{port}" in text, port
         text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{other}")
+    return without_head(text)
+
+
+def without_head(text: str) -> str:
+    """A script without what the tests' own head sets."""
     return "\n".join(
         line
         for line in text.splitlines()
