@@ -165,16 +165,20 @@ class Generations:
         self._keep(partition, after)
         # After the transaction: who is told looks there at once.
         self._flips[0] = build.number
-        self._states.tidy(partition, after)
+        try:
+            self._states.tidy(partition, after)
+        except StoreError as error:
+            log.warning("changes of states that hold no more are kept until the next load: %s", error)
         return True
 
     def sweep(self) -> None:
-        """Remove what nobody uses or builds.
-
-        Raises:
-            StoreError: there is no room to find that out.
-        """
-        for path in self._leftovers():
+        """Remove what nobody uses or builds."""
+        try:
+            found = self._leftovers()
+        except StoreError as error:
+            log.warning("old routing rules are kept until the next load: %s", error)
+            return
+        for path in found:
             shutil.rmtree(path, ignore_errors=True)
 
     def _keep(self, partition: str, view: View | None) -> None:
@@ -215,20 +219,33 @@ class Generations:
 
     def _begin(self) -> tuple[int, int]:
         """A number, and the descriptor that locks its folder."""
-        with self._store.writing() as write:
-            number = int.from_bytes(bytes(write.get(_SERIAL, b"", self._table))) + 1
-            write.put(_SERIAL, number.to_bytes(8), db=self._table)
-            try:
-                self._path(number).mkdir(mode=0o700)
-            except OSError as error:
-                raise StoreError(f"{self._path(number)}: {error.strerror}") from error
-            lock = try_lock(self._path(number) / _LOCK)
-            if lock is None:
-                raise StoreError(f"{self._path(number)} cannot be locked")
+        lock = None
+        try:
+            # Nobody may take the folder for a leftover before it is locked.
+            with self._store.writing() as write:
+                number = int.from_bytes(bytes(write.get(_SERIAL, b"", self._table))) + 1
+                write.put(_SERIAL, number.to_bytes(8), db=self._table)
+                lock = _locked_folder(self._path(number))
+        except BaseException:
+            if lock is not None:
+                os.close(lock)
+            raise
         return number, lock
 
     def _path(self, number: int) -> Path:
         return self._folder / str(number)
+
+
+def _locked_folder(path: Path) -> int:
+    """Make a folder; the descriptor that locks it."""
+    try:
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    lock = try_lock(path / _LOCK)
+    if lock is None:
+        raise StoreError(f"{path} cannot be locked")
+    return lock
 
 
 def _builder(path: Path) -> Builder:
