@@ -13,8 +13,8 @@ Two tables:
                 how long its look-ups took
 
 Rules have prefixes of 3 to 9 digits in one group, one of four gateways and a carrier, and one in ten has a time
-recurrence; numbers have 12 digits, and some rule for nearly all of them. PostgreSQL is a cluster of the benchmark's
-own, made like that of the tests.
+recurrence; numbers have 12 digits, and from 100,000 rules on nearly all of them find one. PostgreSQL is a cluster of
+the benchmark's own, made like that of the tests.
 """
 
 from __future__ import annotations
