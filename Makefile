@@ -16,7 +16,7 @@ run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in fou
 
 # Those that start servers mostly wait, so several files go side by side. What measures, or counts what the whole process
 # or machine has, goes alone.
-ALONE := $(addprefix tests/acceptance/test_,demo.py embedding_docs.py must_survive_routing.py must_survive_sip.py pools_benchmark.py \
+ALONE := $(addprefix tests/acceptance/test_,demo.py embedding_docs.py must_survive_routing.py must_survive_sip.py mi_under_load_benchmark.py pools_benchmark.py \
 	real_clients.py script_benchmark.py sip_benchmark.py sip_phones.py sipp.py sipp_calls.py) tests/workers \
 	$(addprefix tests/runtime/test_,garbage.py settings_and_folder.py handover.py demo_load.py) \
 	$(filter-out tests/processes/test_server_%,$(wildcard tests/processes/test_*.py)) \

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from runtime.house import House
 
 RELOAD_TIMEOUT_S: Final = 10.0
+SPOKEN: Final = "3.6.0"
+"""The version of OpenSIPS whose commands and answers these are; opensips-cli reads it before it diagnoses anything."""
 
 
 class Management(LogCommands, MemoryCommands, StatisticsCommands):
@@ -106,8 +108,8 @@ class Management(LogCommands, MemoryCommands, StatisticsCommands):
 
     @command("version", (), ("revision",), idempotent=True, aliases=("core:version",))
     def version(self, params: Params) -> Json:
-        """Name and version of this server."""
-        return {"Server": server_name()}
+        """Whose management interface this is, the version that clients go by first, and of which server."""
+        return {"Server": f"OpenSIPS ({SPOKEN} MI of {server_name()})"}
 
     @command("pwd", (), idempotent=True, aliases=("core:pwd",))
     def pwd(self, params: Params) -> Json:
@@ -181,7 +183,7 @@ class Management(LogCommands, MemoryCommands, StatisticsCommands):
 
 def server_name() -> str:
     """As `version` and the `--version` of the command line show it."""
-    return f"layby ({package_version('layby')} ({platform.machine()}/{platform.system().lower()}))"
+    return f"layby {package_version('layby')} ({platform.machine()}/{platform.system().lower()})"
 
 
 def _not_reloaded(outcome: Outcome, generation: int) -> str | None:

@@ -114,7 +114,7 @@ def test_uptime_version_pwd_arg(server: Server) -> None:
     assert CTIME.fullmatch(uptime["Now"])
     assert CTIME.fullmatch(uptime["Up since"])
     assert re.fullmatch(r"\d+ \[sec\]", uptime["Up time"])
-    assert re.fullmatch(r"layby \(\S+ \(\w+/linux\)\)", server.mi("version")["Server"])
+    assert re.fullmatch(r"OpenSIPS \(3\.6\.0 MI of layby \S+ \(\w+/linux\)\)", server.mi("version")["Server"])
     assert named(server.mi("version", ["revision"])) == ["Server"]
     assert server.mi("pwd") == {"WD": str(ROOT)}
     assert server.mi("arg")[-2:] == ["--mi-workers-max", "1"]
