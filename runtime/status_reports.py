@@ -108,17 +108,6 @@ class StatusReports:
         """Put down what has happened to a part, or what it has done."""
         self._change(group, identifier, lambda part: part._replace(reports=part.reports + 1), text)
 
-    def forget(self, group: str, identifier: str) -> None:
-        """There is no such part any more."""
-        key = _key(group, identifier)
-        try:
-            with self._store.writing() as write:
-                write.delete(key, db=self._parts)
-                for report, _ in list(_from(write.cursor(self._reports), key + b"\0")):
-                    write.delete(report, db=self._reports)
-        except StoreError as error:
-            log.error("status of %s/%s: %s", group, identifier, error)
-
     # For those who ask.
 
     def groups(self) -> dict[str, list[Part]]:

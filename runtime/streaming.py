@@ -15,6 +15,7 @@ lost and not known to be. What may have arrived is never sent twice.
 from __future__ import annotations
 
 import enum
+import itertools
 import json
 import re
 from collections import deque
@@ -195,7 +196,7 @@ class Stream:
     def next_due(self) -> float | None:
         """When to call `due`; None for never."""
         dues = [self._waiting[0].at + self._terms.keep_s] if self._waiting else []
-        dues += [due for _, due in self._unanswered.values()][:1]
+        dues += [due for _, due in itertools.islice(self._unanswered.values(), 1)]
         if self._writing is not None:
             dues.append(self._writing[1])
         if self.state in (State.OPENING, State.RESTING):
@@ -300,7 +301,7 @@ class Answers:
                 break
             at += end
             serial = said.get("id")
-            if isinstance(serial, int):
+            if type(serial) is int:  # true is none
                 found.append((serial, "error" not in said))
         else:
             at = len(text)

@@ -95,9 +95,12 @@ class Subscribers:
 
     def _change(self, key: bytes, change: Callable[[bytes | memoryview | None, int], bytes | str]) -> str | None:
         with self._store.writing() as write:
-            found = change(write.get(key, db=self._table), write.stat(self._table)["entries"])
+            data = write.get(key, db=self._table)
+            found = change(data, write.stat(self._table)["entries"])
             if isinstance(found, str):
                 return found
+            if not found and data is None:
+                return None  # a transaction that writes nothing leaves its number to the next one
             self._cell[0] = _CHANGING
             number = write.id()
             if found:

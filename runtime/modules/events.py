@@ -117,6 +117,7 @@ class Events(RuntimeModule):
         self._courier = Courier(process, self._ledger, self._send, partial(self.count, "lost_events"))
         self._script: tuple[Checked | None, Raised] = None, Raised((), False)
         role = role_of(process.peer.name)
+        self._is_worker = role == WORKER
         if role == MI:
             process.letters[_RAISED] = self._on_letter
         elif role == SIP:
@@ -144,9 +145,9 @@ class Events(RuntimeModule):
         A route that is declared ``sync`` runs now, on the caller's time; any other in the next turn of the loop.
         """
         told = self._tell(event, params, named)
-        if event not in self.house.program.script.routes.events:
+        if not self._has_route(event):
             return told
-        if role_of(self.process.peer.name) == WORKER:
+        if self._is_worker:
             self._hand_on(event, params, named)
         else:
             self._run(event, params, named)
@@ -159,7 +160,14 @@ class Events(RuntimeModule):
 
     def is_heard(self, event: str) -> bool:
         """Whether anybody hears of an event. To be asked before its parameters are made: this is a look at memory."""
-        return event in self.house.program.script.routes.events or bool(self._subscribers_of(event))
+        return self._has_route(event) or bool(self._subscribers_of(event))
+
+    def _has_route(self, event: str) -> bool:
+        program = self.house.program
+        if event in program.script.routes.events:
+            return True
+        # Workers run no routes and do not take newer scripts; the MI process knows.
+        return self._is_worker and program.is_published(self.house.folder)
 
     def _tell(self, event: str, params: tuple[Value, ...], named: dict[str, Value]) -> bool:
         subscribers = self._subscribers_of(event)
@@ -237,7 +245,9 @@ class Events(RuntimeModule):
     # Events.
 
     def _is_known(self, event: str) -> bool:
-        return NAME.fullmatch(event) is not None and (self._of_script().computed or event in self._names())
+        if NAME.fullmatch(event) is None:
+            return False
+        return self._of_script().computed or event in self._names() or self._has_route(event)
 
     def _names(self) -> dict[str, int]:
         """All events, numbered: of the modules, of the script, and those computed ones that have subscribers."""

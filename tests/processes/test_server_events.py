@@ -226,3 +226,8 @@ def test_a_worker_raises_an_event_and_its_route_runs(start_server: Callable[...,
 
     (pid,) = set(server.pids("MI")) - set(server.pids("MI worker"))
     wait_until(lambda: f"ROUTED in {pid}" in server.log(), what="the event route ran")
+
+    server.script.write_text(server.script.read_text().replace("E_ROUTED", "E_NEWER").replace("ROUTED", "NEWER"))
+    assert server.mi("reload_routes") == "OK"
+    assert server.client().ask("x").reason == "1"
+    wait_until(lambda: f"NEWER in {pid}" in server.log(), what="the newer script's event route ran")

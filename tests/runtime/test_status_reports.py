@@ -89,15 +89,13 @@ def test_others_see_the_same(status: StatusReports, store: Store) -> None:
     assert texts(other, "core", "main") == ["here we are"]
 
 
-def test_a_part_is_forgotten_with_its_reports(status: StatusReports) -> None:
-    status.report("drouting", "a", "x")
-    status.report("drouting", "ab", "y")
+def test_what_is_introduced_is_said_only_where_nothing_was_said(status: StatusReports) -> None:
+    status.introduce("database", "dialogs", 1, "written")
+    status.set_status("database", "dialogs", -1, "it is away")
 
-    status.forget("drouting", "a")
+    status.introduce("database", "dialogs", 1, "written")
 
-    assert [part.identifier for part in status.group("drouting")] == ["ab"]
-    assert texts(status, "drouting", "a") == []
-    assert texts(status, "drouting", "ab") == ["y"]
+    assert status.group("database") == [Part("database", "dialogs", -1, "it is away")]
 
 
 @pytest.mark.parametrize("name", ["\ud800", "é" * 300, "a\0b", ""])

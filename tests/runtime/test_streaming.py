@@ -233,9 +233,8 @@ class TestConservation:
 
 
 def test_answers_are_found_however_they_are_cut() -> None:
-    text = (
-        b'{"jsonrpc":"2.0","result":"\xc3\xa9","id":1} \r\n{"id":2,"error":{"code":1}}{"id":"x"}{"method":"m"}{"id":3}'
-    )
+    text = b'{"jsonrpc":"2.0","result":"\xc3\xa9","id":1} \r\n{"id":2,"error":{"code":1}}{"id":"x"}{"id":true}'
+    text += b'{"method":"m"}{"id":3}'
     answers = Answers()
 
     assert Answers().feed(text) == [(1, True), (2, False), (3, True)]
