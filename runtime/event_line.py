@@ -46,6 +46,8 @@ class Line:
 
     def offer(self, item: Item) -> None:
         """There is something to say. Never raises; `item.done` is told what became of it, now or later."""
+        if not self._stream.pending() and self._has_ended():
+            self._broke()  # the kernel would take the event, and lose it
         self._perform(self._stream.offer(item))
 
     def pending(self) -> int:
@@ -171,6 +173,17 @@ class Line:
             return
         for serial, arrived in answers:
             self._perform(self._stream.answered(serial, arrived, monotonic_now()))
+
+    def _has_ended(self) -> bool:
+        """Whether the subscriber has closed the connection, and this process has just not come to see it yet."""
+        if self._socket is None:
+            return False
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK)
+        except _WAITS:
+            return False
+        except OSError:
+            return True
 
     def _broke(self) -> None:
         self._drop()
