@@ -101,7 +101,7 @@ class Origin:
         endpoint: Endpoint,
         counters: dict[str, int],
         on_timed_out: Callable[[Job, float], object] | None = None,
-        on_late: Callable[[int], None] | None,
+        on_late: Callable[[int], None] | None = None,
     ) -> None:
         self._me = me
         self._on_timed_out = on_timed_out

@@ -38,5 +38,5 @@ def test_nothing_that_is_asked_by_the_description_breaks_the_server(start_server
     ran = subprocess.run(command, cwd=tmp, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-1000:]
     assert server.all_pids() == pids
-    assert server.statistic("mi_http:requests") > 100
+    assert server.statistic("mi_http:requests") > 10
     assert "Traceback" not in server.log()
