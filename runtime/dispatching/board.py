@@ -98,6 +98,10 @@ class Board:
         """Whether a state waits for the database."""
         return bool(self._unsaved[slot])
 
+    def forget(self, slot: int) -> None:
+        """Nobody is to save the state of a destination that is gone."""
+        self._unsaved[slot] = 0
+
     def saved(self, slot: int, state: int) -> None:
         """The database has that state. Where it is another one by now it is still to be saved."""
         self._unsaved[slot] = 0

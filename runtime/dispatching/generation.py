@@ -30,6 +30,7 @@ class Generation:
             sets.setdefault(one.set_id, []).append(one)
         self.sets = {set_id: tuple(members) for set_id, members in sets.items()}
 
+    @functools.cached_property
     def slots(self) -> dict[Key, int]:
         """The slot of each destination."""
         return {one.key: one.slot for one in self.destinations}

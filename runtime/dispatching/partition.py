@@ -167,7 +167,10 @@ class Partition:
     def _change(self, destinations: Sequence[Destination], become: Callable[[Health], Health], reason: str) -> None:
         board, changed = self._board, []
         with self._shared.locks.held(CHANGING):
+            slots = self.generation().slots
             for one in destinations:
+                if slots.get(one.key) != one.slot:
+                    continue  # it has gone since the caller looked, and its slot is nobody's, or will be another's
                 before = board.health(one.slot)
                 now = become(before)
                 if now != before:
@@ -229,8 +232,8 @@ class Partition:
         with self.table.rows() as rows:
             read = read_rows(rows, self._socket_of)
         old = self._stored(self.name)
-        taken = {slot for name in others for slot in self._stored(name).slots().values()}
-        had = old.slots()
+        taken = {slot for name in others for slot in self._stored(name).slots.values()}
+        had = old.slots
         slots = allot((one.key for one in read.destinations), had, taken)
         made = [one._replace(slot=slot) for one, slot in zip(read.destinations, slots, strict=True)]
         self._flip(Generation(old.number + 1, made), had, inherit=inherit)
@@ -249,8 +252,13 @@ class Partition:
             transaction.put(self.name.encode(), new.packed(), db=self._records)
             for one in fresh:
                 transaction.delete(_slot_key(one.slot), db=self._attrs)
-        # Only now: a number that is not in the store yet would be looked for again and again.
-        self._board.flip(self.index, new.number)
+        kept = new.slots
+        with self._shared.locks.held(CHANGING):
+            for key, slot in had.items():
+                if key not in kept:
+                    self._board.forget(slot)
+            # Only now: a number that is not in the store yet would be looked for again and again.
+            self._board.flip(self.index, new.number)
         if not inherit:
             for one in new.destinations:
                 if one.key in had:

@@ -136,8 +136,7 @@ class Dispatching(RuleBasedStateMachine):
         for partition in self.views[process].values():
             while partition.save(most):
                 pass
-            destinations = partition.generation().destinations
-            assert not any(self.board.is_unsaved(one.slot) for one in destinations)
+        assert not self.board.has_unsaved()
 
     @invariant()
     def all_processes_see_the_same(self) -> None:

@@ -108,3 +108,18 @@ def test_of_many_bad_rows_some_are_told_and_the_others_counted(
 
     assert len(caplog.records) == 21
     assert caplog.messages[-1] == "partition default: skipped 5 rows more"
+
+
+def test_a_destination_that_goes_takes_the_state_with_it_that_the_database_had_not_got(
+    partition: Partition, run: Run, board: Board
+) -> None:
+    loaded(partition, run)
+    gone = partition.generation().find(1, "sip:b")
+    partition.set_state(gone, State.INACTIVE, "test")
+    run("DELETE FROM dispatcher WHERE destination = 'sip:b'")
+
+    partition.reload([], inherit=True)
+    assert not board.has_unsaved()
+
+    partition.set_state(gone, State.ACTIVE, "who looked before the load")
+    assert not board.has_unsaved()
