@@ -142,8 +142,11 @@ class Routing:
         """What holds now, the same for all processes."""
         return self._states.get(partition, of, self._epoch(partition))
 
-    def set_state(self, partition: str, of: Gateway | Carrier, state: State) -> State:
+    def set_state(self, partition: str, of: Gateway | Carrier, state: State, only_from: State | None = None) -> State:
         """Change it for all processes.
+
+        Args:
+            only_from: nothing is changed where the state before is another one.
 
         Returns:
             the state before.
@@ -151,7 +154,7 @@ class Routing:
         Raises:
             StoreError: there is no room.
         """
-        return self._states.put(partition, of, self._epoch(partition), state)
+        return self._states.put(partition, of, self._epoch(partition), state, only_from)
 
     def reload(self, partition: str, *, inherit_state: bool) -> Figures:
         """Load a partition from its database into a new generation and have all processes use it.

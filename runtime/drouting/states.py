@@ -39,16 +39,23 @@ class States:
         with self._store.reading() as read:
             return _holding(read.get(state_key(partition, of), db=self._table), of, epoch)
 
-    def put(self, partition: str, of: Gateway | Carrier, epoch: int, state: State) -> State:
+    def put(
+        self, partition: str, of: Gateway | Carrier, epoch: int, state: State, only_from: State | None = None
+    ) -> State:
         """Change it; gives the state before.
+
+        Args:
+            only_from: nothing is changed where the state before is another one.
 
         Raises:
             StoreError: there is no room.
         """
         key = state_key(partition, of)
         with self._store.writing() as write:
-            before = _holding(write.get(key, db=self._table), of, epoch)
-            if before is not state:
+            packed = write.get(key, db=self._table)
+            before = _holding(packed, of, epoch)
+            # What somebody has changed in an epoch that this process does not know of yet stands.
+            if before is not state and only_from in (None, before) and _epoch_of(packed) <= epoch:
                 self._put(write, key, state, epoch)
         return before
 

@@ -308,11 +308,10 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
             log.error("the state of %s is not kept: %s", key, error)
 
     def _probe_ended(self, partition: str, gateway: Gateway, status: int) -> None:
-        state, is_alive = self.routing.state(partition, gateway), status in self._alive
-        if state is State.PROBING and is_alive:
-            self.change(partition, gateway, State.ACTIVE, f"{status} Reply")
-        elif state is State.ACTIVE and not is_alive:
-            self.change(partition, gateway, State.PROBING, f"{status} Reply")
+        if status in self._alive:
+            self.change(partition, gateway, State.ACTIVE, f"{status} Reply", only_from=State.PROBING)
+        else:
+            self.change(partition, gateway, State.PROBING, f"{status} Reply", only_from=State.ACTIVE)
 
 
 def _same(some: Sequence[object], others: Sequence[object]) -> bool:

@@ -165,17 +165,22 @@ class DroutingBase(RuntimeModule):
         gateway = view.gateways.get(gateway_id) if view is not None else None
         if gateway is None:
             return False
-        if self.routing.state(partition, gateway) is State.ACTIVE:
-            self.change(partition, gateway, State.PROBING, reason)
+        self.change(partition, gateway, State.PROBING, reason, only_from=State.ACTIVE)
         return True
 
-    def change(self, partition: str, of: Gateway | Carrier, state: State, reason: str) -> None:
+    def change(
+        self, partition: str, of: Gateway | Carrier, state: State, reason: str, only_from: State | None = None
+    ) -> None:
         """Set the state of a gateway or a carrier in all processes, and tell who wants to know.
+
+        Args:
+            only_from: nothing is changed where it has another state, which MI may have given it this moment.
 
         Raises:
             StoreError: there is no room.
         """
-        if self.routing.set_state(partition, of, state) is state:
+        before = self.routing.set_state(partition, of, state, only_from)
+        if before is state or only_from not in (None, before):
             return
         if self.persistent:
             self.marks.add(partition, of)

@@ -123,13 +123,16 @@ class GenerationMachine(RuleBasedStateMachine):
         left.rename(load.build.path)
         self.generations.sweep()
 
-    @rule(partition=PARTITIONS, id=IDS, state=STATES)
-    def set_state(self, partition: str, id: str, state: State) -> None:
+    @rule(partition=PARTITIONS, id=IDS, state=STATES, only_from=st.none() | STATES)
+    def set_state(self, partition: str, id: str, state: State, only_from: State | None) -> None:
         model, view = self.models[partition], self.generations.view(partition)
         if view is not None and id in model.states:
             one = view.carriers[id[1:]] if id.startswith("#") else view.gateways[id]
-            assert self.states.put(partition, one, view.epoch, state) is model.states[id]
-            model.states[id] = state
+            assert self.states.put(partition, one, view.epoch, state, only_from) is model.states[id]
+            if only_from in (None, model.states[id]):
+                model.states[id] = state
+            # Who has not heard of the last load, and looks at what was before, changes nothing.
+            self.states.put(partition, one, -1, State.PROBING)
 
     @rule()
     def forget_what_is_open(self) -> None:
