@@ -18,7 +18,7 @@ from runtime.streaming import Answers, Close, Effect, Ended, Item, Open, State, 
 
 _READ_BYTES: Final = 65_536
 _AT_ONCE: Final = 100
-"""Effects performed in one turn of the loop, so that others get theirs."""
+"""Events written in one turn of the loop, so that others get theirs."""
 _WAITS: Final = (BlockingIOError, InterruptedError)
 
 
@@ -41,6 +41,8 @@ class Line:
         self._socket: socket.socket | None = None
         self._opening: asyncio.Task[None] | None = None
         self._unsent = memoryview(b"")
+        self._left = 0
+        """How many may be written in this turn."""
         self._answers = Answers()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -62,8 +64,6 @@ class Line:
         """It is over: what has not ended is lost. Also once the loop has stopped, which then runs a last turn."""
         opening = self._opening
         self._perform(self._stream.close())
-        while self._todo:
-            self._perform(())
         if self._timer is not None:
             self._timer.cancel()
         if opening is not None and not self._loop.is_running():
@@ -76,11 +76,10 @@ class Line:
         self._todo += effects
         if self._performing:
             return  # called by what an effect has led to: the one below goes on with it
-        self._performing = True
+        self._performing, self._left = True, _AT_ONCE
         try:
-            for _ in range(_AT_ONCE):
-                if not self._todo:
-                    break
+            # All of them in this turn: whatever happens next must not meet a connection that they were not said of.
+            while self._todo:
                 self._do(self._todo.popleft())
         finally:
             self._performing = False
@@ -104,13 +103,13 @@ class Line:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = monotonic_now() if self._todo else self._stream.next_due()
+        due = self._stream.next_due()
         if due is not None:
             self._timer = self._loop.call_later(max(0.0, due - monotonic_now()), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._perform(() if self._todo else self._stream.due(monotonic_now()))
+        self._perform(self._stream.due(monotonic_now()))
 
     # The connection.
 
@@ -138,7 +137,7 @@ class Line:
         return one
 
     def _send(self) -> None:
-        """Send what is left, and say when all of it is out."""
+        """Send what is left, and say when all of it is out; in a later turn where this one has had its share."""
         assert self._socket is not None, "there is a connection when something is written"
         try:
             sent = self._socket.send(self._unsent)
@@ -148,7 +147,8 @@ class Line:
             self._broke()
             return
         self._unsent = self._unsent[sent:]
-        if self._unsent:
+        self._left -= 1
+        if self._unsent or not self._left:
             self._loop.add_writer(self._socket.fileno(), self._on_writable)
         else:
             self._perform(self._stream.wrote(monotonic_now()))
@@ -156,6 +156,7 @@ class Line:
     def _on_writable(self) -> None:
         if self._socket is not None:
             self._loop.remove_writer(self._socket.fileno())
+            self._left = _AT_ONCE
             self._send()
 
     def _on_readable(self) -> None:

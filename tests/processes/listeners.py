@@ -72,6 +72,16 @@ class Subscriber:
             if self.answers:
                 self._connection.sendall(self.answers.replace("ID", str(found["id"])).encode())
 
+    def leaves(self) -> None:
+        """Go, and not before the server knows of it."""
+        self._listening.close()
+        if self._connection is not None:
+            self._connection.shutdown(socket.SHUT_WR)
+            self._connection.settimeout(LIMIT_S)
+            while self._connection.recv(65536):
+                pass
+        self.goes()
+
     def goes(self) -> None:
         for one in (self._connection, self._listening):
             if one is not None:

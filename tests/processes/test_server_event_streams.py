@@ -153,7 +153,7 @@ def test_events_wait_for_a_subscriber_that_is_away_for_a_moment(
     subscribe(server, "E_CALL", subscriber.name)
     server.client().ask("first")
     subscriber.hears(1)
-    subscriber.goes()
+    subscriber.leaves()
 
     for name in ("second", "third"):
         server.client().ask(name)
