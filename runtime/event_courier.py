@@ -106,7 +106,8 @@ class Courier:
     def _on_letter(self, sender: Peer, body: bytes) -> None:
         slot, number, total, socket, event, params = msgpack.unpackb(body)
         row = self._ledger.row(slot)
-        if missing := number - row[_TAKEN] - 1:
+        # Below 0 where a process was killed between a letter and its note of it: the number is used again.
+        if (missing := number - row[_TAKEN] - 1) > 0:
             self._lost(missing)  # they were on their way out of a process that died
         row[_TAKEN], row[_TAKEN_BYTES] = number, total
         self._deliver(socket, Notice(event, params))

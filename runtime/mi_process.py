@@ -105,7 +105,7 @@ class MiProcess(ScriptProcess):
             async with asyncio.timeout(MI_TIMEOUT_S):
                 return await self.executor.answer(call)
         except TimeoutError:
-            self.house.figures.failed(call.method, REQUEST_TIMEOUT)
+            self.house.figures.failed(found.name if found is not None else "", REQUEST_TIMEOUT)
             return answer_of(TimedOut(MI_TIMEOUT_S))
         finally:
             self.under_way -= 1

@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from mi_script.service import Service
+from mi_script.transports.accepting import Acceptor
 from mi_script.transports.counting import Counters, fresh_counters
 from mi_script.transports.paths import CannotListen
 
@@ -87,10 +88,11 @@ class HttpTransport:
         counters: where to count `requests` received; `replies` given, 204 included; `dropped` connections; `errors`:
             statuses from 400.
         keepalive_s: how long a connection may lie idle, in seconds.
-        request_s: how long a request may take to arrive, its head and then its body, in seconds.
+        request_s: how long a request may take to arrive, its head and then its body, in seconds; and a TLS handshake.
         reply_s: how long a client may take nothing of what it is sent, in seconds.
         drain_s: how long what runs may go on after `close()`, in seconds.
-        max_connections: how many may be open at once; one more is closed as soon as it is made.
+        max_connections: how many may be open at once, also those that have yet to shake hands; one more is closed as
+            soon as it is made.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class HttpTransport:
         self._drain_s = drain_s
         self._max_connections = max_connections
         self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._heard: set[RequestHandler] = set()
         """Connections on which a whole request head has come."""
         self._silent: set[RequestHandler] = set()
@@ -146,12 +148,13 @@ class HttpTransport:
         )
         await self._runner.setup()
         try:
-            self._listener = await self._listen()
+            listening = _bound(*self.address, self._reply_s)
         except OSError as error:
             await self.close()
             host, port = self.address
             raise CannotListen(f"cannot listen at TCP {host} port {port}: {error.strerror}") from error
-        self.address = self._listener.sockets[0].getsockname()[:2]
+        self.address = listening.getsockname()[:2]
+        self._acceptor = Acceptor(listening, self._accept, self._security.tls, self._request_s, self._drop)
         self._look = self._loop.call_later(self._request_s / 2, self._hang_up_on_the_silent)
 
     def drain(self) -> None:
@@ -162,31 +165,23 @@ class HttpTransport:
         """Stop listening, let what runs end, close every connection."""
         if self._look is not None:
             self._look.cancel()
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
 
-    async def _listen(self) -> asyncio.Server:
-        listening = _bound(*self.address, self._reply_s)
-        try:
-            if self._security.tls is None:
-                return await self._loop.create_server(self._accept, sock=listening)
-            return await self._loop.create_server(
-                self._accept, sock=listening, ssl=self._security.tls, ssl_handshake_timeout=self._request_s
-            )
-        except BaseException:
-            listening.close()
-            raise
-
-    def _accept(self) -> asyncio.BaseProtocol:
+    def _accept(self) -> asyncio.Protocol | None:
         server = self._runner.server if self._runner else None
-        if server is None or len(server.connections) >= self._max_connections:
-            self.counters["dropped"] += 1
-            return _TurnedAway()
+        entering = self._acceptor.entering if self._acceptor else set()
+        if server is None or len(entering.union(server.connections)) >= self._max_connections:
+            self._drop()
+            return None
         return server()
+
+    def _drop(self) -> None:
+        self.counters["dropped"] += 1
 
     def _hang_up_on_the_silent(self) -> None:
         # A head that comes byte by byte is bounded by nothing else, and a few hundred would keep everybody out.
@@ -198,7 +193,7 @@ class HttpTransport:
         for one in self._silent & (there - self._heard):
             if one.transport is not None:
                 one.transport.abort()
-                self.counters["dropped"] += 1
+                self._drop()
         self._silent = there - self._heard
         self._look = self._loop.call_later(self._request_s / 2, self._hang_up_on_the_silent)
 
@@ -272,10 +267,3 @@ def _has_token(request: web.Request, token: bytes | None) -> bool:
     # Compared even where the scheme is another, in a time that says nothing of where they differ.
     same = hmac.compare_digest(given[len(_SCHEME) :].strip().encode("utf-8", "surrogateescape"), token)
     return is_bearer and same
-
-
-class _TurnedAway(asyncio.Protocol):
-    """A connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()

@@ -194,6 +194,30 @@ def test_connections_are_bounded_and_probes_do_no_harm(play, service):
     play(run())
 
 
+def test_connections_that_never_shake_hands_are_bounded_and_not_waited_for(play, service):
+    server = tls_context(CERTIFICATES / "server.pem", CERTIFICATES / "server.key", None)
+    client = ssl.create_default_context(cafile=CERTIFICATES / "ca.pem")
+
+    async def run():
+        async with (
+            listening(service, max_connections=2, request_s=1.0, security=Security(tls=server)) as transport,
+            connection(transport),
+            connection(transport) as (_, half),
+        ):
+            half.write(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a handshake
+            async with connection(transport) as (third, _):
+                assert await asyncio.wait_for(third.read(), 0.9) == b""
+            assert transport.counters["dropped"] == 1
+            async with asyncio.timeout(15.0):
+                while transport.counters["dropped"] < 3:
+                    await asyncio.sleep(0.01)
+            async with connection(transport, ssl=client) as (reader, writer):
+                writer.write(post(UPTIME))
+                assert json.loads((await read_response(reader))[2]) == OK
+
+    play(run())
+
+
 @pytest.mark.parametrize(("drain_s", "answered"), [(5.0, True), (0.05, False)])
 def test_closing_lets_what_runs_end(play, executor, drain_s, answered):
     async def run():
