@@ -248,7 +248,7 @@ def _number(text: str) -> int:
 def _key(collection: str, key: str) -> bytes:
     packed = _packed(collection) + b"\0" + _packed(key)
     if not key or len(packed) > MAX_KEY:
-        raise StoreError(f"a key must have 1 to {MAX_KEY - len(collection) - 1} bytes")
+        raise StoreError(f"a key must have 1 to {MAX_KEY - 1} bytes, together with the name of its collection")
     return packed
 
 

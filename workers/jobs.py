@@ -13,6 +13,9 @@ from typing import Self, TypeAlias
 
 from msgspec import Struct
 
+_MAX_DIGITS = 18
+"""Of a number in a job's name: more than will ever be counted to, and still 64 bits."""
+
 
 class Peer(Struct, frozen=True, order=True):
     """One life of one process.
@@ -43,7 +46,7 @@ class JobId(Struct, frozen=True, order=True):
         """Read back what ``str()`` wrote; None where the text is no job's name."""
         name, _, rest = text.partition(".")
         incarnation, _, serial = rest.partition(".")
-        if not (name and incarnation.isdecimal() and serial.isdecimal()):
+        if not name or not all(one.isdecimal() and len(one) <= _MAX_DIGITS for one in (incarnation, serial)):
             return None
         return cls(Peer(name, int(incarnation)), int(serial))
 

@@ -200,7 +200,7 @@ class Cfgutils(RuntimeModule):
         if "name" not in params:
             return [[_told(name, self._shared(name)) for name in self._names()]]
         name = bytes_text(params.text("name"))
-        if not self._is_assigned(name):
+        if "\0" in name or not self._is_assigned(name):
             raise MiError(404, "Not found")
         return {"VAR": _told(name, self._shared(name))}
 
@@ -229,8 +229,11 @@ class Cfgutils(RuntimeModule):
         value = text if params.text("type")[:1] in ("s", "S") else integer_of(text)
         if value is None:
             raise MiError(500, "bad integer value")
+        name = bytes_text(params.text("name"))
+        if "\0" in name:
+            raise MiError(500, "cannot set shv value", "a name has no NUL")
         try:
-            self._share(bytes_text(params.text("name")), value)
+            self._share(name, value)
         except StoreError as error:
             raise MiError(500, "cannot set shv value", str(error)) from error
         return "OK"

@@ -11,6 +11,7 @@ import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
 from runtime.db import DatabaseError
+from runtime.dialogs.store import MAX_VALUE_BYTES, fits
 from runtime.dialogs.telling import END
 from runtime.errands import sip_peers, who_sends
 from runtime.modules.dialog_lists import AT_ONCE, DialogLists, Listed
@@ -86,8 +87,11 @@ class DialogCommands(DialogLists):
     def mi_set_dlg_profile(self, params: Params) -> Json:
         """Put a dialog into a profile; with `clear_values` it leaves that profile's other values."""
         dialog = self._dialog(params.text("dlg_id"), "Requested Dialog not found")
-        profile, value = self._profile(params.text("profile")), params.text("value", None)
-        change = joining(profile, self._value_of(profile, value) or "", clear=bool(params.integer("clear_values", 0)))
+        profile = self._profile(params.text("profile"))
+        value = self._value_of(profile, params.text("value", None))
+        if self.profiles[profile] and (value is None or not fits(value)):
+            raise MiError(400, "Bad parameter value", f"a value has up to {MAX_VALUE_BYTES} bytes and no NUL")
+        change = joining(profile, value or "", clear=bool(params.integer("clear_values", 0)))
         self._change_number(dialog.id, change)
         return "OK"
 

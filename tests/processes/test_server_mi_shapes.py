@@ -486,6 +486,9 @@ def test_chance(server: Server) -> None:
     assert server.mi("rand_set_prob", [25]) == "OK"
     assert server.mi("rand_get_prob") == {"actual probability percent": 25}
     assert server.mi_error("rand_set_prob", [101]) == {"code": 400, "message": "Bad parameter value"}
+    assert server.mi_error("shv_set", ["\0probability", "int", "-5"])["code"] == 500
+    assert server.mi_error("shv_get", ["\0probability"]) == {"code": 404, "message": "Not found"}
+    assert server.mi("rand_get_prob") == {"actual probability percent": 25}
     assert server.mi("rand_reset_prob") == "OK"
     assert server.mi("rand_get_prob") == {"actual probability percent": 10}
 
@@ -589,6 +592,12 @@ def test_a_dialog_is_changed(server: Server, call: Call) -> None:
     assert server.mi_error("dlg_push_var", {"dlg_val_name": "n", "dlg_val_value": "v", "DID": ["1.2"]}) == missing
     assert server.mi_error("dlg_end_dlg", ["1.2"]) == missing
     assert server.mi_error("dlg_set_profile", ["1.2", "all"]) == missing
+    assert server.mi("dlg_set_profile", [did, "caller", "boss", "1"]) == "OK"
+    assert server.mi("profile_get_values", ["caller"]) == [{"value": "boss", "count": 1}]
+    for value in ("", "bo\0ss", "\xfc" * 201):
+        refused = server.mi_error("dlg_set_profile", [did, "caller", *filter(None, [value])])
+        assert (refused["code"], refused["message"]) == (400, "Bad parameter value")
+    assert server.mi("profile_get_values", ["caller"]) == [{"value": "boss", "count": 1}]
 
 
 def test_a_request_within_a_dialog(server: Server, call: Call) -> None:

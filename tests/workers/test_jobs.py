@@ -19,7 +19,8 @@ def test_a_name_that_was_written_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "sip-1", "sip-1.2", "sip-1..42", ".2.42", "sip-1.2.x", "sip-1.2.-1", "sip-1.2.42.1"]
+    "text",
+    ["", "sip-1", "sip-1.2", "sip-1..42", ".2.42", "sip-1.2.x", "sip-1.2.-1", "sip-1.2.42.1", "sip-1.2." + "9" * 19],
 )
 def test_what_is_no_name_is_not_read(text: str) -> None:
     assert JobId.parse(text) is None
