@@ -8,8 +8,11 @@ next page begins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 MAX_RUNS: Final = 256
 """Beyond them the one is forgotten that was used least recently; its next page is found by its rank."""
@@ -19,8 +22,7 @@ TOGETHER_S: Final = 5.0
 """Runs that came to the same index within this time may be those of clients that read at the same time."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class Run(Struct, frozen=True, array_like=True):
     """One reading of the dialogs.
 
     Args:
@@ -37,11 +39,14 @@ class _Run:
 
 
 class Places:
-    """The runs that are under way."""
+    """The runs that are under way.
 
-    def __init__(self) -> None:
-        self._runs: list[_Run] = []
-        """Those that were used least recently first."""
+    Args:
+        runs: those that were used least recently first.
+    """
+
+    def __init__(self, runs: Iterable[Run] = ()) -> None:
+        self._runs = list(runs)
 
     def after(self, index: int, now: float) -> int | None:
         """The dialog behind which the page at an index begins; None where no run has come there.
@@ -69,10 +74,10 @@ class Places:
             first = min(run.after for run in here)
             self._runs.remove(here[0])
             self._runs = [replace(run, after=first) if run in here else run for run in self._runs]
-        self._runs.append(_Run(next_index, last, more, now))
+        self._runs.append(Run(next_index, last, more, now))
         del self._runs[:-MAX_RUNS]
 
-    def _here(self, index: int) -> list[_Run]:
+    def _here(self, index: int) -> list[Run]:
         """The runs whose next page may begin there: the latest of those that are not over.
 
         Where all are over, it is the last one: whoever is meant has seen all that there was, and misses nothing that
@@ -81,3 +86,8 @@ class Places:
         here = [run for run in self._runs if index and run.index == index]
         under_way = [run for run in here if run.more]
         return [run for run in under_way if run.used_at >= under_way[-1].used_at - TOGETHER_S] or here[-1:]
+
+    @property
+    def runs(self) -> list[Run]:
+        """What to make the same places of again."""
+        return self._runs

@@ -12,6 +12,7 @@ is one transaction over the record, its indexes and the counts, so a process kil
 | counts | profile, value, or profile alone, or "" | how many |
 | outbox | id | what the database (of the db_url) has not seen yet |
 | parting | id | what others are to have of a call that has ended (`runtime.outbox`) |
+| paging | | how far clients have read that read the dialogs page by page (`runtime.dialogs.places`) |
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Final, NamedTuple, TypeAlias
 import lmdb
 import msgspec
 
+from runtime.dialogs.places import SharedPlaces
 from runtime.outbox import Outbox
 from runtime.sip.dialog import Dialog, number_of
 from runtime.sip.dialog_words import Effect, Gone, State
@@ -93,6 +95,7 @@ class DialogStore:
 
     Attributes:
         parting: what is kept of calls that have ended.
+        places: how far clients have read.
         keepsake: what to keep of a confirmed dialog that ends, by the change that ends it; None for nothing.
     """
 
@@ -106,6 +109,7 @@ class DialogStore:
         self._counts = open_db(b"counts")
         self._outbox = open_db(b"outbox")
         self.parting = Outbox(self._environment, b"parting")
+        self.places = SharedPlaces(self._environment)
         self.keepsake: Callable[[Dialog], bytes | None] | None = None
         self._notes = outbox
         self._encode = msgspec.msgpack.Encoder().encode

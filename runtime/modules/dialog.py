@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from runtime.db import DatabaseError, database_of
 from runtime.dialogs.clock import DialogClock
 from runtime.dialogs.keeper import COUNTERS, Keeper
-from runtime.dialogs.paging import Places
 from runtime.dialogs.recorder import (
     COLUMNS,
     DELAYED,
@@ -86,7 +85,6 @@ class DialogModule(DialogFunctions):
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
         super().__init__(settings)
-        self._places = Places()
         self.on_end: list[Callable[[Dialog], None]] = []
         """Who is told, in SIP processes, of each answered call that has just ended there."""
         self.profiles = {

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mi_script.commands import Json, MiError, Params, command
 from runtime.clock import epoch_now, monotonic_now
-from runtime.dialogs.paging import Places
 from runtime.modules.base import RuntimeModule
 from runtime.modules.texts import bytes_text, script_text
 from runtime.sip.dialog import Dialog
@@ -36,14 +35,14 @@ class DialogLists(RuntimeModule):
     """
 
     store: DialogStore
-    _places: Places
 
     @command("dlg_list", *_LIST, idempotent=True, cost="quick", aliases=("dialog:list",), positional=_LIST[2])
     def dlg_list(self, params: Params) -> Listed:
         """List dialogs: all, those from `index` on, `counter` of them, or that of a Call-ID and a From tag.
 
-        They are in the order of `db_id`, which never changes. Who reads them page by page, from index 0 on, sees each
-        one once that was there all the time, whatever ended or began meanwhile.
+        They are in the order of `db_id`, which never changes, and the count and the page are of one moment. Who reads
+        them page by page, from index 0 on, sees each one once that was there all the time, whatever ended or began
+        meanwhile; of several who read at once, by the same numbers, some may see one again, and none misses one.
         """
         return self._list(params, with_context=False)
 
@@ -67,11 +66,11 @@ class DialogLists(RuntimeModule):
         if index < 0 or counter < 0:
             raise MiError(400, "Bad parameter value", "index and counter are numbers from 0 on")
         now = monotonic_now()
-        after = self._places.after(index, now)
+        after = self.store.places.after(index, now)
         page = self.store.page(min(counter, MAX_LISTED + 1), index=index, after=after)
         last = page.dialogs[-1].id if page.dialogs else after
         if last is not None and counter:
-            self._places.turn(index, index + counter, last, page.more, now)
+            self.store.places.turn(index, index + counter, last, page.more, now)
         # Where dialogs of earlier pages have ended since, this reading has more to come than their number says.
         count = max(page.total, index + len(page.dialogs) + page.more) if page.dialogs else page.total
         return self.listed({"count": count}, iter(page.dialogs), with_context)
