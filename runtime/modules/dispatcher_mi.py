@@ -49,7 +49,7 @@ class DispatcherCommands(RuntimeModule):
     def ds_list(self, params: Params) -> Json:
         """The destinations of all partitions, or of one, set by set; with a `full` that is not 0 all that is known."""
         full = bool(params.integer("full", 0))
-        wanted = [self._named(params.text("partition"))] if "partition" in params else self.partitions.values()
+        wanted = [self._named(params.text("partition"), 500)] if "partition" in params else self.partitions.values()
         return {"PARTITIONS": [self._shown(one, full) for one in wanted]}
 
     def _shown(self, partition: Partition, full: bool) -> Json:
