@@ -14,16 +14,20 @@ BENCH_STAMP := .venv-bench/.ready
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
 
-# Those that start servers mostly wait, so several files go side by side. What measures, or counts what the whole process
-# or machine has, goes alone.
-ALONE := $(addprefix tests/acceptance/test_,demo.py embedding_docs.py must_survive_routing.py must_survive_sip.py mi_under_load_benchmark.py pools_benchmark.py \
-	real_clients.py script_benchmark.py sip_benchmark.py sip_phones.py sipp.py sipp_calls.py) tests/workers \
-	$(addprefix tests/runtime/test_,garbage.py settings_and_folder.py handover.py demo_load.py) \
+# Those that start servers mostly wait, so several files go side by side; of those that put a load on a server, or count
+# on what a machine can do, two. What measures, or counts what the whole process has, goes alone.
+ALONE := $(addprefix tests/acceptance/test_,demo.py mi_under_load_benchmark.py must_survive_routing.py pools_benchmark.py \
+	script_benchmark.py sip_benchmark.py sipp_calls.py) \
+	$(addprefix tests/runtime/test_,garbage.py demo_load.py) tests/workers/test_spinning.py
+PAIRED := $(filter-out $(ALONE),$(addprefix tests/acceptance/test_,embedding_docs.py must_survive_sip.py real_clients.py \
+	sip_phones.py sipp.py) $(wildcard tests/workers/test_*.py) \
+	$(addprefix tests/runtime/test_,settings_and_folder.py handover.py) \
 	$(filter-out tests/processes/test_server_%,$(wildcard tests/processes/test_*.py)) \
-	$(addprefix tests/processes/test_server_,reading.py flavours.py call_faults.py faults.py elastic.py)
+	$(addprefix tests/processes/test_server_,reading.py flavours.py call_faults.py faults.py elastic.py))
 
 test: $(DEV_STAMP) ## all tests
-	$(BIN)/pytest -n 3 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(BIN)/pytest -n 3 --dist loadfile $(addprefix --ignore=,$(ALONE) $(PAIRED))
+	$(BIN)/pytest -n 2 --dist loadfile $(PAIRED)
 	$(BIN)/pytest $(ALONE)
 
 check: $(DEV_STAMP) ## ruff and mypy --strict
