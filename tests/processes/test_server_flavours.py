@@ -292,7 +292,7 @@ def test_pretty_printing(start_server) -> None:
     server = start_server(routes, head='modparam("mi_script", "pretty_printing", 1)\n', options=ONE_PROCESS)
     server.client().ask("x")
     text = server.mi("cache_fetch", {"system": "local", "attr": "r"})["value"]
-    assert text.startswith('{\n\t"Server":\t"layby')
+    assert text.startswith('{\n\t"Server":\t"OpenSIPS')
 
 
 SURVIVAL = """

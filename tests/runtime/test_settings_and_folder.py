@@ -109,12 +109,12 @@ def test_a_folder_with_other_peoples_files_is_left_alone(tmp_path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["thesis.txt"]
 
 
-def test_the_folder_of_all_servers_goes_with_the_last_one(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def test_the_folder_of_all_servers_goes_with_the_last_one(tmp, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp))
     folder = RuntimeFolder.make()
-    assert [path.name for path in tmp_path.iterdir()] == [f"layby-{os.getuid()}"]
+    assert [path.name for path in tmp.iterdir()] == [f"layby-{os.getuid()}"]
     folder.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp.iterdir()) == []
 
 
 def test_a_symlink_is_no_runtime_folder(tmp_path) -> None:
