@@ -114,10 +114,10 @@ class SipClient:
         """The first final answer to that call; `resend` is sent again every half second, as a UAC does."""
         ends, again = time.monotonic() + limit_s, time.monotonic() + 0.5
         while time.monotonic() < ends:
-            self.collect(0.02)
             for answer in self.answers.get(call_id, []):
                 if answer.status >= 200:
                     return answer
+            self.collect(0.02)
             if resend is not None and time.monotonic() > again:
                 again += 0.5
                 self.send(resend)
