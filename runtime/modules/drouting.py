@@ -220,8 +220,7 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
     def _write_states(self, store: Store) -> None:
         states = States(Routing(self._setup, store), Marks(store), self._partitions)
         try:
-            while states.write():
-                pass
+            states.write()
         except (DatabaseError, StoreError) as error:
             log.error("states of gateways are not written, and lost: %s", error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import mmap
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from runtime.modules.drouting_base import DroutingBase, load_partition, word_of
 from runtime.modules.drouting_states import States
 from runtime.modules.texts import bytes_text
 from runtime.store import StoreError
+
+log = logging.getLogger("layby.drouting")
 
 _NO: Final = ("0", "n", "no")
 
@@ -63,13 +66,15 @@ class DroutingCommands(DroutingBase):
                     self._reload(name, inherit_state)
                 except (DatabaseError, StoreError) as error:
                     failed.append(f"{name}: {error}")
+                    if self.routing.view(name) is not None:  # what was never loaded is tried, and told, again and again
+                        log.error("partition %s stays as it was: %s", name, error)
         if failed:
             raise MiError(500, "Failed to reload", "\n".join(failed))
         return "OK"
 
     def _reload(self, partition: str, inherit_state: bool) -> None:
         if self.persistent and not inherit_state:
-            self.states.write()  # else a state that is not in the table yet would be lost
+            self.states.write(partition)  # else a state that is not in the table yet would be lost
         load_partition(self.routing, self.process.status, partition, inherit_state=inherit_state)
         self._tell_changed()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -114,15 +115,21 @@ class States:
         self._marks = marks
         self._partitions = partitions
 
-    def write(self) -> int:
-        """Write what is marked, up to `AT_ONCE` of each partition; how many that were.
+    def write(self, only: str | None = None, most: int = sys.maxsize) -> int:
+        """Write what is marked; how many that were.
+
+        Args:
+            only: the partition; all where it is None.
+            most: up to so many of each partition.
 
         Raises:
             DatabaseError: a database cannot be had; what is in it stays marked, and all others are written.
             StoreError: the marks stay.
         """
         count, failed = 0, None
-        for name, marks in self._marks.first(AT_ONCE).items():
+        for name, marks in self._marks.first(most).items():
+            if only not in (None, name):
+                continue
             try:
                 if name in self._partitions:
                     self._write(self._partitions[name], marks)
@@ -162,7 +169,7 @@ def enter(states: States) -> None:
 def record_states(payload: bytes, running: Running) -> bytes:
     """The job: write what is marked; gives how many that were, or the text of why it cannot be done."""
     try:
-        found: int | str = _here[0].write()
+        found: int | str = _here[0].write(most=AT_ONCE)
     except (DatabaseError, StoreError) as error:
         found = str(error)
     return bytes(msgpack.packb(found))
