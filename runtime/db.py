@@ -204,11 +204,17 @@ class _SqliteConnected:
 
     def __call__(self, connection: Any, record: object) -> None:
         connection.isolation_level = None  # the driver's own idea of when a transaction starts: off
+        connection.text_factory = _sqlite_text
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={self._timeout_ms}")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
+
+
+def _sqlite_text(data: bytes) -> str:
+    # SQLite keeps what is no UTF-8, too; one such text must not make a whole table unreadable.
+    return data.decode("utf-8", "replace")
 
 
 def _sqlite_begin(connection: Connection) -> None:
@@ -220,7 +226,9 @@ def _connect_args(kind: str, driver: str, timeout_s: float) -> dict[str, Any]:
     seconds = max(1, round(timeout_s))
     match kind, driver:
         case "postgresql", _:
-            return {"connect_timeout": seconds, "options": f"-c statement_timeout={round(timeout_s * 1000)}"}
+            # The server keeps an eye on its statements; a server that is gone without a word only TCP can tell of.
+            gone = {"tcp_user_timeout": round(timeout_s * 1000), "keepalives_idle": seconds, "keepalives_interval": 1}
+            return {"connect_timeout": seconds, "options": f"-c statement_timeout={round(timeout_s * 1000)}", **gone}
         case "mysql", "pymysql":
             return {"connect_timeout": seconds, "read_timeout": seconds, "write_timeout": seconds}
         case _:
