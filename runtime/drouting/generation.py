@@ -86,10 +86,13 @@ class View:
 
 
 def user_key(user: str, domain: str) -> bytes | None:
-    """The key of a user's group; None where no user is called so, or it is too long for one."""
+    """The key of a user's group; None where no user is called so, or it is too long for one.
+
+    Domains are the same in whatever case (RFC 3261 19.1.4).
+    """
     if "\0" in user or "\0" in domain:
         return None
-    key = f"{user}\0{domain}".encode("utf-8", "surrogateescape")
+    key = f"{user}\0{domain.lower()}".encode("utf-8", "surrogateescape")
     return key if len(key) <= _MAX_KEY else None
 
 

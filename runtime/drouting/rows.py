@@ -203,12 +203,15 @@ def _known_targets(
     text: str, gateways: Collection[str], carriers: Collection[str]
 ) -> tuple[tuple[Target, ...], Sequence[str]]:
     """Those of a list that there are, and the names of the others."""
-    listed = read_targets(text)
-    known = tuple(one for one in listed if one.id in (carriers if one.carrier else gateways))
-    unknown = [str(one) for one in listed if one not in known]
-    if listed and not known:
+    known, unknown = [], []
+    for one in read_targets(text):
+        if one.id in (carriers if one.carrier else gateways):
+            known.append(one)
+        else:
+            unknown.append(str(one))
+    if unknown and not known:
         raise Wrong(f"there is no {', '.join(unknown)[:100]}, and it names nothing else")
-    return known, unknown
+    return tuple(known), unknown
 
 
 def _route(text: str) -> str:
@@ -217,14 +220,19 @@ def _route(text: str) -> str:
 
 
 def _id(value: Any) -> str:
-    id = _text(value).strip()
-    if not id or len(id.encode("utf-8", "replace")) > MAX_ID or any(one in id for one in ",;=\0"):
+    id = _text(value).strip().removeprefix("#")
+    if not id or len(id.encode("utf-8", "replace")) > MAX_ID or not id.isprintable() or any(one in id for one in ",;="):
         raise Wrong(f"{id[:40]!r} cannot be an id")
-    return id.removeprefix("#")
+    return id
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else str(value)
+    if isinstance(value, bytes):  # a column of another type than OpenSIPS has, or a table that never had types
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise Wrong(f"{value[:20]!r} is no text") from None
+    return "" if value is None else str(value)
 
 
 def _integer(value: Any, name: str, among: range = _32_BITS) -> int:

@@ -115,7 +115,7 @@ def test_a_users_group(routing: Routing, rows: Rows) -> None:
     rows.group("alice", "example.org", 4)
     rows.group("bob", None, 5)
     assert load(routing).groups == 3
-    asked = [("alice", "example.org"), ("alice", "other"), ("bob", ""), ("alice", ""), ("ali", ""), ("a\0b", "")]
+    asked = [("alice", "Example.ORG"), ("alice", "other"), ("bob", ""), ("alice", ""), ("ali", ""), ("a\0b", "")]
     assert [routing.group_of(DEFAULT, *one) for one in asked] == [4, None, 5, 3, None, None]
 
 
@@ -139,6 +139,32 @@ def test_rows_that_are_wrong_are_left_out_and_told(routing: Routing, rows: Rows,
         "ruleid 5 is left out: timerec: time zone 'never' is not known",
     ):
         assert told in caplog.text
+
+
+def test_texts_that_sqlite_keeps_as_it_was_given_them_cost_no_more_than_their_rows(
+    tmp_path: Path, store: Store, caplog
+) -> None:
+    database = Database(f"sqlite:{tmp_path}/loose.db")
+    rows = Rows(database)
+    rows.gateways("good", "#", "two\nlines")
+    with database.begin() as connection:
+        for values in (
+            "'latin', 'host', '', CAST(X'47fc6e746572' AS TEXT)",
+            "'blob', X'686f7374', '', NULL",
+            "'broken', 'host', X'ff', NULL",
+        ):
+            connection.execute(
+                text(f"INSERT INTO dr_gateways (gwid, address, pri_prefix, description) VALUES ({values})")
+            )
+    routing = Routing(Setup(tmp_path / "drouting", [Partition(DEFAULT, database)]), store)
+    assert load(routing).skipped == 3
+    view = routing.view(DEFAULT)
+    assert view is not None
+    assert list(view.gateways) == ["good", "latin", "blob"]
+    assert (view.gateways["latin"].description, view.gateways["blob"].address) == ("G\ufffdnter", "host")
+    for told in ("gwid # is left out", "'two\\nlines' cannot be an id", "gwid broken is left out: b'\\xff' is no text"):
+        assert told in caplog.text
+    database.close()
 
 
 def test_many_wrong_rows_do_not_fill_the_log(routing: Routing, rows: Rows, caplog) -> None:
