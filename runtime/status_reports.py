@@ -7,6 +7,7 @@ process does a part's work speaks for it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import struct
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ MAX_TEXT: Final = 2000
 """Characters of a report, or of a status's details."""
 MAX_PARTS: Final = 1000
 _MAX_NAME: Final = 100
+_EMPTY, _LOADS, _READY, _RELOADS = -2, -1, 1, 2
+"""OpenSIPS's statuses of tables: nothing there, first loading, loaded, loading anew."""
 _SERIAL: Final = struct.Struct(">Q")
 
 
@@ -107,6 +110,28 @@ class StatusReports:
     def report(self, group: str, identifier: str, text: str) -> None:
         """Put down what has happened to a part, or what it has done."""
         self._change(group, identifier, lambda part: part._replace(reports=part.reports + 1), text)
+
+    @contextlib.contextmanager
+    def loading(self, group: str, identifier: str, *, anew: bool) -> Iterator[Callable[[str], None]]:
+        """Tell how it goes with what a part reads from a database in the block.
+
+        Args:
+            anew: whether it goes on by what it had, while that is read and where that fails.
+
+        Yields:
+            what is to be told in the end of what was read.
+        """
+
+        def tell(status: int, text: str) -> None:
+            self.set_status(group, identifier, status, text)
+            self.report(group, identifier, text)
+
+        tell(_RELOADS if anew else _LOADS, "being read")
+        try:
+            yield lambda text: tell(_READY, text)
+        except Exception as error:
+            tell(_READY if anew else _EMPTY, f"nothing was loaded: {error}")
+            raise
 
     # For those who ask.
 

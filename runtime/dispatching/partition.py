@@ -6,13 +6,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from runtime.db import DatabaseError
 from runtime.dispatching.board import Board, Locks
 from runtime.dispatching.choosing import Chooser
 from runtime.dispatching.destinations import (
     Destination,
     Health,
-    Refused,
     State,
     Word,
     after,
@@ -22,7 +20,6 @@ from runtime.dispatching.destinations import (
 from runtime.dispatching.generation import EMPTY, Figures, Generation, unpacked
 from runtime.dispatching.partitions import PartitionSettings
 from runtime.modules.texts import script_text
-from runtime.store import StoreError
 
 if TYPE_CHECKING:
     from runtime.dispatching.tables import DispatcherTable
@@ -40,8 +37,6 @@ CHANGING: Final = "dispatcher.states"
 MAX_SCRIPT_ATTRS: Final = 64 * 1024
 GROUP: Final = "dispatcher"
 """What the partitions' status and reports are found under."""
-_EMPTY, _LOADS, _READY, _RELOADS = -2, -1, 1, 2
-"""OpenSIPS's statuses of a partition: nothing there, first loading, loaded, loading anew."""
 _TOLD: Final = 20
 """Rows that were skipped of which each is told in the log; of more there is a sum."""
 
@@ -215,16 +210,13 @@ class Partition:
             Refused: there are too many destinations.
             StoreError: there is no room.
         """
-        is_there = self.generation() is not EMPTY
-        self._report(_RELOADS if is_there else _LOADS, "the table is being read")
-        try:
+        with (
+            self._shared.status.loading(GROUP, self.name, anew=self.generation() is not EMPTY) as report,
             # One reload after the other: what is read later is what holds.
-            with self._shared.locks.held(RELOADING):
-                found = self._reload(others, inherit=inherit)
-        except (DatabaseError, Refused, StoreError) as error:
-            self._report(_READY if is_there else _EMPTY, f"nothing was loaded: {error}")
-            raise
-        self._report(_READY, f"{found.loaded} destinations, {len(found.refused)} rows skipped")
+            self._shared.locks.held(RELOADING),
+        ):
+            found = self._reload(others, inherit=inherit)
+            report(f"{found.loaded} destinations, {len(found.refused)} rows skipped")
         self._tell(found.refused)
         return found
 
@@ -238,10 +230,6 @@ class Partition:
         made = [one._replace(slot=slot) for one, slot in zip(read.destinations, slots, strict=True)]
         self._flip(Generation(old.number + 1, made), had, inherit=inherit)
         return Figures(len(made), read.refused)
-
-    def _report(self, status: int, text: str) -> None:
-        self._shared.status.set_status(GROUP, self.name, status, text)
-        self._shared.status.report(GROUP, self.name, text)
 
     def _flip(self, new: Generation, had: Mapping[tuple[int, str, str], int], *, inherit: bool) -> None:
         fresh = [one for one in new.destinations if one.key not in had]

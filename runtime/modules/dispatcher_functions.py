@@ -16,6 +16,7 @@ from runtime.dispatching.choosing import Chooser
 from runtime.dispatching.destinations import Destination, State, Word
 from runtime.dispatching.partition import MAX_SCRIPT_ATTRS, Partition
 from runtime.dispatching.partitions import DEFAULT
+from runtime.modules.complaints import Complaints
 from runtime.modules.dispatcher_mi import ANY_SET, STATES, DispatcherCommands, at_address
 from runtime.script.changes import integer_of
 from runtime.script.declare import Kind, Param, Ref, function
@@ -44,7 +45,6 @@ _BY_LOAD: Final = (9, 10)
 _MOST: Final = 1000
 """Destinations that are put aside for failover where the script does not say how many."""
 _FLAGS: Final = frozenset("fuda")
-_MOST_COMPLAINTS: Final = 100
 
 Use = Callable[[Context, str], bool]
 
@@ -58,7 +58,7 @@ class DispatcherFunctions(DispatcherCommands):
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
         super().__init__(settings)
-        self._complaints: set[str] = set()
+        self.complain = Complaints(log).make
 
     # Choosing.
 
@@ -227,7 +227,7 @@ class DispatcherFunctions(DispatcherCommands):
         """
         wanted = State.INACTIVE if state is None else STATES.get(state)
         if wanted is None:
-            self._complain(f"ds_mark_dst(): there is no state {state!r}")
+            self.complain(f"ds_mark_dst(): there is no state {state!r}")
         found = self._partition(partition)
         one = None if found is None else self._current(c, found)
         if found is None or one is None or wanted is None:
@@ -349,20 +349,14 @@ class DispatcherFunctions(DispatcherCommands):
     def _partition(self, name: str | None) -> Partition | None:
         found = self.partitions.get(name or DEFAULT)
         if found is None:
-            self._complain(f"there is no partition {name or DEFAULT!r}")
+            self.complain(f"there is no partition {name or DEFAULT!r}")
         return found
 
     def _flags(self, written: str) -> frozenset[str]:
         flags = _letters(written)
         if not flags <= _FLAGS:
-            self._complain(f"flags {written!r}: there is no {', '.join(sorted(flags - _FLAGS))}")
+            self.complain(f"flags {written!r}: there is no {', '.join(sorted(flags - _FLAGS))}")
         return flags
-
-    def _complain(self, text: str) -> None:
-        """Log it once."""
-        if text not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
-            self._complaints.add(text)
-            log.error("%s", text)
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from runtime.context import Context, Value
-from runtime.db import DatabaseError
 from runtime.drouting.generation import View
 from runtime.drouting.partitions import DEFAULT
 from runtime.drouting.routing import Routing
 from runtime.drouting.rules import Carrier, Gateway, State
 from runtime.modules.base import RuntimeModule
+from runtime.modules.complaints import Complaints
 from runtime.modules.drouting_calls import AvpNames, avp_names
 from runtime.modules.drouting_hosts import Hosts
 from runtime.modules.drouting_places import Place, Places
@@ -22,7 +22,6 @@ from runtime.modules.texts import bytes_text, script_text
 from runtime.roles import MI, role_of
 from runtime.script.declare import Event, Kind, Param, Ref
 from runtime.status_reports import StatusReports
-from runtime.store import StoreError
 from runtime.transports.base import socket_index
 
 log = logging.getLogger("layby.drouting")
@@ -33,9 +32,6 @@ GROUP: Final = "drouting"
 """What the partitions' status and reports are found under."""
 LETTER: Final = "drouting"
 """Tells the MI process that a state has changed, and so perhaps what is to be probed."""
-_EMPTY, _LOADS, _READY, _RELOADS = -2, -1, 1, 2
-"""OpenSIPS's statuses of a partition: nothing there, first loading, loaded, loading anew."""
-_MOST_COMPLAINTS: Final = 100
 
 FLAGS: Final = Param("flags", Kind.STRING, optional=True)
 GW_ATTRS: Final = Param("gw_attrs", Kind.OUTPUT, optional=True)
@@ -95,7 +91,7 @@ class DroutingBase(RuntimeModule):
         self._avp_names = names
         self._sockets: dict[str, int | None] = {}
         self._places: dict[str, tuple[View, int, Places]] = {}
-        self._complaints: set[str] = set()
+        self.complain = Complaints(log).make
 
     def avp_names(self, partition: str) -> AvpNames:
         """The AVPs of a partition's calls."""
@@ -129,12 +125,6 @@ class DroutingBase(RuntimeModule):
             self.complain(f"there is no socket {socket[:80]}")
             return default
         return found
-
-    def complain(self, what: str) -> None:
-        """Log what is wrong with the tables or the script, once."""
-        if what not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
-            self._complaints.add(what)
-            log.error("%s", what)
 
     # Partitions.
 
@@ -231,21 +221,11 @@ def load_partition(routing: Routing, status: StatusReports, partition: str, *, i
     Raises:
         DatabaseError, StoreError: nothing was loaded.
     """
-
-    def report(code: int, text: str) -> None:
-        status.set_status(GROUP, partition, code, text)
-        status.report(GROUP, partition, text)
-
-    is_there = routing.view(partition) is not None
-    report(_RELOADS if is_there else _LOADS, "the tables are being read")
-    try:
+    with status.loading(GROUP, partition, anew=routing.view(partition) is not None) as report:
         found = routing.reload(partition, inherit_state=inherit_state)
-    except (DatabaseError, StoreError) as error:
-        report(_READY if is_there else _EMPTY, f"nothing was loaded: {error}")
-        raise
-    text = (
-        f"{found.rules} rules, {found.gateways} gateways, {found.carriers} carriers and {found.groups} users with a "
-        f"group loaded in {found.seconds:.1f} s, {found.skipped} rows left out"
-    )
-    report(_READY, text)
+        text = (
+            f"{found.rules} rules, {found.gateways} gateways, {found.carriers} carriers and {found.groups} users with "
+            f"a group loaded in {found.seconds:.1f} s, {found.skipped} rows left out"
+        )
+        report(text)
     log.info("partition %s: %s", partition, text)

@@ -25,6 +25,7 @@ from runtime.location.registration import (
     wanted_of,
 )
 from runtime.location.store import User
+from runtime.modules.complaints import Complaints
 from runtime.modules.registrar_queries import AOR, DOMAIN, RegistrarQueries
 from runtime.modules.usrloc import DbMode, Usrloc
 from runtime.script.declare import Kind, Param, Parameter, function, ignored
@@ -41,7 +42,6 @@ log = logging.getLogger("layby.registrar")
 _FLAGS: Final = Param("flags", Kind.STRING, optional=True)
 _PARKED_S: Final = 5.0
 """How long a transaction is kept for a reply that waits for the database: longer than it ever does."""
-_MOST_COMPLAINTS: Final = 100
 _Flags = TypeVar("_Flags", SaveFlags, LookupFlags)
 
 
@@ -112,7 +112,7 @@ class Registrar(RegistrarQueries):
         )
         if not -1 <= found["default_q"] <= 1000 or min(self._limits[:3]) < 0:
             raise SettingsError("registrar: a time is 0 or more, and default_q from -1 to 1000")
-        self._complaints: set[str] = set()
+        self._complaints = Complaints(log, logging.WARNING)
 
     def furnish(self, house: House) -> None:
         super().furnish(house)
@@ -240,9 +240,8 @@ class Registrar(RegistrarQueries):
 
     def _known(self, flags: _Flags, text: str | None) -> _Flags:
         """The flags; what is none of them is complained about once."""
-        if flags.unknown and text not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
-            self._complaints.add(text or "")
-            log.warning("flags %r: there is no %s", text, ", ".join(flags.unknown))
+        if flags.unknown:
+            self._complaints.make(f"flags {text!r}: there is no {', '.join(flags.unknown)}")
         return flags
 
     # Finding.

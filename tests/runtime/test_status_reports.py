@@ -98,6 +98,30 @@ def test_what_is_introduced_is_said_only_where_nothing_was_said(status: StatusRe
     assert status.group("database") == [Part("database", "dialogs", -1, "it is away")]
 
 
+@pytest.mark.parametrize(("anew", "meanwhile", "after_failure"), [(False, -1, -2), (True, 2, 1)])
+def test_what_is_read_from_a_database_is_told_as_it_goes(
+    status: StatusReports, anew: bool, meanwhile: int, after_failure: int
+) -> None:
+    def now() -> int:
+        part = status.part("drouting", "a")
+        assert part is not None
+        return part.status
+
+    def fail() -> None:
+        with status.loading("drouting", "a", anew=anew):
+            assert now() == meanwhile
+            raise ValueError("no room")
+
+    with pytest.raises(ValueError, match="no room"):
+        fail()
+    assert now() == after_failure
+
+    with status.loading("drouting", "a", anew=anew) as report:
+        report("5 rules")
+    assert now() == 1
+    assert texts(status, "drouting", "a") == ["being read", "nothing was loaded: no room", "being read", "5 rules"]
+
+
 @pytest.mark.parametrize("name", ["\ud800", "é" * 300, "a\0b", ""])
 def test_whatever_comes_from_outside_is_kept_in_some_way(status: StatusReports, name: str) -> None:
     status.set_status(name, name, 1, name)
