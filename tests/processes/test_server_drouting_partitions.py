@@ -289,6 +289,12 @@ def test_a_server_whose_database_is_away_starts_and_loads_when_it_is_there(
     rows.gateway("gw", 9)
     rows.close()
     wait_until(lambda: server.rpc('{"jsonrpc":"2.0","id":1,"method":"dr_gw_status"}').get("result"), 20)
+    with rows.database.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE dr_rules RENAME COLUMN gwlist TO other")
+    assert "gwlist" in server.mi_error("dr_reload")["data"]
+    assert "partition Default stays as it was" in server.log()
+    assert server.mi("dr_gw_status", {"gw_id": "gw"}) == {"State": "Active"}
+    rows.close()
 
 
 @pytest.mark.postgresql
