@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import mmap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgpack
@@ -67,18 +67,19 @@ class Hosts:
                 for uri in gone:
                     transaction.delete(uri.encode("latin-1"), db=self._table)
 
-    def put(self, uri: str, places: Iterable[Place]) -> None:
-        """Put down where a gateway is.
+    def put(self, found: Located) -> None:
+        """Put down where gateways are.
 
         Raises:
             StoreError: there is no room.
         """
-        key, value = uri.encode("latin-1", "replace"), bytes(msgpack.packb(list(places)))
+        rows = {uri.encode("latin-1", "replace"): bytes(msgpack.packb(places)) for uri, places in found.items()}
         with self._store.writing() as transaction:
-            if transaction.get(key, db=self._table) == value:
-                return
-            transaction.put(key, value, db=self._table)
-        self._changes[:8] = (self.number + 1).to_bytes(8, "little")
+            new = {key: value for key, value in rows.items() if transaction.get(key, db=self._table) != value}
+            for key, value in new.items():
+                transaction.put(key, value, db=self._table)
+        if new:
+            self._changes[:8] = (self.number + 1).to_bytes(8, "little")
 
 
 class HostWatch:
@@ -97,6 +98,8 @@ class HostWatch:
         self._known: frozenset[str] = frozenset()
         self._waiting: list[str] = []
         self._under_way = 0
+        self._answers: dict[str, list[Place]] = {}
+        """What is not put down yet: each change costs all processes a look at all gateways, so it waits for others."""
         self._next_at = 0.0
         self._supported = tuple(dict.fromkeys(one.listen.protocol for one in process.house.sockets))
         from runtime.resolver import Resolver  # dnspython takes long to import, for whoever only checks a script
@@ -113,6 +116,7 @@ class HostWatch:
         if self._process.draining:
             return
         loop.call_later(_NEW_EVERY_S, self._look)
+        self._put_down()
         wanted, now = self._wanted(), loop.time()
         if self._waiting or self._under_way or (wanted is self._known and now < self._next_at):
             return
@@ -146,8 +150,15 @@ class HostWatch:
         if isinstance(answer, NotFound):
             # What was known before stands: a server that does not answer for a while makes no stranger of a gateway.
             log.info("gateway %s: %s", uri, answer.reason)
-            return
+        else:
+            self._answers[uri] = [Place(host_key(target.host), target.port) for target in answer]
+        if not self._under_way:
+            self._put_down()
+
+    def _put_down(self) -> None:
+        found, self._answers = self._answers, {}
         try:
-            self._hosts.put(uri, [Place(host_key(target.host), target.port) for target in answer])
+            if found:
+                self._hosts.put(found)
         except StoreError as error:
-            log.error("where gateway %s is cannot be kept: %s", uri, error)
+            log.error("where gateways are cannot be kept: %s", error)
