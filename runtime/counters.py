@@ -14,6 +14,19 @@ CORE: Final = {
     "lost_handovers": "Messages that could not be given to it.",
     "retransmissions": "Requests that were a copy of one before.",
     "lost_sends": "Messages that could not be sent.",
+    "slow_messages": "Routes that took longer than `exec_msg_threshold`.",
+}
+DNS: Final = {
+    "dns_total_queries": "Questions to DNS.",
+    "dns_slow_queries": "Those whose answer took longer than `exec_dns_threshold`.",
+}
+SQL: Final = {
+    "sql_total_queries": "Statements to databases.",
+    "sql_slow_queries": "Those that took longer than their module's `exec_query_threshold`.",
+}
+CDB: Final = {
+    "cdb_total_queries": "What cachedb_local was asked to store, to fetch, to remove or to add up.",
+    "cdb_slow_queries": "Always 0: there is no limit to how long that may take.",
 }
 SL: Final = {
     "sent_replies": "Replies that were sent without a transaction.",
@@ -44,7 +57,16 @@ MI: Final = {
     "denied": "MI commands that were refused because `allow` or `deny` says so, wherever they were called.",
 }
 ASYNC_GAUGES: Final = {"waiting": "Messages that are put aside now."}
-COUNTERS: Final = {"core": CORE, "sl": SL, "tm": TM, "async": ASYNC, "mi": MI}
+COUNTERS: Final = {
+    "core": CORE,
+    "dns": DNS,
+    "sql": SQL,
+    "cdb": CDB,
+    "sl": SL,
+    "tm": TM,
+    "async": ASYNC,
+    "mi": MI,
+}
 """What is only counted up, by group."""
 GAUGES: Final = {"tm": TM_GAUGES, "async": ASYNC_GAUGES}
 """What goes up and down, by group."""

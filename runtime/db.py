@@ -25,23 +25,20 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 5.0
 """How long connecting, a statement, or another writer's lock may take."""
 _DRIVERS: Final = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
-_watched: dict[str, tuple[float, Callable[[int, str], object]]] = {}
-"""By kind of database: how long a statement may take in this process, in seconds, and whom to tell of others."""
-_SHOWN: Final = 500
-"""Characters of a statement that took too long."""
+_watchers: list[Callable[[str, int, str], object]] = []
+"""Whom to tell of the statements of this process."""
 _POOL: Final = 2
 """Connections that one process keeps. It does one thing at a time; the second is for a transaction within another."""
 
 
-def watch_statements(kind: str, limit_us: int, told: Callable[[int, str], object]) -> None:
-    """Tell of each statement of this process that takes too long.
+def watch_statements(told: Callable[[str, int, str], object]) -> None:
+    """Tell one more of each statement of this process.
 
     Args:
-        kind: of database, as `Database.kind`.
-        limit_us: microseconds that one may take.
-        told: called with how many it took, and the statement without its values.
+        told: called with the kind of database, as `Database.kind`, how many microseconds it took, and the statement
+            without its values.
     """
-    _watched[kind] = limit_us / 1_000_000, told
+    _watchers.append(told)
 
 
 class DatabaseError(Exception):
@@ -151,8 +148,8 @@ class Database:
         for logger in (engine.logger, engine.pool.logger):
             if isinstance(logger, logging.Logger):
                 logger.setLevel(logging.WARNING)
-        if self.kind in _watched:
-            watch = _StatementWatch(*_watched[self.kind])
+        for told in _watchers:
+            watch = _StatementWatch(self.kind, told)
             event.listen(engine, "before_cursor_execute", watch.before)
             event.listen(engine, "after_cursor_execute", watch.after)
         if self.kind == "sqlite":
@@ -178,8 +175,8 @@ class Database:
 class _StatementWatch:
     """Measures each statement of one engine."""
 
-    def __init__(self, limit_s: float, told: Callable[[int, str], object]) -> None:
-        self._limit_s = limit_s
+    def __init__(self, kind: str, told: Callable[[str, int, str], object]) -> None:
+        self._kind = kind
         self._told = told
         self._since = 0.0
 
@@ -187,9 +184,7 @@ class _StatementWatch:
         self._since = monotonic_now()
 
     def after(self, connection: object, cursor: object, statement: str, *_: object) -> None:
-        took_s = monotonic_now() - self._since
-        if took_s > self._limit_s:
-            self._told(int(took_s * 1_000_000), " ".join(statement.split())[:_SHOWN])
+        self._told(self._kind, int((monotonic_now() - self._since) * 1_000_000), statement)
 
 
 class _SqliteConnected:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from mi_script.builtin import Builtin
@@ -21,6 +22,9 @@ from runtime.script.settings import GLOBALS
 from runtime.script.transformations import CHANGES
 from runtime.script.variable_table import CONTEXT_VARIABLES
 from runtime.script.words import WORDS
+
+_OF_ALL = ("async", "mi", "dns", "sql", "cdb")
+"""Groups of statistics, beside its own, that the core's page has."""
 
 
 def gather(modules: Iterable[type[Module]] = tuple(CATALOG.values())) -> list[ModuleFacts]:
@@ -75,7 +79,7 @@ def _core_facts() -> ModuleFacts:
         functions=[dataclasses.replace(one, module=CORE) for kind in always for one in functions_of(kind).values()],
         variables=[*CONTEXT_VARIABLES.values(), *variables_of(Core).values()],
         commands=sorted(commands, key=lambda command: command.name),
-        statistics=[*_counted("async"), *_counted("mi"), *_statistics(CORE, list(ALWAYS.values()))],
+        statistics=[*chain.from_iterable(map(_counted, _OF_ALL)), *_statistics(CORE, list(ALWAYS.values()))],
         events=[event for module in ALWAYS.values() for event in module.events],
     )
 

@@ -54,6 +54,7 @@ class CachedbLocal(RuntimeModule):
 
     def _collection_of(self, system: str) -> str | None:
         """Which collection ``local`` or ``local:NAME`` means; None for a system that is not served."""
+        self.house.statistics.count("cdb:cdb_total_queries")
         kind, _, name = system.partition(":")
         if kind != SYSTEM or "\0" in name:
             return None

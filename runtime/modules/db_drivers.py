@@ -6,16 +6,14 @@ none that there is, so a script that has its data there does not start.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from runtime.db import watch_statements
 from runtime.modules.base import RuntimeModule
 from runtime.modules.thresholds import thresholds_of
 from runtime.script.declare import Parameter, ignored
 
 if TYPE_CHECKING:
-    from runtime.process import Process
+    from runtime.house import House
 
 _BOUNDED: Final = "connecting and a statement may take 5 seconds each."
 _AGAIN: Final = "what cannot be written is kept, and written when the database is there again."
@@ -34,11 +32,11 @@ class _Driver(RuntimeModule):
 
     kind = ""
 
-    def enter(self, process: Process) -> None:
-        super().enter(process)
+    def furnish(self, house: House) -> None:
+        super().furnish(house)
         limit_us = self.settings["exec_query_threshold"]
         if limit_us > 0:
-            watch_statements(self.kind, limit_us, partial(thresholds_of(self.house).tell_slow, self.kind))
+            thresholds_of(house).statements_us[self.kind] = limit_us
 
 
 class DbMysql(_Driver):

@@ -50,9 +50,9 @@ class Management(LogCommands, MemoryCommands, StatisticsCommands):
         "load:load-all": "As load:load, of all processes.",
         "load:load1m-all": "The same of the last minute.",
         "load:load10m-all": "The same of the last ten minutes.",
-        "load:load-procN": "The same of the process that ps shows as N.",
-        "load:load1m-procN": "The same of the last minute.",
-        "load:load10m-procN": "The same of the last ten minutes.",
+        "load:load-proc-N": "The same of the process that ps shows as N.",
+        "load:load1m-proc-N": "The same of the last minute.",
+        "load:load10m-proc-N": "The same of the last ten minutes.",
         "load:processes_number": "How many processes there are.",
         "pkmem:N-real_used_size": "Bytes of memory of its own that the process has which ps shows as N.",
         "pkmem:N-max_used_size": "The most memory that it ever had, with what it shares.",
@@ -77,7 +77,7 @@ class Management(LogCommands, MemoryCommands, StatisticsCommands):
             compute("load", name, partial(self._mean_load, window, SIP))
             compute("load", f"{name}-all", partial(self._mean_load, window))
             for number in range(house.slots + 1):
-                compute("load", f"{name}-proc{number}", partial(self._load, window, number))
+                compute("load", f"{name}-proc-{number}", partial(self._load, window, number))
 
     def _load(self, window: int, number: int) -> int:
         return self._loads.read(number)[window]

@@ -6,10 +6,11 @@ themselves are run for what they add to it.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -278,20 +279,44 @@ def test_the_output_types_of_opensips_cli(clients: Clients) -> None:
     assert told("none") == ""
 
 
-def test_the_load_that_opensips_cli_diagnoses_is_that_of_the_sip_processes(clients: Clients) -> None:
-    # It goes on until it is interrupted. What else it diagnoses asks for figures of another server's inside.
-    command = [str(BIN / "opensips-cli"), "-o", "communication_type=http", "-o", f"url={clients.url}", "-x"]
-    environment = {**os.environ, "HOME": str(clients.folder), "TERM": "dumb"}
+DIAGNOSES = [
+    ("load", r"no issues detected"),
+    ("memory", r"Process +\d+: +\d+% usage, +\d+% peak usage \(SIP receiver udp:"),
+    ("sip", r"\d+ / \d+ SIP messages \(\d+%\) exceeded threshold"),
+    ("dns", r"\d+ / \d+ queries \(\d+%\) exceeded threshold"),
+    ("sql", r"\d+ / \d+ queries \(\d+%\) exceeded threshold"),
+    ("nosql", r"\d+ / \d+ queries \(\d+%\) exceeded threshold"),
+    ("", r"NoSQL"),
+]
+
+
+def test_statements_are_counted_for_a_diagnosis(clients: Clients) -> None:
+    before = clients.server.statistic("sql:sql_total_queries")
+    assert clients.server.mi("ds_reload") == "OK"
+    assert clients.server.statistic("sql:sql_total_queries") > before > 0
+
+
+@pytest.mark.parametrize(("what", "said"), DIAGNOSES, ids=[what or "all" for what, _ in DIAGNOSES])
+def test_what_opensips_cli_diagnoses(clients: Clients, what: str, said: str) -> None:
+    # It goes on until it is interrupted.
+    port = free_port(socket.SOCK_STREAM)
+    options = ["-o", "communication_type=http", "-o", f"url={clients.url}", "-o", f"diagnose_listen_port={port}"]
+    environment = {**os.environ, "HOME": str(clients.folder), "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
+    command = [str(BIN / "opensips-cli"), *options, "-x", "diagnose", *filter(None, [what])]
     with subprocess.Popen(
-        [*command, "diagnose", "load"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as program:
         assert program.stdout is not None
-        seen = list(itertools.takewhile(lambda line: "no issues detected" not in line, program.stdout))
+        seen: list[str] = []
+        while not (seen and re.search(said, seen[-1])):
+            seen.append(program.stdout.readline())
+            assert seen[-1], seen  # it has ended
         program.send_signal(signal.SIGINT)
-        program.stdout.read()
-    assert program.returncode == 0
+        seen += program.stdout
+    assert program.returncode == 0, seen
+    assert not any("Traceback" in line or "??" in line for line in seen), seen
     processes = [line for line in seen if f"(SIP receiver udp:127.0.0.1:{clients.server.sip_port})" in line]
-    assert len(processes) == 2
+    assert what != "load" or len(processes) >= 2
 
 
 MI: list[tuple[str, list[str], int, Any]] = [

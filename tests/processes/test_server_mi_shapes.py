@@ -379,9 +379,9 @@ def test_how_busy_the_processes_are(server: Server) -> None:
 
     found = wait_until(busy)
     assert {
-        f"load:{name}{of}" for name in ("load", "load1m", "load10m") for of in ("", "-all", "-proc0", "-proc4")
+        f"load:{name}{of}" for name in ("load", "load1m", "load10m") for of in ("", "-all", "-proc-0", "-proc-4")
     } <= set(found)
-    assert found["load:load-proc0"] < 50, "the attendant has nothing to do"
+    assert found["load:load-proc-0"] < 50, "the attendant has nothing to do"
     assert all(0 <= value <= 400 for value in found.values())
 
 

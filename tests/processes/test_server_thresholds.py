@@ -95,6 +95,7 @@ def test_a_route_that_takes_too_long_is_told_of_with_the_statement_it_stood_at(
     assert 60_000 <= params["time"] < 10_000_000
     said = f"threshold exceeded: msg processing took {params['time']} us: {params['extra']}"
     wait_until(lambda: said in server.log(), what=said)
+    assert server.statistic("core:slow_messages") > 0
 
 
 def test_a_route_that_goes_on_after_a_job_has_the_same_limit(server: Server, listener: Listener) -> None:
@@ -122,6 +123,7 @@ def test_dns_that_takes_too_long_is_told_of(server: Server, dns: DnsServer, list
     dns.delay_s = 0.0
     assert params["source"] == "dns"
     assert params["time"] >= 50_000
+    assert server.statistic("dns:dns_total_queries") >= server.statistic("dns:dns_slow_queries") > 0
 
 
 def relayed(server: Server) -> bytes:

@@ -131,7 +131,7 @@ def test_statistics_are_told_as_the_server_has_them(house: House) -> None:
     told = {entry.name.replace("DOMAIN", "location") for entry in ENTRIES if entry.sort is Sort.STATISTIC}
 
     # Those of single processes are told once, of the process N.
-    there = {re.sub(r"(:|-proc)\d+(?=-|$)", r"\1N", name) for name in house.statistics.find("all")}
+    there = {re.sub(r"(:|-proc-)\d+(?=-|$)", r"\1N", name) for name in house.statistics.find("all")}
     assert told == there
 
 
