@@ -9,7 +9,7 @@ import msgpack
 
 from mi_script.commands import Json
 from runtime.roles import SIP, STANDS_STILL, role_of
-from workers.jobs import Outcome, Peer, Returned
+from workers.jobs import Outcome, Peer, Returned, TimedOut
 
 if TYPE_CHECKING:
     from runtime.process import Process
@@ -45,12 +45,17 @@ class Health:
     async def _problems(self) -> list[str]:
         found = [] if self._process.draining else [*self._absent(), *self._store(), *await self._silent()]
         # Who goes answers nobody any more, and others have gone.
-        return ["the server is shutting down"] if self._process.draining else found
+        return ["the server is shutting down"] if self._process.draining else list(dict.fromkeys(found))
 
     def _absent(self) -> list[str]:
-        house = self._process.house
-        names = house.names()
-        return [f"{names[slot]} is not there" for slot in house.wanted() if not house.table.read(slot).pid]
+        """Those that are not there, or do not serve yet."""
+        process, house = self._process, self._process.house
+        names, serving = house.names(), {process.peer.name, *(peer.name for peer in process.node.peers())}
+        return [
+            f"{names[slot]} is {'starting' if house.table.read(slot).pid else 'not there'}"
+            for slot in house.wanted()
+            if names[slot] not in serving or not house.table.read(slot).pid
+        ]
 
     def _store(self) -> list[str]:
         part = self._process.store.used() / self._process.store.size()
@@ -60,14 +65,17 @@ class Health:
         """Those that have stood still for too long: they do not answer, or say that they serve nothing meanwhile."""
         peers = [peer for peer in self._process.node.peers() if role_of(peer.name) == SIP]
         outcomes = await asyncio.gather(*(self._ask(peer) for peer in peers))
-        return [
-            f"{peer.name} has stood still for {self._within_s:g} s"
-            for peer, outcome in zip(peers, outcomes, strict=True)
-            if self._is_silent(outcome)
-        ]
+        found = [self._wrong(peer, outcome) for peer, outcome in zip(peers, outcomes, strict=True)]
+        return [wrong for wrong in found if wrong]
 
     async def _ask(self, peer: Peer) -> Outcome:
         return await self._process.node.call(STANDS_STILL, b"", label=STANDS_STILL, timeout_s=self._within_s, to=peer)
 
-    def _is_silent(self, outcome: Outcome) -> bool:
-        return not isinstance(outcome, Returned) or msgpack.unpackb(outcome.payload) >= self._within_s
+    def _wrong(self, peer: Peer, outcome: Outcome) -> str:
+        match outcome:
+            case Returned(payload) if msgpack.unpackb(payload) < self._within_s:
+                return ""
+            case Returned() | TimedOut():
+                return f"{peer.name} has stood still for {self._within_s:g} s"
+            case _:
+                return f"{peer.name} is not there"  # it has just ended

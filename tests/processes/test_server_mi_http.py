@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import ssl
 import urllib.error
 import urllib.request
@@ -186,3 +188,18 @@ def test_health_says_who_stands_still_and_who_is_not_there(pages: Server) -> Non
     status, text = wait_until(lambda: (found := read(pages, "healthz"))[0] == 503 and found, what="it is told")
     assert [one.split(" ", 1)[1] for one in json.loads(text)["problems"]] == ["has stood still for 1 s"]
     wait_until(lambda: read(pages, "healthz")[0] == 200, what="it goes on")
+
+
+def test_health_says_who_is_being_replaced_and_not_that_he_stands_still(pages: Server) -> None:
+    before = samples(pages)["layby_process_restarts_total", "sip-1"]
+    row = next(row for row in pages.mi("ps")["Processes"] if row["Type"].startswith("SIP receiver"))
+    os.kill(row["PID"], signal.SIGKILL)
+    said: set[str] = set()
+
+    def is_well_again() -> bool:
+        status, text = read(pages, "healthz")
+        said.update(json.loads(text)["problems"])
+        return status == 200 and samples(pages)["layby_process_restarts_total", "sip-1"] > before
+
+    wait_until(is_well_again, what="it is replaced")
+    assert said <= {"sip-1 is not there", "sip-1 is starting"}
