@@ -13,8 +13,6 @@ TITLES: Final = {SIP: "SIP receiver", WORKER: "MI worker", MI: "MI"}
 
 COMMAND: Final = "runtime.handlers:run_command"
 """The job that an MI command is; it goes to whichever process is least loaded."""
-JOBS: Final = "runtime.handlers:list_jobs"
-CANCEL: Final = "runtime.handlers:cancel_job"
 RELOAD: Final = "runtime.handlers:reload"
 STANDS_STILL: Final = "runtime.handlers:stands_still"
 ASK: Final = "runtime.handlers:answer_question"
@@ -39,8 +37,6 @@ SEND_AND_WAIT: Final = "runtime.uac:send_and_wait"
 """A request out of any dialog, for a SIP process to send."""
 HANDLERS: Final = (
     COMMAND,
-    JOBS,
-    CANCEL,
     RELOAD,
     STANDS_STILL,
     ASK,

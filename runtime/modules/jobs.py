@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
+from runtime.asking import ask
 from runtime.modules.base import RuntimeModule
 from runtime.modules.events import events_of
 from runtime.modules.texts import bytes_text
-from runtime.roles import ASK, CANCEL, COMMAND, JOBS, MI, RELOAD, SIP, STANDS_STILL, WORKER, role_of
+from runtime.roles import ASK, COMMAND, MI, RELOAD, SIP, STANDS_STILL, WORKER, role_of
 from runtime.script.declare import Event
-from workers.jobs import Job, JobId, Outcome, Peer, Returned
+from workers.jobs import Job, JobId, Peer
+from workers.stimuli import JobView
 from workers.supervision import RETIRED
 
 if TYPE_CHECKING:
     from runtime.process import Process
 
-ASK_TIMEOUT_S: Final = 0.5
-"""How long a process may take to say which jobs it has. One that is blocked in a command does not say."""
-
-
-_OUR_OWN: Final = frozenset((JOBS, CANCEL, RELOAD, STANDS_STILL, ASK, "job_list"))
+MAX_LISTED: Final = 20_000
+"""Jobs of one process in one answer, the oldest first: what fits one message of the pool."""
+_OUR_OWN: Final = frozenset((RELOAD, STANDS_STILL, ASK, "job_list"))
 """Jobs that exist only because somebody asks."""
+_JOBS: Final = "jobs"
+_CANCEL: Final = "cancel job"
 JOB_TIMEOUT: Final = Event(
     "E_JOB_TIMEOUT",
     ("command", "id", "seconds", "asked_by"),
@@ -50,6 +52,8 @@ class Jobs(RuntimeModule):
     def enter(self, process: Process) -> None:
         super().enter(process)
         process.on_timed_out = self._on_timed_out
+        process.questions[_JOBS] = partial(_jobs, process)
+        process.questions[_CANCEL] = partial(_cancel, process)
         self._pids: dict[str, int] = {}
         self._tells = role_of(process.peer.name) == MI
         """Whether this process tells of the ends of others."""
@@ -103,15 +107,9 @@ class Jobs(RuntimeModule):
         node = self.process.node
         # The workers are not asked: they run jobs, and who asked for them knows them.
         peers = [peer for peer in (*node.peers(), node.me) if role_of(peer.name) != WORKER]
-        outcomes = await asyncio.gather(*(self._ask(peer, JOBS, b"") for peer in peers))
-        jobs: list[Json] = []
-        silent: list[Json] = []
-        for peer, outcome in zip(peers, outcomes, strict=True):
-            if isinstance(outcome, Returned):
-                jobs.extend(job for job in msgpack.unpackb(outcome.payload) if job["command"] not in _OUR_OWN)
-            else:
-                silent.append(str(peer))
-        return {"Jobs": jobs, "Silent": silent}
+        answers = await ask(self.process, peers, _JOBS)
+        jobs = [job for said in answers.said for job in msgpack.unpackb(said) if job["command"] not in _OUR_OWN]
+        return {"Jobs": jobs, "Silent": [str(peer) for peer in answers.silent]}
 
     @command("job_cancel", ("id",), ("id", "reason"), aliases=("jobs:cancel",))
     async def job_cancel(self, params: Params) -> Json:
@@ -123,10 +121,10 @@ class Jobs(RuntimeModule):
         node = self.process.node
         if job.origin != node.me and job.origin not in node.peers():
             raise MiError(404, "Job not found")
-        outcome = await self._ask(job.origin, CANCEL, msgpack.packb([job.serial, reason]))
-        if not isinstance(outcome, Returned):
+        answers = await ask(self.process, [job.origin], _CANCEL, msgpack.packb([job.serial, reason]))
+        if answers.silent:
             raise MiError(500, "No answer from the process", str(job.origin))
-        if not msgpack.unpackb(outcome.payload):
+        if not msgpack.unpackb(answers.said[0]):
             raise MiError(404, "Job not found")
         return "OK"
 
@@ -153,5 +151,30 @@ class Jobs(RuntimeModule):
             )
         return {"Workers": rows}
 
-    async def _ask(self, peer: Peer, handler: str, payload: bytes) -> Outcome:
-        return await self.process.node.call(handler, payload, label=handler, timeout_s=ASK_TIMEOUT_S, to=peer)
+
+def _jobs(process: Process, body: bytes) -> bytes:
+    """The jobs of a process that have no outcome yet, as `job_list` shows them."""
+    return _packed([_row(view) for view in process.node.jobs()[:MAX_LISTED]])
+
+
+def _cancel(process: Process, body: bytes) -> bytes:
+    """``[serial, reason]``: cancel a job of a process; whether there was one."""
+    serial, reason = msgpack.unpackb(body)
+    found = [view.id for view in process.node.jobs() if view.id.serial == serial]
+    return _packed(any(process.node.cancel(job, reason) for job in found))
+
+
+def _row(view: JobView) -> dict[str, Any]:
+    return {
+        "id": str(view.id),
+        "command": view.label,
+        "state": view.state,
+        "worker": str(view.worker) if view.worker else None,
+        "age_ms": round(view.age_s * 1000),
+        "remaining_ms": round(view.remaining_s * 1000),
+        "asked_by": view.id.origin.name,
+    }
+
+
+def _packed(value: object) -> bytes:
+    return bytes(msgpack.packb(value))
