@@ -1,6 +1,6 @@
 """A pool under random kills: at the end no job is unaccounted for, and nothing is left.
 
-20 s here; by hand ``LAYBY_SOAK_S=600 pytest tests/processes/test_pool_soak.py -s``.
+8 s here; by hand ``LAYBY_SOAK_S=600 pytest tests/processes/test_pool_soak.py -s``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workers import AsyncPool, Cancelled, Failed, Rejected, Returned, TimedOut, 
 
 pytestmark = pytest.mark.processes
 
-SOAK_S = float(os.environ.get("LAYBY_SOAK_S", "20"))
+SOAK_S = float(os.environ.get("LAYBY_SOAK_S", "8"))
 IN_FLIGHT = 60
 
 
