@@ -27,8 +27,10 @@ def hops(
     carriers: Mapping[str, Carrier],
     usable: Callable[[Gateway | Carrier], bool],
     chance: Callable[[], float],
-) -> list[Hop]:
+) -> Iterator[Hop]:
     """The gateways to try, in order: of those listed, and of the carriers listed, the ones that are usable.
+
+    They are looked for one by one: carriers can name far more than a call will ever try.
 
     Args:
         targets: a rule's list (`Rule.targets`), or one of the script's own.
@@ -38,17 +40,15 @@ def hops(
         usable: whether one is in use now.
         chance: gives numbers from 0 up to 1.
     """
-    found: list[Hop] = []
     for target in in_order(targets, sort, chance):
         if not target.carrier:
             gateway = gateways.get(target.id)
             if gateway is not None and usable(gateway):
-                found.append(Hop(gateway))
+                yield Hop(gateway)
         else:
             carrier = carriers.get(target.id)
             if carrier is not None and usable(carrier):
-                found.extend(_hops_of(carrier, gateways, usable, chance))
-    return found
+                yield from _hops_of(carrier, gateways, usable, chance)
 
 
 def _hops_of(

@@ -18,7 +18,7 @@ MAX_PREFIX: Final = 64
 MAX_ID: Final = 128
 """Bytes of a gateway's or carrier's id in UTF-8."""
 MAX_TARGETS: Final = 256
-"""Of one rule or carrier."""
+"""Of one rule or carrier; and gateways that one rule gives a call to try, with those of its carriers."""
 MAX_GROUPS: Final = 1024
 """Of one rule."""
 _KNOWN_LISTS: Final = 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -10,7 +11,7 @@ from runtime.clock import epoch_now
 from runtime.context import Context, RouteType
 from runtime.drouting.choice import Hop, hops
 from runtime.drouting.generation import View
-from runtime.drouting.rules import Carrier, Gateway, Match, Sort, State, Target
+from runtime.drouting.rules import MAX_TARGETS, Carrier, Gateway, Match, Sort, State, Target
 from runtime.modules.drouting_base import CARRIER_ATTRS, FLAGS, GW_ATTRS, PARTITION, DroutingBase, Outputs
 from runtime.modules.drouting_calls import (
     AvpNames,
@@ -162,10 +163,10 @@ class DroutingFunctions(DroutingBase):
         found = hops(targets, sort, view.gateways, view.carriers, is_usable, _chance)
         if whitelist:
             allowed = set(_names(whitelist))
-            found = [hop for hop in found if hop.gateway.id in allowed or f"#{_carrier_id(hop)}" in allowed]
+            found = (hop for hop in found if hop.gateway.id in allowed or f"#{_carrier_id(hop)}" in allowed)
         uri = parts_of(ruri)
-        made = [self._destination(hop, uri) for hop in found]
-        return [one for one in made if one is not None]
+        made = (self._destination(hop, uri) for hop in found)
+        return list(itertools.islice((one for one in made if one is not None), MAX_TARGETS))
 
     def _destination(self, hop: Hop, uri: UriParts) -> Destination | None:
         gateway = hop.gateway

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgpack
 
+from runtime.modules.complaints import Complaints
 from runtime.modules.drouting_places import Located, Place, host_key
 from runtime.sip.locate import NotFound
 from runtime.store import MAX_KEY, Store, StoreError
@@ -98,6 +99,7 @@ class HostWatch:
         self._known: frozenset[str] = frozenset()
         self._waiting: list[str] = []
         self._under_way = 0
+        self._complaints = Complaints(log, logging.WARNING)
         self._answers: dict[str, list[Place]] = {}
         """What is not put down yet: each change costs all processes a look at all gateways, so it waits for others."""
         self._next_at = 0.0
@@ -149,7 +151,7 @@ class HostWatch:
         self._begin()
         if isinstance(answer, NotFound):
             # What was known before stands: a server that does not answer for a while makes no stranger of a gateway.
-            log.info("gateway %s: %s", uri, answer.reason)
+            self._complaints.make(f"gateway {uri}: {answer.reason}")
         else:
             self._answers[uri] = [Place(host_key(target.host), target.port) for target in answer]
         if not self._under_way:

@@ -76,3 +76,15 @@ def test_nothing_is_lost_and_what_has_no_weight_comes_last(listed: list[Target],
     if len(listed) > 1:
         weightless = [target for target in listed if not target.weight]
         assert list(sorted_[len(listed) - len(weightless) :]) == weightless
+
+
+def test_nobody_looks_further_than_gateways_are_asked_for() -> None:
+    asked: list[str] = []
+
+    def usable(one: Gateway | Carrier) -> bool:
+        asked.append(one.id)
+        return one.id != "gw3"
+
+    found = hops(read_targets("#c1,gw1,gw2"), Sort.NONE, GATEWAYS, CARRIERS, usable, lambda: 0.0)
+    assert [next(found).gateway.id, next(found).gateway.id] == ["gw4", "gw1"]
+    assert asked == ["c1", "gw3", "gw4", "gw1"]
