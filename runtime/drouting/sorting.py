@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -49,7 +50,9 @@ class Sorter:
         """Forget all records."""
         self._records.clear()
         for run in self._runs:
-            run.close()
+            # Where there was no room for what it has in its buffer there is none now.
+            with contextlib.suppress(OSError):
+                run.close()
 
     def _put_away(self) -> None:
         self._records.sort()

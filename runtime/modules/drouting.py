@@ -275,7 +275,8 @@ class Drouting(DroutingFunctions, GatewayFunctions, DroutingCommands):
             for gateway in view.gateways.values() if view is not None else ():
                 probe = self._probe_of(gateway) if self._is_to_be_probed(name, gateway) else None
                 if probe is not None:
-                    yield f"{name}/{gateway.id}", (name, gateway.id), probe
+                    # An id has no comma, so no two gateways have the same.
+                    yield f"{gateway.id}, partition {name}", (name, gateway.id), probe
 
     def _is_to_be_probed(self, partition: str, gateway: Gateway) -> bool:
         """By its mode, 0 never, 1 while it is failed, 2 always; and never while MI has disabled it."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import mmap
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ from runtime.modules.drouting_base import DroutingBase, load_partition, word_of
 from runtime.modules.drouting_states import States
 from runtime.modules.texts import bytes_text
 from runtime.store import StoreError
+from workers.homes import try_lock
 
 log = logging.getLogger("layby.drouting")
 
@@ -84,12 +85,13 @@ class DroutingCommands(DroutingBase):
         if not self.settings["no_concurrent_reload"]:
             yield
             return
-        with (self.house.folder / "drouting.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise MiError(500, "Reload already in progress") from None
+        lock = try_lock(self.house.folder / "drouting.lock")
+        if lock is None:
+            raise MiError(500, "Reload already in progress")
+        try:
             yield
+        finally:
+            os.close(lock)
 
     @command("dr_reload_status", (), ("partition_name",), idempotent=True, aliases=("drouting:reload_status",))
     def dr_reload_status(self, params: Params) -> Json:
