@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from runtime.dispatching.board import Board, Locks
 from runtime.dispatching.choosing import Chooser
 from runtime.dispatching.destinations import (
+    MAX_DESTINATIONS,
     Destination,
     Health,
     State,
@@ -159,8 +160,11 @@ class Partition:
         """Something was seen of them."""
         self._change(destinations, lambda health: after(health, word, self._threshold), reason)
 
-    def _change(self, destinations: Sequence[Destination], become: Callable[[Health], Health], reason: str) -> None:
+    def _change(
+        self, destinations: Sequence[Destination], become: Callable[[Health], Health], reason: str, *, save: bool = True
+    ) -> None:
         board, changed = self._board, []
+        save = save and self.settings.persistent_state
         with self._shared.locks.held(CHANGING):
             slots = self.generation().slots
             for one in destinations:
@@ -169,7 +173,7 @@ class Partition:
                 before = board.health(one.slot)
                 now = become(before)
                 if now != before:
-                    board.set(self.index, one.slot, now, save=self.settings.persistent_state)
+                    board.set(self.index, one.slot, now, save=save)
                 if now.state != before.state:
                     changed.append((one, now.state))
         for one, state in changed:
@@ -221,6 +225,8 @@ class Partition:
         return found
 
     def _reload(self, others: Sequence[str], *, inherit: bool) -> Figures:
+        if not inherit:
+            self.save(MAX_DESTINATIONS)  # else a state that is not in the table yet would be lost
         with self.table.rows() as rows:
             read = read_rows(rows, self._socket_of)
         old = self._stored(self.name)
@@ -250,7 +256,11 @@ class Partition:
         if not inherit:
             for one in new.destinations:
                 if one.key in had:
-                    self.set_state([one], State(self._first_state(one)), "reload")
+                    self._begin_anew(one)
+
+    def _begin_anew(self, one: Destination) -> None:
+        first = Health(self._first_state(one))
+        self._change([one], lambda _: first, "reload", save=False)
 
     def _first_state(self, one: Destination) -> int:
         return one.state if self.settings.persistent_state else State.ACTIVE

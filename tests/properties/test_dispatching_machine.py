@@ -65,6 +65,7 @@ class Dispatching(RuleBasedStateMachine):
             one.table.prepare()
         self.tables: dict[str, dict[tuple[int, str], State]] = {name: {} for name in NAMES}
         self.known: dict[str, dict[Key, Health]] = {name: {} for name in NAMES}
+        self.unsaved: dict[str, set[Key]] = {name: set() for name in NAMES}
 
     def _view(self, stated: list[PartitionSettings], process: int) -> dict[str, Partition]:
         found = {}
@@ -80,7 +81,7 @@ class Dispatching(RuleBasedStateMachine):
 
     @rule(name=names, rows=tables)
     def rows_change(self, name: str, rows: dict[tuple[int, str], State]) -> None:
-        self.tables[name] = rows
+        self.tables[name] = dict(rows)
         table = "dispatcher" if name == "default" else name
         with contextlib.closing(sqlite3.connect(Path(self.folder.name) / "sets.db")) as connection, connection:
             connection.execute(f"DELETE FROM {table}")
@@ -93,9 +94,12 @@ class Dispatching(RuleBasedStateMachine):
     def reload(self, name: str, process: int, inherit: bool) -> None:
         others = [other for other in NAMES if other != name]
         assert self.views[process][name].reload(others, inherit=inherit).loaded == len(self.tables[name])
+        if not inherit:
+            self._saved(name)
         had = self.known[name]
         first = {(set_id, uri, ""): Health(state) for (set_id, uri), state in self.tables[name].items()}
         self.known[name] = {key: had[key] if inherit and key in had else health for key, health in first.items()}
+        self.unsaved[name] &= first.keys()
 
     @rule(name=names, process=processes)
     def reload_is_killed(self, name: str, process: int) -> None:
@@ -129,6 +133,7 @@ class Dispatching(RuleBasedStateMachine):
         for one in found:
             self.known[name][one.key] = become(before[one.key])
         changed = [one for one in found if self.known[name][one.key].state != before[one.key].state]
+        self.unsaved[name] |= {one.key for one in changed}
         assert self.told == [(name, one.uri, self.known[name][one.key].state) for one in changed]
 
     @rule(process=processes, most=st.integers(1, 10))
@@ -137,6 +142,14 @@ class Dispatching(RuleBasedStateMachine):
             while partition.save(most):
                 pass
         assert not self.board.has_unsaved()
+        for name in NAMES:
+            self._saved(name)
+
+    def _saved(self, name: str) -> None:
+        for set_id, uri, socket in self.unsaved[name]:
+            if (set_id, uri) in self.tables[name]:
+                self.tables[name][set_id, uri] = State(self.known[name][set_id, uri, socket].state)
+        self.unsaved[name].clear()
 
     @invariant()
     def all_processes_see_the_same(self) -> None:

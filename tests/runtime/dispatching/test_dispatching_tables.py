@@ -123,3 +123,13 @@ def test_a_destination_that_goes_takes_the_state_with_it_that_the_database_had_n
 
     partition.set_state(gone, State.ACTIVE, "who looked before the load")
     assert not board.has_unsaved()
+
+
+def test_a_reload_without_inheritance_loses_no_state_that_is_still_to_be_saved(partition: Partition, run: Run) -> None:
+    loaded(partition, run)
+    partition.set_state(partition.generation().find(1, "sip:b"), State.INACTIVE, "test")
+
+    partition.reload([], inherit=False)
+
+    assert partition.states(partition.generation().destinations) == [0, 1, 0]
+    assert states(run) == [("sip:a", 0), ("sip:b", 1), ("sip:c", 0)]
