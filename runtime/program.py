@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import fcntl
+import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ from runtime.script.problems import Place, ScriptProblem
 from runtime.script.script import RouteCode, Script
 from runtime.script.tree import Variable
 from runtime.transports.interfaces import addresses_of
+
+log = logging.getLogger("layby.script")
 
 _BUNDLE: Final = "script"
 
@@ -266,13 +269,15 @@ class Program:
         # One after the other, or the later text could get the earlier number.
         with (folder / f"{_BUNDLE}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._compile(read)
+            checked, _ = self._compile(read)
             self._compile(_reader(sources))  # what will be caught up with is what has been checked
             generation = _published(folder)[0] + 1
             scratch = folder / f"{_BUNDLE}.new"
             scratch.write_bytes(msgpack.packb([generation, sources]))
             scratch.replace(folder / _BUNDLE)
-            return generation
+        for module, name in self._not_taken(checked):
+            log.warning("%s: modparam %s of %s is another now, and is taken at the next start", self.path, name, module)
+        return generation
 
     def is_published(self, folder: Path) -> bool:
         """Whether there is another script to be caught up with than the one from the start."""
@@ -288,7 +293,8 @@ class Program:
         # The order in which two reloads reach a process says nothing; the later text wins everywhere.
         if generation <= self.generation:
             return False
-        self.checked, self.script = self._compile(_reader(sources))
+        checked, self.script = self._compile(_reader(sources))
+        self.checked = dataclasses.replace(checked, settings=self.checked.settings)  # those that the modules have
         self.generation = generation
         return True
 
@@ -299,6 +305,14 @@ class Program:
             raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text, code="bad-setting")])
         checked = dataclasses.replace(checked, sockets=self.checked.sockets)  # those are open, whatever it says now
         return checked, _compiled(checked, self.modules, self.target, self.options)
+
+    def _not_taken(self, checked: Checked) -> list[tuple[str, str]]:
+        """The parameters of modules that a text sets otherwise than they are, each with its module."""
+        found = []
+        for module in checked.modules:
+            now, then = self.checked.settings.get(module, {}), checked.settings.get(module, {})
+            found += [(module, name) for name in {**now, **then} if now.get(name) != then.get(name)]
+        return found
 
     def _own_module(self, path: Path) -> type[Module]:
         """The running module of that name: a reload takes routes, and no other code."""

@@ -308,6 +308,14 @@ def test_other_modules_are_for_a_restart(scripts: Scripts) -> None:
     assert scripts.served() == {"by one"}
 
 
+def test_of_other_settings_it_is_told_that_they_are_for_a_restart(scripts: Scripts) -> None:
+    scripts.take('modparam("httpd", "conn_timeout", 7)\n' + named("one"))
+    told = "modparam conn_timeout of httpd is another now, and is taken at the next start"
+    wait_until(lambda: told in scripts.server.log(), what=told)
+    scripts.take(named("one"))
+    assert scripts.server.log().count(told) == 1
+
+
 # --- every process, whatever it is doing
 
 
