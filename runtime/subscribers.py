@@ -14,6 +14,8 @@ from runtime.clock import epoch_now
 from runtime.subscriptions import MAX_EVENTS, Subscription, alive, packed, with_one, without
 
 if TYPE_CHECKING:
+    import lmdb
+
     from runtime.store import Store
 
 _CHANGING: Final = 0
@@ -93,8 +95,16 @@ class Subscribers:
         with self._store.reading() as read:
             return alive(read.get(event.encode("latin-1", "replace"), db=self._table), epoch_now())
 
+    def _forget_ended(self, write: lmdb.Transaction) -> None:
+        """Make room: events whose subscribers' time is over go. Nobody who looks sees a difference."""
+        now = epoch_now()
+        for key in [bytes(key) for key, data in write.cursor(self._table) if not alive(data, now)]:
+            write.delete(key, db=self._table)
+
     def _change(self, key: bytes, change: Callable[[bytes | memoryview | None, int], bytes | str]) -> str | None:
         with self._store.writing() as write:
+            if write.stat(self._table)["entries"] >= MAX_EVENTS:
+                self._forget_ended(write)
             data = write.get(key, db=self._table)
             found = change(data, write.stat(self._table)["entries"])
             if isinstance(found, str):

@@ -34,7 +34,6 @@ ACCESS: Final = (
     ),
     Parameter("deny", str, repeats=True, commands=True, doc="Those that may not be run, whatever `allow` says."),
 )
-_MOST_TOLD: Final = 1000
 
 
 class MiModule(RuntimeModule):
@@ -66,8 +65,8 @@ class MiModule(RuntimeModule):
 
     def _tell(self, method: str, fault: Fault) -> None:
         # Once each in this process, or whoever asks again and again would fill the log.
-        first = method not in self._told and len(self._told) < _MOST_TOLD
-        self._told.add(method)
+        first = method not in self._told
+        self._told.add(method)  # there are only so many: it names a command
         log.log(logging.WARNING if first else logging.DEBUG, "%s: %s", self.name, fault.data)
 
 

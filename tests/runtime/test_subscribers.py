@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.clock import epoch_now
 from runtime.store import Store
 from runtime.subscribers import Newest, Subscribers
 from runtime.subscriptions import MAX_EVENTS, MAX_SUBSCRIBERS
@@ -87,6 +88,20 @@ def test_what_is_too_much_is_refused(here: Subscribers) -> None:
         here.add(f"E_{number}", ONE, 0)
     assert here.add("E_Y", ONE, 0) == "too many events have subscribers"
     assert here.add("E_1", TWO, 0) is None
+
+
+def test_events_whose_subscribers_time_is_over_make_room(
+    here: Subscribers, there: Subscribers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(MAX_EVENTS):
+        here.add(f"E_{number}", ONE, 10 if number else 0)
+    assert sockets(there, "E_1") == [ONE]
+
+    later = epoch_now() + 11
+    monkeypatch.setattr("runtime.subscribers.epoch_now", lambda: later)
+    assert here.add("E_Y", TWO, 0) is None
+    assert [sockets(there, event) for event in ("E_0", "E_1", "E_Y")] == [[ONE], [], [TWO]]
+    assert there.events() == ["E_0", "E_Y"]
 
 
 def test_events_whose_names_are_computed_do_not_fill_the_memory(here: Subscribers) -> None:
