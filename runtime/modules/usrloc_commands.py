@@ -26,6 +26,10 @@ from runtime.store import StoreError
 
 _MI_CALL_ID: Final = "dfjrewr12386fd6-343@layby.mi"
 _MAX_Q: Final = 1000
+MAX_DUMPED: Final = 30_000
+"""Contacts in one answer: about what one can hold."""
+MAX_BRIEF: Final = 300_000
+"""Users in one answer without their contacts."""
 
 
 class UsrlocCommands(RuntimeModule):
@@ -43,12 +47,15 @@ class UsrlocCommands(RuntimeModule):
     def ul_dump(self, params: Params) -> Json:
         """All bindings; with `brief` the users alone."""
         brief = "brief" in params and params.text("brief") == "brief"
-        now = epoch_now()
+        now, room = epoch_now(), MAX_BRIEF if brief else MAX_DUMPED
         domains: list[Json] = []
         for domain in sorted(self.domains):
             aors: list[Json] = []
             for user, contacts in self.locations.everybody(domain):
                 alive = [contact for contact in contacts if contact.is_alive(now)]
+                room -= bool(alive) if brief else len(alive)
+                if room < 0:  # told before all of it is in memory
+                    raise MiError(400, "Too many contacts", "ask with brief, or for one user with ul_show_contact")
                 if alive:
                     aors.append({"AOR": script_text(user.aor)} if brief else self._shown(user, alive, now))
             domains.append({"name": domain, "hash_size": 1 << int(self.settings["hash_size"]), "AORs": aors})
