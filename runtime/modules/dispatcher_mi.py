@@ -13,6 +13,7 @@ from runtime.dispatching.generation import Figures
 from runtime.dispatching.partition import MAX_SCRIPT_ATTRS, Partition
 from runtime.dispatching.partitions import DEFAULT
 from runtime.modules.base import RuntimeModule
+from runtime.modules.inheriting import inherits_state
 from runtime.modules.texts import bytes_text, script_text
 from runtime.sip.own import normal_host
 from runtime.store import StoreError
@@ -27,7 +28,6 @@ STATES: Final[Mapping[str, State]] = {
 """States as scripts and commands write them."""
 ANY_SET: Final = -1
 _UNKNOWN_PARTITION: Final = "ERROR Unknown partition"
-_INHERIT: Final = {"y": True, "n": False}
 
 
 class DispatcherCommands(RuntimeModule):
@@ -75,9 +75,7 @@ class DispatcherCommands(RuntimeModule):
 
         Destinations that were there keep their states; with `inherit_state` n they have those of the table.
         """
-        inherit = _INHERIT.get(params.text("inherit_state", "y").lower()[:1])
-        if inherit is None:
-            raise MiError(400, "Bad parameter value", "inherit_state is y or n")
+        inherit = inherits_state(params)
         named = "partition" in params
         for one in [self._named(params.text("partition"), 500)] if named else self.partitions.values():
             self._reload(one, inherit)

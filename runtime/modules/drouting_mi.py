@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from mi_script.commands import Json, MiError, Params, Recipe, command
 from runtime.clock import epoch_now
@@ -18,13 +18,12 @@ from runtime.drouting.partitions import DEFAULT
 from runtime.drouting.rules import Carrier, Gateway, State
 from runtime.modules.drouting_base import DroutingBase, load_partition, word_of
 from runtime.modules.drouting_states import States
+from runtime.modules.inheriting import inherits_state
 from runtime.modules.texts import bytes_text
 from runtime.store import StoreError
 from workers.homes import try_lock
 
 log = logging.getLogger("layby.drouting")
-
-_NO: Final = ("0", "n", "no")
 
 
 def _status_recipes(of: str) -> tuple[Recipe, ...]:
@@ -58,7 +57,7 @@ class DroutingCommands(DroutingBase):
 
         Gateways and carriers keep the state that they have; with `inherit_state` 0 they get the one in their table.
         """
-        inherit_state = params.text("inherit_state", "1").lower() not in _NO
+        inherit_state = inherits_state(params)
         names = [self._partition(params)] if "partition_name" in params else self.routing.partitions()
         failed = []
         with self._one_at_a_time():

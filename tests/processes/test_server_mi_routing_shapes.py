@@ -179,3 +179,12 @@ def test_destinations_are_loaded_anew(server: Server, params: Any) -> None:
 
 def test_destinations_of_a_partition_that_is_not_there(server: Server) -> None:
     assert server.mi_error("ds_reload", ["zz"]) == {"code": 500, "message": "ERROR Unknown partition"}
+
+
+@pytest.mark.parametrize("method", ["dr_reload", "ds_reload"])
+def test_whether_states_are_kept_is_said_in_the_same_words_of_both(server: Server, method: str) -> None:
+    for word in ("1", "0", "y", "N", "yes", 1, 0):
+        assert server.mi(method, {"inherit_state": word}) == "OK"
+    for word in ("", "2", "keep", "nowhere"):
+        error = server.mi_error(method, {"inherit_state": word})
+        assert (error["code"], error["message"]) == (400, "Bad parameter value")
