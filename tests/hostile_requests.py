@@ -15,11 +15,25 @@ MAX_BODY = 4096
 METHODS = (
     *("pwd", "version", "uptime", "which", "help", "ps", "log_level", "xlog_level", "kill", "raise_event", "nosuch"),
     *("cache_store", "cache_fetch", "cache_remove", "get_statistics", "reset_statistics", "httpd:list_root_path"),
+    *("dlg_list", "dlg_list_ctx", "dlg_end_dlg", "dlg_push_var", "dlg_send_sequential", "set_dlg_profile"),
+    *("profile_get_size", "profile_get_values", "profile_list_dlgs", "profile_end_dlgs", "list_all_profiles"),
+    *("ul_add", "ul_dump", "ul_rm", "ul_rm_contact", "ul_show_contact", "ul_sync", "usrloc:flush"),
+    *("t_uac_dlg", "t_uac_cancel", "t_reply", "t_hash", "shv_get", "shv_set", "rand_set_prob", "rand_get_prob"),
+    *("event_subscribe", "events_list", "subscribers_list", "sr_get_status", "sr_list_status", "list_tcp_conns"),
     *("", "which\0", "läuft"),
 )
 PARAMS: tuple[Any, ...] = (
     *([], {}, None, 1, "x", True, [[]], [{}], [None], ["local", "k"], ["local", "k", "v"], ["local", "k", "v", 10**30]),
     *({"system": "local", "attr": "k"}, {"attr": 1}, {"": ""}, {"a" * 300: "b" * 300}, [["rcv_requests"]], [[1]]),
+    *({"index": "0", "counter": -1}, {"callid": "x", "method": "A B"}, {"dlg_id": "1.1", "profile": "caller"}),
+    *(
+        ["location", "a"],
+        ["location", "a", "sip:a@b", 1, "1", 0, 0, 0],
+        ["caller", "x" * 600],
+        ["v", "x", ["1.1", "\0"]],
+    ),
+    *(["E_NONE", "udp:127.0.0.1:9"], ["E_JOB_TIMEOUT", "tcp:::1"], ["core", "main"], [600, "x", "a b c", "t"]),
+    *({"method": "X\r\n", "ruri": "sip:", "headers": "To\r\n"}, {"dlg_val_name": "", "dlg_val_value": "", "DID": [1]}),
     *([-(2**63)], [1e308], ["\0"], ["\ud800"], ["ü€\U0001f600"], [[[[[["deep"]]]]]], list(range(50)), [["no"]]),
 )
 IDS: tuple[Any, ...] = (

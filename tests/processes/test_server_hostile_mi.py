@@ -34,6 +34,9 @@ AT_ONCE: Final = 50
 GROWTH_BYTES: Final = 48 << 20
 HALF_OPEN: Final = 60
 HEAD = """
+loadmodule "dialog.so"
+modparam("dialog", "profiles_with_value", "caller")
+loadmodule "usrloc.so"
 loadmodule "mi_fifo.so"
 loadmodule "mi_datagram.so"
 modparam("mi_fifo", "fifo_name", "{folder}/fifo")
