@@ -216,6 +216,7 @@ def mi(
         layby mi help dlg_list (what it does)
     """
     from runtime import mi_client
+    from runtime.mi_wire import MiClientError
 
     try:
         target = mi_client.target_of(
@@ -228,7 +229,7 @@ def mi(
             certificate=certificate,
         )
         result = mi_client.call(target, command, arguments or [], timeout)
-    except mi_client.MiClientError as error:
+    except MiClientError as error:
         typer.echo(f"layby: {error}", err=True)
         if isinstance(error, mi_client.Refused):
             for line in mi_client.advise(target, command, error, timeout):

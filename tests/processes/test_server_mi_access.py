@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from runtime.mi_client import Fifo, Refused, UnixDatagram, call
+from runtime.mi_client import Refused, call
+from runtime.mi_wire import Fifo, UnixDatagram
 from tests.harness import Server, wait_until
 
 pytestmark = pytest.mark.processes

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime.mi_client import Http, MiClientError, call, target_of
+from runtime.mi_client import call, target_of
+from runtime.mi_wire import Http, MiClientError
 from tests.harness import ROOT, Server, wait_until
 
 pytestmark = pytest.mark.processes

@@ -19,17 +19,8 @@ from mi_script.service import Service
 from mi_script.transports.datagram import DatagramTransport
 from mi_script.transports.fifo import FifoTransport
 from mi_script.transports.http import HttpTransport
-from runtime.mi_client import (
-    Datagram,
-    Fifo,
-    Http,
-    MiClientError,
-    Refused,
-    UnixDatagram,
-    call,
-    parse_arguments,
-    target_of,
-)
+from runtime.mi_client import Refused, call, parse_arguments, target_of
+from runtime.mi_wire import Datagram, Fifo, Http, MiClientError, UnixDatagram
 
 pytestmark = pytest.mark.processes
 
