@@ -30,7 +30,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import platform
 import random
 import signal
 import socket
@@ -42,6 +41,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from machine import machine
 from mi_load.calls import Plan, Told
 from mi_load.operating import Done, Orders, Sweep
 from mi_load.report import Result, Run, figures, tables
@@ -237,13 +237,7 @@ def effort_of(options: argparse.Namespace) -> Effort:
 
 def as_json(runs: list[Run], effort: Effort) -> dict[str, Any]:
     """The machine, what was asked, every figure of every run."""
-    machine = {
-        "cpus": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg(),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-    }
-    return {"machine": machine, "effort": dataclasses.asdict(effort), "runs": runs}
+    return {"machine": machine(), "effort": dataclasses.asdict(effort), "runs": runs}
 
 
 def main() -> int:

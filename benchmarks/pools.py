@@ -18,13 +18,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import platform
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from machine import machine
 from pools_peers.launch import measured
 from pools_peers.processes import adopt_orphans
 from pools_peers.registry import ENTRIES, LATENCY, ZMQ_ECHO, Entry
@@ -157,12 +156,7 @@ def main() -> int:
 def as_json(runs: list[Run], effort: Effort, uvloop: bool) -> dict[str, Any]:
     """The machine, what was asked, every figure of every run, the verdicts."""
     return {
-        "machine": {
-            "cpus": len(os.sched_getaffinity(0)),
-            "load": os.getloadavg(),
-            "python": platform.python_version(),
-            "kernel": platform.release(),
-        },
+        "machine": machine(),
         "effort": dataclasses.asdict(effort),
         "uvloop": uvloop,
         "runs": runs,

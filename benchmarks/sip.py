@@ -23,8 +23,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import platform
 import signal
 import sys
 import time
@@ -32,6 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from machine import machine
 from pools_peers.processes import adopt_orphans, end_descendants
 from sip_peers import costs, order, sipp
 from sip_peers.costs import QUICK, Effort
@@ -99,13 +98,7 @@ def broken(runs: list[Run]) -> list[str]:
 
 def as_json(runs: list[Run], effort: Effort) -> dict[str, Any]:
     """The machine, what was asked, every figure of every run."""
-    machine = {
-        "cpus": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg(),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-    }
-    return {"machine": machine, "effort": dataclasses.asdict(effort), "runs": runs}
+    return {"machine": machine(), "effort": dataclasses.asdict(effort), "runs": runs}
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:

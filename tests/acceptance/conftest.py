@@ -1,4 +1,4 @@
-"""Fixtures of the acceptance tests: a proxy between programs that others wrote."""
+"""Fixtures of the acceptance tests: a proxy between programs that others wrote, and two phones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.proxies import WITH_KAMAILIO, Kamailio, Proxy, layby_proxy
 from tests.harness import Server
+from tests.sip_peer import Peer
 
 
 @pytest.fixture
@@ -25,3 +26,12 @@ def start_proxy(start_server: Callable[..., Server], tmp: Path) -> Iterator[Call
     yield start
     for one in kamailios:
         one.stop()
+
+
+@pytest.fixture
+def phones(server: Server) -> Iterator[tuple[Peer, Peer]]:
+    """A caller and a callee of the file's `server`."""
+    made = Peer(server.sip_port), Peer(server.sip_port)
+    yield made
+    for one in made:
+        one.close()

@@ -92,14 +92,6 @@ def server(start_shared: Callable[..., Server], folder: Path) -> Server:
     return start_shared(ROUTES, head=HEAD.replace("FOLDER", str(folder)), options=OPTIONS)
 
 
-@pytest.fixture
-def phones(server: Server) -> Iterator[tuple[Peer, Peer]]:
-    made = Peer(server.sip_port), Peer(server.sip_port)
-    yield made
-    for one in made:
-        one.close()
-
-
 @pytest.fixture(autouse=True)
 def _sound(server: Server) -> Iterator[None]:
     """After each test nobody has died, and nothing raised."""

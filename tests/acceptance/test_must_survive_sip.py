@@ -243,14 +243,6 @@ def rush(server: Server) -> Iterator[Rush]:
     one.close()
 
 
-@pytest.fixture
-def phones(server: Server) -> Iterator[tuple[Peer, Peer]]:
-    made = Peer(server.sip_port), Peer(server.sip_port)
-    yield made
-    for one in made:
-        one.close()
-
-
 @pytest.fixture(autouse=True)
 def _sound(server: Server) -> Iterator[None]:
     """After each test: nobody died, nothing raised, and what was parked has resumed."""
