@@ -21,6 +21,8 @@ CATCH_UP: Final = "script"
 """The letter that tells a process to take over the script that was published last."""
 SEND_REQUEST: Final = "request"
 """The letter that has a SIP process send a request of our own."""
+FLUSH_BINDINGS: Final = "runtime.location.recorder:flush_bindings"
+"""Have bindings of users written into the database now, for the MI process to see to."""
 RECORD_ACCOUNTS: Final = "runtime.acc.recorder:record_accounts"
 """The job that writes records of transactions and calls into the database."""
 RECORD_BINDINGS: Final = "runtime.location.recorder:record_bindings"
@@ -40,6 +42,7 @@ HANDLERS: Final = (
     RELOAD,
     STANDS_STILL,
     ASK,
+    FLUSH_BINDINGS,
     RECORD_ACCOUNTS,
     RECORD_BINDINGS,
     RECORD_DESTINATIONS,

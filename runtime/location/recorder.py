@@ -21,7 +21,7 @@ from runtime.db import TIMEOUT_S, Database, DatabaseError, RowsRefused
 from runtime.location.contact import Contact
 from runtime.location.store import Locations, Mark, User
 from runtime.recording import DATABASE, not_written, retry_pause_s, why, written_again
-from runtime.roles import MI, RECORD_BINDINGS, SIP, role_of
+from runtime.roles import FLUSH_BINDINGS, MI, RECORD_BINDINGS, SIP, role_of
 from runtime.store import StoreError
 from workers.jobs import Job, Outcome, Peer, Returned
 
@@ -40,7 +40,7 @@ _JOB_TIMEOUT_S: Final = 6 * TIMEOUT_S
 _LOOK_S: Final = 1.0
 _COMPLAIN_EVERY: Final = 20
 _WHAT: Final = "bindings"
-_CHANGED, _FLUSH, _RECORDED, _FAILING = b"c", b"n", b"r", b"f"
+_CHANGED, _RECORDED, _FAILING = b"c", b"r", b"f"
 
 
 class Recording:
@@ -153,19 +153,26 @@ class Recorder:
         process: the MI process.
         locations: its own.
         period_s: record every so many seconds (write-back), or None for at once (write-through).
+        to: who runs the jobs; None for whoever is least loaded.
     """
 
-    def __init__(self, process: Process, locations: Locations, period_s: float | None) -> None:
+    def __init__(self, process: Process, locations: Locations, period_s: float | None, to: Peer | None = None) -> None:
         self._process = process
         self._locations = locations
         self._period_s = period_s
+        self._to = to
         self._under_way = False
         self._again = False
         """Whether something was marked since the job under way began."""
         self._failures = 0
         self._after: User | None = None
+        self._rounds = 0
+        """How often it has begun to go through all that is marked."""
+        self._asked: list[tuple[int, asyncio.Future[str]]] = []
+        """Who waits until it has gone through all, and which time that must be."""
         self._timer: asyncio.TimerHandle | None = None
         process.letters[LETTER] = self._on_letter
+        _recorder[:] = [self]
         # In a turn of the loop: it is an event, too, and the script is not ready for one yet.
         process.loop.call_soon(process.status.introduce, DATABASE, _WHAT, 1, "written")
         # At once there may be what an earlier life of this process left.
@@ -173,21 +180,36 @@ class Recorder:
 
     def changed(self) -> None:
         """A user was marked."""
-        if self._period_s is None:
-            self.flush()
-
-    def flush(self) -> None:
-        """Record what is marked as soon as possible."""
+        if self._period_s is not None:
+            return
         if self._under_way:
             self._again = True
         elif self._failures == 0:
             self._later(0.0)
 
+    async def flushed(self) -> str:
+        """Have all that is marked now recorded.
+
+        Returns:
+            Why that cannot be done, or an empty text once it is done.
+        """
+        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._asked.append((self._rounds + 1, done))
+        if not self._under_way:
+            self._later(0.0)  # after failures, too: the database may be back
+        return await done
+
+    def _answer(self, reason: str = "") -> None:
+        """Tell who asked: those whose time it was that all is recorded, or everybody why nothing is."""
+        asked, self._asked = self._asked, []
+        for one in asked:
+            if not reason and one[0] > self._rounds:
+                self._asked.append(one)
+            elif not one[1].done():  # who asked may have given up
+                one[1].set_result(reason)
+
     def _on_letter(self, sender: Peer, body: bytes) -> None:
-        if body == _FLUSH:
-            self.flush()
-        else:
-            self.changed()
+        self.changed()
 
     def _later(self, after_s: float) -> None:
         if self._timer is not None:
@@ -196,10 +218,17 @@ class Recorder:
 
     def _start(self) -> None:
         self._timer = None
-        if not self._locations.marked():
+        if self._under_way:
+            return
+        nothing = not self._locations.marked()
+        if nothing:
+            self._after = None
+        self._rounds += self._after is None
+        if nothing:
+            self._answer()
             # A letter may have missed this process while it was being replaced; a look costs 2 µs.
             self._later(self._period_s or _LOOK_S)
-        elif not self._under_way:
+        else:
             self._under_way, self._again = True, False
             self._process.node.submit(
                 RECORD_BINDINGS,
@@ -207,6 +236,7 @@ class Recorder:
                 label="record bindings",
                 timeout_s=_JOB_TIMEOUT_S,
                 settled=self._settled,
+                to=self._to,
             )
 
     def _settled(self, job: Job, outcome: Outcome) -> None:
@@ -222,10 +252,13 @@ class Recorder:
         last, more = found
         self._after = User(*last) if last and more else None
         self._tell(_RECORDED)
-        self._later(0.0 if more or self._again else self._period_s or _LOOK_S)
+        if not more:
+            self._answer()
+        self._later(0.0 if more or self._again or self._asked else self._period_s or _LOOK_S)
 
     def _failed(self, reason: str) -> None:
         self._tell(_FAILING)
+        self._answer(reason)
         if self._process.draining:
             return  # what is left is recorded by the attendant, when all processes have ended
         pause_s = retry_pause_s(self._failures)
@@ -240,6 +273,31 @@ class Recorder:
         for peer in self._process.node.peers():
             if role_of(peer.name) == SIP:
                 self._process.node.post(peer, LETTER, word)
+
+
+_recorder: list[Recorder] = []
+
+
+async def flush_bindings(payload: bytes, running: Running) -> bytes:
+    """The job of the MI process: `Recorder.flushed`; gives its text."""
+    return (await _recorder[0].flushed()).encode()
+
+
+async def flushed(process: Process, within_s: float) -> str:
+    """Have all bindings that are marked now recorded, whichever process asks for it.
+
+    Args:
+        process: the one that asks.
+        within_s: how long it waits. What is not recorded by then is recorded later.
+
+    Returns:
+        Why they are not recorded, or an empty text once they are.
+    """
+    to = next((peer for peer in [process.peer, *process.node.peers()] if role_of(peer.name) == MI), None)
+    if to is None:
+        return "the MI process is not there"
+    outcome = await process.node.call(FLUSH_BINDINGS, b"", label="flush bindings", timeout_s=within_s, to=to)
+    return outcome.payload.decode() if isinstance(outcome, Returned) else why(outcome)
 
 
 class Waiting:
@@ -281,10 +339,6 @@ class Waiting:
             self._told = True
             self._process.loop.call_soon(self._tell_changed)
 
-    def flush(self) -> None:
-        """Have what is marked recorded as soon as possible."""
-        self._tell(_FLUSH)
-
     def until_recorded(self, user: User, then: Callable[[], object]) -> bool:
         """Call `then` once the database has this user's bindings, or it has been waited for long enough.
 
@@ -312,12 +366,9 @@ class Waiting:
 
     def _tell_changed(self) -> None:
         self._told = False
-        self._tell(_CHANGED)
-
-    def _tell(self, word: bytes) -> None:
         for peer in self._process.node.peers():
             if role_of(peer.name) == MI:
-                self._process.node.post(peer, LETTER, word)
+                self._process.node.post(peer, LETTER, _CHANGED)
 
     def _on_letter(self, sender: Peer, body: bytes) -> None:
         self._is_failing = body == _FAILING

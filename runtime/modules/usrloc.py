@@ -178,7 +178,9 @@ class Usrloc(UsrlocCommands):
             enter(self._recording, self.locations)
             period_s = float(self.settings["timer_interval"]) if self.mode is DbMode.WRITE_BACK else None
             if is_mi:
-                self._scribe = Recorder(process, self.locations, period_s)
+                # Without workers jobs go to SIP processes, and one whose route waits for `ul_flush` runs none.
+                to = None if self.house.settings.mi_workers else process.peer
+                self._scribe = Recorder(process, self.locations, period_s, to)
             else:
                 limit_s = _COMMIT_LIMIT_S if period_s is None else None
                 self._scribe = Waiting(process, self.locations, limit_s, partial(self.count, "late_commits"))
@@ -216,11 +218,6 @@ class Usrloc(UsrlocCommands):
         """
         scribe = self._scribe
         return isinstance(scribe, Waiting) and self.locations.is_marked(user) and scribe.until_recorded(user, then)
-
-    def flush(self) -> None:
-        """Have what is marked recorded now."""
-        if self._scribe is not None:
-            self._scribe.flush()
 
     # Details.
 

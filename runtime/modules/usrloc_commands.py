@@ -18,6 +18,7 @@ from runtime.location.bindings import (
     remove,
 )
 from runtime.location.contact import ALL_METHODS, MEMORY_ONLY, Contact, Matching, canonical
+from runtime.location.recorder import flushed
 from runtime.location.store import Decide, Locations, User
 from runtime.modules.base import RuntimeModule
 from runtime.modules.texts import bytes_text, script_text
@@ -26,6 +27,10 @@ from runtime.store import StoreError
 
 _MI_CALL_ID: Final = "dfjrewr12386fd6-343@layby.mi"
 _MAX_Q: Final = 1000
+_FLUSH_S: Final = 10.0
+"""How long `ul_flush` waits: longer than the database may take to refuse."""
+_SYNC_S: Final = 60.0
+"""`ul_sync` may have all bindings to write."""
 MAX_DUMPED: Final = 30_000
 """Contacts in one answer: about what one can hold."""
 MAX_BRIEF: Final = 300_000
@@ -41,7 +46,6 @@ class UsrlocCommands(RuntimeModule):
     records: bool
     change: Callable[[User, Decide], Accepted | Refused]
     contacts: Callable[[User, float], list[Contact]]
-    flush: Callable[[], None]
 
     @command("ul_dump", (), ("brief",), idempotent=True, cost="slow", aliases=("usrloc:dump",))
     def ul_dump(self, params: Params) -> Json:
@@ -120,22 +124,20 @@ class UsrlocCommands(RuntimeModule):
         return "OK"
 
     @command("ul_flush", (), idempotent=True, aliases=("usrloc:flush",))
-    def ul_flush(self, params: Params) -> Json:
-        """Have all changes written to the database now."""
+    async def ul_flush(self, params: Params) -> Json:
+        """Have all changes written to the database now; answered when they are."""
         self._needs_database("flush")
-        self.flush()
-        return "OK"
+        return await self._flushed(_FLUSH_S)
 
     @command("ul_sync", ("table_name",), ("table_name", "aor"), idempotent=True, cost="slow", aliases=("usrloc:sync",))
-    def ul_sync(self, params: Params) -> Json:
-        """Write all bindings to the database anew, or those of one user."""
+    async def ul_sync(self, params: Params) -> Json:
+        """Write all bindings to the database anew, or those of one user; answered when they are written."""
         self._needs_database("sync")
         if "aor" in params:
             self.locations.mark(self._user(params))
         else:
             self.locations.mark_all(self._domain(params))
-        self.flush()
-        return "OK"
+        return await self._flushed(_SYNC_S)
 
     # Details.
 
@@ -151,6 +153,13 @@ class UsrlocCommands(RuntimeModule):
     def _needs_database(self, verb: str) -> None:
         if not self.records:
             raise MiError(400, f"Cannot {verb} in no-db mode")
+
+    async def _flushed(self, within_s: float) -> Json:
+        """Wait until the database has what is marked. What it does not take stays marked, and is written later."""
+        reason = await flushed(self.process, within_s)
+        if reason:
+            raise MiError(500, "Bindings are not in the database", reason)
+        return "OK"
 
     def _change(self, user: User, decide: Decide) -> Accepted | Refused:
         try:

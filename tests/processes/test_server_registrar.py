@@ -58,6 +58,12 @@ modparam("registrar", "retry_after", 30)
 modparam("registrar", "attr_avp", "$avp(attr)")
 modparam("usrloc", "timer_interval", 1)
 """
+FLUSH = """
+        mi("ul_flush", $var(answer));
+        append_to_reply("X-Flushed: $rc $var(answer)\\r\\n");
+        send_reply(200, "OK");
+        exit;
+"""
 ONE, TWO = "<sip:one@192.0.2.1>", "<sip:two@192.0.2.2:5070>"
 OPTIONS = ("--udp-workers", "3", "--mi-workers", "1")
 
@@ -296,13 +302,35 @@ def test_write_back_writes_by_its_timer_and_on_demand(start, tmp: Path) -> None:
     assert rows(tmp) == []
     assert server.mi("ul_show_contact", ["location", "grace"])["Contacts"][0]["State"] == "CS_DIRTY"
     assert server.mi("ul_flush") == "OK"
-    wait_until(lambda: rows(tmp) == ["grace sip:one@192.0.2.1"])
-    wait_until(lambda: server.mi("ul_show_contact", ["location", "grace"])["Contacts"][0]["State"] == "CS_SYNC")
+    assert rows(tmp) == ["grace sip:one@192.0.2.1"]
+    assert server.mi("ul_show_contact", ["location", "grace"])["Contacts"][0]["State"] == "CS_SYNC"
     phone.register(f"{ONE};expires=1")
     phone.register(TWO, extra="X-Flags: memory-only\r\n")
     assert server.mi("ul_sync", ["location"]) == "OK"
-    wait_until(lambda: server.mi("ul_show_contact", ["location", "grace"])["Contacts"][0]["State"] == "CS_SYNC")
+    assert server.mi("ul_show_contact", ["location", "grace"])["Contacts"][0]["State"] == "CS_SYNC"
     assert rows(tmp) == ["grace sip:one@192.0.2.1"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_flush_says_what_the_database_says(start_server, tmp: Path, workers: int) -> None:
+    head = HEAD + database(tmp, 2) + 'modparam("usrloc", "timer_interval", 3600)\nloadmodule "mi_script.so"\n'
+    routes = ROUTES.replace("route {", 'route {\n    if (is_method("INFO")) {\n' + FLUSH + "    }", 1)
+    options = ("--udp-workers", "1", "--mi-workers", str(workers))
+    server = start_server(routes, head=head, options=options)
+    client = server.client()
+    Phone(client, "olivia").register(ONE)
+    with sqlite3.connect(tmp / "ul.db", isolation_level=None) as admin:
+        admin.execute("ALTER TABLE location RENAME TO away")
+        refusal = server.mi_error("ul_flush")
+        assert (refusal["code"], refusal["message"]) == (500, "Bindings are not in the database")
+        assert "no such table" in refusal["data"]
+        assert server.mi_error("ul_sync", ["location", "olivia"])["code"] == 500
+        assert client.ask("olivia", method="INFO").header("X-Flushed") == "-500 Bindings are not in the database"
+        admin.execute("ALTER TABLE away RENAME TO location")
+    admin.close()
+    assert rows(tmp) == []
+    assert client.ask("olivia", method="INFO").header("X-Flushed") == '1 "OK"'
+    assert rows(tmp) == ["olivia sip:one@192.0.2.1"]
 
 
 def test_a_killed_recorder_loses_nothing(start, tmp: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +11,20 @@ import pytest
 from runtime.clock import epoch_now
 from runtime.db import Database, DatabaseError
 from runtime.location.bindings import Accepted, Limits, Registration, Updated, Wanted, register
-from runtime.location.recorder import Recorder, Recording, Waiting, enter, finish, load_tables, record_bindings
+from runtime.location.recorder import (
+    Recorder,
+    Recording,
+    Waiting,
+    enter,
+    finish,
+    flush_bindings,
+    flushed,
+    load_tables,
+    record_bindings,
+)
 from runtime.location.rows import load, location_table
 from runtime.location.store import Locations, User
-from runtime.roles import RECORD_BINDINGS
+from runtime.roles import FLUSH_BINDINGS, RECORD_BINDINGS
 from runtime.status_reports import StatusReports
 from runtime.store import Store
 from tests.postgres import locked
@@ -64,7 +75,9 @@ def process(house: House, name: str, **more) -> SimpleNamespace:
 
 @pytest.fixture
 def mi(house: House, recording, store):
-    one = process(house, "mi-1", executes=True, handlers={RECORD_BINDINGS: record_bindings})
+    one = process(
+        house, "mi-1", executes=True, handlers={RECORD_BINDINGS: record_bindings, FLUSH_BINDINGS: flush_bindings}
+    )
     one.status = StatusReports(store)
     return one
 
@@ -151,16 +164,31 @@ def test_nothing_waits_for_longer_than_it_may(house, sip, locations) -> None:
     assert told == ["alice", "at the end"]
 
 
-def test_write_back_waits_for_its_time_or_for_a_word(house, mi, sip, locations, recording) -> None:
+def test_write_back_waits_for_its_time_or_until_it_is_asked(house, mi, sip, locations, recording) -> None:
     Recorder(mi, locations, 60.0)
     waiting = Waiting(sip, locations, None)
     bind(locations, ALICE)
     waiting.changed()
     assert not waiting.until_recorded(ALICE, lambda: None)
     assert house.letters == []
-    waiting.flush()
-    until(house, [mi, sip], lambda: locations.marked() == 0)
-    assert recorded(recording) == [("alice", "sip:a@h")]
+    assert house.run(flushed(sip, 5.0)) == ""
+    assert (recorded(recording), locations.marked()) == ([("alice", "sip:a@h")], 0)
+    assert house.run(flushed(mi, 5.0)) == ""  # nothing is left, and the recording process itself may ask
+
+
+def test_who_asks_for_the_recording_is_told_why_it_fails(
+    house, mi, sip, locations, recording, database_url: str
+) -> None:
+    recording.table("location")
+    Recorder(mi, locations, 60.0)
+    with locked(database_url, "location"):
+        for number in range(1200):
+            bind(locations, User("location", f"user{number}"))
+        assert re.search("locked|timeout", house.run(flushed(sip, 5.0)))
+        assert house.run(flushed(sip, 5.0)) != ""  # asked at once, though the next try would be later
+        assert locations.marked() == 1200
+    assert house.run(flushed(sip, 5.0)) == ""
+    assert (len(recorded(recording)), locations.marked()) == (1200, 0)
 
 
 def test_what_an_earlier_life_left_is_recorded(house, mi, locations, recording) -> None:
