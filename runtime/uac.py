@@ -141,9 +141,14 @@ class Sending:
 
     The routes that the local route has armed see its replies, and that it failed. Nothing waits for them: there is
     nobody upstream whom their words could reach.
+
+    Attributes:
+        withholds_ack: the ACK of a 2xx waits for `acknowledge`.
     """
 
     __slots__ = (
+        "_accepted",
+        "_answer",
         "_cancelled",
         "_context",
         "_done",
@@ -158,6 +163,7 @@ class Sending:
         "_targets",
         "_tries",
         "when_over",
+        "withholds_ack",
     )
 
     def __init__(self, process: SipProcess, proxy: Proxy, context: Context, key: str, done: Done) -> None:
@@ -175,6 +181,10 @@ class Sending:
         self._reply_route: RouteCode | None = None
         self._failure_route: RouteCode | None = None
         self.when_over: Callable[[], object] = lambda: None
+        self.withholds_ack = False
+        self._accepted: tuple[Leg, Reply] | None = None
+        """The 2xx whose ACK is withheld."""
+        self._answer: tuple[bytes, str] = b"", ""
 
     @property
     def request(self) -> Request:
@@ -253,7 +263,10 @@ class Sending:
     def on_reply(self, leg: Leg, reply: Reply) -> None:
         """See `Served`."""
         if leg.method == "INVITE" and 200 <= reply.status < 300:
-            self._acknowledge(leg, reply)
+            if self.withholds_ack:
+                self._accepted = leg, reply
+            else:
+                self._acknowledge(leg, reply)
             if self._leg is not None and self._leg is not leg:
                 self._proxy.clients.cancel(self._leg)  # it is from an address that had been given up
         if self._reply_route is not None:
@@ -281,10 +294,20 @@ class Sending:
             self._leg = None
             self._fail(_TIMED_OUT, None)
 
+    def acknowledge(self, body: bytes, body_type: str) -> None:
+        """Send the ACK that was withheld.
+
+        Args:
+            body, body_type: the answer to the offer of the 2xx, and its Content-Type.
+        """
+        self.withholds_ack, self._answer = False, (body, body_type)
+        if self._accepted is not None:
+            self._acknowledge(*self._accepted)
+
     def _acknowledge(self, leg: Leg, reply: Reply) -> None:
         """ACK each 2xx, copies of it too (RFC 3261 13.2.2.4)."""
         try:
-            request = built(ack_of_success(leg.sent, reply))
+            request = built(ack_of_success(leg.sent, reply, *self._answer))
         except ValueError as error:
             log.info("a 2xx of %s:%d cannot be acknowledged: %s", leg.target.host, leg.target.port, error)
             return

@@ -7,7 +7,7 @@ command wants, comes to some SIP process as a letter.
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,6 +32,7 @@ from runtime.sip.dialog_words import (
     EndReason,
     EndWanted,
     Gone,
+    Leg,
     Moved,
     PingFailed,
     RequestWanted,
@@ -44,7 +45,6 @@ from runtime.sip.dialog_words import (
 )
 from runtime.sip.message import Reply
 from runtime.sip.own_request import OwnRequest
-from runtime.sip.reasons import reason_of
 from runtime.store import StoreError
 from workers.jobs import Peer
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from runtime.house import House
     from runtime.runs import Done
     from runtime.sip_process import SipProcess
-    from workers.worker import Running
+    from runtime.uac import Sending
 
 log = logging.getLogger("layby.dialog")
 
@@ -102,12 +102,14 @@ class Sequential(NamedTuple):
         method: any but BYE, ACK and CANCEL.
         headers: header lines.
         body, body_type: its body, and that one's Content-Type.
+        timeout_s: how long its final reply may take; None for the transaction module's parameters.
     """
 
     method: str
     headers: tuple[str, ...] = ()
     body: bytes = b""
     body_type: str = ""
+    timeout_s: float | None = None
 
 
 class Teller:
@@ -210,21 +212,20 @@ class Teller:
         body = leg.body if method == "INVITE" else b""
         wanted = own_request(dialog, side, method, cseq, (*self._rules.headers, *headers), body, leg.body_type)
         done = partial(self._sent, dialog.id, side, method)
-        if not self._launch(dialog, wanted, done):
+        if self._launch(dialog, wanted, done) is None:
             self._process.soon(lambda: done(500, None))
 
-    def _launch(self, dialog: Dialog, wanted: OwnRequest | None, done: Done) -> bool:
+    def _launch(self, dialog: Dialog, wanted: OwnRequest | None, done: Done) -> Sending | None:
         if wanted is None:
             log.warning("the dialog %s has an end that nobody can reach", dialog.did)
-            return False
+            return None
         try:
-            self._process.send_request(wanted, done)
+            return self._process.send_request(wanted, done)
         except ValueError as error:
             log.warning("%s of the dialog %s cannot be sent: %s", wanted.method, dialog.did, error)
-            return False
-        return True
+            return None
 
-    def send_sequential(self, number: int, side: Side, wanted: Sequential, done: Done) -> bool:
+    def send_sequential(self, number: int, side: Side, wanted: Sequential, done: Done) -> Sending | None:
         """Send a request of our own to one end of a confirmed dialog (`dlg_send_sequential`).
 
         Args:
@@ -234,15 +235,22 @@ class Teller:
             done: told how it ended, once, later.
 
         Returns:
-            False when there is no such dialog, or it cannot be sent.
+            it under way; None when there is no such dialog, or it cannot be sent.
         """
         found = self.change(number, lambda dialog: dialog.handle(RequestWanted(side, wanted.method)))
         if found is None or not found[1]:
-            return False
+            return None
         dialog, cseq = found[0], found[0].leg(side).sent
         headers = (*self._rules.headers, *wanted.headers)
         request = own_request(dialog, side, wanted.method, cseq, headers, wanted.body, wanted.body_type)
+        if request is not None:
+            request = dataclasses.replace(request, timeout_s=wanted.timeout_s)
         return self._launch(dialog, request, done)
+
+    def leg(self, number: int, side: Side) -> Leg | None:
+        """One end of a dialog; None where there is no such dialog."""
+        dialog = self._store.load(number)
+        return None if dialog is None else dialog.leg(side)
 
     def _sent(self, number: int, side: Side, method: str, status: int, reply: Reply | None) -> None:
         """A request of our own has had its end."""
@@ -319,27 +327,9 @@ def raise_moved(house: House, dialog: Dialog, old: State, new: State) -> None:
 _here: list[Teller] = []
 
 
-async def send_sequential(payload: bytes, running: Running) -> bytes:
-    """The job of a SIP process: send a request within a dialog and wait for its end.
-
-    Args:
-        payload: ``[id, side, method, headers, body, body_type]`` as msgpack.
-        running: the job.
-
-    Returns:
-        ``[status, reason]`` as msgpack; the status is 0 when there is no such dialog, or it cannot be sent.
-    """
-    number, side, method, headers, body, body_type = msgpack.unpackb(payload)
-    ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
-
-    def done(status: int, reply: Reply | None) -> None:
-        if not ended.done():  # the job may have been cancelled meanwhile
-            ended.set_result((status, reason_of(status) if reply is None else reply.reason))
-
-    wanted = Sequential(method, tuple(headers), body, body_type)
-    if not _here[0].send_sequential(number, Side(side), wanted, done):
-        return bytes(msgpack.packb([0, ""]))
-    return bytes(msgpack.packb(await ended))
+def teller_here() -> Teller:
+    """That of this process, a SIP process."""
+    return _here[0]
 
 
 def _nothing() -> None:

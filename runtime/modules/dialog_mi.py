@@ -11,6 +11,7 @@ import msgpack
 
 from mi_script.commands import Json, MiError, Params, command
 from runtime.db import DatabaseError
+from runtime.dialogs.sequential import CHALLENGES
 from runtime.dialogs.store import MAX_VALUE_BYTES, fits
 from runtime.dialogs.telling import END
 from runtime.errands import sip_peers, who_sends
@@ -19,6 +20,7 @@ from runtime.modules.texts import bytes_text, script_text
 from runtime.roles import SEND_SEQUENTIAL
 from runtime.sip.dialog import Dialog, number_of
 from runtime.sip.dialog_words import Changed, Effect, EndReason, Leg, Side, State
+from runtime.sip.fields import is_token
 from runtime.store import StoreError
 from workers.jobs import Returned
 
@@ -33,6 +35,11 @@ _SEQUENTIAL: Final = tuple(
 )
 _SEQUENTIAL_S: Final = 60.0
 SIDES: Final = {"caller": Side.CALLER, "callee": Side.CALLEE}
+_CHALLENGED: Final = {
+    "challenge": Side.CALLER,
+    "challenge-caller": Side.CALLER,
+    "challenge-callee": Side.CALLEE,
+}
 NOT_SEQUENTIAL: Final = frozenset(("ACK", "BYE", "CANCEL"))
 _NO_PROFILE: Final = "Profile not found"
 _VALUES_AT_ONCE: Final = 500
@@ -114,18 +121,25 @@ class DialogCommands(DialogLists):
         """Send a request within a call's dialog to one end, and tell what it is answered.
 
         `mode` says which end: caller, unless said otherwise, or callee. `method` is INVITE, unless said otherwise.
+        With challenge-caller (or challenge) and challenge-callee, for INVITE and UPDATE, the session that this end
+        answers with is then told to the other, whose answer is the one that is told.
         `body` is none; outbound, the session as this end knows it, kept for ends that re-INVITEs ping; or
         custom:TYPE:BODY.
         """
         found = self.of_call(params.text("callid"))
         if not found:
             raise MiError(404, "Dialog Not Found")
-        side, method = SIDES.get(params.text("mode", "caller")), params.text("method", "INVITE")
-        if side is None or method in NOT_SEQUENTIAL:
-            raise MiError(400, "Bad parameter value", "mode is caller or callee, method not ACK, BYE or CANCEL")
+        mode, method = params.text("mode", "caller"), params.text("method", "INVITE")
+        side = (SIDES | _CHALLENGED).get(mode)
+        if side is None:
+            raise MiError(400, "Bad parameter value", f"mode is one of {', '.join(SIDES | _CHALLENGED)}")
+        if not is_token(method) or method in NOT_SEQUENTIAL:
+            raise MiError(400, "Bad parameter value", "method is a method, but not ACK, BYE or CANCEL")
+        if mode in _CHALLENGED and method not in CHALLENGES:
+            raise MiError(400, "Bad parameter value", f"mode {mode} is for {' and '.join(CHALLENGES)}")
         body, body_type = _body_of(params.text("body", "none"), found[0].leg(side))
         headers = [bytes_text(line) for line in params.text("headers", "").splitlines() if line]
-        wanted = msgpack.packb([found[0].id, int(side), method, headers, body, body_type])
+        wanted = msgpack.packb([found[0].id, int(side), method, headers, body, body_type, mode in _CHALLENGED])
         outcome = await self.process.node.call(
             SEND_SEQUENTIAL,
             wanted,

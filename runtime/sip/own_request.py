@@ -159,7 +159,7 @@ def next_hop(request: Request) -> str:
     return routes[0] if found is None else found.uri
 
 
-def ack_of_success(sent: Request, reply: Reply) -> OwnRequest:
+def ack_of_success(sent: Request, reply: Reply, body: bytes = b"", body_type: str = "") -> OwnRequest:
     """The ACK of a 2xx to an INVITE of our own (RFC 3261 13.2.2.4): a request of its own, along the reply's route set.
 
     It has the INVITE's credentials. Where the reply has no Contact that a request can be sent to, it goes where the
@@ -168,6 +168,7 @@ def ack_of_success(sent: Request, reply: Reply) -> OwnRequest:
     Args:
         sent: the INVITE.
         reply: its 2xx.
+        body, body_type: the answer to the offer that the 2xx makes, and its Content-Type.
     """
     contact = reply.contact
     in_dialog = sent.to.tag is not None
@@ -181,6 +182,8 @@ def ack_of_success(sent: Request, reply: Reply) -> OwnRequest:
         sent.cseq_number,
         routes=routes,
         headers=[
-            f"{name}: {value}" for name in ("Authorization", "Proxy-Authorization") for value in sent.fields(name)
+            *[f"{name}: {value}" for name in ("Authorization", "Proxy-Authorization") for value in sent.fields(name)],
+            *([f"Content-Type: {body_type or 'application/sdp'}"] if body else []),
         ],
+        body=body,
     )

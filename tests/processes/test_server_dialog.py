@@ -15,10 +15,11 @@ import pytest
 
 from tests.harness import Server, wait_until
 from tests.processes.dialog_calls import Call
-from tests.sip_peer import Peer
+from tests.sip_peer import LIMIT_S, Peer
 
 pytestmark = pytest.mark.processes
 
+SDP = "Content-Type: application/sdp\r\n"
 HEAD = """
 loadmodule "event_route.so"
 loadmodule "dialog.so"
@@ -411,7 +412,97 @@ def test_a_request_of_our_own_within_a_call(server: Server, call: Call) -> None:
     assert info.body.encode("latin-1").decode() == "höh"
     assert call.exchange("INFO").header("CSeq") == "3 INFO"
     assert server.mi_error("dlg_send_sequential", {"callid": "nobody"}) == {"code": 404, "message": "Dialog Not Found"}
-    assert server.mi_error("dlg_send_sequential", {"callid": call.call_id, "mode": "challenge"})["code"] == 400
+    for wrong, said in (
+        ({"mode": "both"}, "mode is one of caller, callee, challenge,"),
+        ({"method": "A B"}, "method is a method"),
+        ({"method": ""}, "method is a method"),
+        ({"method": "BYE"}, "but not ACK, BYE or CANCEL"),
+        ({"mode": "challenge", "method": "INFO"}, "mode challenge is for INVITE and UPDATE"),
+    ):
+        refusal = server.mi_error("dlg_send_sequential", {"callid": call.call_id, **wrong})
+        assert (refusal["code"], refusal["message"]) == (400, "Bad parameter value")
+        assert said in refusal["data"]
+    call.hang_up()
+
+
+def challenged(server: Server, call: Call, **more: str) -> Callable[[], Any]:
+    """Begin one; gives what waits for its answer."""
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(server.mi, "dlg_send_sequential", {"callid": call.call_id, **more})
+    pool.shutdown(wait=False)
+    return lambda: answer.result(LIMIT_S)
+
+
+@pytest.mark.parametrize("mode", ["challenge", "challenge-caller", "challenge-callee"])
+def test_a_challenge_has_the_ends_agree_anew(server: Server, call: Call, mode: str) -> None:
+    call.establish()
+    first, other = (call.callee, call.caller) if mode == "challenge-callee" else (call.caller, call.callee)
+    answer = challenged(server, call, mode=mode, headers="X-A: 1")
+    asked = first.wait_request("INVITE")
+    assert (asked.body, asked.header("Content-Type"), asked.header("X-A")) == ("", "", "1")
+    first.reply(asked, 200, body="offer", extra=SDP)
+    told = other.wait_request("INVITE")
+    assert (told.body, told.header("Content-Type"), told.header("X-A")) == ("offer", "application/sdp", "")
+    first.nothing(lambda one: one.method == "ACK", 0.1)
+    other.reply(told, 200, "Agreed", body="answer", extra=SDP)
+    ack = first.wait_request("ACK")
+    assert (ack.body, ack.header("Content-Type")) == ("answer", "application/sdp")
+    assert ack.header("CSeq").split()[0] == asked.header("CSeq").split()[0]
+    assert other.wait_request("ACK").body == ""
+    assert answer() == {"Code": 200, "Reason": "Agreed"}
+    first.reply(asked, 200, body="offer", extra=SDP)  # a copy gets the same ACK
+    assert first.wait_request("ACK").body == "answer"
+    call.hang_up()
+
+
+def test_a_challenge_that_comes_to_nothing(server: Server, call: Call) -> None:
+    call.establish()
+    answer = challenged(server, call, mode="challenge")
+    call.caller.reply(call.caller.wait_request("INVITE"), 488, "Not Acceptable Here")
+    assert answer() == {"Code": 488, "Reason": "Not Acceptable Here"}
+    call.caller.wait_request("ACK")
+
+    answer = challenged(server, call, mode="challenge")
+    call.caller.reply(call.caller.wait_request("INVITE"), 200)  # without a session
+    assert call.caller.wait_request("ACK").body == ""
+    assert answer()["Code"] == 200
+
+    answer = challenged(server, call, mode="challenge")
+    call.caller.reply(call.caller.wait_request("INVITE"), 200, body="offer", extra=SDP)
+    call.callee.reply(call.callee.wait_request("INVITE"), 491, "Request Pending")
+    assert call.caller.wait_request("ACK").body == ""
+    assert answer() == {"Code": 491, "Reason": "Request Pending"}
+    call.callee.nothing(lambda one: one.method == "INVITE", 0.1)
+    call.hang_up()
+
+
+def test_a_challenge_leaves_a_session_that_is_known(server: Server, call: Call) -> None:
+    call.ring(extra=f"X-Flags: reinvite-ping-caller\r\n{SDP}", body="offer")
+    call.pick_up(body="session")
+    call.say("ACK", cseq=1)
+    call.callee.wait_request("ACK")
+    answer = challenged(server, call, mode="challenge")
+    asked = call.caller.wait(lambda one: one.method == "INVITE" and not one.body)  # and no ping
+    call.caller.reply(asked, 200, body="another offer", extra=SDP)
+    call.callee.reply(call.callee.wait_request("INVITE"), 488)
+    assert call.caller.wait_request("ACK").body == "session"
+    assert answer()["Code"] == 488
+    call.hang_up()
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_a_challenge_that_makes_the_offer(server: Server, call: Call, method: str) -> None:
+    call.establish()
+    answer = challenged(server, call, mode="challenge", method=method, body="custom:application/sdp:ours")
+    asked = call.caller.wait_request(method)
+    assert asked.body == "ours"
+    call.caller.reply(asked, 200, body="theirs", extra=SDP)
+    if method == "INVITE":
+        assert call.caller.wait_request("ACK").body == ""  # at once: there is nothing to wait for
+    told = call.callee.wait_request(method)
+    assert (told.body, told.header("Content-Type")) == ("theirs", "application/sdp")
+    call.callee.reply(told, 200, body="agreed", extra=SDP)
+    assert answer()["Code"] == 200
     call.hang_up()
 
 
