@@ -30,20 +30,36 @@ class LogCommands(RuntimeModule):
         if "pid" not in params:
             house.levels.set(None, level)
             return {"New global log level": level}
-        slot = next((row.slot for row in alive(house) if row.pid == params.integer("pid")), None)
-        if slot is None:
-            raise MiError(INVALID_PARAMS, "Invalid params", "Bad PID")
-        house.levels.set(slot, level)
+        house.levels.set(self._slot(params), level)
         return {"Log level": level}
 
-    @command("xlog_level", (), ("level",), idempotent=True, aliases=("core:xlog_level",))
+    @command("xlog_level", (), ("level",), ("level", "pid"), idempotent=True, aliases=("core:xlog_level",))
     def xlog_level(self, params: Params) -> Json:
-        """Show or set the level up to which the script's xlog lines are written."""
+        """Show the level up to which the script's xlog lines are written, with the processes that have another one; or
+        set that of all (`level`) or of one (`level`, `pid`)."""
+        levels = self.house.xlog_levels
         if "level" not in params:
-            return {"xLog Level": self.house.xlog_levels.get(None)}
+            shown: dict[str, Json] = {"xLog Level": levels.get(None)}
+            others = [row for row in alive(self.house) if levels.get(row.slot) != levels.get(None)]
+            if others:
+                shown["Processes"] = [
+                    {"PID": row.pid, "xLog level": levels.get(row.slot), "Type": title_of(self.house, row)}
+                    for row in others
+                ]
+            return shown
         level = level_of(params)
-        self.house.xlog_levels.set(None, level)
+        if "pid" in params:
+            levels.set(self._slot(params), level)
+            return {"xLog level": level}
+        levels.set(None, level)
         return {"New xLog level": level}
+
+    def _slot(self, params: Params) -> int:
+        """The slot of the process with that PID."""
+        slot = next((row.slot for row in alive(self.house) if row.pid == params.integer("pid")), None)
+        if slot is None:
+            raise MiError(INVALID_PARAMS, "Invalid params", "Bad PID")
+        return slot
 
     @command(
         "log_level_filter",

@@ -149,7 +149,7 @@ RECIPES = {
     "kill": "()",
     "help": "() (mi_cmd)",
     "log_level": "() (level) (level,pid)",
-    "xlog_level": "() (level)",
+    "xlog_level": "() (level) (level,pid)",
     "log_level_filter": "(consumer) (consumer,level_filter)",
     "log_mute_state": "(consumer) (consumer,mute_state)",
     "cache_store": "(system,attr,value) (system,attr,value,expire)",
@@ -242,7 +242,12 @@ def test_log_levels(server: Server) -> None:
     assert server.mi("xlog_level") == {"xLog Level": 3}
     assert server.mi("xlog_level", [2]) == {"New xLog level": 2}
     assert server.mi("xlog_level") == {"xLog Level": 2}
+    assert server.mi("xlog_level", {"level": 4, "pid": rows[0]["PID"]}) == {"xLog level": 4}
+    other = {"PID": rows[0]["PID"], "xLog level": 4, "Type": rows[0]["Type"]}
+    assert server.mi("xlog_level") == {"xLog Level": 2, "Processes": [other]}
+    assert server.mi_error("xlog_level", [3, 1]) == {"code": -32602, "message": "Invalid params", "data": "Bad PID"}
     assert server.mi("xlog_level", [3]) == {"New xLog level": 3}
+    assert server.mi("xlog_level") == {"xLog Level": 3}
 
 
 @pytest.mark.parametrize("consumer", ["stderror", "syslog"])

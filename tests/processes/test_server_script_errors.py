@@ -388,6 +388,11 @@ def test_the_level_of_the_script_s_own_lines_is_changed_while_it_runs(start_serv
     client.ask("two")
     assert server.mi("xlog_level", [3]) == {"New xLog level": 3}
     client.ask("three")
-    wait_until(lambda: "SAID three" in server.log())
-    assert "SAID one" in server.log()
-    assert "SAID two" not in server.log()
+    receivers = [row["PID"] for row in server.mi("ps")["Processes"] if row["Type"].startswith("SIP receiver")]
+    for pid in receivers:
+        assert server.mi("xlog_level", [-3, pid]) == {"xLog level": -3}
+    client.ask("four")
+    assert server.mi("xlog_level", [3]) == {"New xLog level": 3}  # of all, whatever each one had
+    client.ask("five")
+    wait_until(lambda: "SAID five" in server.log())
+    assert re.findall(r"SAID (\w+)", server.log()) == ["one", "three", "five"]
