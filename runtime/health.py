@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
 import msgpack
 
 from mi_script.commands import Json
+from runtime.memory import is_stopped
 from runtime.roles import SIP, STANDS_STILL, role_of
 from workers.jobs import Outcome, Peer, Returned, TimedOut
 
@@ -43,7 +45,11 @@ class Health:
         return 1 + sum(row.pid > 0 for row in self._process.house.table)
 
     async def _problems(self) -> list[str]:
-        found = [] if self._process.draining else [*self._absent(), *self._store(), *await self._silent()]
+        found: list[str] = []
+        if not self._process.draining:
+            stopped = self._stopped()
+            found = [*self._absent(), *self._store(), *[f"{name} is stopped" for name in stopped]]
+            found += await self._silent(stopped)
         # Who goes answers nobody any more, and others have gone.
         return ["the server is shutting down"] if self._process.draining else list(dict.fromkeys(found))
 
@@ -61,9 +67,16 @@ class Health:
         part = self._process.store.used() / self._process.store.size()
         return [f"the store is {part:.0%} full"] if part >= _FULL else []
 
-    async def _silent(self) -> list[str]:
+    def _stopped(self) -> list[str]:
+        """Those that a signal or a debugger has stopped; this process cannot be one."""
+        house = self._process.house
+        names = house.names()
+        rows = [("attendant", house.attendant_pid), *[(names[row.slot], row.pid) for row in house.table if row.pid]]
+        return [name for name, pid in rows if is_stopped(pid)]
+
+    async def _silent(self, but: Container[str]) -> list[str]:
         """Those that have stood still for too long: they do not answer, or say that they serve nothing meanwhile."""
-        peers = [peer for peer in self._process.node.peers() if role_of(peer.name) == SIP]
+        peers = [one for one in self._process.node.peers() if role_of(one.name) == SIP and one.name not in but]
         outcomes = await asyncio.gather(*(self._ask(peer) for peer in peers))
         found = [self._wrong(peer, outcome) for peer, outcome in zip(peers, outcomes, strict=True)]
         return [wrong for wrong in found if wrong]

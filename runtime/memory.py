@@ -1,4 +1,4 @@
-"""How much memory processes take and how much CPU time they have had, as the kernel says it (proc(5))."""
+"""What the kernel says of processes (proc(5)): their memory, their CPU time, whether they are stopped."""
 
 from __future__ import annotations
 
@@ -59,11 +59,20 @@ def available() -> int:
 
 def cpu_s_of(pid: int) -> float:
     """Seconds of CPU time that a process has had; 0 where there is no such process."""
+    return sum(map(int, _stat(pid)[_CPU_FIELDS])) / _TICKS_PER_S
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, by a signal or by a debugger."""
+    return _stat(pid)[:1] in ([b"T"], [b"t"])
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields behind the program's name, the state first; none where there is no such process."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return 0.0
-    return sum(map(int, fields[_CPU_FIELDS])) / _TICKS_PER_S
+        return []
 
 
 def _kilobytes(path: str) -> dict[str, int]:

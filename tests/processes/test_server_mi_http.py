@@ -191,6 +191,18 @@ def test_health_says_who_stands_still_and_who_is_not_there(pages: Server) -> Non
     wait_until(lambda: read(pages, "healthz")[0] == 200, what="it goes on")
 
 
+@pytest.mark.parametrize(("kind", "name"), [("SIP receiver", "sip-1"), ("MI worker", "worker-1")])
+def test_health_says_who_is_stopped(pages: Server, kind: str, name: str) -> None:
+    pid = next(row["PID"] for row in pages.mi("ps")["Processes"] if row["Type"].startswith(kind))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        _, text = wait_until(lambda: (found := read(pages, "healthz"))[0] == 503 and found, what="it is told")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert json.loads(text)["problems"] == [f"{name} is stopped"]
+    wait_until(lambda: read(pages, "healthz")[0] == 200, what="it goes on")
+
+
 def test_health_says_who_is_being_replaced_and_not_that_he_stands_still(pages: Server) -> None:
     before = samples(pages)["layby_process_restarts_total", "sip-1"]
     row = next(row for row in pages.mi("ps")["Processes"] if row["Type"].startswith("SIP receiver"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runtime.clock import monotonic_now
 from runtime.cpu_board import Board
 from runtime.cpu_load import Load, Meter, Seen
-from runtime.memory import available, cpu_s_of, memory_of, resident_of
+from runtime.memory import available, cpu_s_of, is_stopped, memory_of, resident_of
 
 
 def test_the_share_of_the_last_second_minute_and_ten_minutes() -> None:
@@ -63,3 +63,5 @@ def test_what_the_kernel_says_of_a_process() -> None:
         assert monotonic_now() < ends
     assert (memory_of(nobody), resident_of(nobody), cpu_s_of(nobody)) == (None, (0, 0), 0.0)
     assert available() > 0
+    assert not is_stopped(me)
+    assert not is_stopped(nobody)
