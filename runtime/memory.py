@@ -29,13 +29,6 @@ class Memory(NamedTuple):
     swap: int
 
 
-class Resident(NamedTuple):
-    """What is cheap to ask for, in bytes: memory that is no file's, and the most that was ever in memory at once."""
-
-    anonymous: int = 0
-    peak: int = 0
-
-
 def memory_of(pid: int) -> Memory | None:
     """The memory of a process, None when there is none. The kernel looks at each of its pages for this."""
     found = _kilobytes(f"/proc/{pid}/smaps_rollup")
@@ -46,10 +39,9 @@ def memory_of(pid: int) -> Memory | None:
     return Memory(found["Rss"], found["Pss"], private, shared, found["Swap"])
 
 
-def resident_of(pid: int) -> Resident:
-    """What the kernel counts anyway of a process's memory; zeros where there is no such process."""
-    found = _kilobytes(f"/proc/{pid}/status")
-    return Resident(found.get("RssAnon", 0), found.get("VmHWM", 0))
+def peak_of(pid: int) -> int:
+    """The most bytes that a process ever had in memory at once; 0 where there is no such process."""
+    return _kilobytes(f"/proc/{pid}/status").get("VmHWM", 0)
 
 
 def available() -> int:

@@ -46,6 +46,8 @@ class Statistics:
     _cells: memoryview = field(init=False)
     _counters: dict[str, Counter] = field(default_factory=dict)
     _computed: dict[str, Callable[[], int]] = field(default_factory=dict)
+    _there: dict[str, Callable[[], bool]] = field(default_factory=dict)
+    """Whether some of `_computed` are there now."""
     _gauges: set[str] = field(default_factory=set)
     """Those of `_counters` that also go down."""
     _lasting: set[str] = field(default_factory=set)
@@ -106,9 +108,17 @@ class Statistics:
         """
         self._counters.setdefault(f"{group}:{name}", Counter(group, name, index))
 
-    def compute(self, group: str, name: str, value: Callable[[], int]) -> None:
-        """Declare a statistic whose value is worked out when it is read."""
+    def compute(self, group: str, name: str, value: Callable[[], int], there: Callable[[], bool] | None = None) -> None:
+        """Declare a statistic whose value is worked out when it is read.
+
+        Args:
+            group, name: its name.
+            value: works it out.
+            there: whether it is found now by its group, or among all; None for always.
+        """
         self._computed[f"{group}:{name}"] = value
+        if there is not None:
+            self._there[f"{group}:{name}"] = there
 
     def enter(self, slot: int) -> None:
         """From now on this process counts in row `slot`."""
@@ -135,10 +145,9 @@ class Statistics:
             return [name]
         self.learn()
         everything = [*self._counters, *self._computed]
-        if name == "all":
-            return everything
-        if name.endswith(":"):
-            return [full for full in everything if full.startswith(name)]
+        if name == "all" or name.endswith(":"):
+            found = everything if name == "all" else [full for full in everything if full.startswith(name)]
+            return [full for full in found if full not in self._there or self._there[full]()]
         if ":" in name:
             return [name] if name in self._counters or name in self._computed else []
         return [full for full in everything if full.partition(":")[2] == name]

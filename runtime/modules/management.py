@@ -54,7 +54,7 @@ class Management(LogCommands, MemoryCommands, StatisticsCommands):
         "load:load1m-proc-N": "The same of the last minute.",
         "load:load10m-proc-N": "The same of the last ten minutes.",
         "load:processes_number": "How many processes there are.",
-        "pkmem:N-real_used_size": "Bytes of process N of ps in memory, of no file, shared since its fork or not.",
+        "pkmem:N-real_used_size": "Bytes of process N of ps that are in memory, and in no other's: free without it.",
         "pkmem:N-max_used_size": "The most memory that it ever had, with what it shares.",
         "pkmem:N-free_size": "Bytes that it could still get: what the machine has to give.",
         "shmem:total_size": "Bytes of memory that the processes may share.",

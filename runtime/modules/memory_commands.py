@@ -19,7 +19,7 @@ import msgpack
 from mi_script.commands import Json, MiError, Params, command
 from runtime.asking import ask
 from runtime.log_levels import HIGHEST, to_python
-from runtime.memory import available, memory_of, resident_of
+from runtime.memory import available, memory_of, peak_of
 from runtime.modules.base import RuntimeModule
 from runtime.modules.log_commands import level_of
 from runtime.modules.processes import alive, title_of
@@ -47,9 +47,10 @@ class MemoryCommands(RuntimeModule):
             compute("shmem", name, lambda: house.shared_bytes() + self.process.store.used())
         compute("shmem", "free_size", lambda: self.process.store.size() - self.process.store.used())
         for number in range(house.slots + 1):
-            compute("pkmem", f"{number}-real_used_size", partial(self._resident, number))
-            compute("pkmem", f"{number}-max_used_size", partial(self._peak, number))
-            compute("pkmem", f"{number}-free_size", available)
+            there = partial(self._is_there, number)
+            compute("pkmem", f"{number}-real_used_size", partial(self._private, number), there)
+            compute("pkmem", f"{number}-max_used_size", partial(self._peak, number), there)
+            compute("pkmem", f"{number}-free_size", available, there)
 
     def enter(self, process: Process) -> None:
         super().enter(process)
@@ -71,7 +72,7 @@ class MemoryCommands(RuntimeModule):
             "Private": memory.private,
             "Shared": memory.shared,
             "Swap": memory.swap,
-            "Peak RSS": resident_of(pid).peak,
+            "Peak RSS": peak_of(pid),
             "Heap": await self._heap_of(pid),
         }
         return _logged(dump, "Memory status (pkg)", level)
@@ -112,11 +113,15 @@ class MemoryCommands(RuntimeModule):
         rows = {row.pid: title_of(self.house, row) for row in alive(self.house)}
         return {self.house.attendant_pid: "attendant", **rows}
 
-    def _resident(self, number: int) -> int:
-        return resident_of(self._pid(number)).anonymous
+    def _is_there(self, number: int) -> bool:
+        return self._pid(number) > 0
+
+    def _private(self, number: int) -> int:
+        memory = memory_of(self._pid(number))
+        return 0 if memory is None else memory.private
 
     def _peak(self, number: int) -> int:
-        return resident_of(self._pid(number)).peak
+        return peak_of(self._pid(number))
 
     def _pid(self, number: int) -> int:
         """The PID of the process that `ps` shows under a number; -1, which nobody has, where there is none."""

@@ -363,7 +363,9 @@ def test_what_the_parts_of_the_server_say(server: Server) -> None:
 def test_what_is_asked_to_diagnose_memory(server: Server) -> None:
     got = server.mi("get_statistics", [["shmem:", "pkmem:"]])
     assert got["shmem:total_size"] > got["shmem:max_used_size"] >= got["shmem:real_used_size"] > 0
-    for row in server.mi("ps")["Processes"]:
+    processes = server.mi("ps")["Processes"]
+    assert len([name for name in got if name.endswith("max_used_size") and "pkmem" in name]) == len(processes)
+    for row in processes:
         used, most, free = (got[f"pkmem:{row['ID']}-{name}_size"] for name in ("real_used", "max_used", "free"))
         assert most >= used > 1 << 20
         assert free > 0

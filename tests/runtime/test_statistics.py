@@ -48,6 +48,16 @@ def test_names(statistics, name: str, found: list[str]) -> None:
     assert statistics.find(name) == found
 
 
+def test_what_is_not_there_now_is_found_by_its_own_name_only(statistics) -> None:
+    there = [True]
+    statistics.compute("pkmem", "4-size", lambda: 5, lambda: there[0])
+    assert statistics.find("pkmem:") == ["pkmem:4-size"]
+    there[0] = False
+    assert statistics.find("pkmem:") == []
+    assert "pkmem:4-size" not in statistics.find("all")
+    assert (statistics.find("pkmem:4-size"), statistics.value("pkmem:4-size")) == (["pkmem:4-size"], 5)
+
+
 def test_a_reset_reads_zero_and_counts_on(statistics) -> None:
     statistics.count("core:drop", 5)
     assert statistics.reset("core:drop")
