@@ -48,7 +48,8 @@ ASYNC: Final = {
     "parked": "Messages that were put aside by async().",
     "resumed": "Messages whose resume route was run.",
     "resume_lost": "Jobs that ended when their message had been given up.",
-    "late_answers": "Answers of jobs that had been given up: past their time, cancelled, or of a process called dead.",
+    "late_answers": "Answers of jobs that had been given up: past their time, cancelled, or of a process called dead. "
+    "Two for a command that waited for another process meanwhile: its own, and that one's.",
     "launched": "Jobs that launch() started.",
     "reported": "Jobs of launch() that have ended.",
     "script_errors": "Statements of the script that failed.",
