@@ -130,7 +130,10 @@ class StatusReports:
         try:
             yield lambda text: tell(_READY, text)
         except Exception as error:
-            tell(_READY if anew else _EMPTY, f"nothing was loaded: {error}")
+            if anew:
+                tell(_READY, f"what was there before is in use, nothing new was loaded: {error}")
+            else:
+                tell(_EMPTY, f"nothing was loaded: {error}")
             raise
 
     # For those who ask.
