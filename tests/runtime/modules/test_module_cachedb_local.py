@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from mi_script.commands import MiError, Params
+from runtime.counters import COUNTERS
 from runtime.modules.cachedb_local import CachedbLocal
 from runtime.settings import SettingsError
+from runtime.statistics import Statistics
 from runtime.store import Store
 
 
@@ -18,7 +20,9 @@ def module(tmp_path):
     store = Store(tmp_path / "store")
     urls = ["local:///main", "local:group:///chunks", "local:bare://", "local:host://127.0.0.1/there"]
     one: Any = CachedbLocal({"cachedb_url": urls})
-    one.process = SimpleNamespace(store=store)
+    statistics = Statistics(1)
+    statistics.declare("cdb", COUNTERS["cdb"])
+    one.house, one.process = SimpleNamespace(statistics=statistics), SimpleNamespace(store=store)
     yield one
     store.close()
 

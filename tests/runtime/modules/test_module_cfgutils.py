@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 from mi_script.commands import MiError, Params
+from runtime.counters import COUNTERS
 from runtime.errors import SettingsError
 from runtime.modules.catalog import CATALOG
 from runtime.modules.cfgutils import Cfgutils
 from runtime.script.compile import compile_script
 from runtime.script_process import ScriptProcess
+from runtime.statistics import Statistics
 from runtime.store import Store, StoreError
 from tests.runtime.modules.conftest import WORLD
 from tests.runtime.script.conftest import INVITE, Bench, Process, check_text, make_context
@@ -37,7 +39,11 @@ def run(store):
         checked = check_text(f"{head}route {{ {statements} }}", catalog=CATALOG)
         assert not isinstance(checked, list), [str(problem) for problem in checked]
         modules = {name: CATALOG[name](checked.settings[name]) for name in checked.modules}
+        statistics = Statistics(1)
+        for group, names in COUNTERS.items():
+            statistics.declare(group, names)
         for module in modules.values():
+            module.house = SimpleNamespace(statistics=statistics)
             module.enter(SimpleNamespace(store=store))
         made = Bench(
             compile_script(checked, modules, (process := Process()), WORLD), process, modules, make_context(INVITE)
