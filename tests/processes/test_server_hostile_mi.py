@@ -313,7 +313,7 @@ TABLE = [
     # Requests that cannot be run.
     ('{"jsonrpc":"2.0","method":"nosuch","id":1}', ERROR % (-32601, "Method not found", "1")),
     ('{"jsonrpc":"2.0","method":"nosuch"}', None),
-    (LEVEL % '"params":[1,2],', COUNT),
+    (LEVEL % '"params":[1,2,3],', COUNT),
     (LEVEL % '"params":{"nosuch":1},', NAMES),
     ('{"jsonrpc":"2.0","method":"t_uac_dlg","params":["a","b","c"],"id":1}', NAMED),
     ('{"jsonrpc":"2.0","method":"cache_fetch","params":["local",{}],"id":1}', TYPE),
