@@ -20,6 +20,8 @@ METHODS = (
     *("ul_add", "ul_dump", "ul_rm", "ul_rm_contact", "ul_show_contact", "ul_sync", "usrloc:flush"),
     *("t_uac_dlg", "t_uac_cancel", "t_reply", "t_hash", "shv_get", "shv_set", "rand_set_prob", "rand_get_prob"),
     *("event_subscribe", "events_list", "subscribers_list", "sr_get_status", "sr_list_status", "list_tcp_conns"),
+    *("dr_reload", "dr_reload_status", "dr_gw_status", "dr_carrier_status", "dr_number_routing", "dr_enable_probing"),
+    *("ds_list", "ds_reload", "ds_set_state", "ds_push_script_attrs"),
     *("", "which\0", "läuft"),
 )
 PARAMS: tuple[Any, ...] = (
@@ -34,6 +36,8 @@ PARAMS: tuple[Any, ...] = (
     ),
     *(["E_NONE", "udp:127.0.0.1:9"], ["E_JOB_TIMEOUT", "tcp:::1"], ["core", "main"], [600, "x", "a b c", "t"]),
     *({"method": "X\r\n", "ruri": "sip:", "headers": "To\r\n"}, {"dlg_val_name": "", "dlg_val_value": "", "DID": [1]}),
+    *({"gw_id": "gw1", "status": 2**31}, {"number": "1" * 900}, {"partition_name": "\0", "gw_id": 1}, ["a", 1, "sip:"]),
+    *({"carrier_id": [], "status": "x"}, {"group_id": -1, "number": "\ud800"}, {"inherit_state": "zz"}, ["full", "\0"]),
     *([-(2**63)], [1e308], ["\0"], ["\ud800"], ["ü€\U0001f600"], [[[[[["deep"]]]]]], list(range(50)), [["no"]]),
 )
 IDS: tuple[Any, ...] = (

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from mi_script.transports.framing import Command, Framing, Spoilt
 from tests.harness import LIMIT_S, Server, free_port, wait_until
 from tests.hostile_requests import MAX_BODY, Shape, differences, pieces, shapes_in, shapes_of, text
+from tests.processes.routing_tables import RoutingTables, sqlite_url
 
 pytestmark = pytest.mark.processes
 
@@ -37,6 +38,10 @@ HEAD = """
 loadmodule "dialog.so"
 modparam("dialog", "profiles_with_value", "caller")
 loadmodule "usrloc.so"
+loadmodule "drouting.so"
+modparam("drouting", "db_url", "sqlite:{folder}/routes.db")
+loadmodule "dispatcher.so"
+modparam("dispatcher", "db_url", "sqlite:{folder}/routes.db")
 loadmodule "mi_fifo.so"
 loadmodule "mi_datagram.so"
 modparam("mi_fifo", "fifo_name", "{folder}/fifo")
@@ -216,6 +221,11 @@ def _resident_bytes(pid: int) -> int:
 @pytest.fixture(scope="module")
 def hostile(start_shared, tmp_path_factory) -> Iterator[Hostile]:
     folder, udp_port = tmp_path_factory.mktemp("h"), free_port()
+    tables = RoutingTables(sqlite_url(folder / "routes.db"))
+    tables.gateway("gw1", 9)
+    tables.rule("1", "gw1")
+    tables.carrier("c1", "gw1")
+    tables.close()
     head = HEAD.format(folder=folder, udp_port=udp_port, max_body=MAX_BODY)
     server = start_shared("route { exit; }", head=head, options=("--udp-workers", "1", "--mi-workers", "1"))
     wait_until((folder / "mi.sock").exists)
