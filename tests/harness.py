@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import re
+import secrets
 import select
 import signal
 import socket
@@ -37,9 +39,16 @@ def wait_until(condition: Callable[[], Any], limit_s: float = LIMIT_S, what: str
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port of 127.0.0.1 that nobody uses now.
+
+    Not one that the system gives to whoever asks for any (from 32768 on): some other test's client might have it before
+    it is used.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket(socket.AF_INET, kind) as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass

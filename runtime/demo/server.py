@@ -110,11 +110,12 @@ def _answers(server: Server, asking: socket.socket) -> bool:
 
 
 def free_port() -> int:
-    """A UDP port of 127.0.0.1 that nobody uses at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trying:
-        trying.bind((Server.host, 0))
-        port: int = trying.getsockname()[1]
-        return port
+    """A UDP port of 127.0.0.1 that nobody uses, and that is given to nobody who asks for any (from 32768 on)."""
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trying, contextlib.suppress(OSError):
+            trying.bind((Server.host, port))
+            return port
 
 
 def command(script: Path, port: int, sip_processes: int, mi_workers: int) -> list[str]:
