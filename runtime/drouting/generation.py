@@ -16,6 +16,7 @@ from typing import Any, Final
 import lmdb
 import msgspec
 
+from runtime.background import breathe
 from runtime.drouting.lookup import Above, entry, find, key_of, pack_rule
 from runtime.drouting.rules import Carrier, Gateway, Match, Rule
 from runtime.drouting.sorting import Record, Sorter
@@ -27,6 +28,8 @@ _FIRST_SIZE: Final = 64 << 20
 _MOST_SIZE: Final = 1 << 40
 _AT_ONCE: Final = 8192
 """Records in one transaction: what is not committed yet is in this process's memory."""
+AT_A_BREATH: Final = 200
+"""Rules between two pauses: about a millisecond's work."""
 _MAX_KEY: Final = 511
 _PRIORITY_BIAS: Final = 1 << 31
 _GATEWAYS: Final = b"gateways"
@@ -198,7 +201,9 @@ _ORDER_BYTES: Final = 1 + 5 + 9
 
 def _entries(records: Iterable[Record]) -> Iterator[Record]:
     above = Above()
-    for key, same in itertools.groupby(records, _key_in):
+    for at, (key, same) in enumerate(itertools.groupby(records, _key_in)):
+        if at % AT_A_BREATH == 0:
+            breathe()
         yield key, entry(above.mask(key), [packed for _, packed in same])
 
 

@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from runtime.drouting.generation import Builder, user_key
+from runtime.background import breathe
+from runtime.drouting.generation import AT_A_BREATH, Builder, user_key
 from runtime.drouting.partitions import Partition
 from runtime.drouting.rows import (
     CARRIER_COLUMNS,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("layby.drouting")
 
-_FETCHED: Final = 2000
+_FETCHED: Final = 500
 """Rows that come from the database at a time."""
 _TOLD: Final = 20
 """Lines about wrong rows."""
@@ -131,7 +132,9 @@ class _Loading:
         from sqlalchemy import select
 
         query = select(*(table.c[name] for name in columns)).execution_options(yield_per=_FETCHED)
-        for row in self._connection.execute(query):
+        for at, row in enumerate(self._connection.execute(query)):
+            if at % AT_A_BREATH == 0:
+                breathe()
             try:
                 found = read(row)
             except Wrong as error:

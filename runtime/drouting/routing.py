@@ -5,9 +5,11 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from runtime.background import at_leisure
 from runtime.clock import epoch_now, monotonic_now
 from runtime.drouting.generation import View
 from runtime.drouting.generations import Generations
@@ -173,7 +175,7 @@ class Routing:
         source = self._partitions[partition]
         began = monotonic_now()
         with self._generations.building() as build:
-            loaded = load(source, build.builder, self._setup.prefix_chars)
+            loaded = at_leisure(partial(load, source, build.builder, self._setup.prefix_chars))
             taken = self._generations.take(partition, build, epoch_now(), inherit_state=inherit_state)
         self._tell()
         return Figures(partition, *loaded, monotonic_now() - began, taken)
