@@ -280,7 +280,8 @@ def test_the_output_types_of_opensips_cli(clients: Clients) -> None:
 
 
 DIAGNOSES = [
-    ("load", r"no issues detected"),
+    # Which issues there are is a matter of how busy the machine is.
+    ("load", r"load percentages represent"),
     ("memory", r"Process +\d+: +\d+% usage, +\d+% peak usage \(SIP receiver udp:"),
     ("sip", r"\d+ / \d+ SIP messages \(\d+%\) exceeded threshold"),
     ("dns", r"\d+ / \d+ queries \(\d+%\) exceeded threshold"),
@@ -311,6 +312,7 @@ def test_what_opensips_cli_diagnoses(clients: Clients, what: str, said: str) -> 
         while not (seen and re.search(said, seen[-1])):
             seen.append(program.stdout.readline())
             assert seen[-1], seen  # it has ended
+            assert len(seen) < 1000, seen  # it has said all several times
         program.send_signal(signal.SIGINT)
         seen += program.stdout
     assert program.returncode == 0, seen
