@@ -305,7 +305,14 @@ def test_what_opensips_cli_diagnoses(clients: Clients, what: str, said: str) -> 
     environment = {**os.environ, "HOME": str(clients.folder), "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
     command = [str(BIN / "opensips-cli"), *options, "-x", "diagnose", *filter(None, [what])]
     with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell has what it runs behind itself ignore interrupts, and whatever that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as program:
         assert program.stdout is not None
         seen: list[str] = []
