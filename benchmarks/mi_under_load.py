@@ -30,7 +30,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -54,8 +53,6 @@ from runtime.demo.server import Server, ServerError, free_port
 VARIANTS: Final = ("none", "paging", "launch", "async", "mi")
 _ENDED_EVERY: Final = 20
 _KINDS: Final = ("SIP", "MI worker", "MI")
-_CALLEE_PORTS: Final = range(20_000, 30_000)
-"""Not those that the kernel gives out itself: the callee comes and goes, and must get its port again each time."""
 _READY_S: Final = 120.0
 
 
@@ -96,7 +93,7 @@ def measure(variant: str, effort: Effort, database: Path | None, uas_port: int) 
     """
     with tempfile.TemporaryDirectory(prefix="mi-load") as folder:
         processes = effort.sip_processes, effort.mi_workers
-        site = Site(Path(folder), free_port(), uas_port, _free_tcp_port(), *processes, database)
+        site = Site(Path(folder), free_port(), uas_port, free_port(socket.SOCK_STREAM), *processes, database)
         with site.start() as server:
             server.wait_ready(_READY_S)
             warm = dataclasses.replace(_plan(site, effort, "none", "warm"), seconds=effort.warm_up_s, talk_s=0.2)
@@ -168,20 +165,6 @@ def _done_of(values: dict[str, Any]) -> Done:
 def _kind(title: str) -> str:
     """What `ps` calls a process, without what it listens on."""
     return next((kind for kind in _KINDS if title.startswith(kind)), title)
-
-
-def _callee_port() -> int:
-    for port in random.sample(_CALLEE_PORTS, 100):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trying, contextlib.suppress(OSError):
-            trying.bind(("127.0.0.1", port))
-            return port
-    raise LoadError("no port is free for the callee")
-
-
-def _free_tcp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trying:
-        trying.bind(("127.0.0.1", 0))
-        return int(trying.getsockname()[1])
 
 
 def one_run(variants: list[str], effort: Effort, database: Path | None, uas_port: int, title: str) -> Run:
@@ -266,7 +249,7 @@ def _is_wrong(variant: str, result: Result) -> bool:
 
 def _all_runs(count: int, variants: list[str], effort: Effort) -> list[Run]:
     with tempfile.TemporaryDirectory(prefix="mi-rules") as folder:
-        uas_port, database = _callee_port(), Path(folder) / "rules.db" if effort.rules else None
+        uas_port, database = free_port(), Path(folder) / "rules.db" if effort.rules else None
         if database is not None:
             write_rules(database, effort.rules, uas_port)
         return [

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import re
-import secrets
 import select
 import signal
 import socket
@@ -20,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from runtime.demo.server import free_port as free_port
 
 ROOT = Path(__file__).parent.parent
 LIMIT_S = 10.0
@@ -36,19 +36,6 @@ def wait_until(condition: Callable[[], Any], limit_s: float = LIMIT_S, what: str
         if time.monotonic() > ends:
             pytest.fail(f"not within {limit_s} s: {what or getattr(condition, '__name__', condition)}")
         time.sleep(0.005)
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """A port of 127.0.0.1 that nobody uses now.
-
-    Not one that the system gives to whoever asks for any (from 32768 on): some other test's client might have it before
-    it is used.
-    """
-    while True:
-        port = 10_000 + secrets.randbelow(22_000)
-        with socket.socket(socket.AF_INET, kind) as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            return port
 
 
 @dataclass

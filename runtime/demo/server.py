@@ -109,11 +109,15 @@ def _answers(server: Server, asking: socket.socket) -> bool:
     return False
 
 
-def free_port() -> int:
-    """A UDP port of 127.0.0.1 that nobody uses, and that is given to nobody who asks for any (from 32768 on)."""
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    """A port of 127.0.0.1 that nobody uses now.
+
+    Not one that the system gives to whoever asks for any (from 32768 on): some other program's client might have it
+    before it is used.
+    """
     while True:
         port = 10_000 + secrets.randbelow(22_000)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trying, contextlib.suppress(OSError):
+        with socket.socket(socket.AF_INET, kind) as trying, contextlib.suppress(OSError):
             trying.bind((Server.host, port))
             return port
 
