@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import msgpack
 
+from runtime.db import DatabaseError
+from runtime.store import StoreError
 from workers.jobs import Cancelled, Failed, Job, Outcome, Rejected, Returned, TimedOut, WorkerLost
 
 if TYPE_CHECKING:
@@ -59,6 +61,15 @@ def why(outcome: Failed | WorkerLost | TimedOut | Cancelled | Rejected) -> str:
             return reason
         case _:
             assert_never(outcome)
+
+
+def recorded(write: Callable[[], int]) -> bytes:
+    """What the job of a `Recorded` gives: how much has been written, or the text of why it cannot be done."""
+    try:
+        found: int | str = write()
+    except (DatabaseError, StoreError) as error:
+        found = str(error)
+    return bytes(msgpack.packb(found))
 
 
 @dataclass(frozen=True, slots=True)

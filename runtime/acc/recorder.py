@@ -13,7 +13,7 @@ import msgpack
 from runtime.clock import monotonic_now
 from runtime.db import TIMEOUT_S, Database, DatabaseError, RowsRefused
 from runtime.outbox import Outbox
-from runtime.recording import AT_ONCE
+from runtime.recording import AT_ONCE, recorded
 from runtime.store import StoreError
 from workers.homes import try_lock
 
@@ -133,12 +133,9 @@ def record_accounts(payload: bytes, running: Running) -> bytes:
     if lock is None:
         return bytes(msgpack.packb("an earlier job has not ended"))
     try:
-        found: int | str = here.recorder.flush(here.boxes)
-    except (DatabaseError, StoreError) as error:
-        found = str(error)
+        return recorded(lambda: here.recorder.flush(here.boxes))
     finally:
         os.close(lock)
-    return bytes(msgpack.packb(found))
 
 
 def put_away(recorder: Recorder, boxes: Sequence[Outbox]) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Column, DateTime, Index, MetaData, String, Table, Text
 
+from runtime.columns import identity, number
 from runtime.db import Database, DatabaseError, RowsRefused
 
 log = logging.getLogger("layby.acc")
@@ -22,7 +23,6 @@ _DEFAULTS: Final = {"duration": 0, "ms_duration": 0, "setuptime": 0, "created": 
 _TIMES: Final = ("time", "created")
 _MAX_TABLES: Final = 64
 """Of which a process knows what columns they have."""
-_SQLITE_INTEGER: Final = Integer()
 
 
 def account_table(name: str, names: Mapping[str, str], extra: Iterable[str] = ()) -> Table:
@@ -38,10 +38,10 @@ def account_table(name: str, names: Mapping[str, str], extra: Iterable[str] = ()
 
     text = {"method": 16, "from_tag": 64, "to_tag": 64, "callid": 255, "sip_code": 3, "sip_reason": 64}
     columns: list[Column[Any]] = [
-        Column("id", BigInteger().with_variant(_SQLITE_INTEGER, "sqlite"), primary_key=True, autoincrement=True),
+        identity("id"),
         *(Column(called(key), String(most), nullable=False, server_default="") for key, most in text.items()),
         Column(called("time"), DateTime, nullable=False),
-        *(Column(key, Integer, nullable=False, server_default="0") for key in ("duration", "ms_duration", "setuptime")),
+        *map(number, ("duration", "ms_duration", "setuptime")),
         Column("created", DateTime),
     ]
     known = {column.name for column in columns}

@@ -11,12 +11,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import msgpack
-
 from runtime.clock import epoch_now, monotonic_now
 from runtime.db import Database, DatabaseError, RowsRefused
 from runtime.dialogs.store import LASTING, DialogStore
-from runtime.recording import AT_ONCE
+from runtime.recording import AT_ONCE, recorded
 from runtime.sip.dialog import Dialog, Terms
 
 if TYPE_CHECKING:
@@ -170,11 +168,7 @@ def enter(recorder: Recorder, store: DialogStore) -> None:
 def record_dialogs(payload: bytes, running: Running) -> bytes:
     """The job: write what has changed; gives how many dialogs that were, or the text of why it cannot be done."""
     recorder, store = _here[0]
-    try:
-        found: int | str = recorder.flush(store)
-    except DatabaseError as error:
-        found = str(error)
-    return bytes(msgpack.packb(found))
+    return recorded(lambda: recorder.flush(store))
 
 
 def put_away(recorder: Recorder, store: DialogStore, mode: int) -> None:

@@ -6,10 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgpack
-
 from runtime.db import DatabaseError
-from runtime.recording import AT_ONCE
+from runtime.recording import AT_ONCE, recorded
 
 if TYPE_CHECKING:
     from runtime.dispatching.partition import Partition
@@ -31,10 +29,7 @@ def record_states(payload: bytes, running: Running) -> bytes:
     Returns:
         How many they were, or why none was written, as msgpack.
     """
-    try:
-        return bytes(msgpack.packb(sum([one.save(AT_ONCE) for one in _here])))
-    except DatabaseError as error:
-        return bytes(msgpack.packb(str(error)))
+    return recorded(lambda: sum([one.save(AT_ONCE) for one in _here]))
 
 
 def put_away(partitions: Sequence[Partition]) -> None:

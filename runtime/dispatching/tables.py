@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, select, update
+from sqlalchemy import Column, Index, MetaData, String, Table, select, update
 from sqlalchemy.exc import NoSuchTableError
 
+from runtime.columns import identity, number
 from runtime.db import Database, DatabaseError
 from runtime.dispatching.destinations import MAX_DESTINATIONS, Destination
 from runtime.modules.texts import bytes_text, script_text
 
-_SQLITE_INTEGER: Final = Integer()
 _CHUNK: Final = 1000
 _KEYS: Final = (
     "id",
@@ -44,14 +44,14 @@ def dispatcher_table(name: str, names: Mapping[str, str]) -> Table:
         return names.get(key) or key
 
     columns: list[Column[Any]] = [
-        Column("id", BigInteger().with_variant(_SQLITE_INTEGER, "sqlite"), primary_key=True, autoincrement=True),
-        Column(called("setid"), Integer, nullable=False, server_default="0"),
+        identity("id"),
+        number(called("setid")),
         Column(called("destination"), String(192), nullable=False, server_default=""),
         Column(called("socket"), String(128)),
-        Column(called("state"), Integer, nullable=False, server_default="0"),
-        Column(called("probe_mode"), Integer, nullable=False, server_default="0"),
+        number(called("state")),
+        number(called("probe_mode")),
         Column(called("weight"), String(64), nullable=False, server_default="1"),
-        Column(called("priority"), Integer, nullable=False, server_default="0"),
+        number(called("priority")),
         Column(called("attrs"), String(128)),
         Column("description", String(64)),
     ]

@@ -5,14 +5,13 @@ Source: OpenSIPS, module drouting, tables dr_gateways, dr_rules, dr_carriers, dr
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, UniqueConstraint, inspect
+from sqlalchemy import Column, Index, Integer, MetaData, String, Table, UniqueConstraint, inspect
 
+from runtime.columns import identity, number
 from runtime.db import Database, DatabaseError
 from runtime.drouting.partitions import AVPS, TableNames
-
-_SQLITE_INTEGER: Final = Integer()
 
 
 class Tables(NamedTuple):
@@ -46,7 +45,7 @@ def partition_table(name: str) -> Table:
     return Table(
         name,
         MetaData(),
-        _id("id"),
+        identity("id"),
         Column("partition_name", String(255), nullable=False),
         Column("db_url", String(255), nullable=False),
         *(Column(one, String(255)) for one in ("drd_table", "drr_table", "drg_table", "drc_table", *AVPS)),
@@ -70,15 +69,15 @@ def _gateways(name: str, metadata: MetaData) -> Table:
     return Table(
         name,
         metadata,
-        _id("id"),
+        identity("id"),
         Column("gwid", String(64), nullable=False),
-        _number("type"),
+        number("type"),
         Column("address", String(128), nullable=False),
-        _number("strip"),
+        number("strip"),
         Column("pri_prefix", String(16)),
         Column("attrs", String(255)),
-        _number("probe_mode"),
-        _number("state"),
+        number("probe_mode"),
+        number("state"),
         Column("socket", String(128)),
         Column("description", String(128)),
         UniqueConstraint("gwid", name=f"{name}_gwid_idx"),
@@ -89,11 +88,11 @@ def _rules(name: str, metadata: MetaData) -> Table:
     return Table(
         name,
         metadata,
-        _id("ruleid"),
+        identity("ruleid"),
         Column("groupid", String(255), nullable=False),
         Column("prefix", String(64), nullable=False),
         Column("timerec", String(255)),
-        _number("priority"),
+        number("priority"),
         Column("routeid", String(255)),
         Column("gwlist", String(255), nullable=False),
         Column("sort_alg", String(1), nullable=False, server_default="N"),
@@ -107,12 +106,12 @@ def _carriers(name: str, metadata: MetaData) -> Table:
     return Table(
         name,
         metadata,
-        _id("id"),
+        identity("id"),
         Column("carrierid", String(64), nullable=False),
         Column("gwlist", String(255), nullable=False),
-        _number("flags"),
+        number("flags"),
         Column("sort_alg", String(1), nullable=False, server_default="N"),
-        _number("state"),
+        number("state"),
         Column("attrs", String(255)),
         Column("description", String(128)),
         UniqueConstraint("carrierid", name=f"{name}_carrierid_idx"),
@@ -123,18 +122,10 @@ def _groups(name: str, metadata: MetaData) -> Table:
     return Table(
         name,
         metadata,
-        _id("id"),
+        identity("id"),
         Column("username", String(64), nullable=False),
         Column("domain", String(128)),
-        _number("groupid"),
+        number("groupid"),
         Column("description", String(128)),
         Index(f"{name}_username_idx", "username", "domain"),
     )
-
-
-def _id(name: str) -> Column[Any]:
-    return Column(name, BigInteger().with_variant(_SQLITE_INTEGER, "sqlite"), primary_key=True, autoincrement=True)
-
-
-def _number(name: str) -> Column[Any]:
-    return Column(name, Integer, nullable=False, server_default="0")

@@ -18,8 +18,8 @@ from runtime.db import DatabaseError
 from runtime.drouting.partitions import Partition
 from runtime.drouting.routing import Routing
 from runtime.drouting.rules import Carrier, Gateway
-from runtime.recording import AT_ONCE
-from runtime.store import Store, StoreError
+from runtime.recording import AT_ONCE, recorded
+from runtime.store import Store
 
 if TYPE_CHECKING:
     from workers.worker import Running
@@ -168,8 +168,4 @@ def enter(states: States) -> None:
 
 def record_states(payload: bytes, running: Running) -> bytes:
     """The job: write what is marked; gives how many that were, or the text of why it cannot be done."""
-    try:
-        found: int | str = _here[0].write(most=AT_ONCE)
-    except (DatabaseError, StoreError) as error:
-        found = str(error)
-    return bytes(msgpack.packb(found))
+    return recorded(lambda: _here[0].write(most=AT_ONCE))
