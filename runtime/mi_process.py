@@ -21,7 +21,7 @@ from runtime.background import lower_priority
 from runtime.clock import epoch_now, monotonic_now
 from runtime.context import RouteType, Value
 from runtime.errands import Errands
-from runtime.modules.mi_access import MiModule, TransportCounters
+from runtime.modules.mi_access import MiModule
 from runtime.modules.mi_datagram import MiDatagram
 from runtime.modules.mi_fifo import MiFifo
 from runtime.modules.mi_http import Httpd, MiHttp, is_loopback
@@ -149,7 +149,7 @@ class MiProcess(ScriptProcess):
             root=str(module.settings["root"]),
             pages=Pages(self, module).by_path(),
             security=Security(module.token, httpd.tls),
-            counters=TransportCounters(module),
+            counters=module,
             keepalive_s=float(httpd.settings["conn_timeout"]) or _NEVER_S,
         )
 
@@ -233,18 +233,17 @@ def _fifo(module: MiFifo, service: Service) -> FifoTransport:
         Path(settings["reply_dir"]),
         service,
         mode=int(settings["fifo_mode"]),
-        counters=TransportCounters(module),
+        counters=module,
     )
 
 
 def _datagram(module: MiDatagram, name: str, service: Service) -> DatagramTransport:
-    counters = TransportCounters(module)
     if not name.startswith("udp:"):
-        return DatagramTransport(Path(name), service, counters=counters)
+        return DatagramTransport(Path(name), service, counters=module)
     try:
         listen = parse_listen(name)
     except SettingsError as error:
         raise BootFailure(str(error)) from error
     if not is_loopback(listen.host):
         log.warning("mi_datagram: whoever reaches %s may run MI commands", listen)
-    return DatagramTransport((listen.host, listen.port), service, counters=counters)
+    return DatagramTransport((listen.host, listen.port), service, counters=module)

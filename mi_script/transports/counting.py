@@ -8,13 +8,18 @@ COUNTED: Final = ("requests", "replies", "dropped", "errors")
 
 
 class Counters(Protocol):
-    """Numbers by name; a `dict` will do."""
+    """Who counts."""
 
-    def __getitem__(self, name: str, /) -> int: ...
+    def count(self, name: str) -> None:
+        """One more of that name."""
 
-    def __setitem__(self, name: str, number: int, /) -> None: ...
 
+class Tally(dict[str, int]):
+    """Numbers of a transport's own, all 0 at first."""
 
-def fresh_counters() -> dict[str, int]:
-    """Numbers of a transport's own, all 0."""
-    return dict.fromkeys(COUNTED, 0)
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(COUNTED, 0))
+
+    def count(self, name: str) -> None:
+        """One more of that name."""
+        self[name] += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mi_script.service import Service
-from mi_script.transports.counting import Counters, fresh_counters
+from mi_script.transports.counting import Counters, Tally
 from mi_script.transports.crew import Crew
 from mi_script.transports.paths import CannotListen, Claim, bind_unix
 
@@ -48,7 +48,7 @@ class DatagramTransport:
         drain_s: float = 2.0,
         most: int = 1000,
     ) -> None:
-        self.counters = fresh_counters() if counters is None else counters
+        self.counters = Tally() if counters is None else counters
         self.address: Any = address
         """Where it listens; after `start()` with the port that it got."""
         self._service = service
@@ -104,9 +104,10 @@ class DatagramTransport:
                 return
             except OSError:
                 continue  # an ICMP error that an earlier answer met
-            self.counters["requests"] += 1
+            self.counters.count("requests")
             # What does not fit is a byte longer than any text may be, and is answered as too long.
-            self.counters["errors"] += bool(flags & socket.MSG_TRUNC)
+            if flags & socket.MSG_TRUNC:
+                self.counters.count("errors")
             self._crew.take(partial(self._answer, bytes(self._buffer[:size]), sender))
 
     async def _answer(self, text: bytes, sender: Any) -> None:
@@ -117,9 +118,9 @@ class DatagramTransport:
             async with asyncio.timeout(self._reply_s):
                 await self._send(answer, sender)
         except (OSError, TimeoutError):
-            self.counters["dropped"] += 1
+            self.counters.count("dropped")
         else:
-            self.counters["replies"] += 1
+            self.counters.count("replies")
 
     async def _send(self, answer: bytes, sender: Any) -> None:
         if not sender:

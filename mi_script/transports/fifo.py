@@ -18,7 +18,7 @@ from mi_script.calls import Fault
 from mi_script.commands import PARSE_ERROR
 from mi_script.jsonrpc import fault_text
 from mi_script.service import Service
-from mi_script.transports.counting import Counters, fresh_counters
+from mi_script.transports.counting import Counters, Tally
 from mi_script.transports.crew import Crew
 from mi_script.transports.framing import Command, Frame, Framing, Misnamed, Spoilt
 from mi_script.transports.paths import Claim, make_fifo
@@ -63,7 +63,7 @@ class FifoTransport:
         drain_s: float = 2.0,
         most: int = 100,
     ) -> None:
-        self.counters = fresh_counters() if counters is None else counters
+        self.counters = Tally() if counters is None else counters
         self._path = Path(path)
         self._reply_dir = Path(reply_dir)
         self._service = service
@@ -121,15 +121,15 @@ class FifoTransport:
         for frame in frames:
             match frame:
                 case Command(reply, text):
-                    self.counters["requests"] += 1
+                    self.counters.count("requests")
                     self._crew.take(partial(self._answer, reply, text))
                 case Spoilt(reply, reason):
-                    self.counters["errors"] += 1
+                    self.counters.count("errors")
                     if reply:
                         fault = fault_text(Fault(PARSE_ERROR, "Parse error", reason), None).encode()
                         self._crew.take(partial(self._send, reply, fault))
                 case Misnamed():
-                    self.counters["dropped"] += 1
+                    self.counters.count("dropped")
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -148,9 +148,10 @@ class FifoTransport:
             async with asyncio.timeout(self._reply_s):
                 await self._write(self._reply_dir / reply, b"" if answer is None else answer + b"\n")
         except (OSError, TimeoutError):
-            self.counters["dropped"] += 1
+            self.counters.count("dropped")
         else:
-            self.counters["replies"] += answer is not None
+            if answer is not None:
+                self.counters.count("replies")
 
     async def _write(self, path: Path, data: bytes) -> None:
         fd = await _open_reply(path)

@@ -17,7 +17,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from mi_script.service import Service
 from mi_script.transports.accepting import Acceptor
-from mi_script.transports.counting import Counters, fresh_counters
+from mi_script.transports.counting import Counters, Tally
 from mi_script.transports.paths import CannotListen
 
 NAME: Final = "http"
@@ -111,7 +111,7 @@ class HttpTransport:
         drain_s: float = 2.0,
         max_connections: int = 256,
     ) -> None:
-        self.counters = fresh_counters() if counters is None else counters
+        self.counters = Tally() if counters is None else counters
         self.address: tuple[str, int] = (host, port)
         """Where it listens; after `start()` with the port that it got."""
         self._service = service
@@ -181,7 +181,7 @@ class HttpTransport:
         return server()
 
     def _drop(self) -> None:
-        self.counters["dropped"] += 1
+        self.counters.count("dropped")
 
     def _hang_up_on_the_silent(self) -> None:
         # A head that comes byte by byte is bounded by nothing else, and a few hundred would keep everybody out.
@@ -229,13 +229,13 @@ class HttpTransport:
         @web.middleware
         async def counted(request: web.Request, handler: _Handler) -> web.StreamResponse:
             self._heard.add(request.protocol)
-            self.counters["requests"] += 1
+            self.counters.count("requests")
             try:
                 response = await handler(request)
             except web.HTTPException:
-                self.counters["errors"] += 1
+                self.counters.count("errors")
                 raise
-            self.counters["replies"] += 1
+            self.counters.count("replies")
             return response
 
         return counted

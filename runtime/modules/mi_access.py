@@ -68,20 +68,3 @@ class MiModule(RuntimeModule):
         first = method not in self._told
         self._told.add(method)  # there are only so many: it names a command
         log.log(logging.WARNING if first else logging.DEBUG, "%s: %s", self.name, fault.data)
-
-
-class TransportCounters:
-    """The numbers of a transport, as statistics of its module.
-
-    Args:
-        module: it.
-    """
-
-    def __init__(self, module: MiModule) -> None:
-        self._module = module
-
-    def __getitem__(self, name: str, /) -> int:
-        return self._module.house.statistics.value(f"{self._module.name}:{name}")
-
-    def __setitem__(self, name: str, number: int, /) -> None:
-        self._module.count(name, number - self[name])
