@@ -10,7 +10,7 @@ import msgpack
 
 from runtime.errands import sip_peers
 from runtime.roles import ASK, SIP, role_of
-from workers.jobs import Peer, Returned
+from workers.jobs import Outcome, Peer, Returned
 
 if TYPE_CHECKING:
     from runtime.process import Process
@@ -40,10 +40,8 @@ async def ask(process: Process, peers: Iterable[Peer], topic: str, body: bytes =
         topic: of `Process.questions`.
         body: goes to whoever answers there.
     """
-    asked, letter = list(peers), bytes(msgpack.packb([topic, body]))
-    outcomes = await asyncio.gather(
-        *(process.node.call(ASK, letter, label=ASK, timeout_s=ASK_TIMEOUT_S, to=peer) for peer in asked)
-    )
+    asked = list(peers)
+    outcomes = await asyncio.gather(*(ask_one(process, peer, topic, body) for peer in asked))
     answers = Answers([], [])
     for peer, outcome in zip(asked, outcomes, strict=True):
         if isinstance(outcome, Returned):
@@ -51,6 +49,20 @@ async def ask(process: Process, peers: Iterable[Peer], topic: str, body: bytes =
         else:
             answers.silent.append(peer)
     return answers
+
+
+async def ask_one(
+    process: Process, peer: Peer, topic: str, body: bytes = b"", timeout_s: float = ASK_TIMEOUT_S
+) -> Outcome:
+    """Ask one process, this one too; the answer, or why there is none.
+
+    Args:
+        process, topic, body: as for `ask`.
+        peer: who is asked.
+        timeout_s: how long it may take, in seconds.
+    """
+    letter = bytes(msgpack.packb([topic, body]))
+    return await process.node.call(ASK, letter, label=ASK, timeout_s=timeout_s, to=peer)
 
 
 def sip_processes(process: Process) -> list[Peer]:

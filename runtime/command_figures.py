@@ -24,7 +24,6 @@ UNKNOWN: Final = "(unknown)"
 """Counted under this name: calls of commands that there are not."""
 
 _CELL: Final = 8
-_ERRORS: Final = 0
 _OTHERS: Final = len(CODES)
 _RUNS: Final = _OTHERS + 1
 _BUCKETS: Final = len(BOUNDS_S) + 1

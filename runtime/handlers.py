@@ -34,11 +34,6 @@ def reload(payload: bytes, running: Running) -> bytes:
     return _packed(_process.catch_up())
 
 
-def stands_still(payload: bytes, running: Running) -> bytes:
-    """For how many seconds this process has served no traffic, because a route of it waits for a command; 0 if none."""
-    return _packed(_process.still_s())
-
-
 def answer_question(payload: bytes, running: Running) -> bytes:
     """Answer what another process asks: ``[topic, body]`` as msgpack, see `Process.questions`."""
     topic, body = msgpack.unpackb(payload)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgpack
 
 from mi_script.commands import Json
+from runtime.asking import ask_one
 from runtime.memory import is_stopped
 from runtime.roles import SIP, STANDS_STILL, role_of
 from workers.jobs import Outcome, Peer, Returned, TimedOut
@@ -77,12 +78,10 @@ class Health:
     async def _silent(self, but: Container[str]) -> list[str]:
         """Those that have stood still for too long: they do not answer, or say that they serve nothing meanwhile."""
         peers = [one for one in self._process.node.peers() if role_of(one.name) == SIP and one.name not in but]
-        outcomes = await asyncio.gather(*(self._ask(peer) for peer in peers))
+        asked = [ask_one(self._process, peer, STANDS_STILL, timeout_s=self._within_s) for peer in peers]
+        outcomes = await asyncio.gather(*asked)
         found = [self._wrong(peer, outcome) for peer, outcome in zip(peers, outcomes, strict=True)]
         return [wrong for wrong in found if wrong]
-
-    async def _ask(self, peer: Peer) -> Outcome:
-        return await self._process.node.call(STANDS_STILL, b"", label=STANDS_STILL, timeout_s=self._within_s, to=peer)
 
     def _wrong(self, peer: Peer, outcome: Outcome) -> str:
         match outcome:

@@ -7,9 +7,7 @@ only counted up. Statistics keep their groups and names as labels, for a script 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -19,10 +17,9 @@ from prometheus_client.registry import Collector
 from runtime.command_figures import BOUNDS_S, Figures, Histogram
 from runtime.house import House
 from runtime.roles import SIP
+from workers.overseer import resident_bytes
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-_MESSAGES: Final = ("rcv_requests", "rcv_replies")
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _LE: Final = (*(f"{bound:g}" for bound in BOUNDS_S), "+Inf")
 
 
@@ -126,6 +123,6 @@ def _add_histogram(family: HistogramMetricFamily, command: str, histogram: Histo
 
 def _resident_bytes(pid: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
+        return resident_bytes(pid)
     except (OSError, IndexError, ValueError):
         return 0  # it has just ended

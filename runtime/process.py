@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar, assert_never
 
+import msgpack
 import uvloop
 
 from mi_script.execute import Executor
@@ -16,7 +17,7 @@ from runtime import handlers
 from runtime.clock import monotonic_now
 from runtime.house import House
 from runtime.modules.base import RuntimeModule
-from runtime.roles import HANDLERS
+from runtime.roles import HANDLERS, STANDS_STILL
 from runtime.status_reports import StatusReports
 from runtime.store import Store
 from workers.birth import Child
@@ -73,7 +74,7 @@ class Process:
         """Told of each job of this process whose caller stops waiting, and after how many seconds."""
         self.ends: dict[str, str] = {}
         """Of what the last process of each name has died, for those that died."""
-        self.questions: dict[str, Callable[[bytes], bytes]] = {}
+        self.questions: dict[str, Callable[[bytes], bytes]] = {STANDS_STILL: self._still_s}
         """Who answers other processes, by topic (`runtime.asking`)."""
         self._blocked = 0
         """How many routes of this process are stopped in `block_on` now."""
@@ -231,9 +232,9 @@ class Process:
             self.move_again()
             self._blocked -= 1
 
-    def still_s(self) -> float:
+    def _still_s(self, body: bytes) -> bytes:
         """For how many seconds this process has served no traffic, because a route waits in `block_on`; 0 if none."""
-        return monotonic_now() - self._blocked_at if self._blocked else 0.0
+        return bytes(msgpack.packb(monotonic_now() - self._blocked_at if self._blocked else 0.0))
 
     def _on_control(self) -> None:
         for told in self.child.control.receive():

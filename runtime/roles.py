@@ -14,9 +14,10 @@ TITLES: Final = {SIP: "SIP receiver", WORKER: "MI worker", MI: "MI"}
 COMMAND: Final = "runtime.handlers:run_command"
 """The job that an MI command is; it goes to whichever process is least loaded."""
 RELOAD: Final = "runtime.handlers:reload"
-STANDS_STILL: Final = "runtime.handlers:stands_still"
 ASK: Final = "runtime.handlers:answer_question"
 """What one process asks directly of another."""
+STANDS_STILL: Final = "stands still"
+"""The question for how long a process has served no traffic (`runtime.asking`)."""
 CATCH_UP: Final = "script"
 """The letter that tells a process to take over the script that was published last."""
 SEND_REQUEST: Final = "request"
@@ -40,7 +41,6 @@ SEND_AND_WAIT: Final = "runtime.uac:send_and_wait"
 HANDLERS: Final = (
     COMMAND,
     RELOAD,
-    STANDS_STILL,
     ASK,
     FLUSH_BINDINGS,
     RECORD_ACCOUNTS,

@@ -12,7 +12,7 @@ from runtime.asking import ask
 from runtime.modules.base import RuntimeModule
 from runtime.modules.events import events_of
 from runtime.modules.texts import bytes_text
-from runtime.roles import ASK, COMMAND, MI, RELOAD, SIP, STANDS_STILL, WORKER, role_of
+from runtime.roles import ASK, COMMAND, MI, RELOAD, SIP, WORKER, role_of
 from runtime.script.declare import Event
 from workers.jobs import Job, JobId, Peer
 from workers.stimuli import JobView
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED: Final = 20_000
 """Jobs of one process in one answer, the oldest first: what fits one message of the pool."""
-_OUR_OWN: Final = frozenset((RELOAD, STANDS_STILL, ASK, "job_list"))
+_OUR_OWN: Final = frozenset((RELOAD, ASK, "job_list"))
 """Jobs that exist only because somebody asks."""
 _JOBS: Final = "jobs"
 _CANCEL: Final = "cancel job"
