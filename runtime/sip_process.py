@@ -23,6 +23,7 @@ from runtime.roles import SEND_REQUEST, SIP, role_of
 from runtime.runs import Done, Ended
 from runtime.script_process import ScriptProcess
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
+from runtime.short_turns import take_short_turns
 from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.judge import Refusal, refuse_relaying
 from runtime.sip.keys import invite_key, server_key
@@ -77,6 +78,7 @@ class SipProcess(ScriptProcess):
 
     def open(self) -> None:
         super().open()
+        take_short_turns()
         self.house.handover.enter(self.slot)
         marks = Marks(self.house.marks, self.house.settings.udp_workers, self.slot)
         self._reception = Reception(self, self.house, marks)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from runtime.background import NICER
+from runtime.short_turns import TURN_S
+from tests.cpu_turns import turn_s
 from tests.harness import Server, wait_until
 
 pytestmark = pytest.mark.processes
@@ -66,3 +68,9 @@ def test_what_does_not_take_long_goes_at_full_speed(server: Server) -> None:
 def test_the_management_interface_gives_way_a_little(server: Server) -> None:
     (mi,), (sip,) = server.pids("MI HTTP"), server.pids("SIP")
     assert nice_values(sip)[0] < nice_values(mi)[0] < nice_values(sip)[0] + NICER
+
+
+@pytest.mark.skipif(turn_s() is None, reason="this kernel does not tell how long turns are")
+def test_those_who_carry_calls_take_short_turns_and_the_others_long_ones(server: Server) -> None:
+    (mi,), (worker,), (sip,) = server.pids("MI HTTP"), server.pids("MI worker"), server.pids("SIP")
+    assert (turn_s(sip), turn_s(mi), turn_s(worker)) == (TURN_S, turn_s(), turn_s())
