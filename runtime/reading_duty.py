@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from runtime.readers import Readers
-from runtime.sip.reading import CALM_LOOKS, State, helper, is_behind, may_rest, next_to_read, too_few
+from runtime.sip.reading import Pace, State, helper, may_rest, next_to_read, too_few
 from runtime.sip_loop import SipLoop
 from runtime.transports.udp import Datagrams
 
@@ -50,8 +50,7 @@ class ReadingDuty:
         self._call = call
         self._least = least
         self._still = 0
-        self._calm = 0
-        """How often in a row nothing was late."""
+        self._pace = Pace()
         self._was_missed: int | None = None
         """How many messages had been taken when something was last seen to wait."""
         self._poll = select.poll()
@@ -68,7 +67,7 @@ class ReadingDuty:
         if self._readers.state(self._slot) == State.RESTING:
             self._readers.set(self._slot, State.READING)
             self._datagrams.take_counts()
-            self._calm = 0
+            self._pace.begin_anew()
             self._datagrams.open()
 
     def missed(self) -> None:
@@ -106,12 +105,13 @@ class ReadingDuty:
         taken, late = self._datagrams.take_counts()
         readers.set_busy(self._slot, busy)
         states = readers.states()
-        self._calm = 0 if late else self._calm + 1
-        if is_behind(busy, taken, late):
+        self._pace.look(taken, late)
+        if self._pace.is_behind(busy):
+            self._pace.begin_anew()
             called = next_to_read(states)
             if called is not None:
                 self._call(called)
-        elif self._calm >= CALM_LOOKS and may_rest(states, readers.busy(), self._slot, self._least):
+        elif self._pace.is_calm and may_rest(states, readers.busy(), self._slot, self._least):
             readers.set(self._slot, State.RESTING)
             self._datagrams.close()
             self._datagrams.drain()  # a datagram that woke this process alone wakes nobody else

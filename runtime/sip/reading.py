@@ -15,6 +15,7 @@ Decisions only; `runtime.readers` keeps the table in shared memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -28,10 +29,15 @@ LATE_S: Final = 0.005
 """A datagram that has lain for longer before it was read is late."""
 LATE_PART: Final = 0.01
 """When more than this part of what it reads is late, a process calls another: so it is p99 that is kept."""
+CALM_PART: Final = LATE_PART / 2
+"""As long as no more than this part is late, all is well."""
+FADE: Final = 0.9
+"""What was seen counts for so much at the next look. Of ten looks a second it is the last second that is judged: one
+standstill of some milliseconds is not what a second reader helps against, and two of them hand each other more."""
 FEW: Final = 20
 """Of fewer datagrams no part is worked out."""
 CALM_LOOKS: Final = 50
-"""How often in a row nothing may have been late before one of several readers rests."""
+"""How often in a row all must have been well before one of several readers rests."""
 
 
 class State(IntEnum):
@@ -61,15 +67,43 @@ def next_to_read(states: Sequence[int]) -> int | None:
     return next((slot for slot, state in enumerate(states) if state == State.RESTING), None)
 
 
-def is_behind(busy: float, taken: int, late: int) -> bool:
-    """Whether a process that reads does not keep up.
+@dataclass(slots=True)
+class Pace:
+    """Whether a process that reads keeps up.
 
-    Args:
-        busy: for which part of its time it was busy of late.
+    Attributes:
         taken: how many datagrams it has read of late.
         late: how many of them were late.
+        calm: at how many looks in a row all was well.
     """
-    return busy > BUSY or (taken >= FEW and late > LATE_PART * taken)
+
+    taken: float = 0.0
+    late: float = 0.0
+    calm: int = 0
+
+    def look(self, taken: int, late: int) -> None:
+        """Count what was read, and what of it was late, since the last look."""
+        self.taken = FADE * self.taken + taken
+        self.late = FADE * self.late + late
+        self.calm = self.calm + 1 if self.late <= CALM_PART * self.taken else 0
+
+    def is_behind(self, busy: float) -> bool:
+        """Whether it does not keep up.
+
+        Args:
+            busy: for which part of its time it was busy at the last look.
+        """
+        return busy > BUSY or (self.taken >= FEW and self.late > LATE_PART * self.taken)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether all has been well for so long that there may be too many readers."""
+        return self.calm >= CALM_LOOKS
+
+    def begin_anew(self) -> None:
+        """Count from now on: how many read has changed."""
+        self.taken = self.late = 0.0
+        self.calm = 0
 
 
 def too_few(states: Sequence[int], least: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.sip.reading import CALM_LOOKS, State, helper, is_behind, may_rest, next_to_read, too_few
+from runtime.sip.reading import CALM_LOOKS, Pace, State, helper, may_rest, next_to_read, too_few
 
 A, R, G, S = State.ABSENT, State.RESTING, State.READING, State.STILL
 STATES = st.lists(st.sampled_from(list(State)), min_size=1, max_size=6)
@@ -38,12 +38,50 @@ def test_who_stands_still_counts_as_a_reader_until_it_is_dead() -> None:
     assert too_few([G, R], 2)
 
 
+def pace(*looks: tuple[int, int]) -> Pace:
+    """Of what was read, and what of it was late, at one look after the other."""
+    found = Pace()
+    for taken, late in looks:
+        found.look(taken, late)
+    return found
+
+
 def test_a_reader_is_behind_when_it_is_busy_or_often_late() -> None:
-    assert is_behind(0.8, 0, 0)
-    assert not is_behind(0.5, 1000, 10)
-    assert is_behind(0.5, 1000, 11)
-    assert not is_behind(0.5, 10, 10), "too few to say"
+    assert pace().is_behind(0.8)
+    assert not pace((1000, 10)).is_behind(0.5)
+    assert pace((1000, 11)).is_behind(0.5)
+    assert not pace((10, 10)).is_behind(0.5), "too few to say"
+
+
+def test_one_standstill_is_not_being_behind_but_several_within_a_second_are() -> None:
+    steady = [(120, 0)] * 30
+    assert not pace(*steady, (120, 7)).is_behind(0.5)
+    assert pace(*steady, *[(120, 7)] * 3).is_behind(0.5)
+
+
+@given(st.integers(20, 1000), st.floats(0.011, 1.0))
+def test_who_goes_on_being_late_too_often_is_behind_before_long(taken: int, part: float) -> None:
+    late = -int(-taken * part // 1)
+    assert pace(*[(taken, 0)] * 100, *[(taken, late)] * 50).is_behind(0.0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 1000)), max_size=60))
+def test_after_a_change_only_what_follows_counts(before: list[tuple[int, int]]) -> None:
+    found = pace(*before)
+    found.begin_anew()
+    assert not found.is_behind(0.0)
+    assert not found.is_calm
+    found.look(1000, 11)
+    assert found.is_behind(0.0)
+
+
+def test_there_may_be_too_many_readers_when_all_has_been_well_for_long() -> None:
     assert CALM_LOOKS > 1, "one good look is not enough to rest"
+    assert not pace(*[(120, 0)] * (CALM_LOOKS - 1)).is_calm
+    assert pace(*[(120, 0)] * CALM_LOOKS).is_calm
+    assert pace(*[(0, 0)] * CALM_LOOKS).is_calm
+    assert not pace(*[(120, 0)] * CALM_LOOKS, (120, 30)).is_calm
+    assert pace(*[(120, 0)] * CALM_LOOKS, (120, 4)).is_calm, "a moment's standstill makes no second reader needed"
 
 
 @given(STATES, st.data())
