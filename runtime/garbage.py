@@ -1,10 +1,13 @@
-"""When a SIP process collects cyclic garbage: while it has nothing else to do, and not in the midst of traffic.
+"""When a SIP or MI process collects cyclic garbage: while it has nothing else to do, and not in the midst of traffic.
 
 Left to itself CPython looks at every object it knows whenever enough new ones have stayed. With 42,000 transactions
 that stops a process for 90 ms, and over time it takes 6 to 12 % of all CPU time. It finds nothing: what a message, a
 transaction and a relayed call leave behind holds no cycles, and goes with its last reference (3,000 OPTIONS and 1,000
 calls left not one object to collect). What may be left is from rarer things, such as an exception with its traceback.
 So the automatic collection is off, and this looks now and then whether there is time for one, or need.
+
+In the MI process it is about the calls, too: a collection comes in the midst of a command, 6 ms long, and the command
+may hold the lock of a store just then. All calls wait for that lock.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class Collector:
 
     Args:
         loop: the process's.
-        held: how many transactions and the like there are now.
+        held: how many transactions, commands and the like there are now.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, held: Callable[[], int]) -> None:

@@ -21,6 +21,7 @@ from runtime.background import lower_priority
 from runtime.clock import epoch_now, monotonic_now
 from runtime.context import RouteType, Value
 from runtime.errands import Errands
+from runtime.garbage import Collector
 from runtime.modules.mi_access import MiModule
 from runtime.modules.mi_datagram import MiDatagram
 from runtime.modules.mi_fifo import MiFifo
@@ -75,6 +76,9 @@ class MiProcess(ScriptProcess):
         except OSError as error:
             raise BootFailure(f"MI cannot listen: {error}") from error
         self._start_clock()
+        # A collection in the midst of a command would stop it while it may hold what calls wait for.
+        self._garbage = Collector(self.loop, lambda: self.under_way + len(self.parked))
+        self._garbage.begin()
 
     def close(self) -> None:
         self.loop.run_until_complete(self._close_transports())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable
 from functools import partial
 
@@ -18,6 +19,7 @@ class WorkerProcess(Process):
 
     def open(self) -> None:
         self.leave_traffic()
+        gc.freeze()  # else a collection looks at all that was loaded, 6 ms long, while a command may hold a store's lock
 
     def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
         """Run an MI command as a job, a slow one in the background."""

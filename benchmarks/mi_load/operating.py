@@ -13,6 +13,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import select
 import socket
 import sys
@@ -183,6 +184,7 @@ class Operator:
         self._reloads = Reloads(orders, self.done)
         self._prefix = f"{orders.run}-"
         self._next = 0.0
+        self._random = random.Random(orders.run)
 
     def run(self) -> Done:
         """Work until standard input closes."""
@@ -228,7 +230,9 @@ class Operator:
             if time.monotonic() >= self._next:
                 break
             self._reloads.wait(self._next)
-        self._next = max(self._next + 1 / self._orders.pages_per_s, time.monotonic())
+        # Not in step with the calls: which of them a page gets in the way of would be the same all through a run.
+        pause_s = 2 * self._random.random() / self._orders.pages_per_s
+        self._next = max(self._next + pause_s, time.monotonic())
 
     def _end(self, row: dict[str, Any]) -> None:
         number = self._number(row)

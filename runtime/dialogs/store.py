@@ -12,7 +12,6 @@ is one transaction over the record, its indexes and the counts, so a process kil
 | counts | profile, value, or profile alone, or "" | how many |
 | outbox | id | what the database (of the db_url) has not seen yet |
 | parting | id | what others are to have of a call that has ended (`runtime.outbox`) |
-| paging | | how far clients have read that read the dialogs page by page (`runtime.dialogs.places`) |
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ class DialogStore:
     """
 
     def __init__(self, folder: Path, outbox: bool = False, size: int = 1 << 30) -> None:
-        self._environment = open_environment(folder, size, tables=8)
+        self._environment = open_environment(folder, size, tables=7)
         open_db = self._environment.open_db
         self._dialogs = open_db(b"dialogs")
         self._calls = open_db(b"calls")
@@ -109,7 +108,7 @@ class DialogStore:
         self._counts = open_db(b"counts")
         self._outbox = open_db(b"outbox")
         self.parting = Outbox(self._environment, b"parting")
-        self.places = SharedPlaces(self._environment)
+        self.places = SharedPlaces(folder / "paging")
         self.keepsake: Callable[[Dialog], bytes | None] | None = None
         self._notes = outbox
         self._encode = msgspec.msgpack.Encoder().encode
@@ -317,9 +316,11 @@ class DialogStore:
     def free_readers(self) -> None:
         """Free the reader slots of processes that died."""
         self._environment.reader_check()
+        self.places.free_readers()
 
     def close(self) -> None:
         self._environment.close()
+        self.places.close()
 
     # Writing.
 
