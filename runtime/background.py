@@ -66,6 +66,15 @@ def breathe() -> None:
         _here.at_leisure_since_s = time.monotonic()
 
 
+def give_way() -> None:
+    """Let whoever else waits for this CPU have it now: called every some tenths of a millisecond in the midst of work.
+
+    The kernel looks at a turn's length only at its clock's ticks, which are milliseconds apart, so whoever has a low
+    priority, too, keeps the CPU that long once it has been chosen. Costs 0.3 us where nobody waits.
+    """
+    os.sched_yield()
+
+
 def _go_into_background() -> None:
     _here.in_background = True
     lower_priority()

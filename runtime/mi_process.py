@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("layby.mi")
 
 SWEEP_AT_ONCE: Final = 1000
-_NICER: Final = 5
-"""By how much lower its priority is than that of SIP processes: a third of their CPU time where both want it all."""
 MI_TIMEOUT_S: Final = 60.0
 """How long an outside program's command may take."""
 _NEVER_S: Final = 10 * 365 * 86_400.0
@@ -65,7 +63,7 @@ class MiProcess(ScriptProcess):
     def open(self) -> None:
         super().open()
         # An operator who reads page after page must not make calls wait for a CPU.
-        lower_priority(_NICER)
+        lower_priority()
         self.leave_traffic()
         self.transports: list[Transport] = []
         self.http: HttpTransport | None = None

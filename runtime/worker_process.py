@@ -19,7 +19,8 @@ class WorkerProcess(Process):
 
     def open(self) -> None:
         self.leave_traffic()
-        gc.freeze()  # else a collection looks at all that was loaded, 6 ms long, while a command may hold a store's lock
+        # Else a collection looks at all that was loaded, 6 ms long, while a command may hold the lock of a store.
+        gc.freeze()
 
     def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
         """Run an MI command as a job, a slow one in the background."""

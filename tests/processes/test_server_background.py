@@ -65,9 +65,9 @@ def test_what_does_not_take_long_goes_at_full_speed(server: Server) -> None:
     assert nice_values(worker)[0] == nice_values(sip)[0]
 
 
-def test_the_management_interface_gives_way_a_little(server: Server) -> None:
+def test_the_management_interface_gives_way(server: Server) -> None:
     (mi,), (sip,) = server.pids("MI HTTP"), server.pids("SIP")
-    assert nice_values(sip)[0] < nice_values(mi)[0] < nice_values(sip)[0] + NICER
+    assert nice_values(mi)[0] == min(nice_values(sip)[0] + NICER, 19)
 
 
 @pytest.mark.skipif(turn_s() is None, reason="this kernel does not tell how long turns are")
