@@ -237,3 +237,16 @@ def live(store: DialogStore, writer: int) -> None:
             tell(store, number, Acked())
         if serial % 2:
             tell(store, number, Requested("BYE", Side.CALLER, 2, 5.0), ByeAnswered(None, 5.0))
+
+
+def test_where_a_reader_of_pages_has_come_to_is_noted_while_a_dialog_is_being_changed(store) -> None:
+    """A page need not wait for a call, and, what matters, no call for a page."""
+    put(store, 1)
+
+    def change(dialog: Dialog) -> list[Changed]:
+        store.places.turn(0, 10, 5, True, 1.0)
+        assert store.places.after(10, 1.0) == 5
+        return [Changed()]
+
+    assert store.update(1, change) is not None
+    assert store.places.after(10, 1.0) == 5
