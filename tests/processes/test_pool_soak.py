@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import ROOT, wait_until
+from tests.shared_memory import named_memory
 from workers import AsyncPool, Cancelled, Failed, Rejected, Returned, TimedOut, WorkerLost, WorkerPool
 
 pytestmark = pytest.mark.processes
@@ -104,10 +105,6 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
 
 
-def shared_memory() -> set[str]:
-    return {entry.name for entry in Path("/dev/shm").iterdir()}
-
-
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -139,7 +136,7 @@ def test_under_random_kills_every_job_is_accounted_for_and_nothing_is_left(tmp: 
     seed = int(os.environ.get("LAYBY_SOAK_SEED", random.randrange(2**32)))
     print(f"LAYBY_SOAK_SEED={seed}")
     asyncio.run(asyncio.sleep(0))  # what asyncio opens once is open from now on
-    memory, files, ledger = shared_memory(), open_files(), tmp / "ledger"
+    memory, files, ledger = named_memory(), open_files(), tmp / "ledger"
     soaked, processes, address = asyncio.run(soak(ledger, seed))
     print(dict(sorted(soaked.ends.items())), dict(soaked.kills), sep="\n")
 
@@ -157,5 +154,5 @@ def test_under_random_kills_every_job_is_accounted_for_and_nothing_is_left(tmp: 
 
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), what="the processes to end")
     assert not address.exists()
-    assert shared_memory() == memory
+    assert named_memory() == memory
     assert open_files() == files

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.harness import ROOT, free_port, wait_until
+from tests.shared_memory import named_memory
 
 pytestmark = pytest.mark.processes
 
@@ -172,11 +173,11 @@ def test_shutdown_answers_503_to_what_does_not_end_in_time(start_server) -> None
 
 def test_nothing_is_left_behind_by_a_shutdown(server) -> None:
     pids = server.all_pids()
-    before = set(os.listdir("/dev/shm"))
+    before = named_memory()
     assert server.stop() == 0
     assert [pid for pid in pids if alive(pid)] == []
     assert not server.folder.exists()
-    assert set(os.listdir("/dev/shm")) <= before
+    assert named_memory() <= before
 
 
 def test_nothing_is_left_behind_by_a_killed_attendant_and_a_new_start(tmp, start_server, monkeypatch) -> None:
