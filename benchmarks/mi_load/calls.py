@@ -9,10 +9,6 @@ the caller does not end: it waits for the server to end them, by a BYE to each e
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import heapq
-import itertools
 import json
 import os
 import random
@@ -22,33 +18,18 @@ import socket
 import sys
 import time
 from array import array
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
-from runtime.demo.load import SO_TIMESTAMPNS, arrived_s
+from sip_ends import HOST, METHOD, Address, Repeats, Timers, Within, arrived, bound, reply, run_undisturbed, within
 
-_HOST: Final = "127.0.0.1"
-_LONGEST_DATAGRAM: Final = 65_535
-_BURST: Final = 64
-_BUFFER: Final = 4 << 20
 _START_IN_S: Final = 0.1
-_T1_S: Final = 0.5
-_T2_S: Final = 4.0
-_GIVEN_UP_S: Final = 64 * _T1_S
 RUNG_S: Final = 0.1
 """How long the callee rings: so long that a 180 and its 200 do not race through the server's processes."""
 NUMBERS_FROM: Final = 10_000_000
 """The prefix of the first rule; those of the others follow it."""
 ENDED: Final = "ended"
 """The caller of a call that the server is to end: the user of its From."""
-
-_TO: Final = re.compile(rb"\r\nTo: ([^\r]*)", re.IGNORECASE)
-_ROUTE: Final = re.compile(rb"\r\nRecord-Route: ([^\r]*)", re.IGNORECASE)
-_CONTACT: Final = re.compile(rb"\r\nContact: <([^>\r]*)>", re.IGNORECASE)
-_METHOD: Final = re.compile(rb"\r\nCSeq: [0-9]+ ([A-Z]+)", re.IGNORECASE)
-_COPIED: Final = re.compile(rb"\r\n((?:Via|From|Call-ID|CSeq|Record-Route): [^\r]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,20 +137,17 @@ class Load:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._server = (_HOST, plan.port)
-        self._caller, self._callee = _bound(0), _bound(plan.uas_port)
+        self._server = (HOST, plan.port)
+        self._caller, self._callee = bound(0), bound(plan.uas_port)
         self._caller_port = self._caller.getsockname()[1]
         self._start = time.monotonic() + _START_IN_S
         self._ends = self._start + plan.seconds + plan.talk_s + RUNG_S + plan.grace_s
         self._calls: list[Call] = []
         self._open = 0
         self._random = random.Random(plan.seed)
-        self._timers: list[tuple[float, int, Callable[[float], None]]] = []
-        self._serial = itertools.count()
-        self._resent: set[tuple[str, int]] = set()
-        """What is sent again until it is answered: method and call."""
-        self._replied: dict[bytes, bytes] = {}
-        self._retransmitted: dict[str, int] = {}
+        self._timers = Timers()
+        self._repeats = Repeats(self._timers)
+        self._replied: dict[int, bytes] = {}
         self._lags, self._setup_s, self._bye_s = array("d"), array("d"), array("d")
         self._call_id = re.compile(rb"\r\nCall-ID: " + plan.run.encode() + rb"-([0-9]{1,9})\r\n", re.IGNORECASE)
 
@@ -178,7 +156,7 @@ class Load:
         now = time.monotonic()
         while now < self._ends and (len(self._calls) < self._plan.count or self._open):
             self._begin_due(now)
-            self._fire_due(now)
+            self._timers.fire_due(now)
             readable, _, _ = select.select([self._caller, self._callee], [], [], self._pause_s())
             for each in readable:
                 self._drain(each)
@@ -193,11 +171,9 @@ class Load:
         return self._start + number / self._plan.per_s
 
     def _pause_s(self) -> float:
-        wake = self._ends
+        wake = min(self._ends, self._timers.next_due())
         if len(self._calls) < self._plan.count:
             wake = min(wake, self._due(len(self._calls)))
-        if self._timers:
-            wake = min(wake, self._timers[0][0])
         return max(0.0, wake - time.monotonic())
 
     def _begin_due(self, now: float) -> None:
@@ -208,46 +184,16 @@ class Load:
             self._calls.append(call)
             self._open += 1
             self._lags.append(time.monotonic() - due)
-            self._repeat("INVITE", call, self._caller, self._invite(call), self._server)
-
-    def _fire_due(self, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2](now)
-
-    def _at(self, at: float, action: Callable[[float], None]) -> None:
-        heapq.heappush(self._timers, (at, next(self._serial), action))
-
-    def _repeat(self, method: str, call: Call, by: socket.socket, data: bytes, to: tuple[str, int]) -> None:
-        """Send now, and again until `_resent` does not name it any more (RFC 3261 17.1.1.2, 17.1.2.2, 13.3.1.4)."""
-        key, ends = (method, call.number), time.monotonic() + _GIVEN_UP_S
-        longest_s = _GIVEN_UP_S if method == "INVITE" else _T2_S
-        self._resent.add(key)
-        by.sendto(data, to)
-
-        def again(wait_s: float) -> Callable[[float], None]:
-            def fire(now: float) -> None:
-                if key in self._resent and now < ends:
-                    by.sendto(data, to)
-                    self._retransmitted[method] = self._retransmitted.get(method, 0) + 1
-                    self._at(now + min(2 * wait_s, longest_s), again(min(2 * wait_s, longest_s)))
-
-            return fire
-
-        self._at(time.monotonic() + _T1_S, again(_T1_S))
+            self._repeats.begin("INVITE", number, self._caller, self._invite(call), self._server)
 
     # What comes in.
 
     def _drain(self, readable: socket.socket) -> None:
-        ahead_s = time.clock_gettime(time.CLOCK_REALTIME) - time.monotonic()
-        for _ in range(_BURST):
-            try:
-                data, control, _, source = readable.recvmsg(_LONGEST_DATAGRAM, 64)
-            except OSError:  # nothing more, or the kernel's word that nobody listens
-                return
+        for data, at, source in arrived(readable):
             found = self._call_id.search(data)
             if found is None or (number := int(found[1])) >= len(self._calls):
                 continue
-            call, at = self._calls[number], arrived_s(control, ahead_s)
+            call = self._calls[number]
             if not data.startswith(b"SIP/2.0 "):
                 self._requested(call, readable, data, at, source)
             elif readable is self._caller:
@@ -255,13 +201,13 @@ class Load:
 
     def _replied_to(self, call: Call, data: bytes, at: float) -> None:
         """The caller has a reply."""
-        found, status = _METHOD.search(data), int(data[8:11])
+        found, status = METHOD.search(data), int(data[8:11])
         method = found[1].decode() if found else ""
         if method == "INVITE":
-            self._resent.discard((method, call.number))
+            self._repeats.stop(method, call.number)
         if status < 200:
             return
-        self._resent.discard((method, call.number))
+        self._repeats.stop(method, call.number)
         if status >= 300:
             call.refused = call.refused or status
             self._close(call, at)
@@ -272,33 +218,32 @@ class Load:
             self._close(call, at)
 
     def _answered(self, call: Call, data: bytes, at: float) -> None:
-        to, contact, routes = _TO.search(data), _CONTACT.search(data), _ROUTE.findall(data)
-        if to is None or contact is None:
+        rest = within(data)
+        if rest is None:
             return
-        rest = contact[1].decode(), to[1].decode(), "".join(f"Route: {one.decode()}\r\n" for one in reversed(routes))
-        self._caller.sendto(self._request(call, "ACK", 1, *rest), self._server)
+        self._caller.sendto(self._request(call, "ACK", 1, rest), self._server)
         if call.answered:
             return
         call.answered = at
         self._setup_s.append(at - call.due - RUNG_S)
         if not call.waits:
-            bye = self._request(call, "BYE", 2, *rest)
-            self._at(at + self._plan.talk_s, lambda now: self._hang_up(call, bye))
+            bye = self._request(call, "BYE", 2, rest)
+            self._timers.at(at + self._plan.talk_s, lambda now: self._hang_up(call, bye))
 
     def _hang_up(self, call: Call, bye: bytes) -> None:
         if not call.hung_up:
             call.bye = time.monotonic()
-            self._repeat("BYE", call, self._caller, bye, self._server)
+            self._repeats.begin("BYE", call.number, self._caller, bye, self._server)
 
-    def _requested(self, call: Call, by: socket.socket, data: bytes, at: float, source: tuple[str, int]) -> None:
+    def _requested(self, call: Call, by: socket.socket, data: bytes, at: float, source: Address) -> None:
         """Either end has a request."""
         if data.startswith(b"ACK "):
             call.acked = True
-            self._resent.discard(("200", call.number))
+            self._repeats.stop("200", call.number)
         elif data.startswith(b"INVITE "):
             self._ring(call, data, source)
         elif data.startswith(b"BYE "):
-            by.sendto(_reply("200 OK", data, b""), source)
+            by.sendto(reply("200 OK", data), source)
             self._ended_by_server(call, "caller" if by is self._caller else "callee", at)
 
     def _ended_by_server(self, call: Call, end: str, at: float) -> None:
@@ -308,21 +253,21 @@ class Load:
         if len(call.hung_up) == 2:
             self._close(call, at)
 
-    def _ring(self, call: Call, data: bytes, source: tuple[str, int]) -> None:
+    def _ring(self, call: Call, data: bytes, source: Address) -> None:
         """180 now and 200 when it has rung; to a copy of the INVITE what was said last (RFC 3261 17.2.1)."""
-        to = b"<sip:callee@%s:%d>" % (_HOST.encode(), self._plan.uas_port)
-        known = self._replied.get(b"%d" % call.number)
+        to = b"<sip:callee@%s:%d>" % (HOST.encode(), self._plan.uas_port)
+        known = self._replied.get(call.number)
         if known is not None:
             self._callee.sendto(known, source)
             return
-        ringing, answer = _reply("180 Ringing", data, to), _reply("200 OK", data, to)
-        self._replied[b"%d" % call.number] = ringing
+        ringing, answer = reply("180 Ringing", data, to), reply("200 OK", data, to)
+        self._replied[call.number] = ringing
         self._callee.sendto(ringing, source)
-        self._at(time.monotonic() + RUNG_S, lambda now: self._answer(call, answer, source))
+        self._timers.at(time.monotonic() + RUNG_S, lambda now: self._answer(call, answer, source))
 
-    def _answer(self, call: Call, answer: bytes, source: tuple[str, int]) -> None:
-        self._replied[b"%d" % call.number] = answer
-        self._repeat("200", call, self._callee, answer, source)
+    def _answer(self, call: Call, answer: bytes, source: Address) -> None:
+        self._replied[call.number] = answer
+        self._repeats.begin("200", call.number, self._callee, answer, source)
 
     def _close(self, call: Call, at: float) -> None:
         if not call.over:
@@ -333,17 +278,17 @@ class Load:
 
     def _invite(self, call: Call) -> bytes:
         prefix = NUMBERS_FROM + self._random.randrange(max(1, self._plan.rules))
-        ruri = f"sip:{prefix}{call.number % 1000:03}@{_HOST}:{self._plan.port}"
-        return self._request(call, "INVITE", 1, ruri, f"<{ruri}>", "")
+        ruri = f"sip:{prefix}{call.number % 1000:03}@{HOST}:{self._plan.port}"
+        return self._request(call, "INVITE", 1, Within(ruri, f"<{ruri}>", ""))
 
-    def _request(self, call: Call, method: str, cseq: int, ruri: str, to: str, routes: str) -> bytes:
+    def _request(self, call: Call, method: str, cseq: int, to: Within) -> bytes:
         branch = f"z9hG4bK{self._plan.run}{method}{call.number}"
         user = ENDED if call.waits else "caller"
         return (
-            f"{method} {ruri} SIP/2.0\r\nVia: SIP/2.0/UDP {_HOST}:{self._caller_port};branch={branch}\r\n{routes}"
-            f"Max-Forwards: 70\r\nFrom: <sip:{user}@{_HOST}>;tag=a{call.number}\r\nTo: {to}\r\n"
+            f"{method} {to.ruri} SIP/2.0\r\nVia: SIP/2.0/UDP {HOST}:{self._caller_port};branch={branch}\r\n{to.routes}"
+            f"Max-Forwards: 70\r\nFrom: <sip:{user}@{HOST}>;tag=a{call.number}\r\nTo: {to.to}\r\n"
             f"Call-ID: {self._plan.run}-{call.number}\r\nCSeq: {cseq} {method}\r\n"
-            f"Contact: <sip:caller@{_HOST}:{self._caller_port}>\r\nContent-Length: 0\r\n\r\n"
+            f"Contact: <sip:caller@{HOST}:{self._caller_port}>\r\nContent-Length: 0\r\n\r\n"
         ).encode()
 
     # Afterwards.
@@ -356,7 +301,7 @@ class Load:
             completed=len(self._calls) - len(lost),
             lost=[_progress_of(call) for call in lost[:20]] + ["and more"] * (len(lost) > 20),
             ended_by_server=sum(call.completed and call.waits for call in self._calls),
-            retransmitted=self._retransmitted,
+            retransmitted=dict(self._repeats.again),
             setup_s=self._setup_s.tolist(),
             bye_s=self._bye_s.tolist(),
             lag_p99_s=lags[(len(lags) * 99 - 1) // 100],
@@ -373,25 +318,6 @@ def _progress_of(call: Call) -> str:
     return f"call {call.number}{' that the server ends' * call.waits}: {reached}{refused}"
 
 
-def _reply(status: str, request: bytes, contact: bytes) -> bytes:
-    to = _TO.search(request)
-    told = to[1] if to else b""
-    tagged = told if b";tag=" in told else told + b";tag=b"
-    contacts = [b"Contact: " + contact] if contact else []
-    lines = [f"SIP/2.0 {status}".encode(), *_COPIED.findall(request), b"To: " + tagged, *contacts]
-    return b"\r\n".join([*lines, b"Content-Length: 0", b"", b""])
-
-
-def _bound(port: int) -> socket.socket:
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-    with contextlib.suppress(OSError):
-        one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    one.bind((_HOST, port))
-    one.setblocking(False)
-    return one
-
-
 def plan_of(text: str) -> Plan:
     """Read a plan from JSON."""
     values: dict[str, Any] = json.loads(text)
@@ -400,12 +326,7 @@ def plan_of(text: str) -> Plan:
 
 def main(arguments: list[str]) -> int:
     """The generator process: one plan as JSON; what became of it as JSON on standard output."""
-    with contextlib.suppress(OSError):  # else the kernel may wake a sleeper 50 microseconds late, to save power
-        Path("/proc/self/timerslack_ns").write_text("1000")
-    # The clock of the measurement does not queue for a CPU behind what it measures, where that is allowed.
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    gc.disable()  # a collection in mid-run would be a spike of our own making
+    run_undisturbed()
     told = Load(plan_of(arguments[0])).run()
     json.dump(asdict(told), sys.stdout)
     return 0
