@@ -16,6 +16,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -89,6 +90,15 @@ class Timers:
         return self._due[0][0] if self._due else float("inf")
 
 
+class _Repeat(NamedTuple):
+    name: str
+    key: Hashable
+    by: socket.socket
+    data: bytes
+    to: Address
+    ends: float
+
+
 class Repeats:
     """Messages that are sent again until they are answered.
 
@@ -98,31 +108,34 @@ class Repeats:
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
-        self._open: set[Hashable] = set()
+        self._open: set[tuple[str, Hashable]] = set()
         self.again: Counter[str] = Counter()
         """How many were sent again, by what they are called."""
 
     def begin(self, name: str, key: Hashable, by: socket.socket, data: bytes, to: Address) -> None:
         """Send now, and again until `stop` (RFC 3261 17.1.1.2, 17.1.2.2, 13.3.1.4)."""
-        full_key, ends = (name, key), time.monotonic() + GIVEN_UP_S
-        longest_s = GIVEN_UP_S if name == "INVITE" else T2_S
-        self._open.add(full_key)
+        now = time.monotonic()
+        self._open.add((name, key))
         send(by, data, to)
-
-        def again(wait_s: float) -> Callable[[float], None]:
-            def fire(now: float) -> None:
-                if full_key in self._open and now < ends:
-                    send(by, data, to)
-                    self.again[name] += 1
-                    self._timers.at(now + min(2 * wait_s, longest_s), again(min(2 * wait_s, longest_s)))
-
-            return fire
-
-        self._timers.at(time.monotonic() + T1_S, again(T1_S))
+        self._wait(_Repeat(name, key, by, data, to, now + GIVEN_UP_S), now, T1_S)
 
     def stop(self, name: str, key: Hashable) -> None:
         """It is answered, or was never sent."""
         self._open.discard((name, key))
+
+    def _wait(self, one: _Repeat, now: float, wait_s: float) -> None:
+        # Not a function within a function: such a pair refers to itself, and where nothing collects it stays for ever.
+        self._timers.at(now + wait_s, partial(self._fire, one, wait_s))
+
+    def _fire(self, one: _Repeat, wait_s: float, now: float) -> None:
+        if (one.name, one.key) not in self._open:
+            return
+        if now >= one.ends:
+            self.stop(one.name, one.key)
+            return
+        send(one.by, one.data, one.to)
+        self.again[one.name] += 1
+        self._wait(one, now, min(2 * wait_s, GIVEN_UP_S if one.name == "INVITE" else T2_S))
 
 
 def send(by: socket.socket, data: bytes, to: Address) -> None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sip_ends import HOST
 from sip_peers.cpu import tree_cpu
 
 from mi_load.calls import NUMBERS_FROM
 from mi_load.operating import EVENT
 from runtime.demo.server import Server
 
-_HOST: Final = "127.0.0.1"
 MIB: Final = 1 << 20
 
 SCRIPT: Final = """
@@ -173,12 +173,26 @@ class Site:
 
     def ask(self, method: str) -> Any:
         """One MI command without parameters; its result."""
-        connection = http.client.HTTPConnection(_HOST, self.http_port, timeout=60)
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method})
+        return ask(self.http_port, method)["result"]
+
+
+def ask(http_port: int, method: str, params: dict[str, Any] | None = None, within_s: float = 60.0) -> dict[str, Any]:
+    """One MI command over HTTP.
+
+    Returns:
+        the JSON-RPC reply, with its result or its error.
+
+    Raises:
+        OSError, http.client.HTTPException, ValueError: nobody answers in time, or whoever does breaks off.
+    """
+    connection = http.client.HTTPConnection(HOST, http_port, timeout=within_s)
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}})
+    try:
         connection.request("POST", "/mi", body, {"Content-Type": "application/json"})
-        answer = json.loads(connection.getresponse().read())
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    finally:
         connection.close()
-        return answer["result"]
+    return answer
 
 
 def write_rules(path: Path, rules: int, uas_port: int) -> None:
@@ -225,10 +239,11 @@ class Usage:
 def usage(server: Server) -> Usage:
     """What the server has used so far."""
     cpu_s = tree_cpu(server.pid).by_pid
-    return Usage(cpu_s, sum(map(_memory_mib, cpu_s)))
+    return Usage(cpu_s, sum(map(memory_mib, cpu_s)))
 
 
-def _memory_mib(pid: int) -> float:
+def memory_mib(pid: int) -> float:
+    """The proportional share of memory of a process (PSS)."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024 / MIB

@@ -93,9 +93,14 @@ class Server:
         """CPU seconds that the server's processes have used so far, with those that have ended and were reaped."""
         return tree_cpu_s(self.pid)
 
+    def log(self) -> str:
+        """All that it has written to its standard output and standard error so far."""
+        descriptor = self._errors.fileno()
+        # Not by seek and read: the server writes at the same place of the same open file.
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode("utf-8", "replace")
+
     def _last_words(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").splitlines()[-20:]
+        lines = self.log().splitlines()[-20:]
         return "; it wrote:\n" + "\n".join(lines) if lines else "; it wrote nothing"
 
 
