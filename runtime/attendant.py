@@ -39,6 +39,7 @@ from runtime.transports.base import ListenSocket, allow_files, open_sockets
 from runtime.transports.streams import peers_slots
 from runtime.worker_process import WorkerProcess
 from workers.birth import Child
+from workers.channel import inbox_path
 from workers.jobs import Peer
 from workers.loads import LoadBoard
 from workers.policy import DEFAULT_LIMITS
@@ -157,6 +158,7 @@ class _Caretaker:
                 )
                 if pid:
                     self.logs.child_died(pid)
+                inbox_path(self.house.folder, peer).unlink(missing_ok=True)  # who is killed cannot remove it
                 self.house.table.write(self._row(peer, slot, 0))
                 self.house.board.clear_slot(slot)
                 if slot < self.house.settings.udp_workers:

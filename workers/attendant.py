@@ -28,6 +28,7 @@ import msgpack
 
 from workers import executing
 from workers.birth import Child
+from workers.channel import inbox_path
 from workers.door import Door
 from workers.homes import SOCKET, remove_folder, take_folder
 from workers.jobs import Peer
@@ -200,7 +201,7 @@ class Attendance:
             case Died(peer, slot, _, status):
                 log.debug("%s ended: %s", peer, status)
                 self._board.clear_slot(slot)
-                (self._settings.folder / f"{peer.name}.{peer.incarnation}").unlink(missing_ok=True)
+                inbox_path(self._settings.folder, peer).unlink(missing_ok=True)
             case GaveUp(_, reason):
                 self._give_up(reason)
             case Restarting(peer, _, after_s):

@@ -85,12 +85,15 @@ def test_a30_a_killed_sip_process_is_replaced_and_what_it_had_parked_is_answered
     wait_until(lambda: server.statistic("async:parked") == 1)
     owner = next(job["asked_by"] for job in server.mi("job_list")["Jobs"])
     pid = victims[int(owner.split("-")[1]) - 1]
+    inbox = server.folder / f"{owner}.1"
+    assert inbox.is_socket()
     os.kill(pid, signal.SIGKILL)
     # The other process serves on, and the UAC's retransmission starts the request anew.
     assert client.ask("fast", limit_s=2).status == 200
     assert client.final(call_id, resend=data).header("X-Rc") == "1"
     wait_until(lambda: len(server.pids("SIP")) == 2 and pid not in server.pids("SIP"))
     assert server.statistic("script:seen") == 2
+    assert not inbox.exists()
 
 
 def test_a_parked_request_is_never_run_twice_by_its_retransmissions(server) -> None:
