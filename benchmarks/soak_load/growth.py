@@ -46,7 +46,7 @@ class Measure:
 
 MEASURES: Final = (
     Measure("memory, MiB", lambda one: sum(one.memory_mib.values()), 0.10, 8.0, MEMORY_WINDOW_S, SETTLES_S),
-    Measure("descriptors", lambda one: sum(one.descriptors.values()), 0.05, 10.0),
+    Measure("descriptors of a process", lambda one: sum(one.descriptors.values()) / len(one.descriptors), 0.05, 3.0),
     Measure("files in the folder", lambda one: one.files, 0.05, 3.0),
     Measure("shared memory in files, MiB", lambda one: one.files_mib, 0.10, 4.0, 60.0, SETTLES_S),
     Measure("mapped files of /dev/shm", lambda one: one.mapped, 0.05, 2.0),

@@ -10,7 +10,7 @@ violation, unless a death explains it, and that is judged as strictly as it can 
 * *Two different final answers.* Only where the process that gave the first one was dead when the second one came.
 * *A final answer that is no 200.* For an INVITE, where its holder died; for others never.
 * *A command that ended badly.* Only with -500, "its worker died": one that may not be run twice where a worker died
-  while the request was under way, one that may where two did.
+  while the request was under way or just before, one that may where two did.
 * *A command that ran twice.* Where it may not, only if a process that parked its request died.
 * *A launch without its report.* Where the process that launched it died within the time that it had for it. A report
   that came twice from one process is never explained, and one of a process other than the one that answered only if
@@ -37,6 +37,8 @@ PATIENCE_S: Final = 5.0
 """So long an answer may still be on its way from elsewhere, after the death of the process that held the request."""
 REPORT_S: Final = 15.0
 """A launch has 10 s by default; its report comes at the end of them at the latest, if not for a stop or a queue."""
+NOTICED_S: Final = 2.1
+"""A job may be sent to a worker that is dead until that is known: at once, if not for a stop, which lasts up to 2 s."""
 _KEPT_S: Final = 40.0
 """So long a settled request is remembered, for what comes late: longer than any transaction lives."""
 _MOST_SHOWN: Final = 50
@@ -208,7 +210,7 @@ class Ledger:
             self._judge(False, "mixed up", f"{method} {fault}", request, at)
         if stamp.rc < 0:
             needed = 2 if request.kind in IDEMPOTENT else 1
-            excused = stamp.rc == -500 and self._deaths_of("worker", request.sent, at) >= needed
+            excused = stamp.rc == -500 and self._deaths_of("worker", request.sent - NOTICED_S, at) >= needed
             self._judge(excused, "command failed", f"{stamp.rc}: {stamp.answer}", request, at)
 
     def acknowledging(self, token: str, at: float) -> None:
@@ -246,7 +248,7 @@ class Ledger:
         if request.reports[pid] > 1:
             self._judge(False, "reported again", f"{pid} reported it {request.reports[pid]} times", request, at)
         if rc < 0:
-            excused = rc == -500 and self._deaths_of("worker", request.sent, at) >= 2
+            excused = rc == -500 and self._deaths_of("worker", request.sent - NOTICED_S, at) >= 2
             self._judge(excused, "command failed", f"the report says {rc}", request, at)
         self._settle_if_complete(request, at)
 

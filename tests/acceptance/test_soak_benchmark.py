@@ -142,15 +142,17 @@ def test_a_refusal_is_explained_for_an_invite_whose_holder_died() -> None:
 @pytest.mark.parametrize(
     ("kind", "rc", "deaths", "expected"),
     [
-        ("sleeps", -500, 1, "explained"),
-        ("sleeps", -500, 0, "violation"),
-        ("sleeps", -408, 1, "violation"),
-        ("waits", -500, 1, "violation"),
-        ("waits", -500, 2, "explained"),
+        ("sleeps", -500, [2.0], "explained"),
+        ("sleeps", -500, [], "violation"),
+        ("sleeps", -500, [0.9], "explained"),
+        ("sleeps", -500, [-2.0], "violation"),
+        ("sleeps", -408, [2.0], "violation"),
+        ("waits", -500, [2.0], "violation"),
+        ("waits", -500, [2.0, 2.5], "explained"),
     ],
 )
-def test_a_command_fails_with_its_workers(kind: str, rc: int, deaths: int, expected: str) -> None:
-    case = Case("OPTIONS", kind, *[Death(pid, "worker-1", "worker", 2.0) for pid in range(deaths)])
+def test_a_command_fails_with_its_workers(kind: str, rc: int, deaths: list[float], expected: str) -> None:
+    case = Case("OPTIONS", kind, *[Death(int(at), "worker-1", "worker", at) for at in deaths])
     case.replied(Reply(200, "t", (GOOD._replace(rc=rc, answer="gone"),)))
     assert case.verdict() == {f"{expected}: command failed": 1}
 
@@ -237,7 +239,7 @@ def house(at: float, **more: Any) -> Sample:
 def test_what_grows_is_told_from_what_is_flat() -> None:
     assert [one.grows for one in trends([house(float(at)) for at in range(100)])] == [False] * len(MEASURES)
     leaking = [house(float(at), descriptors={1: 40 + at}, files=20 + at % 3) for at in range(100)]
-    assert [one.name for one in trends(leaking) if one.grows] == ["descriptors"]
+    assert [one.name for one in trends(leaking) if one.grows] == ["descriptors of a process"]
 
 
 def test_memory_is_judged_of_the_whole_house_and_of_each_process() -> None:
