@@ -193,7 +193,9 @@ def _not_reloaded(outcome: Outcome, generation: int) -> str | None:
             return None if msgpack.unpackb(payload) >= generation else "still has the script of before"
         case Failed(kind, message):
             return f"{kind}: {message}"
-        case TimedOut() | WorkerLost() | Cancelled() | Rejected():
+        case WorkerLost():
+            return None  # it runs nothing any more, and its replacement looks for the newest before its first message
+        case TimedOut() | Cancelled() | Rejected():
             return "no word in time; it takes the script as soon as it can, or when it is replaced"
         case _:
             assert_never(outcome)
