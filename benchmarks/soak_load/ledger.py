@@ -11,7 +11,8 @@ violation, unless a death explains it, and that is judged as strictly as it can 
 * *A final answer that is no 200.* For an INVITE, where its holder died; for others never.
 * *A command that ended badly.* Only with -500, "its worker died": one that may not be run twice where a worker died
   while the request was under way or just before, one that may where two did.
-* *A command that ran twice.* Where it may not, only if a process that parked its request died.
+* *A command that ran twice.* Where it may not, only if the process for which it ran before was dead then. Twice for one
+  process is never explained.
 * *A launch without its report.* Where the process that launched it died within the time that it had for it. A report
   that came twice from one process is never explained, and one of a process other than the one that answered only if
   that has died, and with it the first copy of the request.
@@ -95,7 +96,7 @@ class Request:
         final, answered: the first final reply, and when it came.
         answered_by: the process that gave it.
         acked, last_ack: of an INVITE, whether the ACK has reached the callee, and when one was sent last.
-        ran: PIDs of processes that ran its command.
+        ran: PIDs of the processes for which its command ran.
         reports: of a launch, by PID how often it was reported.
         settled: when nothing more was waited for.
     """
@@ -226,16 +227,17 @@ class Ledger:
             request.note(at, "acknowledged")
             self._settle_if_complete(request, at)
 
-    def ran(self, token: str, pid: int, at: float) -> None:
-        """A command that may not be run twice has begun to run."""
+    def ran(self, token: str, pid: int, origin: int, at: float) -> None:
+        """A command that may not be run twice has begun to run in `pid`, for the process `origin`."""
         request = self._requests.get((token, "OPTIONS")) or self._requests.get((token, "INVITE"))
         if request is None:
             return
-        request.ran.append(pid)
-        request.note(at, f"its command runs in {pid}")
-        if len(request.ran) > 1:
-            excused = self._deaths_of("sip", request.sent, at) >= len(request.ran) - 1
-            self._judge(excused, "ran again", f"the command of {request.method} ran in {request.ran}", request, at)
+        request.note(at, f"its command runs in {pid} for {origin}")
+        if request.ran:
+            dead = all(self._died_between(one, request.sent, at) for one in request.ran)
+            text = f"the command of {request.method} ran for {request.ran} and {origin}"
+            self._judge(dead and origin not in request.ran, "ran again", text, request, at)
+        request.ran.append(origin)
 
     def reported(self, token: str, pid: int, rc: int, at: float) -> None:
         """The report route of a launch has run in that process."""

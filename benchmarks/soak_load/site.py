@@ -71,7 +71,7 @@ route {
     case "waits":
         async(mi("soak_wait $hdr(X-Ms) $ci", $avp(answer)), call, 10);
     case "sleeps":
-        async(mi("soak_sleep $hdr(X-Ms) $ci", $avp(answer)), call, 10);
+        async(mi("soak_sleep $hdr(X-Ms) $ci $pp", $avp(answer)), call, 10);
     case "reply":
         t_on_reply("reply");
         break;
@@ -85,7 +85,7 @@ route[asked] {
     case "waits":
         async(mi("soak_wait $hdr(X-Ms) $ci", $avp(answer)), resumed, 10);
     case "sleeps":
-        async(mi("soak_sleep $hdr(X-Ms) $ci", $avp(answer)), resumed, 10);
+        async(mi("soak_sleep $hdr(X-Ms) $ci $pp", $avp(answer)), resumed, 10);
     case "launches":
         launch(mi("soak_wait $hdr(X-Ms) $ci"), launched, "$ci $pp {version}");
         break;

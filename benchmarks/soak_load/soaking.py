@@ -30,10 +30,11 @@ class Soaking(RuntimeModule):
         await asyncio.sleep(params.integer("ms") / 1000)
         return _echo(params)
 
-    @command("soak_sleep", ("ms", "token"))
+    @command("soak_sleep", ("ms", "token", "origin"))
     def soak_sleep(self, params: Params) -> Json:
-        """Block the process that runs it for `ms` milliseconds; it is not run twice, whatever dies."""
-        self._telling.sendto(f"ran {params.text('token')} {os.getpid()}".encode(), self._tell)
+        """Block the process that runs it for `ms` milliseconds; it is not run twice for one `origin`, a PID."""
+        told = f"ran {params.text('token')} {os.getpid()} {params.integer('origin')}"
+        self._telling.sendto(told.encode(), self._tell)
         time.sleep(params.integer("ms") / 1000)
         return _echo(params)
 

@@ -277,8 +277,8 @@ class Traffic:
     def _drain_told(self) -> None:
         for data, at, _ in arrived(self._told):
             if data.startswith(b"ran "):
-                _, token, pid = data.decode().split(" ")
-                self._ledger.ran(token, int(pid), at)
+                _, token, pid, origin = data.decode().split(" ")
+                self._ledger.ran(token, int(pid), int(origin), at)
             else:
                 self._reported(json.loads(data)["params"], at)
 

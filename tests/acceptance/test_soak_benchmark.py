@@ -157,13 +157,17 @@ def test_a_command_fails_with_its_workers(kind: str, rc: int, deaths: list[float
     assert case.verdict() == {f"{expected}: command failed": 1}
 
 
-def test_a_command_that_may_not_run_twice_does_so_only_for_a_request_that_came_twice() -> None:
-    for deaths, expected in ((SIP,), "explained"), ((), "violation"):
-        case = Case("OPTIONS", "sleeps", *deaths)
-        case.ledger.ran(TOKEN, 21, 2.0)
-        assert case.verdict(at=2.0) == {}
-        case.ledger.ran(TOKEN, 22, 3.5)
-        assert case.verdict(at=3.5) == {f"{expected}: ran again": 1}
+@pytest.mark.parametrize(
+    ("deaths", "origin", "expected"), [((SIP,), 12, "explained"), ((SIP,), 11, "violation"), ((), 12, "violation")]
+)
+def test_a_command_that_may_not_run_twice_does_so_only_for_another_process(
+    deaths: tuple[Death, ...], origin: int, expected: str
+) -> None:
+    case = Case("OPTIONS", "sleeps", *deaths)
+    case.ledger.ran(TOKEN, 21, 11, 2.0)
+    assert case.verdict(at=2.0) == {}
+    case.ledger.ran(TOKEN, 22, origin, 3.5)
+    assert case.verdict(at=3.5) == {f"{expected}: ran again": 1}
 
 
 def test_a_launch_is_reported_once() -> None:
