@@ -17,7 +17,8 @@ happened to its request, the log about it, and how to see it again.
 Memory, descriptors, files, shared memory and processes are looked at each second; `soak_load/growth.py` says what
 counts as flat.
 
-The exit code is 1 where there was a violation or something grew, 2 where nothing could be measured, 0 otherwise.
+The exit code is 1 where there was a violation, something grew or the server gave up, 2 where nothing could be
+measured, 0 otherwise.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from sip_ends import HOST
 from soak_load.chaos import Chaos, plan
 from soak_load.growth import trends
 from soak_load.house import Sample, sample
-from soak_load.ledger import Death, Finding
+from soak_load.ledger import Death, Finding, Role
 from soak_load.report import Result, as_json, details, log_findings, tables
 from soak_load.site import EVENT, Site, shared_folder
 from soak_load.traffic import Plan
@@ -117,6 +118,8 @@ class Soak:
     def __init__(self, options: argparse.Namespace, site: Site, server: Server) -> None:
         self._options, self._site, self._server = options, site, server
         self._samples: list[Sample] = []
+        self._told: dict[str, Any] = {"counts": {}, "again": {}, "violations": [], "explained": []}
+        """What the traffic said last."""
         self._latency_ms: list[tuple[float, float]] = []
         self._shown_at = 0.0
 
@@ -125,35 +128,37 @@ class Soak:
 
         Raises:
             SoakError: the traffic failed.
-            ServerError: the server is gone.
         """
         options = self._options
         run = f"soak{os.getpid()}x{secrets.token_hex(3)}"
         ports = self._site.port, self._site.uas_port, self._site.told_port
-        traffic = Traffic(Plan(*ports, run, options.rate, options.seconds, options.seed))
+        runner: Role = "worker" if options.workers else "sip"
+        traffic = Traffic(Plan(*ports, run, options.rate, options.seconds, options.seed, runner))
         actions = plan(options.seed, options.every, options.seconds)
         chaos = Chaos(actions, time.monotonic(), self._server.pid, self._site, traffic.tell)
         try:
-            last = self._through(traffic, chaos)
+            self._through(traffic, chaos)
+        except ServerError as error:
+            return self._result(chaos, Finding("the server is gone", str(error), "", time.monotonic()))
         finally:
             chaos.end()
             traffic.end()
-        self._server.check_alive()
-        return self._result(last, chaos)
+        return self._result(chaos)
 
-    def _through(self, traffic: Traffic, chaos: Chaos) -> dict[str, Any]:
+    def _through(self, traffic: Traffic, chaos: Chaos) -> None:
         begun = time.monotonic()
         while True:
             now = time.monotonic()
+            self._server.check_alive()
             chaos.turn(now)
             if len(self._samples) <= now - begun <= self._options.seconds:
                 self._samples.append(sample(now - begun, self._server.pid, self._site.runtime_folder))
             for told in traffic.said(_TURN_S):
+                self._told |= told
                 if "violations" in told:
-                    return told
+                    return
                 self._latency_ms.append((told["p50_ms"], told["p99_ms"]))
                 self._show(told, chaos)
-            self._server.check_alive()
 
     def _show(self, told: dict[str, Any], chaos: Chaos) -> None:
         terminal, now = sys.stderr.isatty(), time.monotonic()
@@ -168,20 +173,20 @@ class Soak:
         line += f"{told['open']} open, {wrong} violations, p99 {told['p99_ms']:.0f} ms; {done}; {memory}"
         print(f"\r{line}\x1b[K" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
 
-    def _result(self, last: dict[str, Any], chaos: Chaos) -> Result:
+    def _result(self, chaos: Chaos, *others: Finding) -> Result:
         if sys.stderr.isatty():
             print(file=sys.stderr)
         log, now = self._server.log().splitlines(), time.monotonic()
-        others = [*log_findings(log, chaos.killed, now)]
-        others += [Finding("reload", problem.text, "", problem.at) for problem in chaos.problems]
-        return Result(last, others, chaos.log, trends(self._samples), log, self._latency_ms)
+        found = [*others, *log_findings(log, chaos.killed, now)]
+        found += [Finding("reload", problem.text, "", problem.at) for problem in chaos.problems]
+        return Result(self._told, found, chaos.log, self._samples, trends(self._samples), log, self._latency_ms)
 
 
 def measure(options: argparse.Namespace) -> Result:
     """Start a server and soak it.
 
     Raises:
-        ServerError: the server did not start, or is gone.
+        ServerError: the server did not start.
         SoakError: the traffic failed.
     """
     with shared_folder() as folder:
@@ -217,7 +222,9 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--every", type=float, default=5, help="seconds between two disturbances (5)")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31), help="of the load and the disturbances")
     parser.add_argument("--processes", type=int, default=4, metavar="N", help="SIP processes of the server (4)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="its job workers (2), up to twice as many")
+    parser.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="job workers (2), up to twice as many; 0: none"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="everything that was found")
     return parser.parse_args(arguments)
 

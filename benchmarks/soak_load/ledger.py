@@ -133,9 +133,14 @@ class Request:
 
 
 class Ledger:
-    """All requests that are under way or were lately, what was found, and the deaths that explain it."""
+    """All requests that are under way or were lately, what was found, and the deaths that explain it.
 
-    def __init__(self) -> None:
+    Args:
+        runner: the role of those that run the commands.
+    """
+
+    def __init__(self, runner: Role = "worker") -> None:
+        self._runner = runner
         self.counts: Counter[str] = Counter()
         """How many were begun, answered and explained, in all and by method and kind."""
         self.violations: list[Finding] = []
@@ -210,9 +215,12 @@ class Ledger:
         for fault in stamp.faults(token):
             self._judge(False, "mixed up", f"{method} {fault}", request, at)
         if stamp.rc < 0:
-            needed = 2 if request.kind in IDEMPOTENT else 1
-            excused = stamp.rc == -500 and self._deaths_of("worker", request.sent - NOTICED_S, at) >= needed
-            self._judge(excused, "command failed", f"{stamp.rc}: {stamp.answer}", request, at)
+            self._command_failed(request, stamp.rc, stamp.answer, at)
+
+    def _command_failed(self, request: Request, rc: int, why: str, at: float) -> None:
+        needed = 2 if request.kind in IDEMPOTENT else 1
+        excused = rc == -500 and self._deaths_of(self._runner, request.sent - NOTICED_S, at) >= needed
+        self._judge(excused, "command failed", f"{rc}: {why}", request, at)
 
     def acknowledging(self, token: str, at: float) -> None:
         """The client sends an ACK of a 2xx."""
@@ -250,8 +258,7 @@ class Ledger:
         if request.reports[pid] > 1:
             self._judge(False, "reported again", f"{pid} reported it {request.reports[pid]} times", request, at)
         if rc < 0:
-            excused = rc == -500 and self._deaths_of("worker", request.sent - NOTICED_S, at) >= 2
-            self._judge(excused, "command failed", f"the report says {rc}", request, at)
+            self._command_failed(request, rc, "as the report says", at)
         self._settle_if_complete(request, at)
 
     def misplaced(self, token: str, fault: str, at: float) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from pools_peers.report import grid
 
 from soak_load.chaos import Happened
-from soak_load.growth import Trend
+from soak_load.growth import MEASURES, Trend
+from soak_load.house import Sample
 from soak_load.ledger import Death, Finding
 
 _AROUND_S: Final = 1.5
@@ -32,16 +34,18 @@ class Result:
         told: what the traffic said last: counts, and the findings about requests.
         others: violations that are of no request.
         happened: what was done to the processes.
-        trends: how memory, descriptors and files went.
+        samples, trends: how memory, descriptors and files went.
         log: the server's.
+        latency_ms: by second the median and the 99th percentile of the answers to all but INVITEs.
     """
 
     told: dict[str, Any]
     others: list[Finding]
     happened: list[Happened]
+    samples: list[Sample]
     trends: list[Trend]
     log: list[str]
-    latency_ms: list[tuple[float, float]] = field(default_factory=list)
+    latency_ms: list[tuple[float, float]]
 
     @property
     def violations(self) -> list[Finding]:
@@ -104,6 +108,8 @@ def tables(result: Result) -> Iterator[str]:
     """Requests by kind, what deaths explain, and the trends."""
     counts: Counter[str] = Counter(result.told["counts"])
     rows = [[name, f"{count:,}"] for name, count in _shown(counts, result.told["again"])]
+    for name, values in zip(("p50", "p99"), zip(*result.latency_ms, strict=True), strict=False):
+        rows.append([f"answer {name}, ms: median of the seconds", f"{statistics.median(values):,.1f}"])
     yield grid(["requests", ""], rows)
     yield grid(
         ["over the second half", "mean", "most", "rise", "limit", "s", ""],
@@ -143,5 +149,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "explained": result.told["explained"],
         "happened": [one._asdict() for one in result.happened],
         "trends": [{**dataclasses.asdict(one), "grows": one.grows} for one in result.trends],
+        "samples": [
+            {"at": one.at, **{measure.name: measure.of(one) for measure in MEASURES}} for one in result.samples
+        ],
         "latency_ms": result.latency_ms,
     }

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from sip_ends import HOST, METHOD, TO, Address, Repeats, Timers, Within, arrived, bound, reply, run_undisturbed, within
 
-from soak_load.ledger import Death, Ledger, Reply
+from soak_load.ledger import Death, Ledger, Reply, Role
 from soak_load.stamps import owner_of, stamps_of
 
 KINDS: Final = {
@@ -59,6 +59,7 @@ class Plan:
         per_s: requests begun in a second.
         seconds: for how long.
         seed: makes kinds and times repeatable.
+        runner: the role of those that run the commands.
     """
 
     port: int
@@ -68,6 +69,7 @@ class Plan:
     per_s: float
     seconds: float
     seed: int
+    runner: Role
 
     @property
     def count(self) -> int:
@@ -88,7 +90,7 @@ class Traffic:
         self._server = (HOST, plan.port)
         self._caller, self._callee, self._told = bound(0), bound(plan.uas_port), bound(plan.told_port)
         self._caller_port = self._caller.getsockname()[1]
-        self._ledger = Ledger()
+        self._ledger = Ledger(plan.runner)
         self._timers = Timers()
         self._repeats = Repeats(self._timers)
         self._random = random.Random(plan.seed)

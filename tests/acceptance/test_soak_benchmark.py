@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
 
 from tests.harness import ROOT
 
@@ -17,11 +20,11 @@ BENCHMARKS = ROOT / "benchmarks"
 if str(BENCHMARKS) not in sys.path:
     sys.path.append(str(BENCHMARKS))
 
-from soak_load.chaos import plan  # noqa: E402
+from soak_load.chaos import Happened, plan  # noqa: E402
 from soak_load.growth import MEASURES, trends  # noqa: E402
 from soak_load.house import Sample  # noqa: E402
-from soak_load.ledger import Death, Ledger, Reply  # noqa: E402
-from soak_load.report import log_findings  # noqa: E402
+from soak_load.ledger import Death, Finding, Ledger, Reply  # noqa: E402
+from soak_load.report import Result, details, log_findings, monotonic_of  # noqa: E402
 from soak_load.stamps import Stamp, owner_of, stamps_of  # noqa: E402
 
 TOKEN = "soak-1"
@@ -265,3 +268,86 @@ def test_the_log_is_read_for_what_nobody_brought_about() -> None:
         ("ended by itself", lines[1]),
         ("logged", lines[2]),
     ]
+
+
+def test_a_violation_is_shown_with_its_diary_the_log_about_it_and_how_to_see_it_again() -> None:
+    line = f"2026-01-01T00:00:10.000 sip-2[12] WARNING {TOKEN} is odd"
+    near, far = (f"2026-01-01T00:00:{second}.000 sip-2[12] WARNING about then" for second in (11, 50))
+    at = monotonic_of(line)
+    found = Finding("no answer", "OPTIONS has no final answer", TOKEN, at, ("+0.1 held by 11",))
+    told = {"counts": {}, "again": {}, "violations": [dataclasses.asdict(found)], "explained": []}
+    happened = [Happened(at - 1.0, "sip-1 (PID 11) killed"), Happened(at - 60.0, "long ago")]
+    result = Result(told, [], happened, [], [], [line, near, far], [])
+    assert result.failed
+    assert list(details(result, "python benchmarks/soak.py --seed 3")) == [
+        f"VIOLATION no answer: {TOKEN} OPTIONS has no final answer",
+        "    +0.1 held by 11",
+        f"    log: {line}",
+        f"    log: {near}",
+        "    done -1.000 s: sip-1 (PID 11) killed",
+        "again: python benchmarks/soak.py --seed 3",
+    ]
+    nothing = dataclasses.replace(result, told={**told, "violations": []})
+    assert not nothing.failed
+    assert list(details(nothing, "")) == []
+
+
+# Whatever comes, and in whatever order, each request is accounted for once.
+
+TOKENS = ("soak-0", "soak-1")
+PIDS = (11, 12)
+HOW = ("explained", "violation")
+
+tokens, pids = st.sampled_from(TOKENS), st.sampled_from(PIDS)
+stamps = st.builds(Stamp, tokens, tokens, pids, pids, st.just(1), st.just(1), st.sampled_from([1, -500]), tokens)
+replies = st.builds(Reply, st.sampled_from([200, 408]), st.sampled_from("tu"), st.lists(stamps, max_size=1).map(tuple))
+events = st.one_of(
+    st.tuples(st.just("replied"), tokens, replies, pids),
+    st.tuples(st.just("held"), tokens, pids),
+    st.tuples(st.just("reported"), tokens, pids),
+    st.tuples(st.just("ran"), tokens, pids),
+    st.tuples(st.just("acked"), tokens),
+    st.tuples(st.just("died"), pids),
+)
+
+
+def happen(ledger: Ledger, method: str, what: tuple[object, ...], at: float) -> None:
+    match what:
+        case ("replied", str(token), Reply() as reply, int(pid)):
+            ledger.replied(token, method, reply, pid, at)
+        case ("held", str(token), int(pid)):
+            ledger.held(token, method, pid, at, waiting=method == "INVITE")
+        case ("reported", str(token), int(pid)):
+            ledger.reported(token, pid, 1, at)
+        case ("ran", str(token), int(pid)):
+            ledger.ran(token, 21, pid, at)
+        case ("acked", str(token)):
+            ledger.acked(token, at)
+        case ("died", int(pid)):
+            ledger.died(Death(pid, "sip-1", "sip", at))
+
+
+@given(
+    st.sampled_from([("OPTIONS", "waits"), ("OPTIONS", "launches"), ("OPTIONS", "sleeps"), ("INVITE", "plain")]),
+    st.lists(st.tuples(st.floats(0.01, 30), events), max_size=12),
+)
+def test_each_request_is_answered_or_has_no_answer(
+    sort: tuple[str, str], happened: list[tuple[float, tuple[object, ...]]]
+) -> None:
+    method, kind = sort
+    ledger, now = Ledger(), 1.0
+    for token in TOKENS:
+        ledger.sent(token, method, kind, now)
+    for after, what in happened:
+        now += after
+        happen(ledger, method, what, now)
+        ledger.turn(now)
+        ledger.check()
+        assert 0 <= ledger.open <= len(TOKENS)
+    ledger.turn(now + 100)
+    ledger.check()
+    assert ledger.open == 0
+    answered, without = ledger.counts["answered"], sum(ledger.counts[f"{how}: no answer"] for how in HOW)
+    event(f"{answered} answered, {without} without")
+    # One that was given up may be answered after all; none is forgotten, and none given up twice.
+    assert len(TOKENS) <= answered + without <= len(TOKENS) + min(answered, without)
