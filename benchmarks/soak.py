@@ -191,7 +191,7 @@ def measure(options: argparse.Namespace) -> Result:
     """
     with shared_folder() as folder:
         ports = free_port(), free_port(), free_port(), free_port(socket.SOCK_STREAM)
-        site = Site(Path(folder), *ports, options.processes, options.workers)
+        site = Site(Path(folder), *ports, options.processes, options.workers, options.readers)
         with site.start() as server:
             server.wait_ready(_READY_S)
             _subscribe(site)
@@ -225,13 +225,14 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="job workers (2), up to twice as many; 0: none"
     )
+    parser.add_argument("--readers", type=int, default=1, metavar="N", help="SIP processes that read, at least (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="everything that was found")
     return parser.parse_args(arguments)
 
 
 def command_of(options: argparse.Namespace) -> str:
     """How to see the same again."""
-    names = ("seconds", "rate", "every", "seed", "processes", "workers")
+    names = ("seconds", "rate", "every", "seed", "processes", "workers", "readers")
     return "python benchmarks/soak.py " + " ".join(f"--{name} {getattr(options, name)}" for name in names)
 
 

@@ -21,6 +21,7 @@ OWNER: Final = "X-Owner"
 SCRIPT: Final = """
 log_level=3
 udp_workers={sip_processes}
+udp_readers={readers}
 mi_workers={mi_workers}
 socket=udp:127.0.0.1:{port}
 loadmodule "proto_udp.so"
@@ -150,6 +151,7 @@ class Site:
         http_port: of MI.
         sip_processes: how many it has.
         mi_workers: how many it starts with; up to twice as many while jobs wait.
+        readers: how many of the SIP processes read the socket at least.
     """
 
     folder: Path
@@ -159,6 +161,7 @@ class Site:
     http_port: int
     sip_processes: int
     mi_workers: int
+    readers: int
 
     @property
     def runtime_folder(self) -> Path:
@@ -190,6 +193,7 @@ class Site:
             "http_port": self.http_port,
             "sip_processes": self.sip_processes,
             "mi_workers": self.mi_workers,
+            "readers": self.readers,
         }.items():
             text = text.replace("{" + key + "}", str(value))
         return text
