@@ -19,7 +19,7 @@ import os
 import socket
 import struct
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 from runtime.context import Address
 
@@ -34,9 +34,30 @@ READING: Final = 1
 BUFFER: Final = 1 << 20
 """Bytes that the kernel is asked to hold for a process that does not read; it may grant less."""
 MAX_MESSAGE: Final = 65_536 + 512
-_HEAD: Final = struct.Struct("!HHB")
+_HEAD: Final = struct.Struct("!HHBB")
 CALL: Final = b"r"
-CALLED: Final = (-1, Address("", 0), b"")
+MOST_HOPS: Final = 2
+"""So often a message is given at most, that none goes round in a circle. Twice is needed: a process may read what its
+predecessor had been given, of a request that a third one has taken up since."""
+
+
+class Given(NamedTuple):
+    """A message that was given to a process.
+
+    Args:
+        listener: the listening socket that it came in on; -1 for a call to read, which says no more.
+        source: where it came from.
+        data: its bytes.
+        hops: how often it has been given.
+    """
+
+    listener: int
+    source: Address
+    data: bytes
+    hops: int
+
+
+CALLED: Final = Given(-1, Address("", 0), b"", 0)
 
 
 class Handover:
@@ -73,7 +94,7 @@ class Handover:
     def _sent_here(self) -> int:
         return sum(self._sent[self._me :: self._count].tolist())
 
-    def send(self, slot: int, index: int, source: Address, data: bytes) -> bool:
+    def send(self, slot: int, index: int, source: Address, data: bytes, hops: int = 1) -> bool:
         """Give a message to the process in a slot.
 
         Args:
@@ -81,13 +102,14 @@ class Handover:
             index: the listening socket that it came in on.
             source: where it came from.
             data: the message.
+            hops: how often it will then have been given.
 
         Returns:
             False when that process has let too much lie about: the message is not there.
         """
         host = source.host.encode("ascii", "replace")
         try:
-            self._pairs[slot][0].send(_HEAD.pack(index, source.port, len(host)) + host + data)
+            self._pairs[slot][0].send(_HEAD.pack(index, source.port, hops, len(host)) + host + data)
         except OSError:
             return False
         self._sent[self._me * self._count + slot] += 1
@@ -99,11 +121,8 @@ class Handover:
             self._pairs[slot][0].send(CALL)
             self._sent[self._me * self._count + slot] += 1
 
-    def receive(self, slot: int) -> tuple[int, Address, bytes] | None:
-        """The next message that was given to the process in this slot: listening socket, source, bytes.
-
-        A listening socket of -1 means that it is called to read, and says no more.
-        """
+    def receive(self, slot: int) -> Given | None:
+        """The next message that was given to the process in this slot."""
         sent = self._sent_here()
         try:
             packet = self._pairs[slot][1].recv(MAX_MESSAGE)
@@ -113,9 +132,9 @@ class Handover:
         self._taken += 1
         if packet == CALL:
             return CALLED
-        index, port, length = _HEAD.unpack_from(packet)
+        index, port, hops, length = _HEAD.unpack_from(packet)
         start = _HEAD.size + length
-        return index, Address(packet[_HEAD.size : start].decode("ascii"), port), packet[start:]
+        return Given(index, Address(packet[_HEAD.size : start].decode("ascii"), port), packet[start:], hops)
 
     def fileno(self, slot: int) -> int:
         """The descriptor that becomes readable when there is something for that slot."""

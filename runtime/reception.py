@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from runtime.context import Address, Context, RouteType, Value
-from runtime.handover import Marks
+from runtime.handover import MOST_HOPS, Given, Marks
 from runtime.house import House
 from runtime.runs import Ended
 from runtime.server_transactions import Origin, to_tag
@@ -62,24 +62,24 @@ class Reception:
         self._house = house
         self._marks = marks
         self._slot = process.slot
-        self._handed = False
-        """Whether the message at hand was handed over. It goes no further, so that none goes round in a circle."""
+        self._hops = 0
+        """How often the message at hand was handed over."""
 
     # Taking.
 
-    def take(self, socket: ListenSocket, data: bytes, source: Address, handed: bool = False) -> None:
+    def take(self, socket: ListenSocket, data: bytes, source: Address, hops: int = 0) -> None:
         """Deal with a message.
 
         Args:
             socket: the one that it came in on.
             data: its bytes.
             source: who sent it.
-            handed: whether another process handed it over.
+            hops: how often it was handed over.
         """
-        self._handed = handed
+        self._hops = hops
         match parse(data):
             case Request() as request:
-                if not handed:
+                if not hops:
                     self._process.count("core:rcv_requests")
                 self._on_request(Origin(request, socket, source))
             case Reply() as reply:
@@ -91,16 +91,19 @@ class Reception:
 
     def take_given(self) -> None:
         """Take what other processes gave to this one."""
-        for index, source, data in self._given(_AT_ONCE):
-            self.take(self._house.sockets[index], data, source, handed=True)
+        for given in self._given(_AT_ONCE):
+            self._take_one(given)
 
-    def _given(self, at_most: int) -> Iterator[tuple[int, Address, bytes]]:
+    def _take_one(self, given: Given) -> None:
+        self.take(self._house.sockets[given.listener], given.data, given.source, given.hops)
+
+    def _given(self, at_most: int) -> Iterator[Given]:
         receive, slot = self._house.handover.receive, self._slot
         for _ in range(at_most):
             given = receive(slot)
             if given is None:
                 return
-            if given[0] < 0:
+            if given.listener < 0:
                 self._process.duty.read()
             else:
                 yield given
@@ -111,9 +114,9 @@ class Reception:
         # what they have read after the reply at hand.
         older = list(self._given(_LYING)) if self._house.handover.lies() else ()
         self._marks.through()
-        for index, source, data in older:
-            self.take(self._house.sockets[index], data, source, handed=True)
-        self._handed = False
+        for given in older:
+            self._take_one(given)
+        self._hops = 0
 
     # Requests and replies.
 
@@ -144,12 +147,12 @@ class Reception:
 
     def _on_reply(self, reply: Reply, socket: ListenSocket, source: Address) -> None:
         process = self._process
-        if not self._handed:
+        if not self._hops:
             process.count("core:rcv_replies")
             self._marks.wait_for_older()
         key = process.proxy.key_of(reply)
         if key in process.proxy.clients:
-            if not self._handed:
+            if not self._hops:
                 self._take_older()
             process.count("tm:received_replies")
             process.proxy.clients.receive(reply, key)
@@ -174,10 +177,10 @@ class Reception:
         return owner
 
     def hand_over(self, owner: int | None, message: Message, socket: ListenSocket, source: Address) -> bool:
-        """Give a message to the process that has its transaction; False when there is none, or it came from there."""
-        if owner is None or self._handed:
+        """Give a message to the process that has its transaction; False when there is none, or it came too far."""
+        if owner is None or self._hops == MOST_HOPS:
             return False
-        sent = self._house.handover.send(owner, socket.index, source, message.raw)
+        sent = self._house.handover.send(owner, socket.index, source, message.raw, self._hops + 1)
         # Who has let so much lie about may be stopped, and goes on with what it has. To run a copy here would make a
         # second request of it; lost like a datagram it is sent again.
         self._process.count("core:handed_over" if sent else "core:lost_handovers")

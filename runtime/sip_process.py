@@ -245,7 +245,7 @@ class SipProcess(ScriptProcess):
             return True
         if self._reception.hand_over(owner, origin.request, origin.socket, origin.source):
             return False
-        # The owner has just let go of the request and sent it here, or it read what its predecessor had been given.
+        # It has gone from one to the next, each of which has just let go of it: whoever has it now answers.
         self.transactions.create_anyway(origin, key)
         return True
 

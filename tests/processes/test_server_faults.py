@@ -115,6 +115,31 @@ def test_a_parked_request_is_never_run_twice_by_its_retransmissions(server) -> N
     assert server.statistic("core:handed_over") > 0
 
 
+def test_what_a_killed_process_had_been_given_is_given_to_whoever_took_the_request_up(server) -> None:
+    client = server.client()
+    call_id, data = client.request("count")
+    client.send(data)
+    wait_until(lambda: server.statistic("async:parked") == 1)
+    owner = next(job["asked_by"] for job in server.mi("job_list")["Jobs"])
+    pid = server.pids("SIP")[int(owner.split("-")[1]) - 1]
+    before = server.statistic("core:handed_over")
+    os.kill(pid, signal.SIGSTOP)
+    for _ in range(3):
+        client.send(data)
+    wait_until(lambda: server.statistic("core:handed_over") >= before + 3, what="the copies wait for the owner")
+    os.kill(pid, signal.SIGKILL)
+
+    def taken_up() -> bool:  # by the other one, which sees the death before the replacement has started
+        client.send(data)
+        return server.statistic("script:seen") > 1
+
+    wait_until(taken_up)
+    wait_until(lambda: len(server.pids("SIP")) == 2 and pid not in server.pids("SIP"))
+    assert client.final(call_id, resend=data).header("X-Rc") == "1"
+    assert client.ask("count").header("X-Rc") == "1"
+    assert server.statistic("script:seen") == 3, "the killed process's, the one that took it up, and the new request"
+
+
 def test_fact_06_a_pending_job_is_listed_and_cancelled_and_its_context_resumes(server) -> None:
     client = server.client()
     call_id, data = client.request("wait")

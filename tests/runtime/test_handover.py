@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from runtime.context import Address
-from runtime.handover import BUFFER, MAX_MESSAGE, PATIENCE_S, READING, Handover, Marks
+from runtime.handover import BUFFER, MAX_MESSAGE, PATIENCE_S, READING, Given, Handover, Marks
 from tests.harness import wait_until
 
 SOURCE = Address("192.0.2.1", 5060)
@@ -32,7 +32,7 @@ def handover() -> Iterator[Handover]:
 def everything(handover: Handover, slot: int) -> list[bytes]:
     found = []
     while (given := handover.receive(slot)) is not None:
-        found.append(given[2])
+        found.append(given.data)
     return found
 
 
@@ -48,8 +48,10 @@ def test_a_message_arrives_with_where_it_came_from_and_on_which_socket(
     handover: Handover, source: Address, data: bytes
 ) -> None:
     assert handover.send(1, 40_000, source, data)
+    assert handover.send(1, 40_000, source, data, 2)
 
-    assert handover.receive(1) == (40_000, source, data)
+    assert handover.receive(1) == Given(40_000, source, data, 1)
+    assert handover.receive(1) == Given(40_000, source, data, 2)
     assert handover.receive(1) is None
 
 
@@ -125,10 +127,10 @@ def test_after_the_end_nothing_is_sent_and_nothing_received(handover: Handover) 
 def test_no_message_of_sip_is_too_long(handover: Handover) -> None:
     longest = Address("f" * 255, 65_535)
     data = b"x" * 65_535
-    assert len(data) + len(longest.host) + 5 <= MAX_MESSAGE
+    assert len(data) + len(longest.host) + 6 <= MAX_MESSAGE
 
     assert handover.send(0, 65_535, longest, data)
-    assert handover.receive(0) == (65_535, longest, data)
+    assert handover.receive(0) == Given(65_535, longest, data, 1)
 
 
 # --- marks
