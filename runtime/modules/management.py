@@ -165,10 +165,12 @@ class Management(LogCommands, MemoryCommands, StatisticsCommands):
         outcomes = await asyncio.gather(
             *(self.process.node.call(RELOAD, b"", label=RELOAD, timeout_s=RELOAD_TIMEOUT_S, to=p) for p in runners)
         )
+        # Who has died meanwhile runs nothing any more, and its replacement takes the newest before its first message.
+        living = set(self._peers())
         missing = [
             f"{peer}: {why}"
             for peer, outcome in zip(runners, outcomes, strict=True)
-            if (why := _not_reloaded(outcome, generation)) is not None
+            if peer in living and (why := _not_reloaded(outcome, generation)) is not None
         ]
         for peer, outcome in zip(runners, outcomes, strict=True):
             if isinstance(outcome, TimedOut):  # the job is not begun any more, but a letter is read some time
@@ -193,9 +195,7 @@ def _not_reloaded(outcome: Outcome, generation: int) -> str | None:
             return None if msgpack.unpackb(payload) >= generation else "still has the script of before"
         case Failed(kind, message):
             return f"{kind}: {message}"
-        case WorkerLost():
-            return None  # it runs nothing any more, and its replacement looks for the newest before its first message
-        case TimedOut() | Cancelled() | Rejected():
+        case TimedOut() | WorkerLost() | Cancelled() | Rejected():
             return "no word in time; it takes the script as soon as it can, or when it is replaced"
         case _:
             assert_never(outcome)
