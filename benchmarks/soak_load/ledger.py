@@ -14,8 +14,8 @@ violation, unless a death explains it, and that is judged as strictly as it can 
 * *A command that ran twice.* Where it may not, only if the process for which it ran before was dead then. Twice for one
   process is never explained.
 * *A launch without its report.* Where the process that launched it died within the time that it had for it. A report
-  that came twice from one process is never explained, and one of a process other than the one that answered only if
-  that has died, and with it the first copy of the request.
+  that came twice from one process is never explained; that several processes launched it, only if all of them but one
+  have died.
 * *An ACK that never came.* Where the INVITE's holder died, or a SIP process did within a second of an ACK's sending.
 
 A stop explains nothing: what was stopped goes on.
@@ -318,11 +318,11 @@ class Ledger:
         self._settled.append(key)
 
     def _forget(self, request: Request, now: float) -> None:
-        """Nothing more can come: were the reports those of whoever launched?"""
-        for pid in request.reports:
-            if pid != request.answered_by and not self._died_between(pid, request.sent, now):
-                text = f"{request.answered_by} answered, {pid}, which lives, reported as well"
-                self._judge(False, "reported by another", text, request, now)
+        """Nothing more can come: at most one of those that launched it lives."""
+        launchers = {*request.reports, request.answered_by} if request.reports else set()
+        living = [pid for pid in launchers if not self._died_between(pid, request.sent, now)]
+        if len(living) > 1:
+            self._judge(False, "reported by another", f"{living} live, and each launched it", request, now)
 
     def _holder_died(self, request: Request) -> bool:
         return any(

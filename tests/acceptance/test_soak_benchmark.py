@@ -188,14 +188,24 @@ def test_a_launch_is_reported_once() -> None:
     assert twice.verdict() == {"violation: reported again": 1}
 
 
-def test_a_launch_is_reported_by_another_only_if_that_has_died() -> None:
-    for pid, expected in (11, {}), (12, {"violation: reported by another": 1}):
-        case = Case("OPTIONS", "launches", SIP)
-        case.replied(pid=13)
-        case.ledger.reported(TOKEN, pid, 1, 2.1)
-        case.ledger.reported(TOKEN, 13, 1, 4.1)
-        case.ledger.turn(4.2)
-        assert case.verdict() == expected
+@pytest.mark.parametrize(
+    ("reporters", "answerer", "expected"),
+    [
+        ((11, 13), 13, {}),
+        ((13,), 11, {}),
+        ((12, 13), 13, {"violation: reported by another": 1}),
+        ((12,), 13, {"violation: reported by another": 1}),
+    ],
+)
+def test_a_launch_is_of_several_processes_only_if_all_but_one_have_died(
+    reporters: tuple[int, ...], answerer: int, expected: dict[str, int]
+) -> None:
+    case = Case("OPTIONS", "launches", SIP)
+    case.replied(pid=answerer)
+    for pid in reporters:
+        case.ledger.reported(TOKEN, pid, 1, 4.1)
+    case.ledger.turn(4.2)
+    assert case.verdict() == expected
 
 
 def test_a_call_is_over_when_its_ack_has_come() -> None:
