@@ -17,6 +17,10 @@ happened to its request, the log about it, and how to see it again.
 Memory, descriptors, files, shared memory and processes are looked at each second; `soak_load/growth.py` says what
 counts as flat.
 
+Where more is offered than server and machine can serve, requests are lost and sent again, and the oldest ones are not
+answered within their 32 s. Those are violations as well; that datagrams found no room in the server's socket is said
+beside them, and the run is to be repeated with a lower rate or on a machine that has nothing else to do.
+
 The exit code is 1 where there was a violation, something grew or the server gave up, 2 where nothing could be
 measured, 0 otherwise.
 """
@@ -47,7 +51,7 @@ from soak_load.chaos import Chaos, plan
 from soak_load.growth import trends
 from soak_load.house import Sample, sample
 from soak_load.ledger import Death, Finding, Role
-from soak_load.report import Result, as_json, details, log_findings, tables
+from soak_load.report import Result, as_json, details, log_findings, overload, tables
 from soak_load.site import EVENT, Site, shared_folder
 from soak_load.traffic import Plan
 
@@ -152,7 +156,7 @@ class Soak:
             self._server.check_alive()
             chaos.turn(now)
             if len(self._samples) <= now - begun <= self._options.seconds:
-                self._samples.append(sample(now - begun, self._server.pid, self._site.runtime_folder))
+                self._samples.append(sample(now - begun, self._server.pid, self._site.runtime_folder, self._site.port))
             for told in traffic.said(_TURN_S):
                 self._told |= told
                 if "violations" in told:
@@ -253,7 +257,7 @@ def main() -> int:
         found = {"machine": machine(), "command": command_of(options), **as_json(result)}
         options.json.write_text(json.dumps(found, indent=1))
     print("\n\n".join(tables(result)))
-    for line in details(result, command_of(options)):
+    for line in [*overload(result), *details(result, command_of(options))]:
         print(line)
     return 1 if result.failed else 0
 

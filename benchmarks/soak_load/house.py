@@ -47,6 +47,7 @@ class Sample:
         memory_mib, descriptors: of each process by PID, the attendant's included; memory is the proportional share.
         files, files_mib: in the runtime folder, and what they take of the memory that it lies in.
         mapped: files of /dev/shm that the processes have mapped, those that are deleted included.
+        dropped: datagrams for which the server's socket has had no room, since it was opened.
     """
 
     at: float
@@ -55,9 +56,10 @@ class Sample:
     files: int
     files_mib: float
     mapped: int
+    dropped: int
 
 
-def sample(at: float, attendant: int, folder: Path) -> Sample:
+def sample(at: float, attendant: int, folder: Path, port: int) -> Sample:
     """Look at everything now. A process that ends meanwhile is left out."""
     memory, descriptors, mapped = {}, {}, set()
     for pid in [attendant, *(one.pid for one in processes(attendant))]:
@@ -66,7 +68,7 @@ def sample(at: float, attendant: int, folder: Path) -> Sample:
             descriptors[pid] = len(os.listdir(f"/proc/{pid}/fd"))
             mapped |= _shared_files(pid)
     files = [path for path in folder.rglob("*")]
-    return Sample(at, memory, descriptors, len(files), sum(map(_allocated, files)) / MIB, len(mapped))
+    return Sample(at, memory, descriptors, len(files), sum(map(_allocated, files)) / MIB, len(mapped), _dropped(port))
 
 
 def _shared_files(pid: int) -> set[str]:
@@ -77,4 +79,13 @@ def _shared_files(pid: int) -> set[str]:
 def _allocated(path: Path) -> int:
     with contextlib.suppress(OSError):
         return path.lstat().st_blocks * 512
+    return 0
+
+
+def _dropped(port: int) -> int:
+    """The last column of /proc/net/udp (proc(5)), of the socket on that port."""
+    for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[1].endswith(f":{port:04X}"):
+            return int(words[-1])
     return 0

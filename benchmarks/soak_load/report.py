@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final
 
 from pools_peers.report import grid
@@ -104,6 +105,15 @@ def details(result: Result, again: str) -> Iterator[str]:
         yield f"again: {again}"
 
 
+def overload(result: Result) -> Iterator[str]:
+    """Whether more was offered than could be served, and when."""
+    dropped = [one.dropped for one in result.samples]
+    seconds = [one.at for before, one in pairwise(result.samples) if one.dropped > before.dropped]
+    if seconds:
+        text = f"from {seconds[0]:.0f} s to {seconds[-1]:.0f} s" if len(seconds) > 1 else f"at {seconds[0]:.0f} s"
+        yield f"OVERLOADED: {dropped[-1] - dropped[0]:,} datagrams found no room in the server's socket, {text}"
+
+
 def tables(result: Result) -> Iterator[str]:
     """Requests by kind, what deaths explain, and the trends."""
     counts: Counter[str] = Counter(result.told["counts"])
@@ -150,7 +160,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "happened": [one._asdict() for one in result.happened],
         "trends": [{**dataclasses.asdict(one), "grows": one.grows} for one in result.trends],
         "samples": [
-            {"at": one.at, **{measure.name: measure.of(one) for measure in MEASURES}} for one in result.samples
+            {"at": one.at, "dropped": one.dropped, **{measure.name: measure.of(one) for measure in MEASURES}}
+            for one in result.samples
         ],
         "latency_ms": result.latency_ms,
     }

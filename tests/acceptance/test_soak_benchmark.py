@@ -24,7 +24,7 @@ from soak_load.chaos import Happened, plan  # noqa: E402
 from soak_load.growth import MEASURES, trends  # noqa: E402
 from soak_load.house import Sample  # noqa: E402
 from soak_load.ledger import Death, Finding, Ledger, Reply  # noqa: E402
-from soak_load.report import Result, details, log_findings, monotonic_of  # noqa: E402
+from soak_load.report import Result, details, log_findings, monotonic_of, overload  # noqa: E402
 from soak_load.stamps import Stamp, owner_of, stamps_of  # noqa: E402
 
 TOKEN = "soak-1"
@@ -249,7 +249,14 @@ def test_the_seed_decides_what_is_done() -> None:
 
 
 def house(at: float, **more: Any) -> Sample:
-    usual = {"memory_mib": {1: 100.0, 2: 50.0}, "descriptors": {1: 40}, "files": 20, "files_mib": 5.0, "mapped": 3}
+    usual = {
+        "memory_mib": {1: 100.0, 2: 50.0},
+        "descriptors": {1: 40},
+        "files": 20,
+        "files_mib": 5.0,
+        "mapped": 3,
+        "dropped": 0,
+    }
     return Sample(at, **{**usual, **more})
 
 
@@ -265,6 +272,16 @@ def test_memory_is_judged_of_the_whole_house_and_of_each_process() -> None:
     short = [one for one in growing if one.at < 200]
     assert not any(one.grows for one in trends(short))
     assert not any(one.judged for one in trends(short) if one.name.startswith("memory"))
+
+
+def test_it_is_said_when_more_was_offered_than_could_be_served() -> None:
+    def told(*dropped: int) -> list[str]:
+        samples = [house(float(at), dropped=count) for at, count in enumerate(dropped)]
+        return list(overload(Result({}, [], [], samples, [], [], [])))
+
+    assert told(3, 3, 3) == told() == []
+    assert told(3, 3, 5) == ["OVERLOADED: 2 datagrams found no room in the server's socket, at 2 s"]
+    assert told(0, 4, 4, 1_004) == ["OVERLOADED: 1,004 datagrams found no room in the server's socket, from 1 s to 3 s"]
 
 
 def test_the_log_is_read_for_what_nobody_brought_about() -> None:
