@@ -20,7 +20,7 @@ ALONE := $(addprefix tests/acceptance/test_,demo.py mi_under_load_benchmark.py m
 	script_benchmark.py sip_benchmark.py sipp_calls.py) \
 	$(addprefix tests/runtime/test_,garbage.py demo_load.py) tests/workers/test_spinning.py
 PAIRED := $(filter-out $(ALONE),$(addprefix tests/acceptance/test_,embedding_docs.py real_clients.py \
-	sip_phones.py sipp.py) $(wildcard tests/workers/test_*.py) \
+	sip_phones.py sipp.py soak_benchmark.py) $(wildcard tests/workers/test_*.py) \
 	$(addprefix tests/runtime/test_,settings_and_folder.py handover.py) \
 	$(filter-out tests/processes/test_server_%,$(wildcard tests/processes/test_*.py)) \
 	$(addprefix tests/processes/test_server_,reading.py flavours.py call_faults.py faults.py elastic.py))
