@@ -106,26 +106,26 @@ class Dispatcher:
             ValueError: a job of another origin, or a serial that is in use, was submitted.
         """
         match stimulus:
-            case Submitted():
+            case Submitted():  # model: submit
                 return self._on_submitted(stimulus)
-            case Answered():
+            case Answered():  # model: answered
                 return self._on_answered(stimulus)
-            case RoomMade():
+            case RoomMade():  # model: give_out
                 return self._fill(stimulus.now, stimulus.loads)
             case AnswersLater(worker, serial):
                 return self._on_answers_later(worker, serial)
-            case DeadlinePassed(serial):
+            case DeadlinePassed(serial):  # model: end_early
                 return self._end_early(serial, None)
-            case CancelAsked(serial, reason):
+            case CancelAsked(serial, reason):  # model: end_early
                 return self._end_early(serial, Cancelled(reason))
-            case WorkerUp():
+            case WorkerUp():  # model: worker_up
                 return self._on_worker_up(stimulus)
-            case WorkerDown():
+            case WorkerDown():  # model: worker_down
                 return self._on_worker_down(stimulus)
             case DrainAsked(reason):
                 self._refusing = reason
                 return []
-            case Closing(reason):
+            case Closing(reason):  # model: close_origin
                 return self._on_closing(reason)
             case _:
                 assert_never(stimulus)
@@ -290,7 +290,9 @@ class Dispatcher:
         usual.settle()
         return [hands.occupy()]
 
-    def _take_back(self, entries: list[Entry], hands: Hands, now: float) -> list[tuple[int, Outcome]]:
+    def _take_back(  # model: take_back
+        self, entries: list[Entry], hands: Hands, now: float
+    ) -> list[tuple[int, Outcome]]:
         """A closing worker gives jobs back unrun, so that they may run elsewhere even if they are not idempotent."""
         if not entries:
             return []
@@ -332,7 +334,7 @@ class Dispatcher:
         effects = self._write_off(stimulus.worker, stimulus.reason, stimulus.now)
         return effects + self._fill(stimulus.now, stimulus.loads)
 
-    def _write_off(self, peer: Peer, reason: str, now: float) -> list[Effect]:
+    def _write_off(self, peer: Peer, reason: str, now: float) -> list[Effect]:  # model: write_off
         self._dead[peer.name] = max(peer.incarnation, self._dead.get(peer.name, 0))
         hands = self._workers.pop(peer, None)
         if hands is None:
@@ -350,7 +352,7 @@ class Dispatcher:
             effects.append(Settle([(entry.job.serial, WorkerLost(peer, reason)) for entry in lost]))
         return effects
 
-    def _may_run_again(self, entry: Entry, now: float) -> bool:
+    def _may_run_again(self, entry: Entry, now: float) -> bool:  # model: lose
         kind = entry.job.kind
         wanted = not entry.settled and now < entry.job.deadline
         return wanted and kind.idempotent and kind.to is None and entry.runs < _MOST_RUNS

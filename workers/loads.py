@@ -160,7 +160,7 @@ class LoadBoard:
 
     # -- the attendant --------------------------------------------------------------------------------------------
 
-    def clear_slot(self, slot: int) -> None:
+    def clear_slot(self, slot: int) -> None:  # model: bury
         """After a death and before the slot is used again: forget all that the dead process wrote.
 
         What living origins have on the dead worker they take back themselves when they hear of the death. Until then

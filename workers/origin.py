@@ -295,7 +295,7 @@ class Origin:
         # Plain class patterns: picking fields out in the pattern costs half a microsecond each time.
         for effect in effects:
             match effect:
-                case Occupy():
+                case Occupy():  # model: occupy
                     self._board.occupy(self._slot, effect.slot, effect.outstanding, effect.expected_s)
                 case Send():
                     if self._is_leaving(effect):
@@ -342,7 +342,7 @@ class Origin:
 
     # -- telling --------------------------------------------------------------------------------------------------
 
-    def deliver(self) -> None:
+    def deliver(self) -> None:  # model: deliver
         """Tell the callers whose jobs are settled by now; those of this turn's callers come next turn.
 
         A caller may pause, run a nested loop (which delivers as well), and resume: so nothing is kept in a local.

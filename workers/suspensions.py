@@ -51,7 +51,7 @@ class Suspensions(Generic[Waiter]):
         """Who waits for the job, who goes on waiting; None once it is settled."""
         return self._waiters.get(serial)
 
-    def settle(self, outcomes: Iterable[tuple[int, Outcome]]) -> list[tuple[Waiter, Outcome]]:
+    def settle(self, outcomes: Iterable[tuple[int, Outcome]]) -> list[tuple[Waiter, Outcome]]:  # model: settle
         """Give out the waiters of jobs that have ended, each once, with their outcomes.
 
         Those that are settled already, or were never waited for, are left out.

@@ -333,7 +333,7 @@ class ProcessTree:
         match effect:
             case Fork(seat, peer):
                 self._fork(seat, peer)
-            case Announce(to, word):
+            case Announce(to, word):  # model: announce
                 self._announce(to, encode(word))
             case Kill(peer):
                 process = self._living(peer)

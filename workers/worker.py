@@ -182,7 +182,7 @@ class Worker:
 
     # -- what is asked of us --------------------------------------------------------------------------------------
 
-    def accept(self, dispatch: Dispatch) -> None:
+    def accept(self, dispatch: Dispatch) -> None:  # model: accept
         """Take jobs in hand. They are of one kind and one origin."""
         origin, kind = dispatch.jobs[0].origin, dispatch.jobs[0].kind
         held = self._held.setdefault(origin, {})
@@ -208,7 +208,7 @@ class Worker:
         known = self._known[kind.handler, kind.label] = _Known(self._handlers.get(kind.handler))
         return known
 
-    def withdraw(self, origin: Peer, serial: int) -> None:
+    def withdraw(self, origin: Peer, serial: int) -> None:  # model: withdraw
         """Nobody waits for a job any more: it is not begun, or it is cancelled if it is awaited."""
         running = self._held.get(origin, {}).get(serial)
         if running is None:
@@ -219,7 +219,7 @@ class Worker:
         elif not running._begun:
             self._answer(running, Cancelled("withdrawn"), 0.0)
 
-    def origin_down(self, origin: Peer) -> None:
+    def origin_down(self, origin: Peer) -> None:  # model: origin_down
         """A process died: what it asked for is for nobody, and nobody is answered."""
         for running in self._held.pop(origin, {}).values():
             running._withdrawn = running._ended = True
@@ -283,7 +283,7 @@ class Worker:
             self.beat_at = now + self._limits.heartbeat_s
         return began
 
-    def _run_one(self, running: Running, known: _Known, began_at: float) -> float:
+    def _run_one(self, running: Running, known: _Known, began_at: float) -> float:  # model: begin
         """Run one job's handler; returns when it ended."""
         job = running.job
         if began_at >= job.deadline:
@@ -405,7 +405,7 @@ class Worker:
             failed = Failed(failed.kind, clean(failed.message, self._most_result // 8), self._me, elapsed_s)
         self._answer(running, failed, occupied_s)
 
-    def _answer(
+    def _answer(  # model: answer
         self, running: Running, outcome: Returned | Failed | TimedOut | Cancelled | None, occupied_s: float
     ) -> None:
         if running._ended:
@@ -422,7 +422,7 @@ class Worker:
     def __len__(self) -> int:
         return sum(map(len, self._held.values()))
 
-    def close(self) -> None:
+    def close(self) -> None:  # model: close_worker
         """Answer everything: what is awaited is cancelled, what has not begun is given back to run elsewhere."""
         for running in [running for held in self._held.values() for running in held.values()]:
             if running._task is not None:

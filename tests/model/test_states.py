@@ -1,0 +1,64 @@
+"""Every state of the models, visited by spin; and planted faults, each of which it has to find."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from model.check import CONFIGURATIONS, MODELS, REMEDY, check, missing
+
+pytestmark = pytest.mark.skipif(bool(missing()) and "CI" not in os.environ, reason=REMEDY)
+
+FAULTS: dict[str, tuple[str, Mapping[str, int], str]] = {
+    "BUG_ALL_RUN_AGAIN": ("parking", {}, "runs"),
+    "BUG_COLUMN_STAYS": ("parking", {}, "board"),
+    "BUG_ENDED_STAYS_QUEUED": ("parking", {}, "waits"),
+    "BUG_INBOX_INHERITED": ("parking", {"DEATHS": 2, "LIVES": 3}, "place"),
+    "BUG_LATE_WORD_SETTLES": ("parking", {}, "waits"),
+    "BUG_LOSS_UNTOLD": ("parking", {"EARLY": 0}, "told"),
+    "BUG_SETTLED_COMES_BACK": ("parking", {}, "waits"),
+    "BUG_SLOT_KEPT": ("parking", {}, "board"),
+    "BUG_WAITER_STAYS": ("parking", {}, "waits"),
+    "BUG_WITHDRAWN_UNANSWERED": ("parking", {}, "place"),
+    "BUG_WORDS_OF_THE_DEAD": ("parking", {"AGAIN": 1}, "place"),
+}
+"""Fault -> the model, bounds within which it shows, and a word of the assertion that it breaks."""
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_nothing_is_broken_in_any_state(name: str) -> None:
+    one = CONFIGURATIONS[name]
+    verdict = check(one.model, one.bounds.items())
+    assert (verdict.broken, verdict.complete, verdict.states) == ("", True, one.states)
+
+
+@pytest.mark.parametrize("model", ["parking"])
+def test_nothing_goes_on_for_ever(model: str) -> None:
+    verdict = check(model, [], cycles=True)
+    assert (verdict.broken, verdict.complete) == ("", True)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(fault: str) -> None:
+    model, bounds, word = FAULTS[fault]
+    verdict = check(model, [*bounds.items(), (fault, 1)], brief=True)
+    assert "assertion violated" in verdict.broken
+    assert word in verdict.broken
+
+
+def test_every_planted_fault_is_looked_for() -> None:
+    planted = {name for path in MODELS.glob("*.pml") for name in re.findall(r"\bBUG_\w+", path.read_text())}
+    assert planted == set(FAULTS)
+
+
+def test_every_model_is_checked() -> None:
+    assert {one.model for one in CONFIGURATIONS.values()} == {path.stem for path in MODELS.glob("*.pml")}
+
+
+def test_a_fault_is_shown_step_by_step() -> None:
+    verdict = check("parking", [("BUG_LOSS_UNTOLD", 1), ("EARLY", 0)], steps=True, brief=True)
+    assert "DISPATCH" in verdict.steps
+    assert "text of failed assertion" in verdict.steps
