@@ -74,23 +74,39 @@ def sip_peers(process: Process) -> list[Peer]:
 def who_sends(process: Process, turn: int) -> Peer:
     """Who is to send a request whose answer this process waits for.
 
-    Another one than this, where there is one: this one may be a SIP process that waits and reads nothing meanwhile.
+    Another one than this, where there is one: this one may be a SIP process that waits and reads nothing meanwhile. And
+    one that does not wait itself in that way, where there is one. If this process does and all others do too, nobody
+    is asked: they might wait for each other. Of those that do, the last to begin sees that the others do, for each
+    says so before it looks; so there is no circle.
 
     Args:
         process: who waits.
-        turn: the same one for the same turn, while the same ones are there.
+        turn: the same one for the same turn, while the same ones are there and none of them waits.
 
     Raises:
-        MiError: 500, there is none, or only this one, which a blocking call has stopped.
+        MiError: 500, there is none, or a blocking call has stopped this one and each of the others.
     """
     others = sip_peers(process)
-    if others:
-        return others[turn % len(others)]
+    first = turn % max(1, len(others))
+    in_turn = others[first:] + others[:first]
+    moving = next((peer for peer in in_turn if not stands_still(process, peer)), None)
+    if moving is not None:
+        return moving
+    if process.is_blocked:
+        raise MiError(500, "Request could not be sent", "every SIP process waits for an answer and reads nothing")
+    if in_turn:
+        return in_turn[0]
     if role_of(process.peer.name) != SIP:
         raise MiError(500, "Request could not be sent", "no SIP process is there")
-    if process.is_blocked:
-        raise MiError(500, "Request could not be sent", "the only SIP process waits for the answer and reads nothing")
     return process.peer
+
+
+def stands_still(process: Process, peer: Peer) -> bool:
+    """Whether a process, this one too, waits on a script's stack now, and can only begin what it would answer later."""
+    if peer == process.peer:
+        return process.is_blocked
+    slot, _ = process.node.peers()[peer]
+    return process.house.board.load(slot).paused
 
 
 def packed(wanted: OwnRequest, avps: Mapping[str, list[Value]]) -> bytes:

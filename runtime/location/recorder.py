@@ -18,6 +18,7 @@ import msgpack
 
 from runtime.clock import epoch_now
 from runtime.db import TIMEOUT_S, Database, DatabaseError, RowsRefused
+from runtime.errands import stands_still
 from runtime.location.contact import Contact
 from runtime.location.store import Locations, Mark, User
 from runtime.recording import DATABASE, not_written, retry_pause_s, why, written_again
@@ -296,6 +297,8 @@ async def flushed(process: Process, within_s: float) -> str:
     to = next((peer for peer in [process.peer, *process.node.peers()] if role_of(peer.name) == MI), None)
     if to is None:
         return "the MI process is not there"
+    if process.is_blocked and stands_still(process, to):
+        return "the MI process waits for an answer itself"  # which may be this one's, see `runtime.errands.who_sends`
     outcome = await process.node.call(FLUSH_BINDINGS, b"", label="flush bindings", timeout_s=within_s, to=to)
     return outcome.payload.decode() if isinstance(outcome, Returned) else why(outcome)
 
