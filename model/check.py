@@ -48,6 +48,10 @@ CONFIGURATIONS = {
         "parking", {"DEATHS": 2, "LIVES": 3, "AGAIN": 1}, 659_188, "the same with an idempotent job, which runs again"
     ),
     "two jobs": Configuration("parking", {"JOBS": 2}, 2_180_502, "two jobs of one origin, and one death"),
+    "two ask": Configuration(
+        "asking", {"PROCESSES": 2}, 1_112, "two processes stop for answers of each other, twice; one may die"
+    ),
+    "three ask": Configuration("asking", {"PROCESSES": 3, "ASKS": 1}, 26_253, "the same with three, once"),
     "two origins": Configuration("parking", {"ORIGINS": 2}, 843_003, "two origins with a job each, and one death"),
 }
 

@@ -196,7 +196,7 @@ class Process:
         self.node.detach()
         loop.remove_reader(self.child.control.fileno())
 
-    def block_on(self, work: Coroutine[Any, Any, _T], timeout_s: float) -> _T:
+    def block_on(self, work: Coroutine[Any, Any, _T], timeout_s: float) -> _T:  # model: stand_still, move_again
         """Wait for a coroutine on the caller's stack, and serve no traffic meanwhile.
 
         A loop of its own runs nested in this process's stopped one. It serves the inbox, so that other processes
@@ -246,7 +246,7 @@ class Process:
                         module.on_peer_up(peer)
                     if self._said_drained:
                         self.node.post(peer, _DRAINED, b"")
-                case PeerDown(peer, reason):
+                case PeerDown(peer, reason):  # model: hear_death
                     self.ends[peer.name] = reason
                     self.node.peer_down(peer, reason)
                     self.on_peer_down(peer)

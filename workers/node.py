@@ -329,7 +329,7 @@ class Node:
             self._origin.hand_in(time.monotonic())
             self._endpoint.flush()
 
-    async def call(
+    async def call(  # model: ask
         self,
         handler: str,
         payload: bytes,
@@ -543,9 +543,9 @@ class Node:
 
     def _hear(self, sender: Peer, word: Word, now: float) -> None:
         match word:
-            case Answers():
+            case Answers():  # model: hear_answer
                 self._origin.answered(sender, word.answers, now)
-            case Dispatch():
+            case Dispatch():  # model: hear_question
                 self._accept(sender, word)
             case Results():  # decoded frames have none, but this process says some to itself
                 columns = zip(word.serials, word.payloads, word.elapsed_s, strict=True)

@@ -369,7 +369,7 @@ class Worker:
         if running._weighed:
             self._endpoint.send(running.job.origin, Later(running.job.serial))
 
-    def _on_done(self, running: Running, began_at: float, task: asyncio.Future[bytes]) -> None:
+    def _on_done(self, running: Running, began_at: float, task: asyncio.Future[bytes]) -> None:  # model: end_task
         self.awaited -= 1
         elapsed_s = time.monotonic() - began_at
         self._board.progress(self._slot, began_at + elapsed_s)
