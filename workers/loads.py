@@ -6,7 +6,7 @@ see one cell newer than another but never half a number. (``struct.pack_into`` w
 byte by byte.) Two origins that look at the same moment can still choose the same worker: the board makes that rare.
 
 Layout, in doubles, for ``n`` slots: ``n`` rows of ``n`` outstanding, ``n`` expected seconds, progressed_at, jobs_done,
-running, paused, draining, quick_at, kill_at; then ``n`` times waiting.
+running, paused, draining, quick_at, kill_at, life; then ``n`` times waiting.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterable
 
 from workers.policy import Load
 
-_OWN = 7
-_PROGRESSED_AT, _JOBS_DONE, _RUNNING, _PAUSED, _DRAINING, _QUICK_AT, _KILL_AT = range(_OWN)
+_OWN = 8
+_PROGRESSED_AT, _JOBS_DONE, _RUNNING, _PAUSED, _DRAINING, _QUICK_AT, _KILL_AT, _LIFE = range(_OWN)
 _DOUBLE = struct.calcsize("@d")
 
 
@@ -65,6 +65,12 @@ class LoadBoard:
 
     # -- a worker's cells -----------------------------------------------------------------------------------------
 
+    def enter(self, worker: int, incarnation: int, now: float) -> None:
+        """Worker: tell which life has begun, and that it takes jobs."""
+        self._cells[self._own_at(worker) + _LIFE] = incarnation
+        self.progress(worker, now)
+        self.pause(worker, False)
+
     def progress(self, worker: int, now: float, running: bool = False) -> None:
         """Worker: tell that it goes on, and whether it runs a job now. Never goes back in time."""
         at = self._own_at(worker)
@@ -96,10 +102,15 @@ class LoadBoard:
 
     # -- readers --------------------------------------------------------------------------------------------------
 
-    def is_leaving(self, worker: int) -> bool:
-        """Whether it takes nothing more, because it is about to end or has ended and cleared its row."""
+    def is_leaving(self, worker: int, incarnation: int) -> bool:
+        """Whether that life takes nothing more: it is about to end, has ended and cleared its row, or the next is here.
+
+        Who has not heard of the end yet would take the next life's clean row for its own, and send to nobody.
+        """
         at = self._own_at(worker)
         paused, is_ending = self._cells[at + _PAUSED] != 0.0, self._cells[at + _DRAINING] != 0.0
+        if self._cells[at + _LIFE] not in (0.0, incarnation):
+            return True
         return paused and (is_ending or self._cells[at + _PROGRESSED_AT] == 0.0)
 
     def load(self, worker: int) -> Load:

@@ -165,8 +165,7 @@ class Node:
         self._fd = self._channel.fileno()
         self._attachment: Attachment | None = None
         now = time.monotonic()
-        board.progress(slot, now)
-        board.pause(slot, False)
+        board.enter(slot, me.incarnation, now)
         self._origin.worker_up(me, slot, executes, now)
 
     # -- who is there ---------------------------------------------------------------------------------------------

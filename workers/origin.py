@@ -315,7 +315,7 @@ class Origin:
                     assert_never(effect)
 
     def _is_leaving(self, send: Send) -> bool:
-        """Whether the worker has said that it leaves since the board was looked at.
+        """Whether the worker has said that it leaves since the board was looked at, or has left unheard.
 
         It leaves when nobody has anything on it, and our cell was written before this is asked: so either it sees that,
         and stays, or it is seen here that it leaves. Looked at before alone, its end would come between the look and
@@ -323,7 +323,9 @@ class Origin:
         """
         slot = self._executing.get(send.worker)
         directed = send.jobs[0].kind.to is not None
-        return slot is not None and slot != self._slot and not directed and self._board.is_leaving(slot)
+        if slot is None or slot == self._slot or directed:
+            return False
+        return self._board.is_leaving(slot, send.worker.incarnation)
 
     def _take_back(self, send: Send, now: float) -> None:
         self._loads_at = -math.inf

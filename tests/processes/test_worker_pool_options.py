@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,17 @@ def test_a_worker_is_replaced_after_so_many_jobs() -> None:
     pids = set()
     with WorkerPool(workers=1, handlers=JOBS, max_jobs_per_worker=3) as pool:
         wait_until(lambda: pids.add(pool.call("pid", timeout_s=10.0)) or len(pids) == 4)
+
+
+def test_a_program_that_was_busy_elsewhere_sends_nothing_to_the_worker_that_was_replaced_meanwhile() -> None:
+    async def main() -> None:
+        async with WorkerPool(workers=1, handlers=JOBS, max_jobs_per_worker=1) as pool:
+            for life in range(2, 6):
+                await pool.submit("pid")
+                # Within the loop's own turn, so that the pool's words of an end and a beginning are not read.
+                wait_until((Path(pool.address) / f"worker-1.{life}").exists)
+
+    asyncio.run(main())
 
 
 def last_with_room(

@@ -85,6 +85,27 @@ def test_clearing_a_dead_slot_leaves_what_the_living_wrote(board: LoadBoard) -> 
     assert (board.done_by(1), board.kill_at(1), board.running(1)) == (0, 0.0, False)
 
 
+def test_who_takes_nothing_more_is_leaving(board: LoadBoard) -> None:
+    board.enter(1, 7, 10.0)
+    assert not board.is_leaving(1, 7)
+    board.pause(1, True)
+    assert not board.is_leaving(1, 7), "it stands still"
+    board.drain(1)
+    assert board.is_leaving(1, 7)
+    board.clear_slot(1)
+    assert board.is_leaving(1, 7)
+
+
+def test_the_next_life_s_row_is_not_the_last_one_s(board: LoadBoard) -> None:
+    board.enter(1, 7, 10.0)
+    board.drain(1)
+    board.clear_slot(1)
+    board.enter(1, 8, 11.0)
+    assert board.load(1) == Load(1, 0, 0.0, 11.0)
+    assert not board.is_leaving(1, 8)
+    assert board.is_leaving(1, 7)
+
+
 def test_slots_have_bounds(board: LoadBoard) -> None:
     for slot in (-1, 4):
         with pytest.raises(IndexError):
