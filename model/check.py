@@ -52,6 +52,12 @@ CONFIGURATIONS = {
         "asking", {"PROCESSES": 2}, 1_112, "two processes stop for answers of each other, twice; one may die"
     ),
     "three ask": Configuration("asking", {"PROCESSES": 3, "ASKS": 1}, 26_253, "the same with three, once"),
+    "one leaves": Configuration(
+        "leaving", {"ORIGINS": 2}, 10_227, "a worker is replaced twice in good order, two origins send it two jobs each"
+    ),
+    "three send": Configuration(
+        "leaving", {"ORIGINS": 3, "JOBS": 1}, 56_946, "the same with three origins, a job each"
+    ),
     "two origins": Configuration("parking", {"ORIGINS": 2}, 843_003, "two origins with a job each, and one death"),
 }
 

@@ -239,7 +239,7 @@ class Dispatcher:
 
     # -- what workers say ---------------------------------------------------------------------------------------
 
-    def _on_answered(self, stimulus: Answered) -> list[Effect]:
+    def _on_answered(self, stimulus: Answered) -> list[Effect]:  # model: hear_end
         hands = self._workers.get(stimulus.worker)
         if hands is None:
             self.late += len(stimulus.answers)
@@ -330,7 +330,7 @@ class Dispatcher:
             self._executing.sort(key=attrgetter("slot"))
         return effects + self._fill(stimulus.now, stimulus.loads)
 
-    def _on_worker_down(self, stimulus: WorkerDown) -> list[Effect]:
+    def _on_worker_down(self, stimulus: WorkerDown) -> list[Effect]:  # model: hear_down
         effects = self._write_off(stimulus.worker, stimulus.reason, stimulus.now)
         return effects + self._fill(stimulus.now, stimulus.loads)
 

@@ -218,7 +218,7 @@ class PoolWorker:
 
     # Leaving.
 
-    def _leave(self, by: float, reason: str, *, with_all: bool) -> None:
+    def _leave(self, by: float, reason: str, *, with_all: bool) -> None:  # model: begin_to_leave
         self._leave_by = by if self._leave_by is None else min(by, self._leave_by)
         self._with_all = with_all
         self._node.drain(reason)
@@ -236,7 +236,7 @@ class PoolWorker:
             return AT_ONCE
         return _sooner(deadline, now + _LOOK_S)
 
-    def _is_quiet(self, now: float) -> bool:
+    def _is_quiet(self, now: float) -> bool:  # model: count_next
         """Whether nobody has had anything for this worker for a while."""
         busy = self._node.pending() or self._board.load(self._slot).outstanding
         if busy or (self._with_all and any(self._board.waiting())):

@@ -65,7 +65,7 @@ class LoadBoard:
 
     # -- a worker's cells -----------------------------------------------------------------------------------------
 
-    def enter(self, worker: int, incarnation: int, now: float) -> None:
+    def enter(self, worker: int, incarnation: int, now: float) -> None:  # model: enter
         """Worker: tell which life has begun, and that it takes jobs."""
         self._cells[self._own_at(worker) + _LIFE] = incarnation
         self.progress(worker, now)
@@ -92,7 +92,7 @@ class LoadBoard:
         """Worker: tell from when on it is to be killed (CLOCK_MONOTONIC seconds); 0.0 takes that back."""
         self._cells[self._own_at(worker) + _KILL_AT] = moment
 
-    def pause(self, worker: int, paused: bool) -> None:
+    def pause(self, worker: int, paused: bool) -> None:  # model: pause
         """Worker: tell whether it holds ordinary jobs back."""
         self._cells[self._own_at(worker) + _PAUSED] = paused
 
@@ -102,7 +102,7 @@ class LoadBoard:
 
     # -- readers --------------------------------------------------------------------------------------------------
 
-    def is_leaving(self, worker: int, incarnation: int) -> bool:
+    def is_leaving(self, worker: int, incarnation: int) -> bool:  # model: look_again_and_send
         """Whether that life takes nothing more: it is about to end, has ended and cleared its row, or the next is here.
 
         Who has not heard of the end yet would take the next life's clean row for its own, and send to nobody.

@@ -618,7 +618,7 @@ class Node:
         self._origin.drain(clean(reason), time.monotonic())
         self._board.drain(self._slot)
 
-    def close(self) -> None:
+    def close(self) -> None:  # model: leave
         """Settle what is left as Cancelled("shutdown"), give back what has not begun, and remove the inbox.
 
         There is no later turn: callers are told from within. What they submit meanwhile is Rejected, and what those

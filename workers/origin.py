@@ -284,7 +284,7 @@ class Origin:
     def _fill(self, now: float) -> None:
         self._perform(self._dispatcher.handle(RoomMade(now, self._look(now))), now)
 
-    def _look(self, now: float) -> dict[int, Load]:
+    def _look(self, now: float) -> dict[int, Load]:  # model: look
         if not 0.0 <= now - self._loads_at < _FRESH_S:
             self._loads_at = now
             self._loads = self._board.loads_of(self._executing.values(), self._slot)
@@ -295,9 +295,9 @@ class Origin:
         # Plain class patterns: picking fields out in the pattern costs half a microsecond each time.
         for effect in effects:
             match effect:
-                case Occupy():  # model: occupy
+                case Occupy():  # model: occupy, put_on_board
                     self._board.occupy(self._slot, effect.slot, effect.outstanding, effect.expected_s)
-                case Send():
+                case Send():  # model: look_again_and_send
                     if self._is_leaving(effect):
                         self._take_back(effect, now)
                     else:
@@ -327,7 +327,7 @@ class Origin:
             return False
         return self._board.is_leaving(slot, send.worker.incarnation)
 
-    def _take_back(self, send: Send, now: float) -> None:
+    def _take_back(self, send: Send, now: float) -> None:  # model: send_back
         self._loads_at = -math.inf
         self.answered(send.worker, [(job.serial, None, 0.0) for job in send.jobs], now)
 

@@ -421,7 +421,7 @@ class Supervisor:
             return effects + self._restart(place, 0.0, now)
         return effects + self._after_crash(place, text, was_up, status, now)
 
-    def _vacate(self, place: _Place, reason: str) -> list[Effect]:
+    def _vacate(self, place: _Place, reason: str) -> list[Effect]:  # model: bury_and_fork
         """Write a life off, and tell all who know of it."""
         peer = place.peer
         effects: list[Effect] = [Report(Died(peer, place.seat.slot, place.pid, reason))]
@@ -446,7 +446,7 @@ class Supervisor:
         place.quick_deaths += 1
         return self._restart(place, delay_s, now)
 
-    def _restart(self, place: _Place, delay_s: float, now: float) -> list[Effect]:
+    def _restart(self, place: _Place, delay_s: float, now: float) -> list[Effect]:  # model: bury_and_fork
         place.life, place.due = Life.WAITING, now + delay_s
         effects: list[Effect] = [Report(Restarting(place.next_peer, place.seat.slot, delay_s))]
         return effects + self._fork_due(now)
