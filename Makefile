@@ -9,7 +9,7 @@ NATIVE_STAMP := build/native/.ready
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: run test check format reference mutants fuzz fuzz-script native test-native bench-pools lock clean help
+.PHONY: run test check format reference mutants model fuzz fuzz-script native test-native bench-pools lock clean help
 
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
@@ -55,6 +55,9 @@ test-native: $(NATIVE_STAMP) ## the tests of what is compiled, over the compiled
 		tests/properties/test_transaction_machine.py tests/properties/test_transaction_pair_machine.py \
 		tests/processes/test_server_relay.py tests/processes/test_server_relay_corners.py \
 		tests/processes/test_server_parks_everywhere.py tests/processes/test_server_record_route.py $(ARGS)
+
+model: ## visit every state of the models of the protocol (ARGS="'two jobs, early ends'"); needs spin
+	$(PYTHON) model/check.py $(ARGS)
 
 fuzz: $(DEV_STAMP) ## damage SIP messages and see that each is read, answered and passed on (ARGS="--seconds 600")
 	$(BIN)/python tests/fuzz/fuzz_parse.py $(ARGS)

@@ -34,7 +34,12 @@
 #define AGAIN 0                         /* how many of the jobs are idempotent: those with the lowest serials */
 #endif
 
+#ifndef DIRECTED
+#define DIRECTED 0                      /* how many are directed at the first worker: those with the lowest serials */
+#endif
+
 #define IDEMPOTENT(j) ((j) < AGAIN)
+#define IS_DIRECTED(j) ((j) < DIRECTED)
 #define PROCESSES (ORIGINS + WORKERS)
 #define MINE (ORIGINS * JOBS)           /* jobs of the present lives of the origins */
 #define LINE 6                          /* more words than ever wait on one line; a send that finds it full is an error */
@@ -141,7 +146,16 @@ inline submit(o, j) {
     waits[JOB(o, j)] = 1;
     if
     :: refusing[o] -> settle(o, j, REJECTED)
-    :: else -> place[JOB(o, j)] = QUEUED
+    :: !refusing[o] && !IS_DIRECTED(j) -> place[JOB(o, j)] = QUEUED
+    :: else -> send_directed(o, j)
+    fi
+}
+
+/* workers/dispatch.py: _send_directed */
+inline send_directed(o, j) {
+    if
+    :: knows[PAIR(o, 0)] > 0 && !closing[PAIR(o, 0)] -> give_out(o, j, 0)
+    :: else -> settle(o, j, REJECTED)
     fi
 }
 
@@ -150,6 +164,7 @@ inline give_out(o, j, w) {
     assert(waits[JOB(o, j)] && !settled_early[JOB(o, j)]);          /* nothing is sent that nobody waits for */
     assert(runs[JOB(o, j)] == 0 || IDEMPOTENT(j));                  /* no second run of what was sent once */
     assert(runs[JOB(o, j)] < 2);
+    assert(!IS_DIRECTED(j) || (w == 0 && runs[JOB(o, j)] == 0));    /* a directed job goes to its worker alone, once */
     place[JOB(o, j)] = SENT;
     holder[JOB(o, j)] = w;
     runs[JOB(o, j)]++;
@@ -221,6 +236,11 @@ inline take_back(o, j, w) {
     :: !settled_early[JOB(o, j)] && due[JOB(o, j)] ->
         settle(o, j, TIMED_OUT);
         forget_entry(JOB(o, j))
+#ifndef BUG_DIRECTED_GOES_ELSEWHERE
+    :: !settled_early[JOB(o, j)] && !due[JOB(o, j)] && IS_DIRECTED(j) ->
+        settle(o, j, REJECTED);
+        forget_entry(JOB(o, j))
+#endif
     :: else ->
         place[JOB(o, j)] = QUEUED;
         holder[JOB(o, j)] = 0
@@ -268,9 +288,9 @@ inline write_off(o, w, his) {
 inline lose(o, j) {
     if
 #ifdef BUG_ALL_RUN_AGAIN
-    :: !settled_early[JOB(o, j)] && !due[JOB(o, j)] && runs[JOB(o, j)] < 2 ->
+    :: !settled_early[JOB(o, j)] && !due[JOB(o, j)] && runs[JOB(o, j)] < 2 && !IS_DIRECTED(j) ->
 #else
-    :: !settled_early[JOB(o, j)] && !due[JOB(o, j)] && runs[JOB(o, j)] < 2 && IDEMPOTENT(j) ->
+    :: !settled_early[JOB(o, j)] && !due[JOB(o, j)] && runs[JOB(o, j)] < 2 && IDEMPOTENT(j) && !IS_DIRECTED(j) ->
 #endif
         place[JOB(o, j)] = QUEUED;
         holder[JOB(o, j)] = 0

@@ -195,7 +195,7 @@ class Dispatcher:
         """How many jobs may wait here, when so many wait at other origins."""
         return min(self._limits.max_queued, self._limits.max_pool_queued - elsewhere)
 
-    def _send_directed(self, job: Job, to: Peer, now: float) -> list[Effect]:
+    def _send_directed(self, job: Job, to: Peer, now: float) -> list[Effect]:  # model: send_directed
         hands = self._workers.get(to)
         if hands is None or hands.closing:
             return [Settle([(job.serial, Rejected(f"{to} is not there"))])]
