@@ -19,12 +19,14 @@ from runtime.house import House
 from runtime.modules.base import RuntimeModule
 from runtime.roles import HANDLERS, STANDS_STILL
 from runtime.status_reports import StatusReports
+from runtime.steps import ServerStep
 from runtime.store import Store
 from workers.birth import Child
 from workers.control import AttendantGone, Tell
 from workers.handlers import load_handlers
 from workers.jobs import Job, Peer
 from workers.node import Node
+from workers.steps import before
 from workers.tree_events import Drain, PeerDown, PeerUp, Retire
 from workers.worker import Running
 
@@ -125,6 +127,7 @@ class Process:
     def _modules(self) -> list[RuntimeModule]:
         return [module for module in self.house.program.modules.values() if isinstance(module, RuntimeModule)]
 
+    @before(ServerStep.COMMAND_RUN)
     def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
         """Run an MI command as a job."""
         return self.executor.run(payload, running)

@@ -21,7 +21,9 @@ from runtime.sip.judge import refuse
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
 from runtime.sip.message import Bad, KeepAlive, Message, Reply, Request, parse
 from runtime.sip.ownership import fingerprint
+from runtime.steps import ServerStep
 from runtime.transports.base import ListenSocket
+from workers.steps import after, before
 
 if TYPE_CHECKING:
     from runtime.sip_process import SipProcess
@@ -67,6 +69,7 @@ class Reception:
 
     # Taking.
 
+    @before(ServerStep.MESSAGE_RECEIVED)
     def take(self, socket: ListenSocket, data: bytes, source: Address, hops: int = 0) -> None:
         """Deal with a message.
 
@@ -89,6 +92,7 @@ class Reception:
             case KeepAlive():
                 pass
 
+    @before(ServerStep.TAKING_GIVEN)
     def take_given(self) -> None:
         """Take what other processes gave to this one."""
         for given in self._given(_AT_ONCE):
@@ -176,6 +180,7 @@ class Reception:
             return find(fingerprint(dialog_ack_key(request)), self._slot)
         return owner
 
+    @after(ServerStep.HANDED_OVER)
     def hand_over(self, owner: int | None, message: Message, socket: ListenSocket, source: Address) -> bool:
         """Give a message to the process that has its transaction; False when there is none, or it came too far."""
         if owner is None or self._hops == MOST_HOPS:

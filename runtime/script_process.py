@@ -29,9 +29,11 @@ from runtime.script.script import DROP, Exit, Script
 from runtime.sip.dns_records import Query
 from runtime.sip.message import Request, dummy_request
 from runtime.sip.own_request import OwnRequest
+from runtime.steps import ServerStep
 from workers.birth import Child
 from workers.gathering import GatheredAll, Wanted, gather
 from workers.jobs import Job, Outcome, Peer
+from workers.steps import after, before
 
 log = logging.getLogger("layby.process")
 script_log = logging.getLogger("layby.script")
@@ -145,6 +147,7 @@ class ScriptProcess(Process):
         """`async(f(), resume_route, timeout_s)`: put the context aside until the job has an outcome."""
         self.wait(script, context, begin, _named(script, resume_route, place), place, timeout_s)
 
+    @before(ServerStep.PARKING)
     def wait(
         self,
         script: Script,
@@ -184,6 +187,7 @@ class ScriptProcess(Process):
                 assert_never(begin)
         return True
 
+    @after(ServerStep.PARKED)
     def _put_aside(self, parked: Parked, jobs: list[Job], within_s: float) -> None:
         # By the first of its jobs: the others are settled with it.
         self.parked[jobs[0].serial] = parked
@@ -222,6 +226,7 @@ class ScriptProcess(Process):
         report = None if report_route is None else _named(script, report_route, place)
         return self.start(script, context, begin, report, param, place)
 
+    @after(ServerStep.LAUNCHED)
     def start(
         self, script: Script, context: Context, begin: Begin, report_to: Route | None, param: str | None, place: Place
     ) -> int:
@@ -340,6 +345,7 @@ class ScriptProcess(Process):
         self.house.statistics.count("async:waiting", -1)
         self._resume(parked, write)
 
+    @before(ServerStep.TAKEN_UP)
     def _resume(self, parked: Parked, write: Callable[[Context], int]) -> None:
         self.count("async:resumed")
         self.variables.update(parked.variables)
@@ -361,6 +367,7 @@ class ScriptProcess(Process):
         except Exception:
             log.exception("%s: what follows a resumed route failed", parked.place)
 
+    @before(ServerStep.REPORTING)
     def _report(self, launched: Launched, write: Callable[[Context], int]) -> None:
         context = self.dummy_context(launched.script)
         context.dialog = launched.dialog

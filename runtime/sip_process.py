@@ -31,12 +31,14 @@ from runtime.sip.message import Reply, Request
 from runtime.sip.own_request import OwnRequest
 from runtime.sip_answers import answer_others
 from runtime.sip_loop import SipLoop
+from runtime.steps import ServerStep
 from runtime.transports.base import Failed, ListenSocket, OnDisconnected
 from runtime.transports.transports import Transports
 from runtime.uac import Sending, UserAgentClient
 from runtime.watchers import TransactionWatcher
 from workers.birth import Child
 from workers.jobs import Peer
+from workers.steps import after, before
 from workers.worker import Running
 
 _RELAYING: Final = (RouteType.REQUEST, RouteType.FAILURE)
@@ -149,9 +151,11 @@ class SipProcess(ScriptProcess):
         if role_of(peer.name) == SIP:
             self._owners[slot] = peer
 
+    @after(ServerStep.STANDING_STILL)
     def stand_still(self) -> None:
         self.duty.stand_still()
 
+    @before(ServerStep.MOVING_AGAIN)
     def move_again(self) -> None:
         self.duty.move_again()
 
@@ -236,6 +240,7 @@ class SipProcess(ScriptProcess):
         peer = self._owners.get(slot)
         return peer is not None and self.node.post(peer, topic, body)
 
+    @after(ServerStep.TRANSACTION_MADE)
     def _create(self, origin: Origin, key: str) -> bool:
         """Make a transaction; False when the request is a copy of one that is known, here or elsewhere."""
         if key in self.transactions:
@@ -257,6 +262,7 @@ class SipProcess(ScriptProcess):
             self.transactions.reply(key, 200, "canceling")
             self.transactions.cancel(invite_key(origin.request))
 
+    @before(ServerStep.CANCELLED)
     def _on_cancelled(self, key: str) -> None:
         for watcher in self.watchers:
             watcher.cancelled(key)
@@ -285,6 +291,8 @@ class SipProcess(ScriptProcess):
         """Answer what was cancelled and is not being relayed (RFC 3261 section 9.2)."""
         self.answer(key, 487, "Request Terminated")
 
+    @before(ServerStep.ANSWERING)
+    @after(ServerStep.ANSWERED)
     def answer(
         self,
         key: str,
@@ -384,6 +392,7 @@ class SipProcess(ScriptProcess):
         headers, to_source = context.reply_headers, context.force_rport
         return self.answer(context.transaction, code, reason, headers, to_source=to_source, body=body)
 
+    @after(ServerStep.RELAYED)
     def relay(self, context: Context) -> int:
         """Relay the context's request (`t_relay`).
 

@@ -17,6 +17,9 @@ from typing import Any, Final, TypeAlias
 import lmdb
 import msgpack
 
+from runtime.steps import ServerStep
+from workers.steps import after
+
 MAX_KEY: Final = 500
 """Bytes. LMDB's own limit is 511; the collection's name and a separator stand before the key."""
 MAX_VALUE: Final = 1 << 20
@@ -155,12 +158,16 @@ class Store:
             StoreError: there is no room.
         """
         try:
-            with self._environment.begin(write=True) as transaction:
+            with self._begin() as transaction:
                 yield transaction
         except lmdb.MapFullError as error:
             raise StoreError("the store is full") from error
         except lmdb.Error as error:
             raise StoreError(str(error)) from error
+
+    @after(ServerStep.STORE_LOCKED)
+    def _begin(self) -> lmdb.Transaction:
+        return self._environment.begin(write=True)
 
     def used(self) -> int:
         """Bytes of pages in use."""

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from workers.control import ControlLink
 from workers.jobs import Peer
+from workers.steps import Step, after, before, enter
 from workers.terms import BootFailure
 from workers.tree_events import ExitCode
 
@@ -76,6 +77,7 @@ def live(birth: Birth) -> NoReturn:
     """Be the new process, from the first instruction after the fork to the last one."""
     code = int(ExitCode.CRASHED)
     try:
+        enter(birth.child.peer.name)
         _become(birth)
         code = _run(birth)
     except BaseException:
@@ -87,6 +89,8 @@ def live(birth: Birth) -> NoReturn:
         os._exit(code & 0xFF)
 
 
+@before(Step.BORN)
+@after(Step.SET_UP)
 def _become(birth: Birth) -> None:
     _die_with(birth.attendant_pid)
     signal.set_wakeup_fd(-1)

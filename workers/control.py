@@ -25,6 +25,7 @@ import msgpack
 from msgspec import Struct
 
 from workers.jobs import Peer
+from workers.steps import Step, after
 from workers.tree_events import MAX_REASON, Drain, PeerDown, PeerUp, Retire
 
 MAX_FRAME_BYTES: Final = 65_536
@@ -186,6 +187,7 @@ class ControlLink:
         socket stays readable for ever."""
         return self._socket.fileno()
 
+    @after(Step.ATTENDANT_HEARD)
     def receive(self) -> list[Told]:
         """What the attendant said, oldest first. Never blocks; may leave more for the next turn of the loop."""
         if self._ended:
@@ -203,6 +205,7 @@ class ControlLink:
             told.append(AttendantGone())
         return told
 
+    @after(Step.READY_SAID)
     def ready(self) -> None:
         """Say that the inbox is bound and this process may be announced to the others.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from workers.channel import Transport, open_channel
 from workers.jobs import Job, Peer
+from workers.steps import Step, after, before
 from workers.wire import OVERHEAD_BYTES, PER_JOB_BYTES, Dispatch, Results, Word, encode, is_name, size_of
 
 _MOST_UNANNOUNCED = 64
@@ -90,6 +91,7 @@ class Endpoint:
         line.nbytes += nbytes
         return True
 
+    @after(Step.JOB_PUT_DOWN)
     def send_jobs(self, peer: Peer, jobs: Sequence[Job], weighed: bool) -> None:
         """Put jobs of one kind down for a peer, in as many frames as they need."""
         word = Dispatch(jobs, weighed)
@@ -100,6 +102,8 @@ class Endpoint:
         else:
             self.send(peer, word)
 
+    @before(Step.ANSWER_MADE)
+    @after(Step.ANSWER_PUT_DOWN)
     def send_result(self, peer: Peer, serial: int, payload: bytes, elapsed_s: float) -> None:
         """Put down what a blocking handler returned: into the column of the one before, if that was a result too."""
         line = self._lines.get(peer)
@@ -124,6 +128,8 @@ class Endpoint:
         while self.unsent:
             self._flush(self.unsent.pop())
 
+    @before(Step.FRAME_MADE)
+    @after(Step.FRAME_SENT)
     def _flush(self, line: _Line) -> None:
         words, line.words, line.nbytes = line.words, [], OVERHEAD_BYTES
         self.channel.send(line.peer, encode(self.me, words))

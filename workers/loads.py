@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterable
 
 from workers.policy import Load
+from workers.steps import Step, after
 
 _OWN = 8
 _PROGRESSED_AT, _JOBS_DONE, _RUNNING, _PAUSED, _DRAINING, _QUICK_AT, _KILL_AT, _LIFE = range(_OWN)
@@ -53,6 +54,7 @@ class LoadBoard:
 
     # -- an origin's cells ----------------------------------------------------------------------------------------
 
+    @after(Step.BOARD_TOLD)
     def occupy(self, origin: int, worker: int, outstanding: int, expected_s: float) -> None:
         """Origin: tell how many jobs it has on a worker, and how many seconds they are expected to take."""
         at = self._at(worker) + origin
@@ -77,6 +79,7 @@ class LoadBoard:
         self._cells[at + _PROGRESSED_AT] = now
         self._cells[at + _RUNNING] = running
 
+    @after(Step.RUN_COUNTED)
     def done(self, worker: int, now: float, jobs: int) -> None:
         """Worker: tell that it runs nothing, and how many more jobs it has ended."""
         at = self._own_at(worker)
@@ -171,6 +174,7 @@ class LoadBoard:
 
     # -- the attendant --------------------------------------------------------------------------------------------
 
+    @after(Step.ROWS_CLEARED)
     def clear_slot(self, slot: int) -> None:  # model: bury
         """After a death and before the slot is used again: forget all that the dead process wrote.
 

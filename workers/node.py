@@ -24,6 +24,7 @@ from workers.jobs import Job, JobId, Kind, Outcome, Peer, Returned
 from workers.loads import LoadBoard
 from workers.origin import OnProgress, Origin, Settled
 from workers.policy import DEFAULT_LIMITS, Limits, Policy, least_expected
+from workers.steps import Step, before
 from workers.stimuli import JobView
 from workers.wire import (
     MAX_TEXT,
@@ -618,6 +619,7 @@ class Node:
         self._origin.drain(clean(reason), time.monotonic())
         self._board.drain(self._slot)
 
+    @before(Step.LEAVING)
     def close(self) -> None:  # model: leave
         """Settle what is left as Cancelled("shutdown"), give back what has not begun, and remove the inbox.
 

@@ -15,6 +15,7 @@ from workers.endpoint import Endpoint
 from workers.jobs import Cancelled, Failed, Job, Kind, Outcome, Peer, Rejected, Returned, TimedOut, WorkerLost
 from workers.loads import LoadBoard
 from workers.policy import Limits, Load, Policy
+from workers.steps import Step, after, before
 from workers.stimuli import (
     Answer,
     Answered,
@@ -134,6 +135,7 @@ class Origin:
 
     # -- what is asked of us --------------------------------------------------------------------------------------
 
+    @after(Step.JOB_SUBMITTED)
     def submit(
         self,
         kind: Kind,
@@ -188,6 +190,7 @@ class Origin:
             loads = self._look(now)
             self._perform(self._dispatcher.handle(Submitted(fresh, now, loads, self._elsewhere)), now)
 
+    @before(Step.CANCEL_ASKED)
     def cancel(self, serial: int, reason: str, now: float) -> bool:
         """Settle a job as Cancelled; False when it is settled already."""
         self.hand_in(now)
@@ -202,6 +205,7 @@ class Origin:
 
     # -- what others say ------------------------------------------------------------------------------------------
 
+    @before(Step.ANSWER_RECEIVED)
     def answered(self, worker: Peer, answers: Sequence[Answer], now: float) -> None:
         """A worker answered."""
         self._perform(self._dispatcher.handle(Answered(worker, answers, now)), now)
@@ -244,6 +248,7 @@ class Origin:
             self._loads_at = -math.inf
         self._perform(self._dispatcher.handle(WorkerUp(peer, slot, executes, now, self._look(now))), now)
 
+    @before(Step.LOSS_HEARD)
     def worker_down(self, peer: Peer, reason: str, now: float) -> None:
         """A process is dead."""
         self._executing.pop(peer, None)
@@ -264,6 +269,7 @@ class Origin:
         if now >= self.due:
             self._on_due(now)
 
+    @before(Step.DEADLINE_SEEN)
     def _on_due(self, now: float) -> None:
         for serial in self._suspensions.expired(now):
             self._perform(self._dispatcher.handle(DeadlinePassed(serial)), now)
@@ -335,6 +341,7 @@ class Origin:
         self._retry_at = now + self._retry_s
         self.due = min(self.due, self._retry_at)
 
+    @after(Step.SETTLED)
     def _settle(self, outcomes: Sequence[tuple[int, Outcome]]) -> None:
         settled = self._suspensions.settle(outcomes)
         counters = self._counters

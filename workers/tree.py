@@ -43,6 +43,7 @@ from workers.loads import LoadBoard
 from workers.loop import READ, Loop, OnTime
 from workers.overseer import Overseer
 from workers.reaping import is_dead, open_pidfd, reap
+from workers.steps import Step, after, before
 from workers.supervision import Phase, RestartPolicy, SeatView, Supervisor, seats_of
 from workers.terms import BootFailure
 from workers.tree_events import (
@@ -354,6 +355,7 @@ class ProcessTree:
         assert self._door is not None, "guests without a door"
         return self._door
 
+    @after(Step.PEER_TOLD)
     def _announce(self, to: Peer, frame: bytes) -> None:
         process = self._living(to)
         if process is not None:
@@ -367,6 +369,7 @@ class ProcessTree:
 
     # Births.
 
+    @before(Step.FORK_DUE)
     def _fork(self, seat: Seat, peer: Peer) -> None:
         try:
             ours, theirs = pair()
@@ -390,6 +393,7 @@ class ProcessTree:
             # It may have died before it was in the table, and its SIGCHLD would have found nobody.
             self._loop.post_signal(signal.SIGCHLD)
 
+    @after(Step.FORKED)
     def _fork_process(self, seat: Seat, peer: Peer, ours: AttendantEnd, theirs: ControlLink) -> _Process:
         attendant_pid = os.getpid()
         _flush_streams()  # else the child would write it a second time
@@ -435,6 +439,7 @@ class ProcessTree:
             log.error("%s (pid %d) does not read what it is told; killing it", process.peer, process.pid)
             os.kill(process.pid, signal.SIGKILL)
 
+    @before(Step.PROCESS_HEARD)
     def _hear(self, process: _Process, word: Said) -> None:
         match word:
             case ReadySaid():
@@ -448,6 +453,7 @@ class ProcessTree:
 
     # Deaths.
 
+    @before(Step.DEATH_SEEN)
     def _on_death(self, process: _Process, events: int) -> None:
         if process.gone:
             return
@@ -458,6 +464,7 @@ class ProcessTree:
         self._forget(process)
         self._feed(Ended(process.peer, status, time.monotonic(), process.words))
 
+    @before(Step.REAPED)
     def _forget(self, process: _Process) -> None:
         process.gone = True
         if process.link is not None:

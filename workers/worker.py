@@ -21,6 +21,7 @@ from workers.endpoint import Endpoint
 from workers.jobs import Cancelled, Failed, Job, Kind, Peer, Returned, TimedOut
 from workers.loads import LoadBoard
 from workers.policy import Limits, slow_s
+from workers.steps import Step, after, before
 from workers.wire import (
     MAX_MESSAGE,
     MAX_TRACE,
@@ -182,6 +183,7 @@ class Worker:
 
     # -- what is asked of us --------------------------------------------------------------------------------------
 
+    @after(Step.JOB_RECEIVED)
     def accept(self, dispatch: Dispatch) -> None:  # model: accept
         """Take jobs in hand. They are of one kind and one origin."""
         origin, kind = dispatch.jobs[0].origin, dispatch.jobs[0].kind
@@ -208,6 +210,7 @@ class Worker:
         known = self._known[kind.handler, kind.label] = _Known(self._handlers.get(kind.handler))
         return known
 
+    @before(Step.WITHDRAWAL_HEARD)
     def withdraw(self, origin: Peer, serial: int) -> None:  # model: withdraw
         """Nobody waits for a job any more: it is not begun, or it is cancelled if it is awaited."""
         running = self._held.get(origin, {}).get(serial)
@@ -283,6 +286,7 @@ class Worker:
             self.beat_at = now + self._limits.heartbeat_s
         return began
 
+    @before(Step.JOB_BEGUN)
     def _run_one(self, running: Running, known: _Known, began_at: float) -> float:  # model: begin
         """Run one job's handler; returns when it ended."""
         job = running.job
@@ -405,6 +409,8 @@ class Worker:
             failed = Failed(failed.kind, clean(failed.message, self._most_result // 8), self._me, elapsed_s)
         self._answer(running, failed, occupied_s)
 
+    @before(Step.ANSWER_MADE)
+    @after(Step.ANSWER_PUT_DOWN)
     def _answer(  # model: answer
         self, running: Running, outcome: Returned | Failed | TimedOut | Cancelled | None, occupied_s: float
     ) -> None:

@@ -1,0 +1,134 @@
+"""Faults at a step of the protocol: how tests order one, and what must hold of a server after any of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.harness import Server, SipAnswer, SipClient, wait_until
+from workers.steps import VARIABLE, Order
+
+PROMPT_S = 3.0
+"""How soon a death has to show at whoever waits. The jobs of these tests have ten times as long, and none takes long
+itself; what is left is for a machine that has other things to do."""
+
+MOST_DEATHS = 9
+"""A server that has seen so many of one role is not used again: one more than ten in half a minute would end it."""
+
+
+class Faults:
+    """The file with the order that servers look at. At most one is in force at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "fault"
+        self.environment = {VARIABLE: str(self.path)}
+
+    def order(self, who: str, step: str, times: int = 1, number: int = signal.SIGKILL) -> None:
+        """Have the first process that matches get a signal when it comes to a step for the so manieth time."""
+        assert not self.path.exists(), f"nobody came to {self.path.read_text()}"
+        for one in self._taken():
+            one.unlink()
+        new = self.path.with_suffix(".new")
+        new.write_text(str(Order(who, step, times, number)))
+        new.rename(self.path)
+
+    def victim(self) -> int | None:
+        """The process that followed the order, if one has."""
+        taken = self._taken()
+        return int(taken[0].suffix[1:]) if taken else None
+
+    def withdraw(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _taken(self) -> list[Path]:
+        return [one for one in self.path.parent.glob("fault.*") if one.suffix[1:].isdigit()]
+
+
+@dataclass
+class Yard:
+    """Servers for faults. One is used until it has seen too many deaths of a role; the next test gets a new one."""
+
+    start: Callable[[], Server]
+    faults: Faults
+    deaths: Counter[str] = field(default_factory=Counter)
+    server: Server | None = None
+
+    def ready(self, role: str, deaths: int = 1) -> Server:
+        """A server in which so many processes of that role may die."""
+        many = self.deaths[role] + deaths > MOST_DEATHS
+        if self.server is not None and (many or self.server.process.poll() is not None):
+            self.server.process.send_signal(signal.SIGTERM)  # waited for when all tests are through
+            self.server = None
+        if self.server is None:
+            self.faults.withdraw()
+            self.server, self.deaths = self.start(), Counter()
+        self.deaths[role] += deaths
+        return self.server
+
+
+@dataclass
+class Calls:
+    """Requests under way, each with a name of its own that its answer has to bring back."""
+
+    client: SipClient
+    sent: dict[str, tuple[str, bytes, float]] = field(default_factory=dict)
+    """By Call-ID: the user that was called, the bytes, and when they were first sent."""
+
+    def send(self, users: list[str]) -> None:
+        for user in users:
+            call_id, data = self.client.request(user)
+            self.sent[call_id] = user, data, time.monotonic()
+            self.client.send(data)
+
+    def finals(self, limit_s: float = 10.0, resend: bool = False) -> Iterator[tuple[str, SipAnswer, float]]:
+        """Each call's user, its final answer, and how long that took."""
+        for call_id, (user, data, at) in self.sent.items():
+            answer = self.client.final(call_id, limit_s, resend=data if resend else None)
+            yield user, answer, answer.at - at
+
+    def check_single(self) -> None:
+        """No request was answered twice, but with copies of the same bytes."""
+        self.client.collect(0.05)
+        for call_id, (user, _, _) in self.sent.items():
+            finals = {answer.text for answer in self.client.answers[call_id] if answer.status >= 200}
+            assert len(finals) == 1, (user, finals)
+
+
+def counted(server: Server, *names: str) -> dict[str, int]:
+    found: dict[str, Any] = server.mi("get_statistics", [list(names)])
+    return {name: int(found[name]) for name in names}
+
+
+def check_rest(server: Server) -> None:
+    """Nothing is parked or under way, nothing is left on the board, and everybody is there."""
+    wait_until(lambda: counted(server, "async:waiting")["async:waiting"] == 0, what="nothing is parked any more")
+    wait_until(lambda: not server.mi("job_list")["Jobs"], what="no job is under way")
+    wait_until(lambda: all(is_at_rest(row) for row in server.mi("worker_list")["Workers"]), what="an empty board")
+    wait_until(lambda: None not in map(alive, server.all_pids()), what="everybody is there")
+
+
+def is_at_rest(row: dict[str, Any]) -> bool:
+    return row["PID"] != 0 and row["Load"] == 0 and row["Expected work [ms]"] == 0
+
+
+def alive(pid: int) -> int | None:
+    """The PID if a process has it that is not merely waiting to be reaped."""
+    try:
+        return None if re.search(rb"\nState:\tZ", Path(f"/proc/{pid}/status").read_bytes()) else pid
+    except OSError:
+        return None
+
+
+def stopped(pid: int) -> bool:
+    return b"\nState:\tT" in Path(f"/proc/{pid}/status").read_bytes()
+
+
+def go_on(pid: int) -> None:
+    os.kill(pid, signal.SIGCONT)
