@@ -9,6 +9,7 @@ import pytest
 from tests.harness import Server
 from tests.processes.accounts import HEAD, ROUTES, WORKERS, Accounts, calling
 from tests.processes.dialog_calls import Call
+from tests.processes.faults import Faults
 from tests.sip_peer import Peer
 
 
@@ -33,3 +34,12 @@ def call(accounts: Accounts) -> Iterator[Call]:
     """A call through the server of `accounts`."""
     with calling(accounts.server) as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
+    """The orders that all servers of the file heed which are started after this."""
+    made = Faults(tmp_path_factory.mktemp("faults"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*made.variable)
+        yield made

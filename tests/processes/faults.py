@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,7 +28,8 @@ class Faults:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "fault"
-        self.environment = {VARIABLE: str(self.path)}
+        self.variable = VARIABLE, str(self.path)
+        """The environment variable that servers find it by, and its value."""
 
     def order(self, who: str, step: str, times: int = 1, number: int = signal.SIGKILL) -> None:
         """Have the first process that matches get a signal when it comes to a step for the so manieth time."""
@@ -88,10 +89,22 @@ class Calls:
             self.client.send(data)
 
     def finals(self, limit_s: float = 10.0, resend: bool = False) -> Iterator[tuple[str, SipAnswer, float]]:
-        """Each call's user, its final answer, and how long that took."""
-        for call_id, (user, data, at) in self.sent.items():
-            answer = self.client.final(call_id, limit_s, resend=data if resend else None)
+        """Each call's user, its final answer, and how long that took; what has none is sent again as a UAC does."""
+        ends, again = time.monotonic() + limit_s, time.monotonic() + 0.5
+        while waiting := [sent for call_id, sent in self.sent.items() if self._final(call_id) is None]:
+            assert time.monotonic() < ends, f"never answered: {[user for user, _, _ in waiting]}"
+            self.client.collect(0.02)
+            if resend and time.monotonic() > again:
+                again += 0.5
+                for _, data, _ in waiting:
+                    self.client.send(data)
+        for call_id, (user, _, at) in self.sent.items():
+            answer = self._final(call_id)
+            assert answer is not None
             yield user, answer, answer.at - at
+
+    def _final(self, call_id: str) -> SipAnswer | None:
+        return next((answer for answer in self.client.answers.get(call_id, []) if answer.status >= 200), None)
 
     def check_single(self) -> None:
         """No request was answered twice, but with copies of the same bytes."""
@@ -99,6 +112,17 @@ class Calls:
         for call_id, (user, _, _) in self.sent.items():
             finals = {answer.text for answer in self.client.answers[call_id] if answer.status >= 200}
             assert len(finals) == 1, (user, finals)
+
+
+def its_own(user: str, answer: SipAnswer) -> bool:
+    """Whether an answer is the result of the very command that its request asked for: so many ms, as the user says."""
+    return answer.header("X-Rc") == "1" and f'_ms":{user[1:]}' in (answer.header("X-Result") or "").replace(" ", "")
+
+
+def lost_with(answer: SipAnswer) -> str | None:
+    """Which process an answer says that its job died with; None where it says nothing of the kind."""
+    found = re.match(r"Worker (\S+-\d+\.\d+) died;", answer.header("X-Result") or "")
+    return found.group(1) if found and answer.header("X-Rc") == "-500" else None
 
 
 def counted(server: Server, *names: str) -> dict[str, int]:
@@ -111,24 +135,29 @@ def check_rest(server: Server) -> None:
     wait_until(lambda: counted(server, "async:waiting")["async:waiting"] == 0, what="nothing is parked any more")
     wait_until(lambda: not server.mi("job_list")["Jobs"], what="no job is under way")
     wait_until(lambda: all(is_at_rest(row) for row in server.mi("worker_list")["Workers"]), what="an empty board")
-    wait_until(lambda: None not in map(alive, server.all_pids()), what="everybody is there")
+    wait_until(lambda: is_well(server), what="everybody is there")
+
+
+def is_well(server: Server) -> bool:
+    """What the server says of its own health: all processes are there that must be, and serve."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/healthz", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:  # 503, or nobody there
+        return False
 
 
 def is_at_rest(row: dict[str, Any]) -> bool:
     return row["PID"] != 0 and row["Load"] == 0 and row["Expected work [ms]"] == 0
 
 
-def alive(pid: int) -> int | None:
-    """The PID if a process has it that is not merely waiting to be reaped."""
+def alive(pid: int) -> bool:
+    """Whether a process has that PID which is not merely waiting to be reaped."""
     try:
-        return None if re.search(rb"\nState:\tZ", Path(f"/proc/{pid}/status").read_bytes()) else pid
+        return b"\nState:\tZ" not in Path(f"/proc/{pid}/status").read_bytes()
     except OSError:
-        return None
+        return False
 
 
 def stopped(pid: int) -> bool:
     return b"\nState:\tT" in Path(f"/proc/{pid}/status").read_bytes()
-
-
-def go_on(pid: int) -> None:
-    os.kill(pid, signal.SIGCONT)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, SipAnswer, wait_until
-from tests.processes.faults import PROMPT_S, Calls, Faults, Yard, check_rest, counted, stopped
+from runtime.steps import ServerStep
+from tests.harness import Server, wait_until
+from tests.processes.faults import PROMPT_S, Calls, Faults, Yard, check_rest, counted, its_own, lost_with, stopped
 from workers.steps import Step
 
 pytestmark = pytest.mark.processes
@@ -44,22 +43,13 @@ REPEATABLE = [f"v{number}" for number in range(10, 22)]
 RUNS = [
     Step.JOB_RECEIVED,
     Step.JOB_BEGUN,
-    "command run",
+    ServerStep.COMMAND_RUN,
     Step.ANSWER_MADE,
     Step.ANSWER_PUT_DOWN,
     Step.FRAME_MADE,
     Step.FRAME_SENT,
     Step.RUN_COUNTED,
 ]
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
-    with pytest.MonkeyPatch.context() as patch:
-        made = Faults(Path(tmp_path_factory.mktemp("faults")))
-        for name, value in made.environment.items():
-            patch.setenv(name, value)
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +76,6 @@ class Counts:
         """So many contexts were parked, and each was resumed once."""
         now = counted(self._server, *self.names)
         assert {name: now[name] - self._before[name] for name in now} == dict.fromkeys(self.names, calls)
-
-
-def its_own(user: str, answer: SipAnswer) -> bool:
-    """Whether an answer is the result of the very command that its request asked for."""
-    return answer.header("X-Rc") == "1" and f'_ms":{user[1:]}' in (answer.header("X-Result") or "").replace(" ", "")
-
-
-def lost_with(answer: SipAnswer) -> str | None:
-    """Which worker an answer says that its job died with; None where it says nothing of the kind."""
-    found = re.match(r"Worker (worker-\d+\.\d+) died;", answer.header("X-Result") or "")
-    return found.group(1) if found and answer.header("X-Rc") == "-500" else None
 
 
 @pytest.mark.parametrize("users", [BLOCKING, AWAITED], ids=["blocking", "awaited"])

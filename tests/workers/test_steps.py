@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -123,3 +124,9 @@ def names_step(decorator: ast.expr) -> bool:
 
 def test_every_step_is_somewhere_and_nowhere_else_is_one() -> None:
     assert set(decorated()) == {f"{type(step).__name__}.{step.name}" for step in (*Step, *ServerStep)}
+
+
+def test_somebody_dies_at_every_step() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests/processes").glob("test_protocol_steps_*.py"))
+    tested = set(re.findall(r"\b(?:Server)?Step\.[A-Z_]+", tests))
+    assert tested == {f"{type(step).__name__}.{step.name}" for step in (*Step, *ServerStep)}
