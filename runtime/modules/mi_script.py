@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from mi_script.calls import Call, Fault
+from mi_script.calls import Call, Cause, Fault
+from mi_script.commands import SERVER_ERROR
 from mi_script.execute import Answer, Answered, answer_of, pack_call
 from mi_script.script import COMPAT_36, Ending, ScriptFault, ending, ending_of, gathered, script_call, split_commands
 from runtime.clock import monotonic_now
@@ -237,6 +239,10 @@ class MiScript(MiModule):
             return self.process.block_on(_waited(answer), float(self.settings["timeout"]))
         except TimeoutError:
             return None
+        except OSError as error:  # of the wait and not of the command, whose errors are answers
+            if inspect.iscoroutine(answer):
+                answer.close()
+            return Fault(SERVER_ERROR, "Server error", f"It cannot be waited for: {error}", Cause.NO_ANSWER)
 
     def _perform(self, call: Call) -> Answer | Awaitable[Answer]:
         """Run a command on the caller's time. One that takes long, as far as is known, is told the process before."""
