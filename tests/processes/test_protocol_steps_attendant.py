@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.harness import Server, answers, wait_until
-from tests.processes.faults import PROMPT_S, Calls, Faults, Yard, alive, check_rest, counted, is_well, its_own
+from tests.processes.faults import PROMPT_S, Calls, Faults, Yard, alive, check_rest, is_well, its_own
 from workers.steps import Step
 
 pytestmark = pytest.mark.processes
@@ -46,8 +46,9 @@ def test_an_attendant_that_dies_takes_all_with_it(
 ) -> None:
     server = start_shared(ROUTES, options=OPTIONS)
     calls = Calls(server.client())
-    calls.send(["n400"])
-    wait_until(lambda: counted(server, "async:waiting")["async:waiting"] == 1)
+    calls.send(["n20000"])
+    # One worker is in the midst of a command, and hears of nothing before it has ended.
+    wait_until(lambda: any(job["state"] == "sent" for job in server.mi("job_list")["Jobs"]))
     pids = server.all_pids()
     faults.order("attendant", step)
     os.kill(server.pids("SIP")[1], signal.SIGKILL)
