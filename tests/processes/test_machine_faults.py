@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -280,6 +281,42 @@ def test_a_store_without_room_refuses_and_the_rest_goes_on(server: Server) -> No
     assert client.ask("c200", extra=value).header("X-Rc") == "1"
     assert server.all_pids() == pids
     check_serves(server)
+
+
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("disk")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("may not mount")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_on_a_full_disk_the_dead_are_replaced_and_calls_go_on(
+    small_disk: Path, start_shared: Callable[..., Server]
+) -> None:
+    server = start_shared(ROUTES, head=HEAD, options=(*OPTIONS, "-R", str(small_disk / "run")))
+    client, ballast = server.client(), small_disk / "ballast"
+    value = f"X-Value: {'v' * 3_000}\r\n"
+    assert client.ask("c100", extra=value).header("X-Rc") == "1"
+    with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+        fill(file)
+    refused = [client.ask(f"c{number}", extra=value).header("X-Rc") != "1" for number in range(101, 120)]
+    assert all(refused[-5:]), "there is no room for the last of them at least"
+    victims = [server.pids("SIP")[0], server.pids("MI worker")[0]]
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: not set(victims) & set(server.all_pids()) and is_well(server), what="they are replaced")
+    check_serves(server)
+    ballast.unlink()
+    assert client.ask("c200", extra=value).header("X-Rc") == "1"
+    check_serves(server)
+    assert server.stop() == 0
+
+
+def fill(file: IO[bytes]) -> None:
+    while True:
+        file.write(b"x" * 4096)
 
 
 # Nobody who reads.

@@ -239,6 +239,30 @@ def test_what_was_relayed_is_relayed_again_as_the_copy_that_it_is(server: Server
     check_replaced(server, faults)
 
 
+@pytest.mark.parametrize("step", [ServerStep.PARKED, Step.FRAME_SENT, Step.ANSWER_RECEIVED, ServerStep.TAKEN_UP])
+def test_one_that_was_stopped_resumes_what_it_had_each_once(server: Server, faults: Faults, step: str) -> None:
+    """Copies that come meanwhile are for it, and no other process begins with them anew."""
+    names = ("async:parked", "async:resumed", "script:resumed")
+    before, calls = counted(server, *names), Calls(server.client())
+    faults.order("sip-*", step, times=2, number=signal.SIGSTOP)
+    calls.send([f"n{number}" for number in NUMBERS])
+    victim = wait_until(faults.victim)
+    for _ in range(3):
+        for _, data, _ in calls.sent.values():
+            calls.client.send(data)
+        calls.client.collect(0.2)
+    os.kill(victim, signal.SIGCONT)
+
+    for user, answer, took_s in calls.finals(resend=True):
+        assert its_own(user, answer), (user, answer.text)
+        assert took_s < PROMPT_S, user
+    calls.check_single()
+    check_rest(server)
+    assert victim in server.all_pids()
+    after = counted(server, *names)
+    assert {name: after[name] - before[name] for name in names} == dict.fromkeys(names, len(NUMBERS))
+
+
 @pytest.mark.parametrize(
     ("number", "step"), [(1, Step.BORN), (2, Step.SET_UP), (3, Step.READY_SAID), (4, Step.ATTENDANT_HEARD)]
 )
