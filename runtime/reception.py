@@ -149,6 +149,7 @@ class Reception:
         self._marks.through()  # a script may take its time
         return process.run_request(origin)
 
+    @before(ServerStep.REPLY_RECEIVED)
     def _on_reply(self, reply: Reply, socket: ListenSocket, source: Address) -> None:
         process = self._process
         if not self._hops:

@@ -17,6 +17,7 @@ class ServerStep(StrEnum):
     ANSWERED = "answered"
     CANCELLED = "cancelled"
     RELAYED = "relayed"
+    REPLY_RECEIVED = "reply received"
 
     # A context.
     PARKING = "parking"

@@ -29,6 +29,10 @@ from msgspec import Struct
 VARIABLE: Final = "LAYBY_FAULT_AT"
 """The environment variable that names the file with the order."""
 
+ATTENDANT: Final = "attendant"
+PROGRAM: Final = "program"
+"""What a process is called that is no part of a tree: one that has joined a pool."""
+
 _FILE: Final = os.environ.get(VARIABLE)
 
 _P = ParamSpec("_P")
@@ -79,7 +83,7 @@ class Order(Struct, frozen=True):
     """Who is to get which signal, where, and the how manieth time that he comes there.
 
     Args:
-        who: a pattern of process names, as the shell's; the attendant is called ``attendant``.
+        who: a pattern of process names, as the shell's; beside those of a tree there are `ATTENDANT` and `PROGRAM`.
         step: the name of a step.
         times: from 1.
         number: the signal.
@@ -112,7 +116,7 @@ class _Obedient:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._name = "attendant"
+        self._name = PROGRAM
         self._given: tuple[int, int] | None = None
         self._came = 0
 
@@ -147,7 +151,7 @@ _me: Final = None if _FILE is None else _Obedient(_FILE)
 
 
 def enter(name: str) -> None:
-    """After a fork: this process is called so."""
+    """From now on this process is called so."""
     if _me is not None:
         _me.enter(name)
 

@@ -43,7 +43,7 @@ from workers.loads import LoadBoard
 from workers.loop import READ, Loop, OnTime
 from workers.overseer import Overseer
 from workers.reaping import is_dead, open_pidfd, reap
-from workers.steps import Step, after, before
+from workers.steps import ATTENDANT, Step, after, before, enter
 from workers.supervision import Phase, RestartPolicy, SeatView, Supervisor, seats_of
 from workers.terms import BootFailure
 from workers.tree_events import (
@@ -199,7 +199,8 @@ class ProcessTree:
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("a process tree runs in the main thread")
-        setproctitle.setproctitle(f"{self._title}: attendant")
+        enter(ATTENDANT)
+        setproctitle.setproctitle(f"{self._title}: {ATTENDANT}")
         self._loop.open(self._signal_table())
         try:
             if self._door is not None:

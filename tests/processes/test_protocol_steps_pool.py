@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import Literal
 
 import pytest
 
-from tests.harness import wait_until
+from tests.harness import ROOT, wait_until
 from tests.processes.faults import PROMPT_S, Faults
 from tests.processes.pool_jobs import later, nap, pid
 from workers import JobLost, PoolBroken, SyncPool, WorkerPool
-from workers.steps import Step
+from workers.steps import PROGRAM, Step
 
 pytestmark = pytest.mark.processes
 
@@ -104,3 +106,27 @@ def test_an_attendant_that_dies_ends_the_pool(faults: Faults, step: str) -> None
         with pytest.raises(PoolBroken):
             pool.call("nap", 0.001)
         assert time.monotonic() - at < PROMPT_S
+
+
+CLIENT = """
+import sys
+from workers import Client
+
+with Client(sys.argv[1]) as pool:
+    for future in [pool.submit("nap", number / 1000) for number in range(1, 25)]:
+        future.result(10.0)
+"""
+
+
+@pytest.mark.parametrize(
+    "step",
+    [Step.JOB_SUBMITTED, Step.BOARD_TOLD, Step.JOB_PUT_DOWN, Step.FRAME_SENT, Step.ANSWER_RECEIVED, Step.SETTLED],
+)
+def test_a_program_that_joined_and_dies_leaves_nothing_behind(faults: Faults, step: str) -> None:
+    with WorkerPool(2, nap, timeout_s=20.0) as pool:
+        faults.order(PROGRAM, step, times=2)
+        client = subprocess.run([sys.executable, "-c", CLIENT, str(pool.address)], cwd=ROOT, timeout=30, check=False)
+        assert client.returncode == -signal.SIGKILL
+        wait_until(lambda: not any(worker.outstanding for worker in pool.stats().workers), what="an empty board")
+        assert pool.stats().waiting == 0
+        assert ends(pool, "nap") == NAPS

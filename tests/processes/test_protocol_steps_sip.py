@@ -220,12 +220,15 @@ def test_a_call_that_dies_of_its_cancel_is_gone_and_nothing_else_is(server: Serv
     check_replaced(server, faults)
 
 
-def test_what_was_relayed_is_relayed_again_as_the_copy_that_it_is(server: Server, faults: Faults) -> None:
+@pytest.mark.parametrize("step", [ServerStep.RELAYED, ServerStep.REPLY_RECEIVED])
+def test_what_was_relayed_is_relayed_again_as_the_copy_that_it_is(server: Server, faults: Faults, step: str) -> None:
     caller, callee = Peer(server.sip_port), Peer(server.sip_port)
-    faults.order("sip-*", ServerStep.RELAYED)
+    faults.order("sip-*", step)
     text = caller.request("MESSAGE", f"sip:r1@127.0.0.1:{server.sip_port}", extra=f"X-Callee: {callee.port}\r\n")
     caller.send(text)
     first = callee.wait_request("MESSAGE")
+    if step == ServerStep.REPLY_RECEIVED:
+        callee.reply(first, 200)
     wait_until(faults.victim)
     callee.received.clear()
     caller.send(text)
