@@ -68,6 +68,8 @@ CONFIGURATIONS = {
     "three send": Configuration(
         "leaving", {"ORIGINS": 3, "JOBS": 1}, 56_946, "the same with three origins, a job each"
     ),
+    "three drain": Configuration("draining", {"PROCESSES": 3}, 71_724, "a server stops: three processes; one may die"),
+    "two drain": Configuration("draining", {"PROCESSES": 2, "JOBS": 2}, 2_046, "the same with two and more jobs"),
     "two jobs, early ends": Configuration(
         "parking", {"JOBS": 2}, 2_180_502, "two jobs of one origin, one death, one deadline or cancellation", True
     ),

@@ -83,7 +83,7 @@ class Process:
         self._blocked_at = 0.0
         """Since when the first of them is."""
 
-    def run(self) -> int:
+    def run(self) -> int:  # model: stop
         """Live until the attendant says otherwise; the exit code."""
         self.loop = self.new_loop()
         asyncio.set_event_loop(self.loop)
@@ -150,7 +150,7 @@ class Process:
     def close(self) -> None:
         """Stop it; the loop does not run any more."""
 
-    def on_letter(self, topic: str, sender: Peer, body: bytes) -> None:
+    def on_letter(self, topic: str, sender: Peer, body: bytes) -> None:  # model: hear_drained
         """A letter from another process."""
         if topic == _DRAINED:
             self._drained.add(sender)
@@ -249,7 +249,7 @@ class Process:
                         module.on_peer_up(peer)
                     if self._said_drained:
                         self.node.post(peer, _DRAINED, b"")
-                case PeerDown(peer, reason):  # model: hear_death
+                case PeerDown(peer, reason):  # model: hear_death, hear_end_of
                     self.ends[peer.name] = reason
                     self.node.peer_down(peer, reason)
                     self.on_peer_down(peer)
@@ -292,7 +292,7 @@ class Process:
 
     # Draining: everybody goes on serving the others until all have said that they want nothing any more.
 
-    def _drain(self, ends_at: float) -> None:
+    def _drain(self, ends_at: float) -> None:  # model: begin_to_drain
         if self.draining:
             return
         self.draining = True
@@ -301,7 +301,7 @@ class Process:
         self.loop.call_later(max(0.0, ends_at - monotonic_now()), self._drain_over)
         self._check_drained()
 
-    def _check_drained(self) -> None:
+    def _check_drained(self) -> None:  # model: say_drained
         if not self._said_drained and not self.unfinished():
             self._said_drained = True
             self.node.drain("the server is shutting down")

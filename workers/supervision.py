@@ -276,7 +276,7 @@ class Supervisor:
                 return self._ended(peer, f"the fork failed: {reason}", None, now)
             case SaidReady(peer, now):  # model: come_up
                 return self._said_ready(peer, now)
-            case Ended(peer, status, now, words):  # model: bury
+            case Ended(peer, status, now, words):  # model: bury, bury_for_good
                 return self._ended(peer, words or str(status), status, now)
             case StopAsked(now, within_s):
                 return self._stop_asked(now, self._drain_s if within_s is None else within_s)
