@@ -110,7 +110,7 @@ inline hear_answer(p, q) {
 inline hear_death(p, q) {
     knows[FROM_TO(p, q)] = 0;
     task[FROM_TO(q, p)] = 0;
-    silence(line[FROM_TO(q, p)]);                                                     /* words of the dead change nothing */
+    silence(line[FROM_TO(q, p)]);                                       /* words of the dead change nothing */
     if
     :: state[p] == WAITS && asked[p] == q -> move_again(p)              /* WorkerLost */
     :: else

@@ -161,7 +161,8 @@ end:
 proctype Pair(byte p, q) {
 end:
     do
-    :: d_step { ((state[p] == SERVES || state[p] == DRAINS) && jobs[p] > 0 && with[p] == NOBODY && knows[FROM_TO(p, q)]) ->
+    :: d_step { ((state[p] == SERVES || state[p] == DRAINS) && jobs[p] > 0 && with[p] == NOBODY
+            && knows[FROM_TO(p, q)]) ->
             jobs[p]--; with[p] = q; say(p, q, DISPATCH); skip }
     :: d_step { IS_THERE(p) && line[FROM_TO(q, p)]?[DISPATCH] -> line[FROM_TO(q, p)]?said; runs[FROM_TO(q, p)] = 1 }
     :: d_step { IS_THERE(p) && runs[FROM_TO(q, p)] -> runs[FROM_TO(q, p)] = 0; say(p, q, RETURNED); skip }

@@ -1,8 +1,8 @@
 /*
  * A worker that is replaced in good order, and origins that send to it meanwhile: no job may be lost with it.
  *
- * What an origin and a worker do with the load board is cut into its single reads and writes here, because they do it at
- * the same time. The worker leaves when nobody has anything on it; an origin puts its job on the board, looks whether
+ * What an origin and a worker do with the load board is cut into its single reads and writes here, because they do it
+ * at the same time. The worker leaves when nobody has anything on it; an origin puts its job on the board, looks whether
  * the worker leaves, and only then sends. Words of an end and of a beginning come as late as can be.
  */
 
@@ -45,7 +45,7 @@ hidden mtype:news happened;
 #define INBOX(o, his) to_worker[(his) * ORIGINS + (o)]
 #define ANSWERS(o, his) to_origin[(his) * ORIGINS + (o)]
 
-/* ---- an origin ---------------------------------------------------------------------------------------------------- */
+/* ---- an origin ------------------------------------------------------------------------------------------------ */
 
 /* workers/origin.py: _look */
 inline look(o) {
@@ -111,7 +111,7 @@ inline hear_down(o, his) {
     fi
 }
 
-/* ---- the worker --------------------------------------------------------------------------------------------------- */
+/* ---- the worker ----------------------------------------------------------------------------------------------- */
 
 /* workers/executing.py: _leave */
 inline begin_to_leave() {
@@ -130,7 +130,7 @@ inline pause() {
 
 /* workers/executing.py: _is_quiet */
 inline count_next() {
-    counted++                           /* it reads the whole row again and again; that it once saw each cell zero is less */
+    counted++           /* it reads the whole row again and again; that it once saw each cell zero is less */
 }
 
 /* workers/node.py: close */
@@ -164,7 +164,7 @@ inline enter() {
     }
 }
 
-/* ---- who does all that -------------------------------------------------------------------------------------------- */
+/* ---- who does all that ---------------------------------------------------------------------------------------- */
 
 proctype Origin(byte o) {
     byte his;

@@ -6,7 +6,8 @@
  * case of the code that it stands for; the code names the rule (tests/model/test_names.py).
  *
  * A word is lost only with its receiver or its sender. Lines between two lives keep their order, different lines
- * overtake each other freely. Bounds come as -D definitions, so do the faults that are to be found (docs/protocol-model.md).
+ * overtake each other freely. Bounds come as -D definitions, so do the faults that are to be found; see
+ * docs/protocol-model.md.
  */
 
 #ifndef ORIGINS
@@ -42,7 +43,7 @@
 #define IS_DIRECTED(j) ((j) < DIRECTED)
 #define PROCESSES (ORIGINS + WORKERS)
 #define MINE (ORIGINS * JOBS)           /* jobs of the present lives of the origins */
-#define LINE 6                          /* more words than ever wait on one line; a send that finds it full is an error */
+#define LINE 6                          /* more words than ever wait on one line; to find it full is an error */
 
 #define WORKER(w) (ORIGINS + (w))
 #define JOB(o, j) ((o) * JOBS + (j))
@@ -52,7 +53,8 @@
 #define HELD(w, o, life, j) held[(((w) * ORIGINS + (o)) * LIVES + (life) - 1) * JOBS + (j)]
 
 /* What is said. */
-mtype:word = { DISPATCH, WITHDRAW, RETURNED, TIMED_OUT, CANCELLED, GIVEN_BACK, WORKER_LOST, REJECTED, ANOTHERS, NOTHING };
+mtype:word = { DISPATCH, WITHDRAW, RETURNED, TIMED_OUT, CANCELLED, GIVEN_BACK, WORKER_LOST, REJECTED, ANOTHERS,
+    NOTHING };
 mtype:news = { UP, DOWN };
 
 chan to_worker[ORIGINS * LIVES * WORKERS] = [LINE] of { mtype:word, byte };        /* what, serial */
@@ -112,7 +114,7 @@ inline forget_entry(i) {
 
 /* workers/suspensions.py: settle */
 inline settle(o, j, with) {
-    assert(waits[JOB(o, j)]);                   /* the dispatcher settles each job once, and so nothing is dropped here */
+    assert(waits[JOB(o, j)]);                   /* the dispatcher settles each job once */
 #ifndef BUG_WAITER_STAYS
     waits[JOB(o, j)] = 0;
 #endif
@@ -350,7 +352,9 @@ inline begin(w, o, his, j) {
         HELD(w, o, his, j) = BEGUN;
         if
         :: his == life[o] && state[o] == LIVING ->
+#ifndef BUG_INBOX_INHERITED                                         /* which would be found by this already */
             assert(place[JOB(o, j)] == SENT && holder[JOB(o, j)] == w);     /* its origin knows where it runs */
+#endif
             begun[JOB(o, j)]++;
             assert(begun[JOB(o, j)] == 1 || IDEMPOTENT(j));
             assert(begun[JOB(o, j)] <= 2)

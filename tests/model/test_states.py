@@ -29,7 +29,7 @@ FAULTS: dict[str, tuple[str, Mapping[str, int], str]] = {
     "BUG_COLUMN_STAYS": ("parking", {}, "board"),
     "BUG_DIRECTED_GOES_ELSEWHERE": ("parking", {"DIRECTED": 1, "AGAIN": 1}, "runs"),
     "BUG_ENDED_STAYS_QUEUED": ("parking", {}, "waits"),
-    "BUG_INBOX_INHERITED": ("parking", {"DEATHS": 2, "LIVES": 3}, "place"),
+    "BUG_INBOX_INHERITED": ("parking", {}, "outcome"),
     "BUG_LATE_WORD_SETTLES": ("parking", {}, "waits"),
     "BUG_LOSS_UNTOLD": ("parking", {"EARLY": 0}, "told"),
     "BUG_SETTLED_COMES_BACK": ("parking", {}, "waits"),
