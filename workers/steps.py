@@ -10,7 +10,7 @@ With it set when the program starts, it names a file, and whoever comes to a ste
     worker-*:answer made:3:KILL
 
 The third time that a process whose name matches comes to that step after the order was given, it takes the order away
-and sends itself the signal (SIGKILL where none is named; SIGSTOP is the other one of use). To take it away is to rename
+and sends itself the signal: KILL to die, STOP to stand still until somebody sends CONT. To take it away is to rename
 it, which only one can do: an order fells one process, however many match. It is to be put there by a rename as well.
 """
 
