@@ -4,9 +4,9 @@ A request is **settled** when it had its final answer, or cannot get one any mor
 violation, unless a death explains it, and that is judged as strictly as it can be known:
 
 * *No final answer.* A client sends again for 32 s, until something comes. So a death explains it only where the
-  request was **held**: a provisional reply, or the callee's copy of the INVITE, named the process that had it, and that
-  process died between the first sending and the time at which the client would have given up. One that nobody held had
-  some ten copies, and has no excuse.
+  request was **held**: a provisional reply, or the callee's copy of the INVITE, named the process that had it, and each
+  such process died between the first sending and the time at which the client would have given up. One that nobody
+  held had some ten copies, and has no excuse.
 * *Two different final answers.* Only where the process that gave the first one was dead when the second one came.
 * *A final answer that is no 200.* For an INVITE, where its holder died; for others never.
 * *A command that ended badly.* Only with -500, "its worker died": one that may not be run twice where a worker died
@@ -24,7 +24,6 @@ A stop explains nothing: what was stopped goes on.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -195,7 +194,7 @@ class Ledger:
         if request.method != "INVITE":
             self.latencies.append(at - request.sent)
         if reply.status != 200:
-            excused = request.method == "INVITE" and self._holder_died(request)
+            excused = request.method == "INVITE" and self._holders_died(request)
             self._judge(excused, "refused", f"{request.method} was answered {reply.status}", request, at)
         for stamp in reply.stamps:
             self.stamped(request.token, request.method, stamp, at)
@@ -302,10 +301,10 @@ class Ledger:
     def _settle(self, request: Request, now: float) -> None:
         self._close(request, now)
         if request.final is None:
-            self._judge(self._holder_died(request), "no answer", f"{request.method} has no final answer", request, now)
+            self._judge(self._holders_died(request), "no answer", f"{request.method} has no final answer", request, now)
         elif request.method == "INVITE" and request.final.status < 300:
             near = request.last_ack - 1.0, request.last_ack + 1.0
-            excused = self._holder_died(request) or self._deaths_of("sip", *near) > 0
+            excused = self._holders_died(request) or self._deaths_of("sip", *near) > 0
             self._judge(excused, "no ACK", "no ACK of the 200 has reached the callee", request, now)
         elif request.kind == "launches" and not request.reports:
             excused = self._launcher_died(request, request.answered + REPORT_S)
@@ -324,10 +323,10 @@ class Ledger:
         if len(living) > 1:
             self._judge(False, "reported by another", f"{living} live, and each launched it", request, now)
 
-    def _holder_died(self, request: Request) -> bool:
-        return any(
-            self._died_between(pid, request.sent, request.sent + GIVEN_UP_S + PATIENCE_S) for pid in request.holders
-        )
+    def _holders_died(self, request: Request) -> bool:
+        """All of them: one that took the request up after another's death has no excuse while it lives."""
+        begin, end = request.sent, request.sent + GIVEN_UP_S + PATIENCE_S
+        return bool(request.holders) and all(self._died_between(pid, begin, end) for pid in request.holders)
 
     def _launcher_died(self, request: Request, until: float) -> bool:
         return self._died_between(request.answered_by, request.sent, until)
@@ -360,8 +359,3 @@ class Ledger:
 def _keep(findings: list[Finding], one: Finding) -> None:
     if len(findings) < _MOST_SHOWN:
         findings.append(one)
-
-
-def by_prefix(counts: Counter[str], prefix: str) -> Iterator[tuple[str, int]]:
-    """What is counted under names that begin so, without that beginning."""
-    return ((name.removeprefix(prefix), count) for name, count in sorted(counts.items()) if name.startswith(prefix))

@@ -118,9 +118,10 @@ def test_a_request_without_an_answer_is_explained_by_the_death_of_its_holder() -
 
 def test_a_request_without_an_answer_is_not_explained_otherwise() -> None:
     nobody, other, before = Case(), Case("INVITE", "waits", SIP), Case("INVITE", "waits", SIP._replace(at=0.5))
-    other.held(pid=12)
-    before.held()
-    for case in (Case("INVITE", "waits", SIP), nobody, other, before):
+    taken_up = Case("INVITE", "waits", SIP)
+    for case, pid in (other, 12), (before, 11), (taken_up, 11), (taken_up, 12):
+        case.held(pid)
+    for case in (Case("INVITE", "waits", SIP), nobody, other, before, taken_up):
         assert case.verdict(at=37.9) == {}
         assert case.verdict(at=38.1) == {"violation: no answer": 1}
 
