@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
+from typing import Final
 
 from mi_script.builtin import register_builtin
 from mi_script.commands import Registry, commands_of
@@ -43,6 +44,7 @@ from workers.channel import inbox_path
 from workers.jobs import Peer
 from workers.loads import LoadBoard
 from workers.policy import DEFAULT_LIMITS
+from workers.supervision import RETIRED
 from workers.tree import ProcessTree, Role
 from workers.tree_events import Died, Draining, Event, GaveUp, Ready, Restarting, Retiring, Started, Stopped
 
@@ -135,6 +137,10 @@ def _peers(settings: Settings) -> Fingerprints:
     return Fingerprints(mmap.mmap(-1, Fingerprints.size(processes, slots)), processes, slots)
 
 
+_PLANNED: Final = frozenset({"exit code 0", RETIRED})
+"""Ends of processes that are no fault."""
+
+
 @dataclass(slots=True)
 class _Caretaker:
     """Keeps the shared tables true to the tree's events. `Died` comes before the replacement is forked."""
@@ -150,7 +156,7 @@ class _Caretaker:
                 log.debug("%s is up", peer)
             case Died(peer, slot, pid, status):
                 log.log(
-                    logging.INFO if status == "exit code 0" else logging.ERROR,
+                    logging.INFO if status in _PLANNED else logging.ERROR,
                     "%s (PID %d) ended: %s",
                     peer,
                     pid,
