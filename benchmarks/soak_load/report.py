@@ -68,7 +68,7 @@ def log_findings(lines: Sequence[str], killed: dict[int, Death], now: float) -> 
     """What the server's log says that it should not: ends that nobody brought about, errors, tracebacks."""
     for line in lines:
         ended = _ENDED.search(line)
-        if ended and int(ended[2]) in killed:
+        if ended and (int(ended[2]) in killed or " INFO " in line):  # of a planned end, such as a spare worker's
             continue
         if ended or _LEVEL.match(line) or line.startswith("Traceback"):
             yield Finding("ended by itself" if ended else "logged", line, "", monotonic_of(line) or now)

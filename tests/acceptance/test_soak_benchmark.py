@@ -291,6 +291,7 @@ def test_the_log_is_read_for_what_nobody_brought_about() -> None:
         "2026-01-01T00:00:00.000 attendant[1] ERROR sip-2.1 (PID 12) ended: exit code 1",
         "2026-01-01T00:00:00.000 sip-2[12] ERROR the store cannot be written",
         "2026-01-01T00:00:00.000 sip-2[12] WARNING late",
+        "2026-01-01T00:00:00.000 attendant[1] INFO worker-4.1 (PID 14) ended: retired",
     ]
     assert [(one.what, one.text) for one in log_findings(lines, {11: SIP}, 0.0)] == [
         ("ended by itself", lines[1]),
