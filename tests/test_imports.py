@@ -62,6 +62,7 @@ CORES = frozenset(
         "runtime.subscriptions",
         "runtime.sip.*",
         "runtime.script.*",
+        "runtime.simulation.events",
         "runtime.demo.figures",
         "runtime.location.answers",
         "runtime.location.bindings",
