@@ -22,7 +22,7 @@ from runtime.folder import RuntimeFolder
 from runtime.handover import Handover, Marks
 from runtime.house import House, slots_of
 from runtime.log_levels import Consumers, Levels
-from runtime.logs import Logs, configure
+from runtime.logs import configure
 from runtime.mi_process import MiProcess
 from runtime.modules.base import RuntimeModule
 from runtime.modules.catalog import ALWAYS
@@ -142,11 +142,16 @@ _PLANNED: Final = frozenset({"exit code 0", RETIRED})
 
 
 @dataclass(slots=True)
-class _Caretaker:
-    """Keeps the shared tables true to the tree's events. `Died` comes before the replacement is forked."""
+class Caretaker:
+    """Keeps the shared tables true to the tree's events. `Died` comes before the replacement is forked.
+
+    Args:
+        house: what the processes share.
+        child_died: told of the PID of each that is dead.
+    """
 
     house: House
-    logs: Logs
+    child_died: Callable[[int], object]
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -163,7 +168,7 @@ class _Caretaker:
                     status,
                 )
                 if pid:
-                    self.logs.child_died(pid)
+                    self.child_died(pid)
                 inbox_path(self.house.folder, peer).unlink(missing_ok=True)  # who is killed cannot remove it
                 self.house.table.write(self._row(peer, slot, 0))
                 self.house.board.clear_slot(slot)
@@ -203,7 +208,7 @@ def _serve(house: House) -> int:
             _roles(house),
             title="layby",
             drain_s=settings.drain_s,
-            on_event=_Caretaker(house, logs),
+            on_event=Caretaker(house, logs.child_died),
             on_tell=lambda peer, topic, body: None,
             prepare=lambda child: logs.in_child(child.peer.name, child.slot),
         )

@@ -63,6 +63,8 @@ CORES = frozenset(
         "runtime.sip.*",
         "runtime.script.*",
         "runtime.simulation.events",
+        "runtime.simulation.peers",
+        "runtime.simulation.plan",
         "runtime.demo.figures",
         "runtime.location.answers",
         "runtime.location.bindings",

@@ -151,12 +151,18 @@ class JobBegan(Struct, frozen=True, tag=True):
 
 
 class JobEnded(Struct, frozen=True, tag=True):
-    """A worker was done with a job. ``outcome``: the name of the outcome's class."""
+    """A worker was done with a job.
+
+    Args:
+        outcome: the name of the outcome's class.
+        answer: the beginning of what it gave.
+    """
 
     at_s: float
     process: str
     job: str
     outcome: str
+    answer: str = ""
 
 
 class Blocked(Struct, frozen=True, tag=True):

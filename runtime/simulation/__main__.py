@@ -1,0 +1,25 @@
+"""The interpreter in which machines are simulated: orders on standard input, what became of them on standard output.
+
+Start it with PYTHONHASHSEED=0, or the order of what stands in sets differs from one interpreter to the next.
+
+An order is one line: a plan as JSON (`runtime.simulation.plan`). So is the answer (`runtime.simulation.run`).
+Each run is a fork of this process, so that it begins with everything loaded and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from runtime.simulation import clock
+
+clock.install()
+
+# After that: many modules keep the clock's functions under names of their own.
+from runtime.simulation import kernel  # noqa: E402
+
+kernel.install()
+
+from runtime.simulation.serving import serve  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(serve(sys.stdin.buffer, sys.stdout.buffer))

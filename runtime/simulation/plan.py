@@ -1,0 +1,162 @@
+"""What is to happen in a run of the simulated machine: plain data, drawn or written before anything runs.
+
+A plan is all that a run depends on, so it can be kept, made shorter and run again. Times are seconds since the run
+began. Whatever chance is left (how long a packet takes, who of several takes a datagram) is drawn from the plan's seed.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+
+class Send(Struct, frozen=True, tag=True):
+    """A caller sends a request, again and again until it is answered (RFC 3261 section 17.1), and acknowledges.
+
+    Args:
+        at_s: when.
+        caller: who: a word without a dot, e.g. ``uac-1``. Its address is told from it.
+        data: the whole request, its bytes spelled as latin-1.
+        cancel_at_s: when the caller gives up and sends a CANCEL, if there is no final answer by then.
+        socket: the number of the listening socket that it goes to.
+        resend: whether it is sent again at all.
+    """
+
+    at_s: float
+    caller: str
+    data: str
+    cancel_at_s: float | None = None
+    socket: int = 0
+    resend: bool = True
+
+
+class Crash(Struct, frozen=True, tag=True):
+    """A process is killed, as by SIGKILL. ``process``: its name, e.g. ``sip-1``."""
+
+    at_s: float
+    process: str
+
+
+class CrashInJob(Struct, frozen=True, tag=True):
+    """The next job that a worker begins from then on kills it."""
+
+    at_s: float
+
+
+class Stall(Struct, frozen=True, tag=True):
+    """A process stops for a while, as by SIGSTOP and SIGCONT."""
+
+    at_s: float
+    process: str
+    for_s: float
+
+
+class Reload(Struct, frozen=True, tag=True):
+    """The script is loaded again: ``reload_routes``. ``text``: what it says now; None for the same as before."""
+
+    at_s: float
+    text: str | None = None
+
+
+class Mi(Struct, frozen=True, tag=True):
+    """An outside program calls an MI command. ``text``: a JSON-RPC request."""
+
+    at_s: float
+    text: str
+
+
+class Shutdown(Struct, frozen=True, tag=True):
+    """The server is told to stop, and drains."""
+
+    at_s: float
+
+
+Item: TypeAlias = Send | Crash | CrashInJob | Stall | Reload | Mi | Shutdown
+
+
+class Network(Struct, frozen=True):
+    """What the network does to SIP messages, and how long words between processes take.
+
+    Args:
+        latency_s: how long a packet takes, at least and at most; so packets overtake each other.
+        loss, duplicate: which part of them is lost, and comes twice.
+        late, late_s: which part takes longer, and by how much at most.
+        frame_s: how long a frame between two processes takes, at least and at most. Frames of one way keep their order.
+        told_s: the same for what the attendant tells.
+    """
+
+    latency_s: tuple[float, float] = (0.0002, 0.002)
+    loss: float = 0.0
+    duplicate: float = 0.0
+    late: float = 0.0
+    late_s: float = 0.2
+    frame_s: tuple[float, float] = (0.00002, 0.0005)
+    told_s: tuple[float, float] = (0.0005, 0.005)
+
+
+class Gateway(Struct, frozen=True):
+    """How everybody answers whom the server sends requests to.
+
+    Args:
+        ring_s: after how long an INVITE is answered 180; negative for never.
+        answer_s: after how long anything is finally answered, at least and at most.
+        status: the final answer of an INVITE; every other request is answered 200.
+        silent: which part of the requests is not answered at all.
+    """
+
+    ring_s: float = 0.01
+    answer_s: tuple[float, float] = (0.005, 0.05)
+    status: int = 200
+    silent: float = 0.0
+
+
+class Plan(Struct, frozen=True):
+    """A run.
+
+    Args:
+        script: the script file's path.
+        text: what it says; None for what the file says. With a text the file need not exist, and the run sees it as
+            ``script`` in a folder of its own.
+        items: what happens.
+        seed: where all chance comes from.
+        until_s: when the run ends; before that it has time to come to rest.
+        sip, workers: how many processes there are of each kind.
+        network: see there.
+        gateway: see there.
+        everything: whether packets, frames and log lines are among the events too, and not only what is parked and
+            what goes wrong.
+    """
+
+    script: str
+    text: str | None = None
+    items: list[Item] = []
+    seed: int = 0
+    until_s: float = 60.0
+    sip: int = 2
+    workers: int = 2
+    network: Network = Network()
+    gateway: Gateway = Gateway()
+    everything: bool = True
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[Plan] = msgspec.json.Decoder(Plan)
+
+
+class NoPlan(ValueError):
+    """A text is no plan; the text of this says why."""
+
+
+def text_of(plan: Plan) -> bytes:
+    """A plan as JSON."""
+    return _ENCODER.encode(plan)
+
+
+def plan_of(text: bytes) -> Plan:
+    """Read back what `text_of` wrote. Raises NoPlan."""
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NoPlan(str(error)) from error

@@ -1,0 +1,243 @@
+"""The processes of a simulated machine: the real ones, which say what happens in them.
+
+Each is forked from the machine, as a server's are from its attendant, and has all of its memory for itself but for what
+is shared on purpose. So everything in it is real, globals and shared memory included; only the kernel is not.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from mi_script.service import Service
+from runtime.context import Context
+from runtime.house import House
+from runtime.mi_process import MiProcess
+from runtime.process import Process
+from runtime.roles import MI, SIP, WORKER
+from runtime.runs import Parked
+from runtime.script.declare import BatchRequest, Begin
+from runtime.script.problems import Place
+from runtime.script.script import Script
+from runtime.script_process import ScriptProcess
+from runtime.simulation import events
+from runtime.simulation.clock import CHANCE, CLOCK
+from runtime.simulation.kernel import COMMANDS_FD, KERNEL, SimulatedLink
+from runtime.simulation.words import Answered, Command, Line
+from runtime.sip.message import Request
+from runtime.sip_process import SipProcess
+from runtime.whereabouts import statement_on
+from runtime.worker_process import WorkerProcess
+from workers.birth import Child
+from workers.jobs import Job, Outcome, Peer, Returned
+from workers.terms import BootFailure
+from workers.tree_events import ExitCode
+from workers.worker import Running
+
+log = logging.getLogger("layby.process")
+
+HELD: Final = b"held"
+"""Asks a process what it holds."""
+_SHOWN: Final = 200
+"""Characters of an answer."""
+_BLOCKED_S: Final = 0.001
+"""A route that sleeps for longer keeps its process from everything else."""
+
+
+class _Simulated(Process):
+    """What every kind of process adds: it says what it holds, and which jobs it runs."""
+
+    def open(self) -> None:
+        super().open()
+        self.loop.add_reader(COMMANDS_FD, self._on_commands)
+
+    @property
+    def spelled(self) -> str:
+        """Its name in events."""
+        return spelled(self.peer)
+
+    def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
+        job = str(running.job.id)
+        KERNEL.note(events.JobBegan(CLOCK.at_s, self.spelled, job, running.job.kind.label))
+        answer = super().execute(payload, running)
+        if inspect.isawaitable(answer):
+            return self._awaited(job, answer)
+        self._ended(job, answer)
+        return answer
+
+    async def _awaited(self, job: str, answer: Awaitable[bytes]) -> bytes:
+        given = await answer
+        self._ended(job, given)
+        return given
+
+    def _ended(self, job: str, answer: bytes) -> None:
+        KERNEL.note(events.JobEnded(CLOCK.at_s, self.spelled, job, "Returned", shown(answer)))
+
+    def on_reloaded(self) -> None:
+        super().on_reloaded()
+        KERNEL.note(events.Reloaded(CLOCK.at_s, self.spelled, self.house.program.generation))
+
+    def _on_commands(self) -> None:
+        while KERNEL.commands:
+            self.command(KERNEL.commands.popleft())
+
+    def command(self, asked: Command) -> None:
+        """Something from outside."""
+        KERNEL.put(Answered(asked.number, json.dumps(self.held(), sort_keys=True).encode()))
+
+    def held(self) -> dict[str, int]:
+        """What this process holds at the moment."""
+        return {"jobs": self.node.pending(), "on the board": self.house.board.load(self.slot).outstanding}
+
+
+class _Scripted(_Simulated, ScriptProcess):
+    """Says what is parked and resumed."""
+
+    _resume_name = ""
+
+    def park(
+        self, script: Script, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place
+    ) -> None:
+        self._resume_name = resume_route
+        super().park(script, context, begin, resume_route, timeout_s, place)
+        self._resume_name = ""
+
+    def _put_aside(self, parked: Parked, jobs: list[Job], within_s: float) -> None:
+        place, message = parked.place, parked.context.message
+        call = message.call_id if isinstance(message, Request) and parked.context.source is not None else ""
+        job, name = str(jobs[0].id), self._resume_name
+        at_s, line = CLOCK.at_s, place.line
+        KERNEL.note(events.Parked(at_s, self.spelled, job, name, str(place.file), line, within_s, call))
+        super()._put_aside(parked, jobs, within_s)
+
+    def _settled(self, finish: Callable[[Context, Outcome], int], job: Job, outcome: Outcome) -> None:
+        def noted(context: Context, ended: Outcome) -> int:
+            code = finish(context, ended)
+            self._note_resumed(job, ended, code)
+            return code
+
+        super()._settled(noted, job, outcome)
+
+    def _all_settled(self, begin: BatchRequest, jobs: list[Job], outcomes: list[Outcome]) -> None:
+        self._note_resumed(jobs[0], outcomes[0], 0)
+        super()._all_settled(begin, jobs, outcomes)
+
+    def _note_resumed(self, job: Job, outcome: Outcome, code: int) -> None:
+        answer = shown(outcome.payload) if isinstance(outcome, Returned) else ""
+        KERNEL.note(events.Resumed(CLOCK.at_s, self.spelled, str(job.id), type(outcome).__name__, code, answer))
+
+    def _tell_failed(self, context: Context, place: Place, what: str, cause: BaseException | None) -> None:
+        KERNEL.note(events.ScriptFailed(CLOCK.at_s, self.spelled, str(place.file), place.line, what))
+        super()._tell_failed(context, place, what, cause)
+
+    def held(self) -> dict[str, int]:
+        return {**super().held(), "parked": len(self.parked)}
+
+
+class SimulatedSip(_Scripted, SipProcess):
+    """A SIP process."""
+
+    def held(self) -> dict[str, int]:
+        relayed = {"transactions": len(self.transactions), "branches": len(self.proxy.clients)}
+        return {**super().held(), **relayed, "waits for a CANCEL": len(self._waiting)}
+
+
+class SimulatedMi(_Scripted, MiProcess):
+    """The MI process. The machine itself is its outside program."""
+
+    async def _open_transports(self) -> None:
+        self._service = Service(self._perform)
+        self._asked: set[Any] = set()
+
+    def command(self, asked: Command) -> None:
+        if asked.text == HELD:
+            return super().command(asked)
+        task = self.loop.create_task(self._answer(asked))
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+        return None
+
+    async def _answer(self, asked: Command) -> None:
+        KERNEL.put(Answered(asked.number, await self._service.answer(asked.text, "simulation") or b""))
+
+
+class SimulatedWorker(_Simulated, WorkerProcess):
+    """A job worker."""
+
+
+_KINDS: Final[dict[str, type[Process]]] = {SIP: SimulatedSip, WORKER: SimulatedWorker, MI: SimulatedMi}
+
+
+def spelled(peer: Peer) -> str:
+    """A process's name in events, with its incarnation."""
+    return f"{peer.name}.{peer.incarnation}"
+
+
+def shown(answer: bytes) -> str:
+    """The beginning of an answer, bytes spelled as latin-1."""
+    return answer[:_SHOWN].decode("latin-1")
+
+
+class _Notes(logging.Handler):
+    """Log lines, as events."""
+
+    def __init__(self, process: str, level: int) -> None:
+        super().__init__(level)
+        self._process = process
+
+    def emit(self, record: logging.LogRecord) -> None:
+        KERNEL.note(events.Noted(CLOCK.at_s, self._process, f"{record.levelname}: {record.getMessage()}"))
+
+
+def live(line: Line, peer: Peer, slot: int, role: str, house: House, pid: int, seed: int, everything: bool) -> int:
+    """Be a process of the machine, from the fork to its end; the exit code.
+
+    Args:
+        line: to the machine.
+        peer, slot, role: who it is.
+        house: what all share.
+        pid: what it shall take for its PID.
+        seed: the run's.
+        everything: whether log lines are events too.
+    """
+    CHANCE.seed(f"{seed} {spelled(peer)}")
+    setattr(os, "getpid", lambda: pid)  # noqa: B010 - the real one differs from run to run
+    root = logging.getLogger()
+    root.handlers[:] = [_Notes(spelled(peer), logging.INFO if everything else logging.ERROR)]
+    root.setLevel(logging.INFO if everything else logging.ERROR)
+    KERNEL.enter(line)
+    KERNEL.on_slept = _tell_blocked(spelled(peer))
+    KERNEL.wait(CLOCK.now, 0)
+    link = SimulatedLink()
+    code = _run(Child(peer, slot, role, link), house)
+    KERNEL.flush()
+    return code
+
+
+def _run(child: Child, house: House) -> int:
+    try:
+        return _KINDS[child.role](child, house).run()
+    except BootFailure as failure:
+        child.control.last_words(str(failure))
+        return ExitCode.BOOT_FAILED
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException as problem:
+        log.critical("%s crashed", child.peer, exc_info=True)
+        child.control.last_words(f"{type(problem).__name__}: {problem}")
+        return ExitCode.CRASHED
+
+
+def _tell_blocked(process: str) -> Callable[[float], None]:
+    def slept(seconds: float) -> None:
+        statement = statement_on(sys._getframe(2)) if seconds >= _BLOCKED_S else None
+        if statement is not None:
+            place = statement.place
+            KERNEL.note(events.Blocked(CLOCK.at_s, process, str(place.file), place.line, seconds))
+
+    return slept

@@ -1,0 +1,142 @@
+"""The simulated machine: real processes and scripts on a virtual clock; the same plan is the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from runtime.simulation.events import Crashed, JobEnded, Parked, Reloaded, Resumed, Started, lines_of
+from runtime.simulation.plan import Crash, CrashInJob, Mi, Network, Plan, Reload, Send, Shutdown, Stall
+from runtime.simulation.run import Run
+from runtime.simulation.simulator import SimulationFailed, Simulator
+
+HEAD = """
+loadmodule "proto_udp.so"
+loadmodule "sl.so"
+loadmodule "signaling.so"
+loadmodule "tm.so"
+loadmodule "mi_script.so"
+loadmodule "bench.so"
+socket=udp:192.0.2.1:5060
+"""
+UPTIME = f"""{HEAD}
+route {{
+    async(mi("uptime", $var(r)), resumed);
+}}
+route[resumed] {{
+    send_reply(200, "OK");
+}}
+"""
+LATER = f"""{HEAD}
+route {{
+    async(mi("bench_wait 50", $var(r)), resumed, 5);
+}}
+route[resumed] {{
+    send_reply(200, "OK");
+}}
+"""
+
+
+def request(number: int, method: str = "OPTIONS") -> str:
+    lines = [
+        f"{method} sip:b@192.0.2.1 SIP/2.0",
+        f"Via: SIP/2.0/UDP 198.51.100.{number % 250 + 1}:5060;branch=z9hG4bK-{number}",
+        f"From: <sip:a@example.com>;tag=a{number}",
+        "To: <sip:b@192.0.2.1>",
+        f"Call-ID: call-{number}",
+        f"CSeq: 1 {method}",
+        f"Contact: <sip:a@198.51.100.{number % 250 + 1}>",
+        "Max-Forwards: 70",
+        "Content-Length: 0",
+    ]
+    return "\r\n".join([*lines, "", ""])
+
+
+def sends(count: int, every_s: float = 0.01, method: str = "OPTIONS") -> list[Send]:
+    return [Send(0.1 + every_s * number, f"uac-{number}", request(number, method)) for number in range(count)]
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with Simulator() as one:
+        yield one
+
+
+def finals(run: Run) -> list[list[int]]:
+    return [[status for status, _ in exchange.finals] for exchange in run.exchanges]
+
+
+def test_a_request_is_parked_answered_by_a_worker_and_resumed_in_virtual_time(simulator: Simulator) -> None:
+    run = simulator.run(Plan("s.cfg", UPTIME, [*sends(1)]))
+
+    parked, ended, resumed = (
+        next(event for event in run.events if isinstance(event, kind)) for kind in (Parked, JobEnded, Resumed)
+    )
+    assert (parked.file, parked.line, parked.resume, parked.call) == ("s.cfg", 11, "resumed", "call-0")
+    assert parked.job == ended.job == resumed.job
+    assert parked.process == resumed.process
+    assert ended.process.startswith("worker-")
+    assert (resumed.outcome, resumed.answer) == ("Returned", ended.answer)
+    assert parked.at_s < resumed.at_s < parked.at_s + 0.01
+    assert finals(run) == [[200]]
+
+
+FAULTY = Plan(
+    "s.cfg",
+    LATER,
+    [
+        *sends(60),
+        Crash(0.2, "sip-1"),
+        Crash(0.35, "worker-1"),
+        CrashInJob(0.5),
+        Stall(0.4, "sip-2", 0.3),
+        Reload(0.3),
+        Mi(0.6, '{"jsonrpc":"2.0","id":1,"method":"ps"}'),
+    ],
+    seed=7,
+    network=Network(loss=0.05, duplicate=0.05, late=0.05),
+)
+
+
+def test_the_same_plan_is_the_same_run_byte_for_byte_in_two_interpreters(simulator: Simulator) -> None:
+    with Simulator() as other:
+        other.order(FAULTY)
+        first = simulator.run(FAULTY)
+        second = other.outcome()
+
+    kinds = {type(event) for event in first.events}
+    assert {Started, Crashed, Parked, Resumed, Reloaded} <= kinds
+    assert lines_of(first.events) == lines_of(second.events)
+    assert msgspec.json.encode(first) == msgspec.json.encode(second)
+
+
+def test_another_seed_is_another_run(simulator: Simulator) -> None:
+    first, second = (simulator.run(msgspec.structs.replace(FAULTY, seed=seed)) for seed in (7, 8))
+
+    assert lines_of(first.events) != lines_of(second.events)
+
+
+def test_a_crash_costs_what_was_parked_in_that_process_and_nothing_else(simulator: Simulator) -> None:
+    run = simulator.run(Plan("s.cfg", LATER, [*sends(20), Crash(0.2, "sip-1")]))
+
+    died = next(event for event in run.events if isinstance(event, Crashed)).process
+    unresumed = {event.job for event in run.events if isinstance(event, Parked)} - {
+        event.job for event in run.events if isinstance(event, Resumed)
+    }
+    assert died == "sip-1.1"
+    assert all(job.startswith(f"{died}.") for job in unresumed)
+    assert finals(run) == [[200]] * 20  # the callers ask again, and another process answers
+
+
+def test_a_shutdown_drains_what_is_parked(simulator: Simulator) -> None:
+    run = simulator.run(Plan("s.cfg", LATER, [*sends(5), Shutdown(0.15)], until_s=10))
+
+    assert finals(run) == [[200]] * 5
+    assert {event.why for event in run.events if isinstance(event, Crashed)} == {"exit code 0"}
+
+
+def test_a_script_that_cannot_be_loaded_is_said(simulator: Simulator) -> None:
+    with pytest.raises(SimulationFailed, match=r"s\.cfg:9:\d+: error"):
+        simulator.run(Plan("s.cfg", f"{HEAD}route {{ nonsense; }}"))
