@@ -2,7 +2,9 @@
 
 Start it with PYTHONHASHSEED=0, or the order of what stands in sets differs from one interpreter to the next.
 
-An order is one line: a plan as JSON (`runtime.simulation.plan`). So is the answer (`runtime.simulation.run`).
+An order is one line of JSON, and so is the answer (`runtime.simulation.run`). Arguments: ``--cpu=N`` to keep to one
+CPU; ``module:function`` for what is to be called before the first run.
+
 Each run is a fork of this process, so that it begins with everything loaded and leaves nothing behind.
 """
 
@@ -19,7 +21,8 @@ from runtime.simulation import kernel  # noqa: E402
 
 kernel.install()
 
-from runtime.simulation.serving import serve  # noqa: E402
+from runtime.simulation.serving import prepare, serve  # noqa: E402
 
 if __name__ == "__main__":
+    prepare(sys.argv[1:])
     sys.exit(serve(sys.stdin.buffer, sys.stdout.buffer))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
+import json
 import math
 import os
 import random
@@ -26,6 +27,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, assert_never, cast
+
+from msgspec.structs import replace
 
 from runtime import roles
 from runtime.attendant import Caretaker, furnish
@@ -39,6 +42,7 @@ from runtime.simulation.clock import BOOT_S, CHANCE
 from runtime.simulation.events import Event
 from runtime.simulation.kernel import SimulatedHandover, UdpSocket
 from runtime.simulation.network import Side
+from runtime.simulation.oracle import Exchange, judge
 from runtime.simulation.peers import Call
 from runtime.simulation.plan import (
     Crash,
@@ -52,6 +56,7 @@ from runtime.simulation.plan import (
     Stall,
 )
 from runtime.simulation.processes import HELD, live, spelled
+from runtime.simulation.run import Run
 from runtime.simulation.words import (
     CHANNEL,
     COMMANDS,
@@ -171,7 +176,7 @@ class Machine:
         self.plan = plan
         self.now = BOOT_S
         self.events: list[Event] = []
-        self.held: dict[str, str] = {}
+        self.held: dict[str, dict[str, int]] = {}
         self.answers: list[str] = []
         self.steps = 0
         self._random = random.Random(f"{plan.seed} machine")
@@ -187,6 +192,7 @@ class Machine:
         self._deaths_in_jobs = 0
         self._ticks_at = math.inf
         self._feeding: deque[Stimulus] | None = None
+        self._told = 0
         program = Program.load(Path(plan.script))
         self._house = self._furnish(program, folder)
         self._caretaker = Caretaker(self._house, lambda pid: None)
@@ -224,14 +230,53 @@ class Machine:
     def run(self) -> None:
         """Live through the whole plan."""
         self.start()
-        for item in self.plan.items:
-            self.add(item)
-        self.advance(self.plan.until_s)
-        self.ask_held()
+        self.finish(self.plan.until_s)
 
     def start(self) -> None:
-        """Fork everybody."""
+        """Fork everybody, and have happen what the plan says."""
         self._feed(Begin(self.now))
+        for item in self.plan.items:
+            self.add(item)
+
+    def finish(self, until_s: float) -> None:
+        """Let time go on to the end of the run, and ask everybody what is left."""
+        self.plan = replace(self.plan, until_s=until_s)
+        self.advance(until_s)
+        self._ask_held()
+
+    def take_news(self) -> Run:
+        """What has happened since this was last asked."""
+        news = self.events[self._told :]
+        self._told = len(self.events)
+        return Run(news, self.exchanges(), self.held, self.answers, [], self._parkings(), self.steps)
+
+    def report(self) -> Run:
+        """The whole run, judged."""
+        plan, events, exchanges = self.plan, self.events, self.exchanges()
+        violations = judge(plan, events, exchanges, self.held)
+        if plan.quiet:
+            events, exchanges = [], []
+        return Run(events, exchanges, self.held, self.answers, violations, self._parkings(), self.steps)
+
+    def _parkings(self) -> int:
+        return sum(isinstance(event, events.Parked) for event in self.events)
+
+    def exchanges(self) -> list[Exchange]:
+        """What has become of the callers' requests."""
+        return [
+            Exchange(
+                call.call_id,
+                call.method,
+                round(call.request.began_at - BOOT_S, 9),
+                call.request.finals,
+                call.arrived,
+                call.lost,
+                sorted(call.taken_by),
+                call.cancel is not None,
+                call.wanted.resend,
+            )
+            for call in self.side.calls
+        ]
 
     def add(self, item: Item) -> None:
         """Have something happen; at once where its time is over."""
@@ -246,8 +291,7 @@ class Machine:
             act(self.now)
         self.now = max(self.now, ends)
 
-    def ask_held(self) -> None:
-        """Ask all processes what they hold, for `held`."""
+    def _ask_held(self) -> None:
         self.held.clear()
         for process in list(self._processes.values()):
             self._asked[number := next(self._numbers)] = process.peer
@@ -266,11 +310,6 @@ class Machine:
     def at_s(self) -> float:
         """Seconds since the run began."""
         return self.now - BOOT_S
-
-    def board(self) -> dict[str, int]:
-        """The jobs that the load board has as outstanding, by process."""
-        names = self._house.names()
-        return {name: self._house.board.load(slot).outstanding for slot, name in enumerate(names)}
 
     def _later(self, at: float, act: Callable[[float], None]) -> None:
         heapq.heappush(self._agenda, (max(at, self.now), next(self._serials), act))
@@ -507,7 +546,7 @@ class Machine:
                 if peer is None:
                     self.answers.append(text.decode())
                 else:
-                    self.held[spelled(peer)] = text.decode()
+                    self.held[spelled(peer)] = json.loads(text)
             case _:
                 assert_never(output)
 

@@ -99,7 +99,7 @@ class Side:
             call.arrived += 1
             self._arrive(Datagram(call.wanted.socket, data, source.host, source.port, at), call)
 
-        self._carry(call.wanted.caller, SERVER, data, now, arrived)
+        self._carry(call.wanted.caller, SERVER, data, now, arrived, call)
 
     # The server.
 
@@ -108,7 +108,7 @@ class Side:
         match parse(data):
             case Reply() as reply if reply.call_id in self._by_call_id:
                 call = self._by_call_id[reply.call_id]
-                self._carry(process, call.wanted.caller, data, now, partial(self._answered, call, reply))
+                self._carry(process, call.wanted.caller, data, now, partial(self._answered, call, reply), call)
             case Request() as request:
                 self._carry(process, GATEWAY, data, now, partial(self._asked, request))
             case _:
@@ -180,11 +180,21 @@ class Side:
 
     # The network between.
 
-    def _carry(self, source: str, to: str, data: bytes, now: float, deliver: Callable[[float], None]) -> None:
+    def _carry(
+        self,
+        source: str,
+        to: str,
+        data: bytes,
+        now: float,
+        deliver: Callable[[float], None],
+        call: Call | None = None,
+    ) -> None:
         number, network, chance = next(self._packets), self._plan.network, self._random
         if self._plan.everything:
             self._note(events.PacketSent(_at(now), number, source, to, data.decode("latin-1")))
         if network.loss and chance.random() < network.loss:
+            if call is not None:
+                call.lost += 1
             if self._plan.everything:
                 self._note(events.PacketLost(_at(now), number))
             return

@@ -61,6 +61,8 @@ class Call:
         """When it is asked again."""
         self.arrived = 0
         """Packets of it that came to the server."""
+        self.lost = 0
+        """Packets of it, and of its answers, that the network lost."""
         self.taken_by: set[str] = set()
         """The processes that have read one."""
         self._first = True

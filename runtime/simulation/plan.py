@@ -127,6 +127,7 @@ class Plan(Struct, frozen=True):
         gateway: see there.
         everything: whether packets, frames and log lines are among the events too, and not only what is parked and
             what goes wrong.
+        quiet: whether only the rules are told of that it broke, and no events.
     """
 
     script: str
@@ -139,6 +140,7 @@ class Plan(Struct, frozen=True):
     network: Network = Network()
     gateway: Gateway = Gateway()
     everything: bool = True
+    quiet: bool = False
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -3,55 +3,106 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import logging
 import os
 import shutil
 import tempfile
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, assert_never
 
-import msgspec
+from msgspec.structs import replace
 
+from runtime.errors import NotLoaded
 from runtime.settings import runtime_home
 from runtime.simulation.machine import Machine
-from runtime.simulation.plan import Plan, plan_of
-from runtime.simulation.run import Failed, Run, report
+from runtime.simulation.plan import Plan
+from runtime.simulation.run import Advance, Failed, Finish, Open, Order, Run, RunPlan, order_of, pack
+
+
+def prepare(arguments: Sequence[str]) -> None:
+    """Heed the command line, see `runtime.simulation.simulator.Simulator`."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what the attendant says of every crash
+    for argument in arguments:
+        if argument.startswith("--cpu="):
+            os.sched_setaffinity(0, {int(argument.removeprefix("--cpu="))})
+        else:
+            module, _, function = argument.partition(":")
+            getattr(importlib.import_module(module), function)()
 
 
 def serve(orders: BinaryIO, answers: BinaryIO) -> int:
     """Run every plan that comes, one after the other, until there are no more."""
     gc.freeze()
-    for line in orders:
-        answers.write(_in_a_fork(plan_of(line)) + b"\n")
-        answers.flush()
+    while line := orders.readline():
+        pid = os.fork()
+        if not pid:
+            _serve_run(order_of(line), orders, answers)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        if status:
+            _answer(answers, Failed(f"the run ended with status {status}"))
     return 0
 
 
-def _in_a_fork(plan: Plan) -> bytes:
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(reading)
-        with open(writing, "wb") as out:
-            out.write(msgspec.json.encode(_run(plan)))
-        os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as answer:
-        text = answer.read()
-    _, status = os.waitpid(pid, 0)
-    return text or msgspec.json.encode(Failed(f"the run ended with status {status}"))
+def _answer(answers: BinaryIO, word: Run | Failed) -> None:
+    answers.write(pack(word) + b"\n")
+    answers.flush()
 
 
-def _run(plan: Plan) -> Run | Failed:
+def _serve_run(order: Order, orders: BinaryIO, answers: BinaryIO) -> None:
+    """One run, in a process of its own. Nothing that comes meanwhile is anybody else's: orders wait for answers."""
+    try:
+        match order:
+            case RunPlan(plan):
+                with _machine(plan) as machine:
+                    machine.run()
+                    _answer(answers, machine.report())
+            case Open(plan):
+                with _machine(plan) as machine:
+                    machine.start()
+                    _answer(answers, machine.take_news())
+                    _converse(machine, orders, answers)
+            case Advance() | Finish():
+                _answer(answers, Failed("no run is open"))
+            case _:
+                assert_never(order)
+    except NotLoaded as error:
+        _answer(answers, Failed("\n".join(str(problem) for problem in error.problems)))
+    except Exception:
+        _answer(answers, Failed(traceback.format_exc()))
+
+
+def _converse(machine: Machine, orders: BinaryIO, answers: BinaryIO) -> None:
+    while line := orders.readline():
+        match order_of(line):
+            case Advance(items, until_s):
+                for item in items:
+                    machine.add(item)
+                machine.advance(until_s)
+                _answer(answers, machine.take_news())
+            case Finish(until_s):
+                machine.finish(until_s)
+                _answer(answers, machine.report())
+                return
+            case RunPlan() | Open():
+                _answer(answers, Failed("a run is open"))
+
+
+@contextmanager
+def _machine(plan: Plan) -> Iterator[Machine]:
     folder = Path(tempfile.mkdtemp(prefix="s", dir=runtime_home().parent))
     try:
-        machine = Machine(plan, folder)
+        # The script may lie anywhere, and the run has a folder of its own.
+        machine = Machine(
+            plan if plan.text is not None else replace(plan, script=str(Path(plan.script).absolute())), folder
+        )
         try:
-            machine.run()
-            return report(machine)
+            yield machine
         finally:
             machine.close()
-    except Exception:
-        return Failed(traceback.format_exc())
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
-from runtime.simulation.plan import Plan, text_of
-from runtime.simulation.run import Failed, Run
-
-_DECODER: msgspec.json.Decoder[Run | Failed] = msgspec.json.Decoder(Run | Failed)
+from runtime.simulation.plan import Item, Plan
+from runtime.simulation.run import Advance, Failed, Finish, Open, Order, Run, RunPlan, outcome_of, pack
 
 
 class SimulationFailed(Exception):
@@ -24,14 +21,26 @@ class Simulator:
     """One interpreter of its own, which runs plans one after the other. Use several for several CPUs.
 
     Its hashes are seeded with 0 and its time zone is UTC, so that a plan's run is the same wherever it runs.
+
+    Args:
+        load: functions that are called in that interpreter before the first run, as ``module:function``; they may
+            watch what happens there, or change it.
+        cpu: the CPU that it keeps to; waking one process after the other costs least on one. None for any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, load: Sequence[str] = (), cpu: int | None = None) -> None:
+        on_cpu = [] if cpu is None else [f"--cpu={cpu}"]
+        path = os.pathsep.join(filter(None, sys.path))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "runtime.simulation"],
+            [sys.executable, "-m", "runtime.simulation", *on_cpu, *load],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONHASHSEED": "0", "TZ": "UTC"},
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": "0",
+                "TZ": "UTC",
+                "PYTHONPATH": path,
+            },
         )
 
     def run(self, plan: Plan) -> Run:
@@ -45,9 +54,40 @@ class Simulator:
 
     def order(self, plan: Plan) -> None:
         """Have a plan run, and do not wait; `outcome` does. One plan at a time."""
+        self._say(RunPlan(plan))
+
+    # Step by step.
+
+    def open(self, plan: Plan) -> Run:
+        """Begin a run whose plan is not known yet to its end; the processes are forked, and time stands still."""
+        self._say(Open(plan))
+        return self.outcome()
+
+    def advance(self, until_s: float, items: Sequence[Item] = ()) -> Run:
+        """Let more happen in the run that is open, and time go on.
+
+        Args:
+            until_s: until so many seconds after the run began.
+            items: what happens; what should have happened before now does so at once.
+
+        Returns:
+            Its events since the last answer, and its exchanges so far.
+        """
+        self._say(Advance(list(items), until_s))
+        return self.outcome()
+
+    def finish(self, until_s: float) -> Run:
+        """Let time go on to the end of the run that is open; the whole run, judged."""
+        self._say(Finish(until_s))
+        return self.outcome()
+
+    def _say(self, order: Order) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(text_of(plan) + b"\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(pack(order) + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise SimulationFailed("the simulating interpreter has ended") from error
 
     def outcome(self) -> Run:
         """Wait for the run that was ordered. Raises SimulationFailed."""
@@ -55,7 +95,7 @@ class Simulator:
         line = self._process.stdout.readline()
         if not line:
             raise SimulationFailed("the simulating interpreter has ended")
-        found = _DECODER.decode(line)
+        found = outcome_of(line)
         if isinstance(found, Failed):
             raise SimulationFailed(found.why)
         return found

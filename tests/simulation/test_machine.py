@@ -31,7 +31,7 @@ route[resumed] {{
 """
 LATER = f"""{HEAD}
 route {{
-    async(mi("bench_wait 50", $var(r)), resumed, 5);
+    async(mi("bench_wait $rU", $var(r)), resumed, 5);
 }}
 route[resumed] {{
     send_reply(200, "OK");
@@ -40,8 +40,9 @@ route[resumed] {{
 
 
 def request(number: int, method: str = "OPTIONS") -> str:
+    """One whose user part, which scripts take for milliseconds, tells it from others."""
     lines = [
-        f"{method} sip:b@192.0.2.1 SIP/2.0",
+        f"{method} sip:{20 + number % 89}@192.0.2.1 SIP/2.0",
         f"Via: SIP/2.0/UDP 198.51.100.{number % 250 + 1}:5060;branch=z9hG4bK-{number}",
         f"From: <sip:a@example.com>;tag=a{number}",
         "To: <sip:b@192.0.2.1>",

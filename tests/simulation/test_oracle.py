@@ -1,0 +1,83 @@
+"""The oracle: what is wrong with a run is found, whatever planted it, and a failing plan becomes short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from msgspec.structs import replace
+
+from runtime.simulation.faults import draw_faults
+from runtime.simulation.plan import Crash, Item, Plan, Stall
+from runtime.simulation.shrinking import shrink
+from runtime.simulation.simulator import Simulator
+from tests.simulation.test_machine import HEAD, LATER, sends
+
+ALL = ("crash", "loss", "stall", "cancel", "reload", "delay", "duplicate", "slow")
+
+STUCK = f"""{HEAD}
+route {{
+    t_newtran();
+    async(mi("bench_wait 60000", $var(r)), resumed, 1);
+}}
+route[resumed] {{
+    t_reply(480, "Later");
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with Simulator(["tests.simulation.planted:arm"]) as one:
+        yield one
+
+
+class Planted(NamedTuple):
+    bug: str
+    rule: str
+    script: str = LATER
+    method: str = "OPTIONS"
+    items: tuple[Item, ...] = ()
+
+    def plan(self, bug: str | None = None) -> Plan:
+        traffic: list[Item] = [*sends(40, method=self.method)]
+        name = f"{bug or self.bug}.cfg"
+        return Plan(name, self.script, [*traffic, *self.items], seed=1, until_s=120.0, everything=False)
+
+
+PLANTED = [
+    Planted("resumes_twice", "resumes once"),
+    Planted("swaps_answers", "has its own answer"),
+    Planted("loses_a_job", "is let go"),
+    Planted("ignores_deadlines", "resumes in time", STUCK),
+    Planted("keeps_transactions", "is let go", STUCK, "INVITE"),
+    Planted("answers_twice", "is answered once"),
+    Planted("forgets_the_dead", "hears of a loss", LATER, "OPTIONS", (Crash(0.2, "worker-1"),)),
+]
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.bug)
+def test_a_planted_bug_is_found_and_without_it_all_is_well(simulator: Simulator, planted: Planted) -> None:
+    assert simulator.run(planted.plan("nothing")).violations == []
+    assert planted.rule in {violation.rule for violation in simulator.run(planted.plan()).violations}
+
+
+def test_a_failing_plan_shrinks_to_what_it_takes(simulator: Simulator) -> None:
+    plan = draw_faults(PLANTED[5].plan(), ("stall", "loss"), every_s=0.05)
+
+    def fails(one: Plan) -> bool:
+        return any(violation.rule == "is answered once" for violation in simulator.run(one).violations)
+
+    assert any(isinstance(item, Stall) for item in plan.items)
+    shrunk = shrink(plan, fails)
+    assert fails(shrunk)
+    assert len(shrunk.items) == 1
+    assert shrunk.network.loss == 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+def test_with_all_faults_nothing_is_broken(simulator: Simulator, seed: int, method: str) -> None:
+    plan = draw_faults(replace(PLANTED[0].plan("nothing"), items=[*sends(200, method=method)], seed=seed), ALL, 0.05)
+    assert simulator.run(plan).violations == []
