@@ -36,6 +36,7 @@ from runtime.script.known import Known
 from runtime.script.load import ModuleFault, load, read_file
 from runtime.script.problems import Place, ScriptProblem
 from runtime.script.script import RouteCode, Script
+from runtime.script.statements import Watch
 from runtime.script.tree import Variable
 from runtime.transports.interfaces import addresses_of
 
@@ -159,6 +160,7 @@ class Program:
         listen: addresses from the command line, in place of the script's.
         options: `$argv`, from the command line.
         generation: grows by one with each reload.
+        watch: told of the statements that run; see `compile_script`.
     """
 
     path: Path
@@ -169,6 +171,7 @@ class Program:
     listen: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     generation: int = 0
+    watch: Watch | None = None
 
     @classmethod
     def load(
@@ -177,6 +180,7 @@ class Program:
         listen: Sequence[str] = (),
         interfaces: AddressesOf = addresses_of,
         options: Mapping[str, str] | None = None,
+        watch: Callable[[Checked], Watch] | None = None,
     ) -> Program:
         """Read, check and compile a script file.
 
@@ -185,6 +189,7 @@ class Program:
             listen: addresses that stand in for the script's ``socket=`` lines.
             interfaces: gives the addresses of this machine's interfaces.
             options: what `$argv(name)` says.
+            watch: gives what is told of the statements that run, see `compile_script`. Scripts in Python have none.
 
         Raises:
             NotLoaded: it has errors.
@@ -197,8 +202,9 @@ class Program:
         }
         target = Target()
         options = options or {}
-        script = _compiled(checked, modules, target, options)
-        return cls(path, checked, script, modules, target, tuple(listen), options)
+        watched = None if watch is None else watch(checked)
+        script = _compiled(checked, modules, target, options, watched)
+        return cls(path, checked, script, modules, target, tuple(listen), options, watch=watched)
 
     def reader(self, text: str) -> Callable[[Context], Value]:
         """Reads a text with variables in it, for a module whose parameter is one.
@@ -304,7 +310,7 @@ class Program:
             text = "loads other modules than the running script; a reload takes new routes only, so restart instead"
             raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text, code="bad-setting")])
         checked = dataclasses.replace(checked, sockets=self.checked.sockets)  # those are open, whatever it says now
-        return checked, _compiled(checked, self.modules, self.target, self.options)
+        return checked, _compiled(checked, self.modules, self.target, self.options, self.watch)
 
     def _not_taken(self, checked: Checked) -> list[tuple[str, str]]:
         """The parameters of modules that a text sets otherwise than they are, each with its module."""
@@ -322,13 +328,19 @@ class Program:
         return found
 
 
-def _compiled(checked: Checked, modules: Mapping[str, Module], target: Target, options: Mapping[str, str]) -> Script:
+def _compiled(
+    checked: Checked,
+    modules: Mapping[str, Module],
+    target: Target,
+    options: Mapping[str, str],
+    watch: Watch | None,
+) -> Script:
     switch = Switch(target)
     world = dataclasses.replace(WORLD, options=options)
     if isinstance(checked, PyChecked):
         switch.script = make_script(checked, modules, switch, world)
     else:
-        switch.script = compile_script(checked, modules, switch, world)
+        switch.script = compile_script(checked, modules, switch, world, watch)
     return switch.script
 
 

@@ -63,6 +63,7 @@ CORES = frozenset(
         "runtime.sip.*",
         "runtime.script.*",
         "runtime.simulation.chance",
+        "runtime.simulation.coverage",
         "runtime.simulation.drafts",
         "runtime.simulation.events",
         "runtime.simulation.oracle",

@@ -23,7 +23,7 @@ from runtime.script.problems import Place, ScriptError
 from runtime.script.pyast import FILES, Namespace
 from runtime.script.recursion import recursive_routes
 from runtime.script.script import DROP, EXIT, Exit, Hooks, RouteCode, Routes, Script, Timer
-from runtime.script.statements import RouteCompiler, Settings
+from runtime.script.statements import RouteCompiler, Settings, Watch
 from runtime.script.uris import parts_of
 from runtime.sip.own import aliases_of
 
@@ -62,7 +62,9 @@ _FIXED: Final[dict[str, object]] = {
 """What every script's namespace has under a fixed name."""
 
 
-def compile_script(checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World) -> Script:
+def compile_script(
+    checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World, watch: Watch | None = None
+) -> Script:
     """Compile a script.
 
     Args:
@@ -70,9 +72,10 @@ def compile_script(checked: Checked, modules: Mapping[str, Module], hooks: Hooks
         modules: an instance of every module in ``checked.modules``, and of those that every server has.
         hooks: what the process does for scripts.
         world: time, chance and process.
+        watch: told of every statement that begins; without one that costs nothing.
     """
     namespace = namespace_of(hooks)
-    codes = _compile(checked, _trees(checked, modules, hooks, world, namespace), namespace)
+    codes = _compile(checked, _trees(checked, modules, hooks, world, namespace, watch), namespace)
     namespace.set("named_routes", {name: codes["route", name] for kind, name in codes if kind == "route" and name})
     edges = {route: _edge(codes[route.kind, route_name(route)], route, namespace) for route in checked.routes}
     return Script(checked.path, routes_of(edges), checked.globals, checked.sockets, checked.warnings)
@@ -113,7 +116,12 @@ def namespace_of(hooks: Hooks) -> Namespace:
 
 
 def _trees(
-    checked: Checked, modules: Mapping[str, Module], hooks: Hooks, world: World, namespace: Namespace
+    checked: Checked,
+    modules: Mapping[str, Module],
+    hooks: Hooks,
+    world: World,
+    namespace: Namespace,
+    watch: Watch | None = None,
 ) -> dict[str, ast.Module]:
     """Python's syntax tree of each file."""
     known = known_to(checked, modules, hooks, world)
@@ -123,7 +131,7 @@ def _trees(
     for route in checked.routes:
         body = files.setdefault(route.place.file, [])
         helpers: list[ast.FunctionDef] = []
-        compiler = RouteCompiler(known, namespace, helpers, settings, recursive)
+        compiler = RouteCompiler(known, namespace, helpers, settings, recursive, watch)
         body.append(compiler.route(route_identifier(route.kind, route_name(route)), route))
         body.extend(helpers)
     return {file: ast.Module(body, []) for file, body in files.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from runtime.script import tree
 from runtime.script.calls import Calls, const_tuple
@@ -41,6 +41,10 @@ _URIS: Final = {"ru": "ruri", "du": "dst_uri"}
 """The variables that take a URI and nothing else, and where the context has them."""
 
 
+Watch: TypeAlias = Callable[[Place], Callable[[], object]]
+"""Gives what is called each time when the statement at that place begins. What it gives is kept with the script."""
+
+
 class Settings:
     """The globals that change what is compiled.
 
@@ -62,6 +66,7 @@ class RouteCompiler(Calls):
     Args:
         known, namespace, helpers, recursive: as for Calls.
         settings: the script's globals.
+        watch: see `Watch`; None where nobody wants to know.
     """
 
     def __init__(
@@ -71,9 +76,11 @@ class RouteCompiler(Calls):
         helpers: list[ast.FunctionDef],
         settings: Settings,
         recursive: set[str],
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(known, namespace, helpers, recursive)
         self.settings = settings
+        self.watch = watch
 
     def route(self, identifier: str, node: tree.Route) -> ast.FunctionDef:
         """The function of a route."""
@@ -99,6 +106,7 @@ class RouteCompiler(Calls):
             case tree.Run():
                 self._statement(last)
             case tree.If():
+                self._watched(last)
                 test = self.truth(last.condition)
                 with self.block.aside() as then:
                     self._tail(last.then, last.place)
@@ -112,7 +120,12 @@ class RouteCompiler(Calls):
                     self._statement(last)
                 self.emit(store_context("rc", const(1)), place)
 
+    def _watched(self, node: tree.Statement) -> None:
+        if self.watch is not None:
+            self.emit(ast.Expr(call(self.namespace.bind("reached", self.watch(node.place)))), node.place)
+
     def _statement(self, node: tree.Statement) -> None:
+        self._watched(node)
         match node:
             case tree.Run():
                 self.run_call(node.call, used=False)
