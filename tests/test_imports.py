@@ -64,6 +64,7 @@ CORES = frozenset(
         "runtime.script.*",
         "runtime.simulation.chance",
         "runtime.simulation.coverage",
+        "runtime.simulation.diagram",
         "runtime.simulation.drafts",
         "runtime.simulation.events",
         "runtime.simulation.oracle",
