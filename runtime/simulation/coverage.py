@@ -6,7 +6,7 @@ share. One that is compiled without has nothing of it in its code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -36,11 +36,11 @@ def statements_of(routes: Iterable[tree.Route]) -> list[Statement]:
     return list(found.values())
 
 
-def watch_into(memory: MutableSequence[int], statements: Sequence[Statement]) -> Watch:
+def watch_into(memory: memoryview, statements: Sequence[Statement]) -> Watch:
     """What a script is to be compiled with.
 
     Args:
-        memory: a place for each of the statements, 0 at first and 1 once the statement was reached.
+        memory: a byte for each of the statements, 0 at first and 1 once the statement was reached.
         statements: of the script. A later text of it may have others; those are not watched.
     """
     numbers = {statement.place: number for number, statement in enumerate(statements)}

@@ -18,6 +18,7 @@ import heapq
 import itertools
 import json
 import math
+import mmap
 import os
 import random
 import signal
@@ -36,9 +37,12 @@ from runtime.context import Address
 from runtime.folder import RuntimeFolder
 from runtime.house import House
 from runtime.program import Program
+from runtime.script.check import Checked
+from runtime.script.statements import Watch
 from runtime.settings import settle
 from runtime.simulation import events
 from runtime.simulation.clock import BOOT_S, CHANCE
+from runtime.simulation.coverage import statements_of, watch_into
 from runtime.simulation.events import Event
 from runtime.simulation.kernel import SimulatedHandover, UdpSocket
 from runtime.simulation.network import Side
@@ -193,7 +197,8 @@ class Machine:
         self._ticks_at = math.inf
         self._feeding: deque[Stimulus] | None = None
         self._told = 0
-        program = Program.load(Path(plan.script))
+        self._marks = memoryview(b"")
+        program = Program.load(Path(plan.script), watch=self._watch if plan.watched else None)
         self._house = self._furnish(program, folder)
         self._caretaker = Caretaker(self._house, lambda pid: None)
         seats = seats_of(
@@ -206,6 +211,16 @@ class Machine:
         # Crashes of the plan are no storm.
         self._supervisor = Supervisor(seats, RestartPolicy(storm_deaths=1 << 30), self._house.settings.drain_s)
         self.side = Side(plan, self._random, self._later, self._arrive, self._note)
+
+    def _watch(self, checked: Checked) -> Watch:
+        """What is marked in memory that all processes share."""
+        statements = statements_of(checked.routes)
+        self._marks = memoryview(mmap.mmap(-1, max(1, len(statements))))
+        return watch_into(self._marks, statements)
+
+    def _reached(self) -> list[int]:
+        """The numbers of the statements of the script that were reached, see `coverage`; empty where nobody watches."""
+        return [number for number, mark in enumerate(self._marks) if mark]
 
     def _furnish(self, program: Program, folder: Path) -> House:
         settled = settle(
@@ -256,7 +271,8 @@ class Machine:
         violations = judge(plan, events, exchanges, self.held)
         if plan.quiet:
             events, exchanges = [], []
-        return Run(events, exchanges, self.held, self.answers, violations, self._parkings(), self.steps)
+        parkings, reached = self._parkings(), self._reached()
+        return Run(events, exchanges, self.held, self.answers, violations, parkings, self.steps, reached)
 
     def _parkings(self) -> int:
         return sum(isinstance(event, events.Parked) for event in self.events)

@@ -13,8 +13,8 @@ from runtime.context import Address
 from runtime.simulation import events
 from runtime.simulation.clock import BOOT_S
 from runtime.simulation.events import Event
-from runtime.simulation.peers import GIVES_UP_S, T1_S, T2_S, Call, Served, answer_to
-from runtime.simulation.plan import Plan, Send
+from runtime.simulation.peers import GIVES_UP_S, T1_S, T2_S, Call, Served, answer_to, follow_of
+from runtime.simulation.plan import Follow, Plan, Send
 from runtime.simulation.words import Datagram
 from runtime.sip.message import Reply, Request, parse
 
@@ -27,6 +27,11 @@ def address_of(caller: str) -> Address:
     """Where a caller is, by its name."""
     number = int("".join(filter(str.isdecimal, caller)) or 0)
     return Address(f"198.51.{100 + number // 250 % 100}.{number % 250 + 1}", 5060)
+
+
+def source_of(wanted: Send) -> Address:
+    """Where a request comes from."""
+    return address_of(wanted.caller) if wanted.host is None else Address(wanted.host, 5060)
 
 
 class Side:
@@ -58,7 +63,8 @@ class Side:
         self._arrive = arrive
         self._note = note
         self._packets = itertools.count(1)
-        self._by_call_id: dict[str, Call] = {}
+        self._by_number: dict[tuple[str, int], Call] = {}
+        """By Call-ID and the number of CSeq, which a CANCEL and an ACK share with what they belong to."""
         self._served: dict[str, list[bytes]] = {}
         """What gateways have answered, by the branch of the request; empty where nothing has been answered yet."""
         self._invites: dict[str, Request] = {}
@@ -70,8 +76,10 @@ class Side:
         """A caller sends a request."""
         call = Call(wanted, now, None if wanted.cancel_at_s is None else BOOT_S + wanted.cancel_at_s)
         self.calls.append(call)
-        self._by_call_id.setdefault(call.call_id, call)
+        self._by_number.setdefault((call.call_id, call.number), call)
         self._tick(call, now)
+        for at_s in wanted.copies_at_s:
+            self._later(BOOT_S + at_s, partial(self._send, call, call.request.data))
         return call
 
     def _tick(self, call: Call, now: float) -> None:
@@ -93,7 +101,7 @@ class Side:
             self._rearm(call)
 
     def _send(self, call: Call, data: bytes, now: float) -> None:
-        source = address_of(call.wanted.caller)
+        source = source_of(call.wanted)
 
         def arrived(at: float) -> None:
             call.arrived += 1
@@ -106,8 +114,7 @@ class Side:
     def sent(self, process: str, data: bytes, to: Address, now: float) -> None:
         """A process of the server sent a datagram."""
         match parse(data):
-            case Reply() as reply if reply.call_id in self._by_call_id:
-                call = self._by_call_id[reply.call_id]
+            case Reply() as reply if call := self._by_number.get((reply.call_id, reply.cseq_number)):
                 self._carry(process, call.wanted.caller, data, now, partial(self._answered, call, reply), call)
             case Request() as request:
                 self._carry(process, GATEWAY, data, now, partial(self._asked, request))
@@ -118,6 +125,13 @@ class Side:
         for data in call.answered(reply, now):
             self._send(call, data, now)
         self._rearm(call)
+        if call.method == "INVITE" and 200 <= reply.status < 300 and not call.followed:
+            call.followed = True
+            for number, follow in enumerate(call.wanted.follows, 1):
+                self._later(now + follow.after_s, partial(self._follow, call, follow, reply, number))
+
+    def _follow(self, call: Call, follow: Follow, reply: Reply, number: int, now: float) -> None:
+        self.begin(follow_of(call.wanted, follow, reply, number, _at(now)), now)
 
     # Gateways.
 
@@ -135,6 +149,12 @@ class Side:
         self._served[key] = []
         if request.method == "INVITE":
             self._invites[key] = request
+        call = self._by_number.get((request.call_id, request.cseq_number))
+        planned = call.planned() if call is not None and request.method != "CANCEL" else None
+        if planned is not None:
+            for answer in planned:
+                self._later(now + answer.after_s, partial(self._answer, request, key, answer.status, "Planned"))
+            return
         if self._random.random() < gateway.silent:
             return
         answer_at = now + self._random.uniform(*gateway.answer_s)

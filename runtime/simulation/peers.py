@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from runtime.simulation.plan import Send
+from runtime.simulation.plan import Answer, Follow, Send
 from runtime.sip.message import Reply, Request, parse
 
 T1_S: Final = 0.5
@@ -53,6 +53,7 @@ class Call:
         self.parsed = request if isinstance(request, Request) else None
         method = self.parsed.method if self.parsed is not None else ""
         self.call_id = self.parsed.call_id if self.parsed is not None else ""
+        self.number = self.parsed.cseq_number if self.parsed is not None else 0
         self.method = method
         self.request = Outgoing(data, method == "INVITE", now, now if wanted.resend else math.inf)
         self.cancel: Outgoing | None = None
@@ -65,7 +66,18 @@ class Call:
         """Packets of it, and of its answers, that the network lost."""
         self.taken_by: set[str] = set()
         """The processes that have read one."""
+        self.followed = False
+        """Whether the requests within its dialog are on their way."""
+        self._branches = 0
         self._first = True
+
+    def planned(self) -> list[Answer] | None:
+        """What a next hop replies to the next branch of it; None where the plan leaves that to the gateway."""
+        answers = self.wanted.answers
+        if answers is None:
+            return None
+        self._branches += 1
+        return answers[min(self._branches, len(answers)) - 1] if answers else []
 
     def due(self) -> float:
         """When `tick` has something to do."""
@@ -145,6 +157,38 @@ def ack_of(data: bytes, reply: Reply) -> bytes:
     answered = _named(lines_of(reply.raw)[1], "to", "t")
     ack = _within(data, "ACK", answered[0] if answered else None)
     return ack.replace(b";branch=z9hG4bK", b";branch=z9hG4bKack", 1) if reply.status < 300 else ack
+
+
+def follow_of(wanted: Send, follow: Follow, reply: Reply, number: int, now_s: float) -> Send:
+    """A request within the dialog that a 2xx has made (RFC 3261 section 12.2.1.1).
+
+    Args:
+        wanted: the request that was answered.
+        follow: what to send.
+        reply: the 2xx.
+        number: how many there were before it in the dialog.
+        now_s: when, as the plan counts it.
+    """
+    first, lines = lines_of(wanted.data.encode("latin-1"))
+    answered = lines_of(reply.raw)[1]
+    contact = _named(answered, "contact", "m")
+    uri = contact[0].partition("<")[2].partition(">")[0] if contact else ""
+    routes = [f"Route:{line.partition(':')[2]}" for line in reversed(_named(answered, "record-route"))]
+    cseq = int(_named(lines, "cseq")[0].partition(":")[2].split()[0]) + number
+    via = _named(lines, "via", "v")[0]
+    text = [
+        f"{follow.method} {uri or first.split(' ')[1]} SIP/2.0",
+        f"{via}-{number}",
+        *routes,
+        *_named(lines, "from", "f", "call-id", "i", "contact", "m"),
+        *_named(answered, "to", "t"),
+        f"CSeq: {cseq} {follow.method}",
+        f"Max-Forwards: 70\r\n{follow.headers}Content-Length: {len(follow.body)}",
+        "",
+        follow.body,
+    ]
+    resend = follow.method != "ACK"
+    return Send(now_s, wanted.caller, "\r\n".join(text), socket=wanted.socket, resend=resend, host=wanted.host)
 
 
 def _within(data: bytes, method: str, to: str | None) -> bytes:

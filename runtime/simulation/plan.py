@@ -12,6 +12,26 @@ import msgspec
 from msgspec import Struct
 
 
+class Answer(Struct, frozen=True):
+    """A reply of a next hop, so long after it got the request."""
+
+    after_s: float
+    status: int
+
+
+class Follow(Struct, frozen=True):
+    """A request within the dialog that a call has made, so long after it was taken.
+
+    Args:
+        headers: more header lines, each with its end.
+    """
+
+    after_s: float
+    method: str
+    headers: str = ""
+    body: str = ""
+
+
 class Send(Struct, frozen=True, tag=True):
     """A caller sends a request, again and again until it is answered (RFC 3261 section 17.1), and acknowledges.
 
@@ -22,6 +42,12 @@ class Send(Struct, frozen=True, tag=True):
         cancel_at_s: when the caller gives up and sends a CANCEL, if there is no final answer by then.
         socket: the number of the listening socket that it goes to.
         resend: whether it is sent again at all.
+        answers: what next hops reply to the request and to each further branch of it, in the order in which they get
+            them; the last one stands for all that come later, and an empty one for nothing. None: as the plan's
+            gateway does.
+        follows: what the caller sends within the dialog, once the call was taken.
+        host: where the caller is, instead of the address that its name stands for.
+        copies_at_s: when it sends the request again although nothing is lost.
     """
 
     at_s: float
@@ -30,6 +56,10 @@ class Send(Struct, frozen=True, tag=True):
     cancel_at_s: float | None = None
     socket: int = 0
     resend: bool = True
+    answers: list[list[Answer]] | None = None
+    follows: list[Follow] = []
+    copies_at_s: list[float] = []
+    host: str | None = None
 
 
 class Crash(Struct, frozen=True, tag=True):
@@ -125,6 +155,7 @@ class Plan(Struct, frozen=True):
         sip, workers: how many processes there are of each kind.
         network: see there.
         gateway: see there.
+        watched: whether the run says which statements of the script it reached.
         everything: whether packets, frames and log lines are among the events too, and not only what is parked and
             what goes wrong.
         quiet: whether only the rules are told of that it broke, and no events.
@@ -139,6 +170,7 @@ class Plan(Struct, frozen=True):
     workers: int = 2
     network: Network = Network()
     gateway: Gateway = Gateway()
+    watched: bool = False
     everything: bool = True
     quiet: bool = False
 

@@ -23,6 +23,7 @@ class Run(Struct, frozen=True, tag=True):
         violations: the rules that it broke.
         parkings: how many contexts were parked.
         steps: how often a process was woken.
+        reached: the numbers of the statements that were reached, where the plan wants to know; see `coverage`.
     """
 
     events: list[Event]
@@ -32,6 +33,7 @@ class Run(Struct, frozen=True, tag=True):
     violations: list[Violation]
     parkings: int
     steps: int
+    reached: list[int] = []
 
 
 class Failed(Struct, frozen=True, tag=True):

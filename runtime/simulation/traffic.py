@@ -16,6 +16,7 @@ from runtime.simulation.drafts import Draft, Surroundings
 from runtime.simulation.events import Fault
 from runtime.simulation.facts import Method, Routed, ToTag, WasCancelled
 from runtime.simulation.fulfilling import drafted, exclude_each_other
+from runtime.simulation.plan import Answer, Follow, Send
 from runtime.simulation.wishes import Goal, Wishes
 
 _AT_RANDOM: Final = 0.1
@@ -27,21 +28,14 @@ _SILENT: Final = 0.05
 _SOONEST_S: Final = 0.0005
 
 
-class Answer(Struct, frozen=True):
-    """A reply of a next hop, so long after it got the request."""
-
-    after_s: float
-    status: int
-
-
-class Follow(Struct, frozen=True):
-    """A request within the dialog that the call's first one made, so long after its final reply."""
+class Within(Struct, frozen=True):
+    """A request within the dialog that the call's first one made, so long after that was taken."""
 
     after_s: float
     draft: Draft
 
 
-class Call(Struct, frozen=True):
+class Drawn(Struct, frozen=True):
     """What one caller does.
 
     Args:
@@ -63,12 +57,12 @@ class Call(Struct, frozen=True):
     cancel_after_s: float | None = None
     copies: tuple[float, ...] = ()
     answers: tuple[tuple[Answer, ...], ...] = ()
-    follows: tuple[Follow, ...] = ()
+    follows: tuple[Within, ...] = ()
 
 
 def draw_traffic(
     wishes: Wishes, seed: int, count: int, within_s: float, around: Surroundings, faults: Collection[Fault] = ()
-) -> list[Call]:
+) -> list[Drawn]:
     """Draw a plan.
 
     Args:
@@ -92,6 +86,55 @@ def draw_traffic(
     return sorted(calls, key=lambda call: (call.at_s, call.number))
 
 
+def send_of(drawn: Drawn, around: Surroundings) -> Send:
+    """What is drawn, as the simulated machine takes it: with its numbers and tags, which come of the call's own."""
+    return Send(
+        drawn.at_s,
+        f"uac-{drawn.number}",
+        request_text(drawn.draft, drawn.number, around),
+        cancel_at_s=None if drawn.cancel_after_s is None else drawn.at_s + drawn.cancel_after_s,
+        resend=drawn.draft.method != "ACK",
+        answers=[list(answers) for answers in drawn.answers],
+        follows=[
+            Follow(one.after_s, one.draft.method, _header_text(one.draft), one.draft.body) for one in drawn.follows
+        ],
+        copies_at_s=[drawn.at_s + after_s for after_s in drawn.copies],
+        host=drawn.draft.source,
+    )
+
+
+def call_id_of(number: int) -> str:
+    """The Call-ID of a drawn call."""
+    return f"call-{number}"
+
+
+def request_text(draft: Draft, number: int, around: Surroundings) -> str:
+    """A drafted request as it is sent, its bytes spelled as latin-1.
+
+    Args:
+        draft: what is in it.
+        number: of the call; its branch, tag and Call-ID come of it.
+        around: the addresses of the network.
+    """
+    server, source = around.server, f"{draft.source}:5060"
+    route = f"Route: <sip:{server};lr>\r\n" if draft.routed else ""
+    return (
+        f"{draft.method} {draft.ruri} SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP {source};branch=z9hG4bK-call-{number}\r\n"
+        f"Max-Forwards: {draft.hops}\r\n{route}"
+        f"From: <{draft.from_uri}>;tag=f{number}\r\n"
+        f"To: <{draft.to_uri}>{f';tag=t{number}' if draft.tagged else ''}\r\n"
+        f"Call-ID: {call_id_of(number)}\r\nCSeq: 1 {draft.method}\r\n"
+        f"Contact: <sip:uac-{number}@{source}>\r\n{_header_text(draft)}"
+        f"Content-Length: {len(draft.body)}\r\n\r\n{draft.body}"
+    )
+
+
+def _header_text(draft: Draft) -> str:
+    lines = [f"{name}: {value}\r\n" for name, value in draft.headers]
+    return "".join(lines) + (f"Content-Type: {draft.content_type}\r\n" if draft.content_type else "")
+
+
 class _Drawing:
     def __init__(self, within: Sequence[Goal], around: Surroundings, faults: Collection[Fault]) -> None:
         self._within = within
@@ -100,7 +143,7 @@ class _Drawing:
         self._cancels = _CANCELLED if "cancel" in faults else 0.0
         self._copies = _COPIED if "duplicate" in faults else 0.0
 
-    def call(self, number: int, chance: Chance, goal: Goal | None, within_s: float) -> Call:
+    def call(self, number: int, chance: Chance, goal: Goal | None, within_s: float) -> Drawn:
         if chance.happens(_AT_RANDOM):
             goal = None
         draft = drafted(goal.facts if goal else (), chance, self._around)
@@ -109,7 +152,7 @@ class _Drawing:
         cancels = draft.cancelled or (may_cancel and chance.happens(self._cancels))
         copies = (_sometime(chance, 0.4),) if draft.method != "ACK" and chance.happens(self._copies) else ()
         answers = tuple(_answers(draft, status, cancels, chance) for status in draft.statuses)
-        return Call(
+        return Drawn(
             number,
             at_s,
             draft,
@@ -120,7 +163,7 @@ class _Drawing:
             self._follows(draft, chance),
         )
 
-    def _follows(self, draft: Draft, chance: Chance) -> tuple[Follow, ...]:
+    def _follows(self, draft: Draft, chance: Chance) -> tuple[Within, ...]:
         """What comes within the dialog of a call: now and then something that the script asks for, at last a BYE."""
         if draft.method != "INVITE" or draft.tagged:
             return ()
@@ -128,9 +171,9 @@ class _Drawing:
         if self._within and chance.happens(0.5):
             inner = drafted(chance.pick(self._within).facts, chance, self._around)
             if inner.method not in ("ACK", "CANCEL", "BYE"):
-                found.append(Follow(_sometime(chance, 1.0), inner))
+                found.append(Within(_sometime(chance, 1.0), inner))
         bye = drafted((Method(frozenset(("BYE",))), ToTag()), chance, self._around)
-        return (*found, Follow(_sometime(chance, 2.0), bye))
+        return (*found, Within(_sometime(chance, 2.0), bye))
 
 
 def _answers(draft: Draft, status: int, cancelled: bool, chance: Chance) -> tuple[Answer, ...]:

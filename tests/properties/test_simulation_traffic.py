@@ -17,8 +17,10 @@ from runtime.simulation.drafts import Surroundings
 from runtime.simulation.facts import Came, Facts, HasHeader, Method, Reads, Status, ToTag
 from runtime.simulation.fulfilling import drafted, exclude_each_other, holds
 from runtime.simulation.matching import text_like, text_unlike
-from runtime.simulation.traffic import Call, draw_traffic
+from runtime.simulation.traffic import Drawn, draw_traffic, send_of
 from runtime.simulation.wishes import Goal, Wishes, wishes_of
+from runtime.sip.message import Request
+from runtime.sip.message import parse as parse_message
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.cfg"))
 AROUND = Surroundings("192.0.2.1:5060", "192.0.2.9:5070", "192.0.2.100")
@@ -75,7 +77,7 @@ def goals_of(path: Path) -> list[Goal]:
     return [one for one in wishes_of(routes_of(path.read_text())).goals if not exclude_each_other(one.facts)]
 
 
-def plan(seed: int, count: int = 60) -> list[Call]:
+def plan(seed: int, count: int = 60) -> list[Drawn]:
     return draw_traffic(wishes(), seed, count, 10.0, AROUND, ("cancel", "duplicate"))
 
 
@@ -112,8 +114,19 @@ def test_a_seed_gives_one_plan(seed: int) -> None:
     one, two = plan(seed), plan(seed)
 
     assert one == two
-    assert msgspec.json.decode(msgspec.json.encode(one), type=list[Call]) == one
+    assert msgspec.json.decode(msgspec.json.encode(one), type=list[Drawn]) == one
     assert [call.at_s for call in one] == sorted(call.at_s for call in one)
+
+
+@given(SEEDS)
+def test_every_message_is_a_request_as_it_was_drafted(seed: int) -> None:
+    for drawn in plan(seed):
+        sent = send_of(drawn, AROUND)
+        message = parse_message(sent.data.encode("latin-1"))
+        assert isinstance(message, Request), message
+        assert (message.method, message.ruri) == (drawn.draft.method, drawn.draft.ruri)
+        assert (message.to.tag is not None, message.max_forwards) == (drawn.draft.tagged, drawn.draft.hops)
+        assert all(message.get(name) == value for name, value in drawn.draft.headers)
 
 
 @given(SEEDS)

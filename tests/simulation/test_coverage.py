@@ -46,7 +46,7 @@ class Watched:
     def watch(self, checked: Checked) -> Watch:
         self.statements = statements_of(checked.routes)
         self.memory = bytearray(len(self.statements))
-        return watch_into(self.memory, self.statements)
+        return watch_into(memoryview(self.memory), self.statements)
 
     def lines(self) -> list[int]:
         return [one.place.line for one, mark in zip(self.statements, self.memory, strict=True) if mark]
