@@ -13,9 +13,8 @@ from runtime.script_process import ScriptProcess
 from runtime.simulation.machine import Machine
 from runtime.simulation.plan import Plan
 from runtime.sip_process import SipProcess
-from workers.jobs import Job, Outcome
+from workers.jobs import Job, Outcome, WorkerLost
 from workers.node import Node
-from workers.origin import Origin
 from workers.worker import Worker
 
 
@@ -99,5 +98,24 @@ def answers_twice() -> None:
 
 
 def forgets_the_dead() -> None:
-    """Jobs of a worker that died are left as they are."""
-    Origin.worker_down = lambda self, peer, reason, now: None  # type: ignore[method-assign]
+    """Nobody is told that a worker has died with his job."""
+    told = ScriptProcess._settled
+
+    def settled(self: ScriptProcess, finish: Any, job: Job, outcome: Outcome) -> None:
+        if not isinstance(outcome, WorkerLost):
+            told(self, finish, job, outcome)
+
+    ScriptProcess._settled = settled  # type: ignore[method-assign]
+
+
+def tells_of_the_dead_late() -> None:
+    """Who waits for a worker that has died is told seconds later."""
+    told = ScriptProcess._settled
+
+    def settled(self: ScriptProcess, finish: Any, job: Job, outcome: Outcome) -> None:
+        if isinstance(outcome, WorkerLost):
+            self.loop.call_later(2.0, told, self, finish, job, outcome)
+        else:
+            told(self, finish, job, outcome)
+
+    ScriptProcess._settled = settled  # type: ignore[method-assign]

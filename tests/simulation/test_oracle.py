@@ -53,7 +53,8 @@ PLANTED = [
     Planted("ignores_deadlines", "resumes in time", STUCK),
     Planted("keeps_transactions", "is let go", STUCK, "INVITE"),
     Planted("answers_twice", "is answered once"),
-    Planted("forgets_the_dead", "hears of a loss", LATER, "OPTIONS", (Crash(0.2, "worker-1"),)),
+    Planted("forgets_the_dead", "resumes", LATER, "OPTIONS", (Crash(0.2, "worker-1"),)),
+    Planted("tells_of_the_dead_late", "hears of a loss", LATER, "OPTIONS", (Crash(0.2, "worker-1"),)),
 ]
 
 
