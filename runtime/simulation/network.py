@@ -66,9 +66,12 @@ class Side:
         self._by_number: dict[tuple[str, int], Call] = {}
         """By Call-ID and the number of CSeq, which a CANCEL and an ACK share with what they belong to."""
         self._served: dict[str, list[bytes]] = {}
-        """What gateways have answered, by the branch of the request; empty where nothing has been answered yet."""
+        """What gateways have answered, by branch and method of the request; empty where nothing has been so far."""
+        self._tags: dict[str, str] = {}
+        """The To tags of what they answer, by branch."""
         self._invites: dict[str, Request] = {}
-        self._unacknowledged: dict[str, Served] = {}
+        self._unacknowledged: dict[tuple[str, str], Served] = {}
+        """Final answers of INVITEs, by Call-ID and To tag."""
 
     # Callers.
 
@@ -138,8 +141,9 @@ class Side:
     def _asked(self, request: Request, now: float) -> None:
         branch = request.via.branch or ""
         if request.method == "ACK":
-            self._unacknowledged.pop(request.call_id, None)
+            self._unacknowledged.pop((request.call_id, request.to.tag or ""), None)
             return
+        self._tags.setdefault(branch, f"gw{len(self._tags)}")
         key = f"{branch} {request.method}"
         if key in self._served:
             for reply in self._served[key][-1:]:
@@ -176,23 +180,25 @@ class Side:
         given = self._served[key]
         if given and not given[-1].startswith(b"SIP/2.0 1"):
             return  # it was cancelled meanwhile
-        reply = answer_to(request, status, reason, f"gw{len(self._served)}")
+        tag = self._tags[request.via.branch or ""]
+        reply = answer_to(request, status, reason, tag)
         given.append(reply)
         self._reply(reply, now)
         if request.method == "INVITE" and status >= 200:
-            self._unacknowledged[request.call_id] = Served(reply, now + GIVES_UP_S)
-            self._later(now + T1_S, partial(self._again, request.call_id))
+            key_of_ack = request.call_id, tag
+            self._unacknowledged[key_of_ack] = Served(reply, now + GIVES_UP_S)
+            self._later(now + T1_S, partial(self._again, key_of_ack))
 
-    def _again(self, call_id: str, now: float) -> None:
-        served = self._unacknowledged.get(call_id)
+    def _again(self, key: tuple[str, str], now: float) -> None:
+        served = self._unacknowledged.get(key)
         if served is None:
             return
         if now >= served.ends_at:
-            del self._unacknowledged[call_id]
+            del self._unacknowledged[key]
             return
         self._reply(served.reply, now)
         served.pause_s = min(served.pause_s * 2, T2_S)
-        self._later(now + served.pause_s, partial(self._again, call_id))
+        self._later(now + served.pause_s, partial(self._again, key))
 
     def _reply(self, reply: bytes, now: float) -> None:
         host, port = _GATEWAY_ADDRESS.host, _GATEWAY_ADDRESS.port

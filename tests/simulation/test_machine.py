@@ -141,3 +141,19 @@ def test_a_shutdown_drains_what_is_parked(simulator: Simulator) -> None:
 def test_a_script_that_cannot_be_loaded_is_said(simulator: Simulator) -> None:
     with pytest.raises(SimulationFailed, match=r"s\.cfg:9:\d+: error"):
         simulator.run(Plan("s.cfg", f"{HEAD}route {{ nonsense; }}"))
+
+
+def test_a_run_can_be_led_step_by_step(simulator: Simulator) -> None:
+    begun = simulator.open(Plan("s.cfg", LATER))
+    asked = simulator.advance(0.5, [Send(0.1, "uac-1", request(80)), Crash(0.15, "sip-2")])
+    killed = simulator.advance(0.6, [Mi(0.0, '{"jsonrpc":"2.0","id":1,"method":"which","params":["ps"]}')])
+    whole = simulator.finish(100.0)
+
+    assert [type(event) for event in begun.events] == [Started] * 5
+    assert {Parked, Resumed, Crashed} <= {type(event) for event in asked.events}
+    assert all(0.5 <= event.at_s <= 0.6 for event in killed.events)
+    assert len(killed.answers) == 1
+    assert finals(whole) == [[200]]
+    assert whole.violations == []
+    assert whole.events[: len(begun.events) + len(asked.events)] == begun.events + asked.events
+    assert finals(simulator.run(Plan("s.cfg", UPTIME, [*sends(1)]))) == [[200]]  # and the next one begins afresh
