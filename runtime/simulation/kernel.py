@@ -100,21 +100,16 @@ class Kernel:
         """Something happened."""
         self._events.append(event)
 
-    def is_ready(self, watch: int) -> bool:
-        """Whether there is something to read."""
-        match watch:
-            case 1:  # UDP
-                return any(self.datagrams.values())
-            case 2:  # HANDOVER
-                return self.handed()
-            case 4:  # CHANNEL
-                return self.frames_signalled
-            case 8:  # CONTROL
-                return bool(self.told)
-            case 16:  # COMMANDS
-                return bool(self.commands)
-            case _:
-                return False
+    def ready(self) -> int:
+        """Of which there is something to read, of `UDP` to `COMMANDS`."""
+        ready = CHANNEL if self.frames_signalled else 0
+        if self.handed():
+            ready |= HANDOVER
+        if self.told:
+            ready |= CONTROL
+        if self.commands:
+            ready |= COMMANDS
+        return ready | UDP if any(self.datagrams.values()) else ready
 
     def wait(self, wake_at: float, watches: int) -> None:
         """Let the machine go on, and come back when something is there of what is watched, or it is time."""
@@ -207,8 +202,8 @@ class Epoll:
         return ready
 
     def _ready(self) -> list[tuple[int, int]]:
-        is_ready = KERNEL.is_ready
-        return [(fd, select.EPOLLIN) for fd in self._fds if is_ready(_watch_of(fd))] if self._watches else []
+        ready = KERNEL.ready() & self._watches
+        return [(fd, select.EPOLLIN) for fd in self._fds if _watch_of(fd) & ready] if ready else []
 
     def fileno(self) -> int:
         """As select.epoll."""
@@ -230,7 +225,7 @@ class Poll:
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         """As select.poll, without ever waiting."""
-        lying = KERNEL.lying or KERNEL.is_ready(UDP)
+        lying = KERNEL.lying or bool(KERNEL.ready() & UDP)
         return [(fd, select.POLLIN) for fd in self._fds if lying and _watch_of(fd) == UDP]
 
 

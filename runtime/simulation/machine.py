@@ -152,6 +152,9 @@ class _Process:
     turn: int = 0
     """Counts what it was granted, so that an older alarm is known."""
     stalled_until: float = 0.0
+    busy_until: float = 0.0
+    looks_at: float = 0.0
+    """When it is considered again, because it was busy."""
     words: str = ""
     doomed: bool = False
     """It is killed in the midst of what it does next."""
@@ -498,10 +501,17 @@ class Machine:
         """Let a process go on if there is a reason to."""
         if self._processes.get(process.peer.name) is not process or self.now < process.stalled_until:
             return
-        if process.come & process.watches or self.now >= process.wake_at:
+        if self.now < process.busy_until:
+            if process.looks_at < process.busy_until:
+                process.looks_at = process.busy_until
+                self._later(process.busy_until, partial(self._look_again, process))
+        elif process.come & process.watches or self.now >= process.wake_at:
             self._grant(process)
         elif self._lying and process.watches & UDP:
             self._give_datagrams(process)
+
+    def _look_again(self, process: _Process, now: float) -> None:
+        self._consider(process)
 
     def _arm(self, process: _Process) -> None:
         if process.wake_at < math.inf:
@@ -534,9 +544,10 @@ class Machine:
             self._kill(process, "kill")
             return
         process.wake_at, process.watches = waits.wake_at, waits.watches
+        process.busy_until = self.now + self._random.uniform(*self.plan.turn_s)
         self._arm(process)
         if self._lying and process.watches & UDP:
-            self._later(self.now, lambda now: self._consider(process))
+            self._consider(process)
 
     def _dies(self, process: _Process, waits: Waits) -> bool:
         works = roles.role_of(process.peer.name) == roles.WORKER
@@ -609,7 +620,7 @@ class Machine:
         self._lying.append((datagram, call))
         readers = [one for one in self._processes.values() if one.watches & UDP and self.now >= one.stalled_until]
         if readers:
-            self._give_datagrams(self._random.choice(readers))
+            self._consider(self._random.choice(readers))
 
     def _give_datagrams(self, process: _Process) -> None:
         for _ in range(min(len(self._lying), _AT_ONCE)):

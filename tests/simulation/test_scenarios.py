@@ -16,7 +16,7 @@ from runtime.simulation.run import Run
 from runtime.simulation.simulator import Simulator
 from tests.simulation.test_machine import HEAD, finals, request, sends
 
-SEEDS = range(4)
+SEEDS = range(2)
 ROUGH = Network(duplicate=0.1, late=0.1, late_s=0.05)
 
 
