@@ -17,9 +17,10 @@ from runtime.simulation import clock
 clock.install()
 
 # After that: many modules keep the clock's functions under names of their own.
-from runtime.simulation import kernel  # noqa: E402
+from runtime.simulation import kernel, outside  # noqa: E402
 
 kernel.install()
+outside.install()
 
 from runtime.simulation.serving import prepare, serve  # noqa: E402
 

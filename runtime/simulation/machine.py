@@ -47,6 +47,7 @@ from runtime.simulation.events import Event
 from runtime.simulation.kernel import SimulatedHandover, UdpSocket
 from runtime.simulation.network import Side
 from runtime.simulation.oracle import Exchange, judge
+from runtime.simulation.outside import copy_databases
 from runtime.simulation.peers import Call
 from runtime.simulation.plan import (
     Crash,
@@ -177,8 +178,10 @@ class Machine:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         CHANCE.seed(f"{plan.seed} attendant")
-        os.chdir(folder)
+        copy_databases(folder)
         if plan.text is not None:
+            # Where it is run from, the names of files in events say nothing of this machine.
+            os.chdir(folder)
             Path(plan.script).write_bytes(plan.text.encode("latin-1"))
         self.plan = plan
         self.now = BOOT_S
@@ -349,7 +352,7 @@ class Machine:
             case Stall(_, name, for_s):
                 self._stall(name, for_s)
             case Reload(_, text):
-                if text is not None:
+                if text is not None and self.plan.text is not None:  # nobody's own file is written
                     Path(self.plan.script).write_bytes(text.encode("latin-1"))
                 self._command(_RELOAD)
             case Mi(_, text):

@@ -84,7 +84,11 @@ class Stall(Struct, frozen=True, tag=True):
 
 
 class Reload(Struct, frozen=True, tag=True):
-    """The script is loaded again: ``reload_routes``. ``text``: what it says now; None for the same as before."""
+    """The script is loaded again: ``reload_routes``.
+
+    Args:
+        text: what it says now; None for the same as before. Only for a plan that has the script's text.
+    """
 
     at_s: float
     text: str | None = None

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, assert_never
 
-from msgspec.structs import replace
-
 from runtime.errors import NotLoaded
 from runtime.settings import runtime_home
 from runtime.simulation.machine import Machine
@@ -96,10 +94,7 @@ def _converse(machine: Machine, orders: BinaryIO, answers: BinaryIO) -> None:
 def _machine(plan: Plan) -> Iterator[Machine]:
     folder = Path(tempfile.mkdtemp(prefix="s", dir=runtime_home().parent))
     try:
-        # The script may lie anywhere, and the run has a folder of its own.
-        machine = Machine(
-            plan if plan.text is not None else replace(plan, script=str(Path(plan.script).absolute())), folder
-        )
+        machine = Machine(plan, folder)
         try:
             yield machine
         finally:

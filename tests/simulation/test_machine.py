@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -157,3 +161,40 @@ def test_a_run_can_be_led_step_by_step(simulator: Simulator) -> None:
     assert whole.violations == []
     assert whole.events[: len(begun.events) + len(asked.events)] == begun.events + asked.events
     assert finals(simulator.run(Plan("s.cfg", UPTIME, [*sends(1)]))) == [[200]]  # and the next one begins afresh
+
+
+KEPT = f"""{HEAD}
+loadmodule "rr.so"
+loadmodule "dialog.so"
+loadmodule "event_datagram.so"
+modparam("dialog", "db_url", "sqlite:%s")
+modparam("dialog", "db_mode", 1)
+startup_route {{
+    subscribe_event("E_SEEN", "udp:127.0.0.1:%d");
+}}
+route {{
+    raise_event("E_SEEN");
+    create_dialog();
+    $du = "sip:192.0.2.200";
+    t_relay();
+}}
+"""
+
+
+def test_what_is_around_the_server_is_not_touched(simulator: Simulator, tmp_path: Path) -> None:
+    database, script = tmp_path / "calls.sqlite", tmp_path / "kept.cfg"
+    with closing(sqlite3.connect(database)) as before:
+        before.execute("create table mine (a)")
+        before.commit()
+    untouched = database.read_bytes()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard:
+        heard.bind(("127.0.0.1", 0))
+        heard.setblocking(False)
+        script.write_text(KEPT % (database, heard.getsockname()[1]))
+        run = simulator.run(Plan(str(script), None, [*sends(5, method="INVITE")]))
+
+        with pytest.raises(BlockingIOError):
+            heard.recv(100)
+    assert finals(run) == [[200]] * 5
+    assert database.read_bytes() == untouched
+    assert sorted(tmp_path.iterdir()) == [database, script]
