@@ -463,8 +463,8 @@ class Machine:
         process = _Process(peer, seat.slot, pid, real_pid, ours)
         self._processes[seat.name] = process
         self._note(events.Started(self._at(), spelled(peer)))
-        waits = ours.hear_waits()
-        assert waits is not None, "it has not even begun"
+        begun = ours.hear_waits(self.plan.patience_s)
+        assert begun is not None, "it has not even begun"
         self._feed(Forked(peer, pid, self.now))
         process.wake_at = self.now + _BIRTH_S
         self._arm(process)
@@ -529,14 +529,8 @@ class Machine:
         inbox, process.inbox, process.come = process.inbox, [], 0
         process.turn += 1
         process.watches = 0  # until it says what it waits for now, it takes nothing
-        try:
-            process.line.say(Grant(self.now, bool(self._lying), inbox))
-        except OSError:
-            self._over(process, "")
-            return
-        waits = process.line.hear_waits()
+        waits = self._let_go_on(process, Grant(self.now, bool(self._lying), inbox))
         if waits is None:
-            self._over(process, "")
             return
         dies = self._dies(process, waits)
         self.events += waits.events
@@ -551,6 +545,21 @@ class Machine:
         self._arm(process)
         if self._lying and process.watches & UDP:
             self._consider(process)
+
+    def _let_go_on(self, process: _Process, grant: Grant) -> Waits | None:
+        """What it has done when it waits again; None where it does not live so long."""
+        waits = None
+        try:
+            process.line.say(grant)
+            waits = process.line.hear_waits(self.plan.patience_s)
+        except TimeoutError:
+            self._kill(process, f"busy for more than {self.plan.patience_s:g} s, on the real clock")
+            return None
+        except OSError:
+            pass  # it ended in the midst of something
+        if waits is None:
+            self._over(process, "")
+        return waits
 
     def _dies(self, process: _Process, waits: Waits) -> bool:
         works = roles.role_of(process.peer.name) == roles.WORKER

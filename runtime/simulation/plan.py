@@ -161,6 +161,7 @@ class Plan(Struct, frozen=True):
         gateway: see there.
         watched: whether the run says which statements of the script it reached.
         turn_s: how long a process is busy when it was woken, at least and at most; what comes meanwhile waits.
+        patience_s: after how many seconds on the real clock a process is killed that does not stop reckoning.
         everything: whether packets, frames and log lines are among the events too, and not only what is parked and
             what goes wrong.
         quiet: whether only the rules are told of that it broke, and no events.
@@ -177,6 +178,7 @@ class Plan(Struct, frozen=True):
     gateway: Gateway = Gateway()
     watched: bool = False
     turn_s: tuple[float, float] = (0.00005, 0.0004)
+    patience_s: float = 30.0
     everything: bool = True
     quiet: bool = False
 

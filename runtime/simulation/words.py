@@ -153,8 +153,13 @@ class Line:
         data = self._hear()
         return None if data is None else _GRANT.decode(data)
 
-    def hear_waits(self) -> Waits | None:
-        """Wait until the process has nothing to do; None when it has ended."""
+    def hear_waits(self, patience_s: float) -> Waits | None:
+        """Wait until the process has nothing to do; None when it has ended.
+
+        Raises:
+            TimeoutError: it is busy for more than so many seconds, on the real clock.
+        """
+        self._socket.settimeout(patience_s)
         data = self._hear()
         return None if data is None else _WAITS.decode(data)
 
@@ -166,6 +171,8 @@ class Line:
                 if not more:
                     return None
                 data += more
+        except TimeoutError:
+            raise
         except OSError:
             return None
         return data[_LENGTH.size :] if data else None

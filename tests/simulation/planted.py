@@ -119,3 +119,15 @@ def tells_of_the_dead_late() -> None:
             told(self, finish, job, outcome)
 
     ScriptProcess._settled = settled  # type: ignore[method-assign]
+
+
+def reckons_forever() -> None:
+    """One request never lets go of its process."""
+    reply = SipProcess.send_reply
+
+    def replied(self: SipProcess, context: Context, code: int, reason: str) -> int:
+        while context.message.call_id == "call-7":
+            pass
+        return reply(self, context, code, reason)
+
+    SipProcess.send_reply = replied  # type: ignore[method-assign]

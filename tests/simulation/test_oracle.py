@@ -63,13 +63,22 @@ def test_a_planted_bug_is_found(simulator: Simulator, planted: Planted) -> None:
     assert planted.rule in {violation.rule for violation in simulator.run(planted.plan()).violations}
 
 
+def test_a_process_that_reckons_forever_is_found_and_killed(simulator: Simulator) -> None:
+    plan = replace(PLANTED[0].plan("reckons_forever"), items=[*sends(8)], patience_s=1.5, until_s=0.5)
+    violations = simulator.run(plan).violations
+
+    assert {violation.rule for violation in violations} == {"stays alive"}
+    assert all("busy for more than 1.5 s" in violation.what for violation in violations)
+
+
 @pytest.mark.parametrize("planted", PLANTED[2:5], ids=lambda planted: planted.bug)
 def test_without_the_bug_all_is_well(simulator: Simulator, planted: Planted) -> None:
     assert simulator.run(planted.plan("nothing")).violations == []
 
 
 def test_a_failing_plan_shrinks_to_what_it_takes(simulator: Simulator) -> None:
-    plan = draw_faults(PLANTED[5].plan(), ("stall", "loss"), every_s=0.05)
+    plan = PLANTED[5].plan()
+    plan = draw_faults(replace(plan, items=plan.items[:16]), ("stall", "loss"), every_s=0.02)
 
     def fails(one: Plan) -> bool:
         return any(violation.rule == "is answered once" for violation in simulator.run(one).violations)
