@@ -121,7 +121,12 @@ class Resumed(Struct, frozen=True, tag=True):
 
 
 class Launched(Struct, frozen=True, tag=True):
-    """A job was begun for which nobody waits. ``report``: the route that is told; empty for none."""
+    """A job was begun for which nobody waits.
+
+    Args:
+        report: the route that is told; empty for none.
+        timeout_s: after how long its outcome is told at the latest.
+    """
 
     at_s: float
     process: str
@@ -129,6 +134,7 @@ class Launched(Struct, frozen=True, tag=True):
     report: str
     file: str
     line: int
+    timeout_s: float = 0.0
 
 
 class Reported(Struct, frozen=True, tag=True):

@@ -18,7 +18,9 @@ from runtime.simulation.events import (
     Event,
     JobBegan,
     JobEnded,
+    Launched,
     Parked,
+    Reported,
     Resumed,
     Stalled,
 )
@@ -31,6 +33,7 @@ Rule: TypeAlias = Literal[
     "has its own answer",
     "resumes in time",
     "hears of a loss",
+    "is reported once",
     "is answered",
     "is answered once",
     "is let go",
@@ -107,6 +110,8 @@ class History:
     def __init__(self, events: Iterable[Event]) -> None:
         self.parked: dict[str, Parked] = {}
         self.resumed: dict[str, list[Resumed]] = defaultdict(list)
+        self.launched: dict[str, Launched] = {}
+        self.reported: dict[str, list[Reported]] = defaultdict(list)
         self.ended: dict[str, set[str]] = defaultdict(set)
         """What workers gave as the answers of each job."""
         self.begun: dict[str, list[JobBegan]] = defaultdict(list)
@@ -125,6 +130,10 @@ class History:
                 self.by_call[event.call] = event
             case Resumed():
                 self.resumed[event.job].append(event)
+            case Launched():
+                self.launched[event.job] = event
+            case Reported():
+                self.reported[event.job].append(event)
             case JobBegan():
                 self.begun[event.job].append(event)
             case JobEnded():
@@ -159,6 +168,7 @@ def judge(
         *_dead(history),
         *(found for parked in history.parked.values() for found in _parked(plan, history, parked)),
         *_resumed_unparked(history),
+        *(found for launched in history.launched.values() for found in _launched(plan, history, launched)),
         *(found for exchange in exchanges for found in _exchanged(plan, history, exchange)),
         *(_held(plan, held) if _is_at_rest(plan, history, last_s) else ()),
     ]
@@ -215,6 +225,17 @@ def _resumed_unparked(history: History) -> Iterator[Violation]:
         if job not in history.parked:
             text = "resumed without having been parked"
             yield Violation("resumes once", text, resumed[0].at_s, resumed[0].process, job=job)
+
+
+def _launched(plan: Plan, history: History, launched: Launched) -> Iterator[Violation]:
+    reported = history.reported.get(launched.job, [])
+    due_s = launched.at_s + launched.timeout_s + TOLERANCE_S
+    over = due_s + history.still_s(launched.process, launched.at_s, plan.until_s) < plan.until_s
+    if len(reported) == 1 or (not reported and (launched.process in history.died or not over)):
+        return
+    text = f"launched at {launched.at_s:.6f} s, and its outcome was told {len(reported)} times"
+    file, line = launched.file, launched.line
+    yield Violation("is reported once", text, due_s, launched.process, file, line, launched.job)
 
 
 def _exchanged(plan: Plan, history: History, exchange: Exchange) -> Iterator[Violation]:

@@ -20,8 +20,8 @@ from runtime.house import House
 from runtime.mi_process import MiProcess
 from runtime.process import Process
 from runtime.roles import MI, SIP, WORKER
-from runtime.runs import Parked
-from runtime.script.declare import BatchRequest, Begin
+from runtime.runs import Launched, Parked, Route
+from runtime.script.declare import BatchRequest, Begin, JobRequest
 from runtime.script.problems import Place
 from runtime.script.script import Script
 from runtime.script_process import ScriptProcess
@@ -99,6 +99,10 @@ class _Scripted(_Simulated, ScriptProcess):
     """Says what is parked and resumed."""
 
     _resume_name = ""
+    _launching: tuple[Place, str] | None = None
+    """What is being launched: where, and the route that is to be told."""
+    _reporting: tuple[Job, Outcome] | None = None
+    """Of which launched job the outcome is being told."""
 
     def park(
         self, script: Script, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place
@@ -130,6 +134,42 @@ class _Scripted(_Simulated, ScriptProcess):
     def _note_resumed(self, job: Job, outcome: Outcome, code: int) -> None:
         answer = shown(outcome.payload) if isinstance(outcome, Returned) else ""
         KERNEL.note(events.Resumed(CLOCK.at_s, self.spelled, str(job.id), type(outcome).__name__, code, answer))
+
+    def start(
+        self, script: Script, context: Context, begin: Begin, report_to: Route | None, param: str | None, place: Place
+    ) -> int:
+        self._launching = place, "" if report_to is None else _name_of(script, report_to)
+        try:
+            return super().start(script, context, begin, report_to, param, place)
+        finally:
+            self._launching = None
+
+    def _submit(self, begin: JobRequest, timeout_s: float, settled: Callable[[Job, Outcome], None]) -> Job:
+        if self._launching is None:
+            return super()._submit(begin, timeout_s, settled)
+        place, report = self._launching
+
+        def reported(job: Job, outcome: Outcome) -> None:
+            self._reporting = job, outcome
+            settled(job, outcome)
+
+        job = super()._submit(begin, timeout_s, reported)
+        at_s, file = CLOCK.at_s, str(place.file)
+        KERNEL.note(events.Launched(at_s, self.spelled, str(job.id), report, file, place.line, timeout_s))
+        return job
+
+    def _report(self, launched: Launched, write: Callable[[Context], int]) -> None:
+        reporting, self._reporting = self._reporting, None
+
+        def noted(context: Context) -> int:
+            code = write(context)
+            if reporting is not None:
+                job, outcome = reporting
+                what = type(outcome).__name__
+                KERNEL.note(events.Reported(CLOCK.at_s, self.spelled, str(job.id), what, code))
+            return code
+
+        super()._report(launched, noted)
 
     def _tell_failed(self, context: Context, place: Place, what: str, cause: BaseException | None) -> None:
         KERNEL.note(events.ScriptFailed(CLOCK.at_s, self.spelled, str(place.file), place.line, what))
@@ -176,6 +216,10 @@ _KINDS: Final[dict[str, type[Process]]] = {SIP: SimulatedSip, WORKER: SimulatedW
 def spelled(peer: Peer) -> str:
     """A process's name in events, with its incarnation."""
     return f"{peer.name}.{peer.incarnation}"
+
+
+def _name_of(script: Script, route: Route) -> str:
+    return next((name for name, found in script.routes.named.items() if found is route), "")
 
 
 def shown(answer: bytes) -> str:

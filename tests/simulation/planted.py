@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,15 @@ def reckons_forever() -> None:
         return reply(self, context, code, reason)
 
     SipProcess.send_reply = replied  # type: ignore[method-assign]
+
+
+def forgets_reports() -> None:
+    """Of every seventh launched job nobody hears again."""
+    told = ScriptProcess._report
+    counted = count()
+
+    def report(self: ScriptProcess, launched: Any, write: Any) -> None:
+        if next(counted) % 7:
+            told(self, launched, write)
+
+    ScriptProcess._report = report  # type: ignore[method-assign]

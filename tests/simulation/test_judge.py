@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from runtime.simulation.events import Blocked, Crashed, Event, JobBegan, JobEnded, Parked, Resumed, Stalled
+from runtime.simulation.events import (
+    Blocked,
+    Crashed,
+    Event,
+    JobBegan,
+    JobEnded,
+    Launched,
+    Parked,
+    Reported,
+    Resumed,
+    Stalled,
+)
 from runtime.simulation.oracle import Exchange, Violation, judge
 from runtime.simulation.plan import Crash, Network, Plan, Send, Stall
 from runtime.simulation.shrinking import shrink
@@ -20,6 +31,8 @@ BEGAN = JobBegan(1.1, "worker-1.1", "sip-1.1.1", "uptime")
 ENDED = JobEnded(1.2, "worker-1.1", "sip-1.1.1", "Returned", "yes")
 RESUMED = Resumed(1.3, "sip-1.1", "sip-1.1.1", "Returned", 1, "yes")
 LATE = replace(RESUMED, at_s=6.5, outcome="TimedOut", answer="")
+LAUNCHED = Launched(1.0, "sip-1.1", "sip-1.1.1", "told", "s.cfg", 7, 5.0)
+REPORTED = Reported(1.3, "sip-1.1", "sip-1.1.1", "Returned", 1)
 KILLED = Crashed(1.15, "sip-1.1", "kill")
 ANSWERED = Exchange("call-1", "OPTIONS", 0.9, [(200, "a")], 1, 0, ["sip-1.1"], False, True)
 
@@ -52,6 +65,11 @@ def broken(
             ["hears of a loss"],
         ),
         ([PARKED, BEGAN, Crashed(1.2, "worker-1.1", "kill"), replace(LATE, at_s=1.5, outcome="WorkerLost")], []),
+        ([LAUNCHED, REPORTED], []),
+        ([LAUNCHED], ["is reported once"]),
+        ([LAUNCHED, REPORTED, REPORTED], ["is reported once"]),
+        ([LAUNCHED, KILLED], []),
+        ([replace(LAUNCHED, at_s=198.0)], []),
         ([Crashed(1.2, "worker-1.1", "ValueError: no")], ["stays alive"]),
         ([Crashed(1.2, "worker-1.1", "exit code 0")], []),
     ],

@@ -27,6 +27,17 @@ route[resumed] {{
 """
 
 
+LAUNCHED = f"""{HEAD}
+route {{
+    launch(mi("bench_wait $rU"), told);
+    send_reply(202, "Accepted");
+}}
+route[told] {{
+    xlog("L_DBG", "$rc\n");
+}}
+"""
+
+
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     with Simulator(["tests.simulation.planted:arm"]) as one:
@@ -53,6 +64,7 @@ PLANTED = [
     Planted("ignores_deadlines", "resumes in time", STUCK),
     Planted("keeps_transactions", "is let go", STUCK, "INVITE"),
     Planted("answers_twice", "is answered once"),
+    Planted("forgets_reports", "is reported once", LAUNCHED),
     Planted("forgets_the_dead", "resumes", LATER, "OPTIONS", (CrashInJob(0.2),)),
     Planted("tells_of_the_dead_late", "hears of a loss", LATER, "OPTIONS", (CrashInJob(0.2),)),
 ]
@@ -71,7 +83,7 @@ def test_a_process_that_reckons_forever_is_found_and_killed(simulator: Simulator
     assert all("busy for more than 1.5 s" in violation.what for violation in violations)
 
 
-@pytest.mark.parametrize("planted", PLANTED[2:5], ids=lambda planted: planted.bug)
+@pytest.mark.parametrize("planted", [*PLANTED[2:5], PLANTED[6]], ids=lambda planted: planted.bug)
 def test_without_the_bug_all_is_well(simulator: Simulator, planted: Planted) -> None:
     assert simulator.run(planted.plan("nothing")).violations == []
 
@@ -91,7 +103,8 @@ def test_a_failing_plan_shrinks_to_what_it_takes(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
-def test_with_all_faults_nothing_is_broken(simulator: Simulator, seed: int, method: str) -> None:
-    plan = draw_faults(replace(PLANTED[0].plan("nothing"), items=[*sends(200, method=method)], seed=seed), ALL, 0.05)
+@pytest.mark.parametrize(("method", "script"), [("OPTIONS", LAUNCHED), ("OPTIONS", LATER), ("INVITE", LATER)])
+def test_with_all_faults_nothing_is_broken(simulator: Simulator, seed: int, method: str, script: str) -> None:
+    plan = replace(PLANTED[0].plan("nothing"), text=script, items=[*sends(200, method=method)], seed=seed)
+    plan = draw_faults(plan, ALL, 0.05)
     assert simulator.run(plan).violations == []
