@@ -12,9 +12,12 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runtime import db
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 _WAYS_OUT: Final = ("bind", "connect", "connect_ex", "sendto", "sendmsg")
 
@@ -27,12 +30,12 @@ def install() -> None:
 
 def copy_databases(folder: Path) -> None:
     """From now on databases are copies in a folder."""
-    from sqlalchemy import URL
-
     read = db.parse_url
     copies: dict[str, URL] = {}
 
     def parse_url(text: str) -> URL:
+        from sqlalchemy import URL  # as in `runtime.db`: most scripts need none
+
         url = read(text)
         if text not in copies:
             copy = folder / f"database-{len(copies)}"

@@ -12,13 +12,17 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, assert_never
+from typing import BinaryIO, Final, assert_never
 
 from runtime.errors import NotLoaded
+from runtime.script.parse import parse
 from runtime.settings import runtime_home
 from runtime.simulation.machine import Machine
 from runtime.simulation.plan import Plan
 from runtime.simulation.run import Advance, Failed, Finish, Open, Order, Run, RunPlan, order_of, pack
+
+_WARMS_UP: Final = 'route { if ($rU == "a") { xlog("b"); exit; } }'
+"""Read once before the first fork, so that no run has to make the parser: half of what a short one costs."""
 
 
 def prepare(arguments: Sequence[str]) -> None:
@@ -34,6 +38,7 @@ def prepare(arguments: Sequence[str]) -> None:
 
 def serve(orders: BinaryIO, answers: BinaryIO) -> int:
     """Run every plan that comes, one after the other, until there are no more."""
+    parse(_WARMS_UP, "")
     gc.freeze()
     while line := orders.readline():
         pid = os.fork()
