@@ -17,6 +17,10 @@ from runtime.simulation import clock
 clock.install()
 
 # After that: many modules keep the clock's functions under names of their own.
+from runtime.simulation import stepping  # noqa: E402
+
+stepping.install()
+
 from runtime.simulation import kernel, outside  # noqa: E402
 
 kernel.install()

@@ -8,11 +8,21 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 
 from runtime.simulation.events import Fault
-from runtime.simulation.plan import Crash, CrashInJob, Item, Network, Plan, Reload, Send, Stall
+from runtime.simulation.plan import Crash, CrashAt, CrashInJob, Item, Network, Plan, Reload, Send, Stall
+from runtime.steps import ServerStep
+from workers.steps import Step
 
+_ATTENDANTS = frozenset(
+    ["DEATH_SEEN", "REAPED", "ROWS_CLEARED", "PEER_TOLD", "FORK_DUE", "FORKED", "PROCESS_HEARD", "BORN", "SET_UP"]
+)
+"""Steps that no simulated process comes to: the attendant's, and those of its forks."""
 _CANCELLED = 0.2
 """Which part of the callers of INVITEs give up."""
 _CANCEL_WITHIN_S = 0.1
+_STEPS = [
+    *(str(step) for step in ServerStep),
+    *(str(step) for step in Step if step.name not in _ATTENDANTS),
+]
 
 
 def draw_faults(plan: Plan, kinds: Collection[Fault], every_s: float) -> Plan:
@@ -63,6 +73,9 @@ def _befalling(
         match chance.choice(wanted):
             case "crash" if chance.random() < 0.3 and workers:
                 yield CrashInJob(at_s)
+            case "crash" if chance.random() < 0.5:
+                name = chance.choice([*sips, *workers, "mi-1"])
+                yield CrashAt(at_s, name, chance.choice(_STEPS), chance.randint(1, 5))
             case "crash":
                 yield Crash(at_s, chance.choice([*sips, *workers, "mi-1"]))
             case "stall":

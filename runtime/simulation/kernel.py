@@ -153,6 +153,12 @@ class Kernel:
         while CLOCK.now < ends:
             self.wait(ends, 0)
 
+    def die(self, kill: Callable[[], None]) -> None:
+        """The process is killed here and now; what it has sent so far has left it."""
+        assert self._line is not None, "this is no process of a machine"
+        self._line.say(Waits(CLOCK.now, 0, self._outputs, self._events))
+        kill()
+
     def flush(self) -> None:
         """The process ends: its last words."""
         self.wait(CLOCK.now, 0)

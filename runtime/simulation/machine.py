@@ -51,6 +51,7 @@ from runtime.simulation.outside import copy_databases
 from runtime.simulation.peers import Call
 from runtime.simulation.plan import (
     Crash,
+    CrashAt,
     CrashInJob,
     Item,
     Mi,
@@ -60,7 +61,7 @@ from runtime.simulation.plan import (
     Shutdown,
     Stall,
 )
-from runtime.simulation.processes import HELD, live, spelled
+from runtime.simulation.processes import HELD, Doom, live, spelled
 from runtime.simulation.run import Run
 from runtime.simulation.words import (
     CHANNEL,
@@ -200,6 +201,7 @@ class Machine:
         self._frames: dict[tuple[Peer, Peer], deque[_Frame]] = {}
         self._told_at: dict[Peer, float] = {}
         self._deaths_in_jobs = 0
+        self._dooms = Doom(item for item in plan.items if isinstance(item, CrashAt))
         self._ticks_at = math.inf
         self._feeding: deque[Stimulus] | None = None
         self._told = 0
@@ -349,6 +351,8 @@ class Machine:
                 self._doom(name)
             case CrashInJob():
                 self._deaths_in_jobs += 1
+            case CrashAt():
+                pass  # whom it befalls knows of it
             case Stall(_, name, for_s):
                 self._stall(name, for_s)
             case Reload(_, text):
@@ -472,7 +476,8 @@ class Machine:
     def _live(self, line: Line, peer: Peer, seat: Seat, pid: int) -> NoReturn:
         code = 1
         try:
-            code = live(line, peer, seat.slot, seat.role, self._house, pid, self.plan.seed, self.plan.everything)
+            plan, house = self.plan, self._house
+            code = live(line, peer, seat.slot, seat.role, house, pid, plan.seed, plan.everything, self._dooms)
         finally:
             os._exit(code & 0xFF)
 

@@ -75,6 +75,21 @@ class CrashInJob(Struct, frozen=True, tag=True):
     at_s: float
 
 
+class CrashAt(Struct, frozen=True, tag=True):
+    """A process is killed where it next comes to a step of the protocol, from then on.
+
+    Args:
+        process: its name; a pattern, as the shell's.
+        step: of `workers.steps.Step` or `runtime.steps.ServerStep`.
+        times: the how manieth time that one process comes there.
+    """
+
+    at_s: float
+    process: str
+    step: str
+    times: int = 1
+
+
 class Stall(Struct, frozen=True, tag=True):
     """A process stops for a while, as by SIGSTOP and SIGCONT."""
 
@@ -107,7 +122,7 @@ class Shutdown(Struct, frozen=True, tag=True):
     at_s: float
 
 
-Item: TypeAlias = Send | Crash | CrashInJob | Stall | Reload | Mi | Shutdown
+Item: TypeAlias = Send | Crash | CrashInJob | CrashAt | Stall | Reload | Mi | Shutdown
 
 
 class Network(Struct, frozen=True):

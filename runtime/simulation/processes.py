@@ -9,9 +9,13 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import mmap
 import os
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Final
 
 from mi_script.service import Service
@@ -28,6 +32,8 @@ from runtime.script_process import ScriptProcess
 from runtime.simulation import events
 from runtime.simulation.clock import CHANCE, CLOCK
 from runtime.simulation.kernel import COMMANDS_FD, KERNEL, SimulatedLink
+from runtime.simulation.plan import CrashAt
+from runtime.simulation.stepping import watch
 from runtime.simulation.words import Answered, Command, Line
 from runtime.sip.message import Request
 from runtime.sip_process import SipProcess
@@ -238,7 +244,39 @@ class _Notes(logging.Handler):
         KERNEL.note(events.Noted(CLOCK.at_s, self._process, f"{record.levelname}: {record.getMessage()}"))
 
 
-def live(line: Line, peer: Peer, slot: int, role: str, house: House, pid: int, seed: int, everything: bool) -> int:
+class Doom:
+    """What `CrashAt` of a plan says. Each of them befalls one process, once.
+
+    Args:
+        items: of the plan.
+    """
+
+    def __init__(self, items: Iterable[CrashAt]) -> None:
+        self._items = list(items)
+        self._done = mmap.mmap(-1, max(1, len(self._items)))
+
+    def enter(self, name: str) -> None:
+        """After the fork: this is the process of that name."""
+        mine = [(at, one) for at, one in enumerate(self._items) if fnmatchcase(name, one.process)]
+        if not mine:
+            return
+        came = dict.fromkeys([at for at, _ in mine], 0)
+        kill = partial(os.kill, os.getpid(), signal.SIGKILL)
+
+        def reached(step: str) -> None:
+            for at, one in mine:
+                if one.step == step and not self._done[at] and one.at_s <= CLOCK.at_s:
+                    came[at] += 1
+                    if came[at] == one.times:
+                        self._done[at] = 1
+                        KERNEL.die(kill)
+
+        watch(reached)
+
+
+def live(
+    line: Line, peer: Peer, slot: int, role: str, house: House, pid: int, seed: int, everything: bool, doom: Doom
+) -> int:
     """Be a process of the machine, from the fork to its end; the exit code.
 
     Args:
@@ -248,8 +286,10 @@ def live(line: Line, peer: Peer, slot: int, role: str, house: House, pid: int, s
         pid: what it shall take for its PID.
         seed: the run's.
         everything: whether log lines are events too.
+        doom: where it may have to die.
     """
     CHANCE.seed(f"{seed} {spelled(peer)}")
+    doom.enter(peer.name)
     setattr(os, "getpid", lambda: pid)  # noqa: B010 - the real one differs from run to run
     root = logging.getLogger()
     root.handlers[:] = [_Notes(spelled(peer), logging.INFO if everything else logging.ERROR)]

@@ -11,10 +11,25 @@ from collections.abc import Iterator
 import pytest
 
 from runtime.simulation.events import Crashed, JobBegan, Noted, PacketSent, Parked, Reloaded, Resumed
-from runtime.simulation.plan import Answer, Crash, CrashInJob, Follow, Item, Mi, Network, Plan, Reload, Send, Stall
+from runtime.simulation.plan import (
+    Answer,
+    Crash,
+    CrashAt,
+    CrashInJob,
+    Follow,
+    Item,
+    Mi,
+    Network,
+    Plan,
+    Reload,
+    Send,
+    Stall,
+)
 from runtime.simulation.run import Run
 from runtime.simulation.simulator import Simulator
+from runtime.steps import ServerStep
 from tests.simulation.test_machine import HEAD, finals, request, sends
+from workers.steps import Step
 
 SEEDS = range(2)
 ROUGH = Network(duplicate=0.1, late=0.1, late_s=0.05)
@@ -289,3 +304,30 @@ def test_a30_killed_sip_processes_cost_only_what_was_parked_in_them(simulator: S
 
     is_well(run)
     assert finals(run) == [[200]] * 60  # by who takes the retransmission
+
+
+STEPS = [
+    ("sip-*", Step.JOB_SUBMITTED),
+    ("sip-*", Step.BOARD_TOLD),
+    ("sip-*", Step.FRAME_SENT),
+    ("sip-*", Step.ANSWER_RECEIVED),
+    ("sip-*", Step.SETTLED),
+    ("sip-*", ServerStep.TRANSACTION_MADE),
+    ("sip-*", ServerStep.PARKED),
+    ("sip-*", ServerStep.TAKEN_UP),
+    ("sip-*", ServerStep.ANSWERED),
+    ("worker-*", Step.JOB_RECEIVED),
+    ("worker-*", Step.JOB_BEGUN),
+    ("worker-*", Step.ANSWER_MADE),
+    ("worker-*", Step.ANSWER_PUT_DOWN),
+    ("worker-*", Step.FRAME_SENT),
+]
+
+
+def test_a_process_that_dies_at_a_step_of_the_protocol_costs_only_what_it_had(simulator: Simulator) -> None:
+    kills = [CrashAt(0.2 + 0.2 * number, process, step) for number, (process, step) in enumerate(STEPS)]
+    run = simulator.run(Plan("s.cfg", WAITS, [*sends(350), *kills], 1, 120.0))
+
+    is_well(run)
+    assert len([event for event in run.events if isinstance(event, Crashed)]) == len(STEPS)
+    assert {tuple(one) for one in finals(run)} <= {(200,), (500,)}
