@@ -66,18 +66,19 @@ CHANCE: Final = Chance()
 
 def install() -> None:
     """From now on this interpreter lives by `CLOCK` and `CHANCE`. Collections of garbage are nobody's business here."""
-    _put(time, "monotonic", lambda: CLOCK.now)
-    _put(time, "perf_counter", lambda: CLOCK.now)
-    _put(time, "time", lambda: EPOCH_S + CLOCK.now)
-    _put(time, "monotonic_ns", lambda: round(CLOCK.now * 1e9))
-    _put(time, "perf_counter_ns", lambda: round(CLOCK.now * 1e9))
-    _put(time, "time_ns", lambda: round((EPOCH_S + CLOCK.now) * 1e9))
-    _put(time, "sleep", lambda seconds: CLOCK.sleep(seconds))
-    _put(os, "urandom", CHANCE.urandom)
-    _put(random, "_urandom", CHANCE.urandom)
+    put(time, "monotonic", lambda: CLOCK.now)
+    put(time, "perf_counter", lambda: CLOCK.now)
+    put(time, "time", lambda: EPOCH_S + CLOCK.now)
+    put(time, "monotonic_ns", lambda: round(CLOCK.now * 1e9))
+    put(time, "perf_counter_ns", lambda: round(CLOCK.now * 1e9))
+    put(time, "time_ns", lambda: round((EPOCH_S + CLOCK.now) * 1e9))
+    put(time, "sleep", lambda seconds: CLOCK.sleep(seconds))
+    put(os, "urandom", CHANCE.urandom)
+    put(random, "_urandom", CHANCE.urandom)
     gc.disable()
-    _put(gc, "collect", lambda generation=2: 0)
+    put(gc, "collect", lambda generation=2: 0)
 
 
-def _put(module: Any, name: str, value: Any) -> None:
-    setattr(module, name, value)
+def put(where: Any, name: str, value: Any) -> None:
+    """Put something else in the place of a function of a module or a class, for all of this interpreter."""
+    setattr(where, name, value)

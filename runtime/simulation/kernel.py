@@ -21,7 +21,7 @@ import uvloop
 
 from runtime.context import Address
 from runtime.handover import Handover
-from runtime.simulation.clock import CLOCK, EPOCH_S
+from runtime.simulation.clock import CLOCK, EPOCH_S, put
 from runtime.simulation.events import Event
 from runtime.simulation.words import (
     CHANNEL,
@@ -365,17 +365,13 @@ def install() -> None:
     """Put all this where the real things were, in an interpreter that only simulates; see `clock.install`."""
     import asyncio  # not before `select.epoll` is replaced
 
-    _put(select, "epoll", Epoll)
-    _put(select, "poll", Poll)
-    _put(selectors.EpollSelector, "_selector_cls", Epoll)
-    _put(uvloop, "new_event_loop", asyncio.SelectorEventLoop)
-    _put(endpoint, "open_channel", _open_channel)
-    _put(os, "setpriority", lambda which, who, priority: None)
+    put(select, "epoll", Epoll)
+    put(select, "poll", Poll)
+    put(selectors.EpollSelector, "_selector_cls", Epoll)
+    put(uvloop, "new_event_loop", asyncio.SelectorEventLoop)
+    put(endpoint, "open_channel", _open_channel)
+    put(os, "setpriority", lambda which, who, priority: None)
 
 
 def _open_channel(transport: Transport, me: Peer, folder: Path, max_frame_bytes: int) -> SimulatedChannel:
     return SimulatedChannel(me, max_frame_bytes)
-
-
-def _put(where: Any, name: str, value: Any) -> None:
-    setattr(where, name, value)

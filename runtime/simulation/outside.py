@@ -10,11 +10,11 @@ import errno
 import os
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime import db
+from runtime.simulation.clock import put
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -25,7 +25,7 @@ _WAYS_OUT: Final = ("bind", "connect", "connect_ex", "sendto", "sendmsg")
 def install() -> None:
     """Cut off what leads out of this interpreter."""
     for name in _WAYS_OUT:
-        setattr(socket.socket, name, _unreachable)
+        put(socket.socket, name, _unreachable)
 
 
 def copy_databases(folder: Path) -> None:
@@ -44,12 +44,8 @@ def copy_databases(folder: Path) -> None:
             copies[text] = URL.create("sqlite", database=str(copy))
         return copies[text]
 
-    _put(db, "parse_url", parse_url)
+    put(db, "parse_url", parse_url)
 
 
 def _unreachable(*args: Any) -> Any:
     raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
-
-
-def _put(module: Any, name: str, value: Callable[[str], Any]) -> None:
-    setattr(module, name, value)

@@ -30,7 +30,7 @@ from runtime.script.problems import Place
 from runtime.script.script import Script
 from runtime.script_process import ScriptProcess
 from runtime.simulation import events
-from runtime.simulation.clock import CHANCE, CLOCK
+from runtime.simulation.clock import CHANCE, CLOCK, put
 from runtime.simulation.kernel import COMMANDS_FD, KERNEL, SimulatedLink
 from runtime.simulation.plan import CrashAt
 from runtime.simulation.stepping import watch
@@ -290,7 +290,7 @@ def live(
     """
     CHANCE.seed(f"{seed} {spelled(peer)}")
     doom.enter(peer.name)
-    setattr(os, "getpid", lambda: pid)  # noqa: B010 - the real one differs from run to run
+    put(os, "getpid", lambda: pid)  # the real one differs from run to run
     root = logging.getLogger()
     root.handlers[:] = [_Notes(spelled(peer), logging.INFO if everything else logging.ERROR)]
     root.setLevel(logging.INFO if everything else logging.ERROR)

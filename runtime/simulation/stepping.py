@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+
+from runtime.simulation.clock import put
 
 _NOWHERE = os.devnull
 
@@ -28,14 +29,10 @@ def install() -> None:
     from workers import steps
 
     assert steps._me is None, "the shells follow orders of their own"
-    _put(steps, "_me", steps._Obedient(_NOWHERE))
-    _put(steps._me, "reached", lambda step: _told.reached(step))
+    put(steps, "_me", steps._Obedient(_NOWHERE))
+    put(steps._me, "reached", lambda step: _told.reached(step))
 
 
 def watch(reached: Callable[[str], None]) -> None:
     """Have somebody told of each step of this process."""
     _told.reached = reached
-
-
-def _put(where: Any, name: str, value: Any) -> None:
-    setattr(where, name, value)
