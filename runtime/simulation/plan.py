@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import msgspec
 from msgspec import Struct
 
 
@@ -196,24 +195,3 @@ class Plan(Struct, frozen=True):
     patience_s: float = 30.0
     everything: bool = True
     quiet: bool = False
-
-
-_ENCODER = msgspec.json.Encoder()
-_DECODER: msgspec.json.Decoder[Plan] = msgspec.json.Decoder(Plan)
-
-
-class NoPlan(ValueError):
-    """A text is no plan; the text of this says why."""
-
-
-def text_of(plan: Plan) -> bytes:
-    """A plan as JSON."""
-    return _ENCODER.encode(plan)
-
-
-def plan_of(text: bytes) -> Plan:
-    """Read back what `text_of` wrote. Raises NoPlan."""
-    try:
-        return _DECODER.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NoPlan(str(error)) from error

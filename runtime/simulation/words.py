@@ -135,10 +135,6 @@ class Line:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
 
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self._socket.fileno()
-
     def close(self) -> None:
         """Close this end."""
         self._socket.close()
