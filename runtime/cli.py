@@ -1,4 +1,4 @@
-"""The command line: `layby run`, `check`, `mi`, `which`, `reference`, `demo`."""
+"""The command line: `layby run`, `check`, `mi`, `which`, `reference`, `demo`, `verify`, `replay`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from runtime.simulation import cli as simulation
+
 app = typer.Typer(
     name="layby",
     help="A multi-process SIP runtime whose routing script runs management (MI) commands without stopping traffic.",
@@ -18,6 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+app.command()(simulation.verify)
+app.command()(simulation.replay)
 
 
 def main() -> None:

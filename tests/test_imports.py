@@ -73,6 +73,7 @@ CORES = frozenset(
         "runtime.simulation.run",
         "runtime.simulation.shrinking",
         "runtime.simulation.facts",
+        "runtime.simulation.findings",
         "runtime.simulation.fulfilling",
         "runtime.simulation.matching",
         "runtime.simulation.traffic",

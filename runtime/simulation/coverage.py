@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 from runtime.script import tree
 from runtime.script.check import shown
 from runtime.script.problems import Place
-from runtime.script.statements import Watch
 
 _MARK: Final = 1
 _MOST_LISTED: Final = 12
@@ -27,29 +26,39 @@ class Statement(NamedTuple):
 
 
 def statements_of(routes: Iterable[tree.Route]) -> list[Statement]:
-    """Every statement of a script, each once, in the order of the script."""
+    """Every statement of a script that does something, each once, in the order of the script: `break` only leads on."""
     found: dict[Place, Statement] = {}
     for route in routes:
         for item in tree.everything_in(route.body):
-            if isinstance(item, tree.Statement):
+            if isinstance(item, tree.Statement) and not isinstance(item, tree.Break):
                 found.setdefault(item.place, Statement(item.place, shown(route)))
     return list(found.values())
 
 
-def watch_into(memory: memoryview, statements: Sequence[Statement]) -> Watch:
-    """What a script is to be compiled with.
+class Watching:
+    """What a script is to be compiled with, see `compile_script`.
 
     Args:
         memory: a byte for each of the statements, 0 at first and 1 once the statement was reached.
         statements: of the script. A later text of it may have others; those are not watched.
+
+    Attributes:
+        last: the statement that began last in this process.
     """
-    numbers = {statement.place: number for number, statement in enumerate(statements)}
 
-    def watch(place: Place) -> Callable[[], object]:
-        number = numbers.get(place)
-        return _nothing if number is None else partial(memory.__setitem__, number, _MARK)
+    def __init__(self, memory: memoryview, statements: Sequence[Statement]) -> None:
+        self._memory = memory
+        self._numbers = {statement.place: number for number, statement in enumerate(statements)}
+        self.last: Place | None = None
 
-    return watch
+    def __call__(self, place: Place) -> Callable[[], object]:
+        """What the statement at that place calls each time."""
+        number = self._numbers.get(place)
+        return _nothing if number is None else partial(self._reached, number, place)
+
+    def _reached(self, number: int, place: Place) -> None:
+        self._memory[number] = _MARK
+        self.last = place
 
 
 def _nothing() -> None:

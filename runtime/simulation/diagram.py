@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, assert_never
 
 from runtime.simulation.events import (
+    AvpChanged,
     Blocked,
     Continued,
     Crashed,
@@ -32,6 +33,7 @@ from runtime.simulation.events import (
     ScriptFailed,
     Stalled,
     Started,
+    Unanswered,
     who,
 )
 
@@ -80,11 +82,21 @@ def of_call(events: Iterable[Event], call: str) -> list[Event]:
             case PacketReceived(packet=packet) | PacketLost(packet=packet):
                 if packet not in packets:
                     continue
+            case Unanswered():
+                if event.call != call:
+                    continue
             case Parked(job=job):
                 if event.call != call:
                     continue
                 jobs.add(job)
-            case Resumed(job=job) | JobBegan(job=job) | JobEnded(job=job) | Reported(job=job) | Launched(job=job):
+            case (
+                AvpChanged(job=job)
+                | Resumed(job=job)
+                | JobBegan(job=job)
+                | JobEnded(job=job)
+                | Reported(job=job)
+                | Launched(job=job)
+            ):
                 if job not in jobs:
                     continue
             case FrameSent() | FrameReceived() | FrameLost() | Noted():
@@ -141,6 +153,8 @@ class _Drawing:
         column = column_of(who(event))
         if isinstance(event, Started):
             self._alive.add(column)
+            if not event.at_s:
+                return  # all do, at the beginning
         self._note(event.at_s, column, words_of(event))
         if isinstance(event, Crashed):
             self._alive.discard(column)
@@ -189,6 +203,10 @@ def words_of(event: Event) -> str:
         case Resumed():
             answer = f" {event.answer}" if event.answer else ""
             return f"resumes {event.job}: {event.outcome} {event.code}{answer}"
+        case AvpChanged():
+            return f"$avp({event.name}) of {event.job} is another now"
+        case Unanswered():
+            return "gives up waiting for an answer of the script"
         case Launched():
             return f"launches {event.job} in line {event.line}"
         case Reported():

@@ -120,6 +120,37 @@ class Resumed(Struct, frozen=True, tag=True):
     answer: str = ""
 
 
+class AvpChanged(Struct, frozen=True, tag=True):
+    """While a context was parked, somebody else gave one of its AVPs another value.
+
+    Args:
+        job: what the context waited for.
+        name: the AVP's.
+    """
+
+    at_s: float
+    process: str
+    job: str
+    name: str
+
+
+class Unanswered(Struct, frozen=True, tag=True):
+    """The server gave up waiting for its script to answer a request.
+
+    Args:
+        call: its Call-ID.
+        file, line: the last statement that ran for it; empty and 0 where the plan wants no statements watched.
+        relayed: whether the request was sent on.
+    """
+
+    at_s: float
+    process: str
+    call: str
+    file: str
+    line: int
+    relayed: bool
+
+
 class Launched(Struct, frozen=True, tag=True):
     """A job was begun for which nobody waits.
 
@@ -251,6 +282,8 @@ Event: TypeAlias = (
     | FrameLost
     | Parked
     | Resumed
+    | AvpChanged
+    | Unanswered
     | Launched
     | Reported
     | JobBegan
@@ -308,6 +341,8 @@ def who(event: Event) -> str:
         case (
             Parked()
             | Resumed()
+            | AvpChanged()
+            | Unanswered()
             | Launched()
             | Reported()
             | JobBegan()

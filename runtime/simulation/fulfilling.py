@@ -39,7 +39,6 @@ METHODS: Final = (
     "PUBLISH",
     "NOTIFY",
     "UPDATE",
-    "PRACK",
 )
 """What callers send by themselves. ACK, BYE and CANCEL belong to a call that is there, or are asked for by a fact."""
 _USERS: Final = ("alice", "bob", "carol", "100", "4912345678", "+15551234567")

@@ -38,11 +38,10 @@ from runtime.folder import RuntimeFolder
 from runtime.house import House
 from runtime.program import Program
 from runtime.script.check import Checked
-from runtime.script.statements import Watch
 from runtime.settings import settle
 from runtime.simulation import events
 from runtime.simulation.clock import BOOT_S, CHANCE
-from runtime.simulation.coverage import statements_of, watch_into
+from runtime.simulation.coverage import Watching, statements_of
 from runtime.simulation.events import Event
 from runtime.simulation.kernel import SimulatedHandover, UdpSocket
 from runtime.simulation.network import Side
@@ -220,11 +219,11 @@ class Machine:
         self._supervisor = Supervisor(seats, RestartPolicy(storm_deaths=1 << 30), self._house.settings.drain_s)
         self.side = Side(plan, self._random, self._later, self._arrive, self._note)
 
-    def _watch(self, checked: Checked) -> Watch:
+    def _watch(self, checked: Checked) -> Watching:
         """What is marked in memory that all processes share."""
         statements = statements_of(checked.routes)
         self._marks = memoryview(mmap.mmap(-1, max(1, len(statements))))
-        return watch_into(self._marks, statements)
+        return Watching(self._marks, statements)
 
     def _reached(self) -> list[int]:
         """The numbers of the statements of the script that were reached, see `coverage`; empty where nobody watches."""

@@ -20,7 +20,7 @@ from runtime.sip.message import Reply, Request, parse
 
 GATEWAY: Final = "gw"
 SERVER: Final = "sip"
-_GATEWAY_ADDRESS: Final = Address("192.0.2.200", 5060)
+GATEWAY_ADDRESS: Final = Address("192.0.2.200", 5060)
 
 
 def address_of(caller: str) -> Address:
@@ -201,7 +201,7 @@ class Side:
         self._later(now + served.pause_s, partial(self._again, key))
 
     def _reply(self, reply: bytes, now: float) -> None:
-        host, port = _GATEWAY_ADDRESS.host, _GATEWAY_ADDRESS.port
+        host, port = GATEWAY_ADDRESS.host, GATEWAY_ADDRESS.port
         self._carry(GATEWAY, SERVER, reply, now, lambda at: self._arrive(Datagram(0, reply, host, port, at), None))
 
     # The network between.

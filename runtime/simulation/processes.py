@@ -13,40 +13,43 @@ import mmap
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mi_script.service import Service
-from runtime.context import Context
+from runtime.context import Context, Value
 from runtime.house import House
 from runtime.mi_process import MiProcess
 from runtime.process import Process
 from runtime.roles import MI, SIP, WORKER
-from runtime.runs import Launched, Parked, Route
+from runtime.runs import Ended, Launched, Parked, Route, Then
 from runtime.script.declare import BatchRequest, Begin, JobRequest
 from runtime.script.problems import Place
 from runtime.script.script import Script
 from runtime.script_process import ScriptProcess
 from runtime.simulation import events
 from runtime.simulation.clock import CHANCE, CLOCK, put
+from runtime.simulation.coverage import Watching
 from runtime.simulation.kernel import COMMANDS_FD, KERNEL, SimulatedLink
 from runtime.simulation.plan import CrashAt
 from runtime.simulation.stepping import watch
 from runtime.simulation.words import Answered, Command, Line
 from runtime.sip.message import Request
+from runtime.sip.transaction_words import NO_REPLY, Terminated, Told, Unanswered
 from runtime.sip_process import SipProcess
 from runtime.whereabouts import statement_on
 from runtime.worker_process import WorkerProcess
 from workers.birth import Child
-from workers.jobs import Job, Outcome, Peer, Returned
+from workers.jobs import Job, JobId, Outcome, Peer, Returned
 from workers.terms import BootFailure
 from workers.tree_events import ExitCode
 from workers.worker import Running
 
 log = logging.getLogger("layby.process")
 
+_T = TypeVar("_T")
 HELD: Final = b"held"
 """Asks a process what it holds."""
 _SHOWN: Final = 200
@@ -110,6 +113,11 @@ class _Scripted(_Simulated, ScriptProcess):
     _reporting: tuple[Job, Outcome] | None = None
     """Of which launched job the outcome is being told."""
 
+    def __init__(self, child: Child, house: House) -> None:
+        super().__init__(child, house)
+        self._avps: dict[int, dict[str, list[Value]]] = {}
+        """The AVPs of what is parked, as they were."""
+
     def park(
         self, script: Script, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place
     ) -> None:
@@ -123,7 +131,28 @@ class _Scripted(_Simulated, ScriptProcess):
         job, name = str(jobs[0].id), self._resume_name
         at_s, line = CLOCK.at_s, place.line
         KERNEL.note(events.Parked(at_s, self.spelled, job, name, str(place.file), line, within_s, call))
+        self._avps[jobs[0].serial] = {name: list(values) for name, values in parked.context.avps.items()}
         super()._put_aside(parked, jobs, within_s)
+
+    def _take_up(self, serial: int, write: Callable[[Context], int]) -> None:
+        before, parked = self._avps.pop(serial, None), self.parked.get(serial)
+        if before is not None and parked is not None:
+            self._compare(JobId(self.peer, serial), before, parked.context.avps)
+        super()._take_up(serial, write)
+
+    def _compare(self, job: JobId, before: dict[str, list[Value]], now: dict[str, list[Value]]) -> None:
+        for name in sorted(before.keys() | now.keys(), key=str):
+            if before.get(name, []) != now.get(name, []):
+                KERNEL.note(events.AvpChanged(CLOCK.at_s, self.spelled, str(job), str(name)))
+
+    def block_on(self, work: Coroutine[Any, Any, _T], timeout_s: float) -> _T:
+        statement, since_s = statement_on(sys._getframe(1)), CLOCK.at_s
+        try:
+            return super().block_on(work, timeout_s)
+        finally:
+            if statement is not None and CLOCK.at_s > since_s:
+                file, line = str(statement.place.file), statement.place.line
+                KERNEL.note(events.Blocked(since_s, self.spelled, file, line, CLOCK.at_s - since_s))
 
     def _settled(self, finish: Callable[[Context, Outcome], int], job: Job, outcome: Outcome) -> None:
         def noted(context: Context, ended: Outcome) -> int:
@@ -187,6 +216,45 @@ class _Scripted(_Simulated, ScriptProcess):
 
 class SimulatedSip(_Scripted, SipProcess):
     """A SIP process."""
+
+    def __init__(self, child: Child, house: House) -> None:
+        super().__init__(child, house)
+        self._left: dict[str, Place] = {}
+        """By Call-ID, the last statement that ran for a request, where statements are watched."""
+        self._relayed: set[str] = set()
+
+    def open(self) -> None:
+        super().open()
+        perform = self.transactions._perform_one
+
+        def performed(key: str, effect: Told) -> None:
+            self._note_unanswered(key, effect)
+            perform(key, effect)
+
+        self.transactions._perform_one = performed  # type: ignore[method-assign]
+
+    def _note_unanswered(self, key: str, effect: Told) -> None:
+        kept = self.transactions._kept.get(key)
+        request = None if kept is None else kept.request
+        if request is None or key in self._waiting:
+            return
+        if isinstance(effect, Unanswered) or effect == Terminated(NO_REPLY):
+            call = request.call_id
+            place = self._left.get(call)
+            file, line = (place.file, place.line) if place is not None else ("", 0)
+            KERNEL.note(events.Unanswered(CLOCK.at_s, self.spelled, call, file, line, call in self._relayed))
+
+    def _run(self, context: Context, route: Route, then: Then) -> Ended | None:
+        ended = super()._run(context, route, then)
+        watch, message = self.house.program.watch, context.message
+        if isinstance(watch, Watching) and watch.last is not None and isinstance(message, Request):
+            self._left[message.call_id] = watch.last
+        return ended
+
+    def relay(self, context: Context) -> int:
+        if isinstance(context.message, Request):
+            self._relayed.add(context.message.call_id)
+        return super().relay(context)
 
     def held(self) -> dict[str, int]:
         relayed = {"transactions": len(self.transactions), "branches": len(self.proxy.clients)}

@@ -42,7 +42,6 @@ class Drawn(Struct, frozen=True):
         number: which call of the plan it is; the streams and names of everything in it come of that.
         at_s: when it sends its first request.
         draft: that request.
-        aim: the statement that it is to reach, as ``file:line``; empty for none.
         cancel_after_s: when it gives up, counted from `at_s`; None for never.
         copies: when it sends the same request again although nothing is lost.
         answers: what next hops reply to each request that is not yet of a dialog, in the order in which they get them;
@@ -53,7 +52,6 @@ class Drawn(Struct, frozen=True):
     number: int
     at_s: float
     draft: Draft
-    aim: str = ""
     cancel_after_s: float | None = None
     copies: tuple[float, ...] = ()
     answers: tuple[tuple[Answer, ...], ...] = ()
@@ -156,7 +154,6 @@ class _Drawing:
             number,
             at_s,
             draft,
-            f"{goal.place.file}:{goal.place.line}" if goal else "",
             _sometime(chance, 2.0) if cancels else None,
             copies,
             answers,

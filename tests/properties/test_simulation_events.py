@@ -12,6 +12,7 @@ from runtime.simulation.events import Event, NoEvent, Parked, event_of, events_o
 SCRIPT_TEXT = st.text(st.characters(max_codepoint=255), max_size=40)
 BY_TYPE = {
     str: SCRIPT_TEXT,
+    bool: st.booleans(),
     int: st.integers(-(2**31), 2**31),
     float: st.floats(0, 1e6, allow_nan=False),
 }

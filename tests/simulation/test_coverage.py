@@ -9,7 +9,7 @@ from runtime.context import Context
 from runtime.program import Program
 from runtime.script.check import Checked
 from runtime.script.statements import Watch
-from runtime.simulation.coverage import Statement, covered, lines_text, statements_of, watch_into
+from runtime.simulation.coverage import Statement, Watching, covered, lines_text, statements_of
 from runtime.sip.message import dummy_request
 
 SCRIPT = """loadmodule "sipmsgops.so"
@@ -46,7 +46,7 @@ class Watched:
     def watch(self, checked: Checked) -> Watch:
         self.statements = statements_of(checked.routes)
         self.memory = bytearray(len(self.statements))
-        return watch_into(memoryview(self.memory), self.statements)
+        return Watching(memoryview(self.memory), self.statements)
 
     def lines(self) -> list[int]:
         return [one.place.line for one, mark in zip(self.statements, self.memory, strict=True) if mark]

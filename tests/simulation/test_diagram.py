@@ -46,8 +46,6 @@ PARKED_AND_RESUMED: list[Event] = [
 def test_a_request_that_is_parked_and_answered() -> None:
     assert diagram(PARKED_AND_RESUMED, 90) == (
         "          uac-1               sip-1               worker-1\n"
-        "  0.0000  │                   ● starts (sip-1.1)\n"
-        "  0.0000  │                   │                   ● starts (worker-1.1)\n"
         "  0.0110  │──── OPTIONS ─────▶│                   │\n"
         "  0.0110  │                   ● parks in line 7 for sip-1.1.1, at most 5 s\n"
         "  0.0112  │                   │────── jobs ──────▶│\n"
@@ -75,8 +73,6 @@ def test_what_is_lost_and_who_dies() -> None:
         80,
     ) == (
         "          uac-1               sip-1               sip-2\n"
-        "  0.0000  │                   ● starts (sip-1.1)\n"
-        "  0.0000  │                   │                   ● starts (sip-2.1)\n"
         "  1.0000  │──── OPTIONS ─────✕│                   │\n"
         "  1.1000  │                   ● dies: kill        │\n"
         "  1.1000  │                    ✕────── jobs ──────│\n"
