@@ -67,11 +67,14 @@ class Surroundings(Struct, frozen=True):
         server: host and port of the server.
         hop: host and port of a next hop, which answers whatever it gets.
         source: the host that callers are at unless the script asks for another.
+        users, sources: texts of the script that may be a user's name, and hosts; see `words_of`.
     """
 
     server: str
     hop: str
     source: str
+    users: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 def reading(draft: Draft, variable: str) -> str | None:

@@ -42,6 +42,8 @@ METHODS: Final = (
 )
 """What callers send by themselves. ACK, BYE and CANCEL belong to a call that is there, or are asked for by a fact."""
 _USERS: Final = ("alice", "bob", "carol", "100", "4912345678", "+15551234567")
+_OF_THE_SCRIPT: Final = 0.4
+"""The share of the requests whose user, or source, is a text that stands somewhere in the script."""
 _PASSES: Final = 3
 _STATUSES: Final = (200, 200, 200, 404, 408, 480, 486, 500, 503, 603)
 
@@ -92,15 +94,17 @@ def _readings_exclude(facts: Facts) -> bool:
 def _ordinary(facts: Facts, chance: Chance, around: Surroundings) -> Draft:
     method = chance.pick(_allowed(facts))
     host = around.hop if chance.happens(0.8) else around.server
-    user = chance.pick(_USERS)
+    user = chance.pick(around.users) if around.users and chance.happens(_OF_THE_SCRIPT) else chance.pick(_USERS)
+    knows = around.sources and chance.happens(_OF_THE_SCRIPT)
+    source = chance.pick(around.sources) if knows else around.source
     ruri = f"sip:{user}@{host}" if method != "REGISTER" else f"sip:{around.server.partition(':')[0]}"
     body, content_type = ("v=0\r\n", "application/sdp") if method == "INVITE" else ("", "")
     return Draft(
         method,
         ruri,
-        f"sip:{chance.pick(_USERS)}@{around.source}",
+        f"sip:{chance.pick(_USERS)}@{source}",
         f"sip:{user}@{host}",
-        around.source,
+        source,
         headers=(("user-agent", "simulated"),) if chance.happens(0.5) else (),
         body=body,
         content_type=content_type,

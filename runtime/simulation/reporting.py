@@ -147,7 +147,7 @@ def replayed(console: Console, finding: Finding, events: Sequence[Event], ask: C
         console: where.
         finding: it.
         events: of its run.
-        ask: called before each step, with the number of the steps that are left; None to show the run as a diagram.
+        ask: called after each step, with how many are left; None to show the run as a diagram.
     """
     shown = of_call(events, finding.call) if finding.call else list(events)
     if ask is None:

@@ -32,7 +32,7 @@ from runtime.simulation.run import Run
 from runtime.simulation.shrinking import shrink
 from runtime.simulation.simulator import Simulator
 from runtime.simulation.traffic import draw_traffic, send_of
-from runtime.simulation.wishes import wishes_of
+from runtime.simulation.wishes import wishes_of, words_of
 
 FAULTS: Final[tuple[Fault, ...]] = ("crash", "loss", "stall", "cancel", "reload", "delay", "duplicate", "slow")
 _WITHIN_S: Final = 12.0
@@ -287,4 +287,5 @@ def surroundings(program: Program) -> Surroundings:
     address = next((one for one in settings.listen if not one.reliable), None)
     if address is None:
         raise SettingsError("the script has no UDP socket, and the simulated network carries nothing else", "socket")
-    return Surroundings(f"{address.host}:{address.port}", f"{GATEWAY_ADDRESS.host}:{GATEWAY_ADDRESS.port}", _SOURCE)
+    hop = f"{GATEWAY_ADDRESS.host}:{GATEWAY_ADDRESS.port}"
+    return Surroundings(f"{address.host}:{address.port}", hop, _SOURCE, *words_of(program.checked.routes))

@@ -8,6 +8,7 @@ which one excludes another can hold of no message.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -35,6 +36,9 @@ _MOST_VISITS: Final = 6
 """By how many ways one route is entered: a route that all others call has as many goals for each of its tests."""
 _MOST_GOALS: Final = 4_000
 _DEEPEST: Final = 24
+_MOST_WORDS: Final = 200
+_WORD: Final = re.compile(r"[A-Za-z0-9_.+-]{1,24}")
+_ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,18 @@ def wishes_of(routes: Sequence[tree.Route]) -> Wishes:
         if _begins(route):
             walk.enter(route, (Came("reply"),) if route.kind == "onreply_route" else ())
     return walk.found
+
+
+def words_of(routes: Sequence[tree.Route]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Texts of a script that may be users' names, and those that are IPv4 addresses: keys of a cache, for example.
+
+    What a message is held against may have been stored elsewhere, and a test of it is then no fact.
+    """
+    texts = {item.value for item in tree.everything_in(tuple(routes)) if isinstance(item, tree.Text)}
+    words = sorted(text for text in texts if _WORD.fullmatch(text))[:_MOST_WORDS]
+    return tuple(word for word in words if not _ADDRESS.fullmatch(word)), tuple(
+        word for word in words if _ADDRESS.fullmatch(word)
+    )
 
 
 def _begins(route: tree.Route) -> bool:

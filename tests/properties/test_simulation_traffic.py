@@ -18,7 +18,7 @@ from runtime.simulation.facts import Came, Facts, HasHeader, Method, Reads, Stat
 from runtime.simulation.fulfilling import drafted, exclude_each_other, holds
 from runtime.simulation.matching import text_like, text_unlike
 from runtime.simulation.traffic import Drawn, draw_traffic, send_of
-from runtime.simulation.wishes import Goal, Wishes, wishes_of
+from runtime.simulation.wishes import Goal, Wishes, wishes_of, words_of
 from runtime.sip.message import Request
 from runtime.sip.message import parse as parse_message
 
@@ -177,3 +177,16 @@ def test_what_no_message_can_say_is_left_out() -> None:
 
     assert dict(draft.headers).keys() <= {"user-agent"}
     assert " " not in draft.ruri
+
+
+def test_texts_of_the_script_are_tried_as_users_and_sources() -> None:
+    text = (
+        'startup_route {\ncache_store("local:routes", "4420", "home");\ncache_store("local:who", "10.1.2.3", "a b");\n}'
+    )
+    users, sources = words_of(routes_of(text))
+    around = Surroundings("192.0.2.1:5060", "192.0.2.9:5070", "192.0.2.100", users, sources)
+    drafts = [drafted((), Chance(seed), around) for seed in range(200)]
+
+    assert (users, sources) == (("4420", "home"), ("10.1.2.3",))
+    assert {"10.1.2.3", "192.0.2.100"} == {draft.source for draft in drafts}
+    assert any(draft.ruri.startswith("sip:4420@") for draft in drafts)
