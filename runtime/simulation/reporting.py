@@ -47,7 +47,7 @@ class Shown:
 
     def __call__(self, so_far: Verified) -> None:
         """After each run."""
-        told = f"{figures_text(so_far)}, {len(so_far.findings)} findings"
+        told = f"{so_far.parkings} parked, {so_far.share * 100:.0f} % reached, {len(so_far.findings)} found"
         self._progress.update(self._bar, completed=min(so_far.elapsed_s, self._seconds), told=told)
 
 

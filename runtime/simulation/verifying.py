@@ -80,7 +80,7 @@ class Verified:
 
     Args:
         statements: those of the script.
-        findings: each kind and place once, in the order in which they were found.
+        findings: each kind and place once; in the end in the order of their places.
         reached: the numbers of the statements that were reached.
         runs, parkings, requests: how many there were.
         elapsed_s: for how long it has been looked.
@@ -129,6 +129,7 @@ def verify(asked: Asked, progress: Callable[[Verified], None] = lambda so_far: N
         finally:
             for one in simulators:  # who still runs one, as after Ctrl-C, is told that it has ended
                 one.close()
+    seen.verified.findings.sort(key=lambda one: (one.file, one.line, one.kind))
     return seen.verified
 
 
