@@ -45,6 +45,15 @@ def _layby(
     pass
 
 
+def _host_and_port(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise typer.BadParameter(f"{text} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 @app.command()
 def run(
     script: Annotated[
@@ -62,6 +71,13 @@ def run(
     check: Annotated[
         bool, typer.Option("-C", "--check", help="Check the script and leave: 0 when it is right, 1 when not.")
     ] = False,
+    mi_http: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where MI is to be had over HTTP, whatever the script says of that, if anything.",
+        ),
+    ] = None,
     udp_workers: Annotated[int | None, typer.Option(help="SIP processes, instead of the script's udp_workers.")] = None,
     mi_workers: Annotated[
         int | None,
@@ -106,7 +122,7 @@ def run(
 
     try:
         told = dict(option.partition("=")[::2] for option in options or ())
-        program = Program.load(script, listen or (), options=told)
+        program = Program.load(script, listen or (), options=told, mi_http=_host_and_port(mi_http))
     except NotLoaded as error:
         print_report(error.problems, stderr=True)
         raise typer.Exit(1) from None

@@ -159,6 +159,7 @@ class Program:
         modules: the instances, by name. A reload keeps them: it takes new routes, not new settings.
         listen: addresses from the command line, in place of the script's.
         options: `$argv`, from the command line.
+        mi_http: address and port of MI over HTTP from the command line, in place of the script's.
         generation: grows by one with each reload.
         watch: told of the statements that run; see `compile_script`.
     """
@@ -170,6 +171,7 @@ class Program:
     target: Target
     listen: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    mi_http: tuple[str, int] | None = None
     generation: int = 0
     watch: Watch | None = None
 
@@ -180,6 +182,7 @@ class Program:
         listen: Sequence[str] = (),
         interfaces: AddressesOf = addresses_of,
         options: Mapping[str, str] | None = None,
+        mi_http: tuple[str, int] | None = None,
         watch: Callable[[Checked], Watch] | None = None,
     ) -> Program:
         """Read, check and compile a script file.
@@ -189,12 +192,13 @@ class Program:
             listen: addresses that stand in for the script's ``socket=`` lines.
             interfaces: gives the addresses of this machine's interfaces.
             options: what `$argv(name)` says.
+            mi_http: address and port where MI is to be had over HTTP, whatever the script says of that.
             watch: gives what is told of the statements that run, see `compile_script`. Scripts in Python have none.
 
         Raises:
             NotLoaded: it has errors.
         """
-        checked = _checked(path, listen, interfaces=interfaces)
+        checked = _checked(path, listen, interfaces=interfaces, mi_http=mi_http)
         known = {**CATALOG, **checked.own}
         modules: dict[str, Module] = {
             name: kind(checked.settings.get(name))
@@ -204,7 +208,7 @@ class Program:
         options = options or {}
         watched = None if watch is None else watch(checked)
         script = _compiled(checked, modules, target, options, watched)
-        return cls(path, checked, script, modules, target, tuple(listen), options, watch=watched)
+        return cls(path, checked, script, modules, target, tuple(listen), options, mi_http, watch=watched)
 
     def reader(self, text: str) -> Callable[[Context], Value]:
         """Reads a text with variables in it, for a module whose parameter is one.
@@ -305,7 +309,7 @@ class Program:
         return True
 
     def _compile(self, read: Callable[[Path], bytes]) -> tuple[Checked, Script]:
-        checked = _checked(self.path, self.listen, read, self._own_module)
+        checked = _checked(self.path, self.listen, read, self._own_module, mi_http=self.mi_http)
         if set(checked.modules) != set(self.checked.modules):
             text = "loads other modules than the running script; a reload takes new routes only, so restart instead"
             raise NotLoaded([ScriptProblem(Place(str(self.path), 1, 1), text, code="bad-setting")])
@@ -377,12 +381,21 @@ def _checked(
     read: Callable[[Path], bytes] = read_file,
     import_module: Callable[[Path], type[Module]] = import_module,
     interfaces: AddressesOf = addresses_of,
+    mi_http: tuple[str, int] | None = None,
 ) -> Checked:
     load_it = load_python if path.suffix == ".py" else load
     result = load_it(path, catalog=CATALOG, always=ALWAYS, read=read, import_module=import_module)
     if isinstance(result, list):
         raise NotLoaded(result)
-    return dataclasses.replace(result, sockets=_sockets(result, listen, interfaces))
+    result = dataclasses.replace(result, sockets=_sockets(result, listen, interfaces))
+    return result if mi_http is None else _with_mi_http(result, *mi_http)
+
+
+def _with_mi_http(checked: Checked, host: str, port: int) -> Checked:
+    """The same script with MI over HTTP there. Whatever else it says of the two modules, as of tokens, holds."""
+    modules = [*checked.modules, *(name for name in ("httpd", "mi_http") if name not in checked.modules)]
+    httpd = {**checked.settings.get("httpd", {}), "ip": host, "port": port}
+    return dataclasses.replace(checked, modules=modules, settings={"mi_http": {}, **checked.settings, "httpd": httpd})
 
 
 def _sockets(checked: Checked, listen: Sequence[str], interfaces: AddressesOf) -> list[str]:

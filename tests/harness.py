@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
 import re
 import select
-import signal
 import socket
-import subprocess
 import time
-import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,22 +13,12 @@ from typing import Any
 import pytest
 
 from runtime.demo.server import free_port as free_port
+from runtime.testing.peer import serial
+from runtime.testing.server import Server as TestedServer
+from runtime.testing.waiting import LIMIT_S as LIMIT_S
+from runtime.testing.waiting import wait_until as wait_until
 
 ROOT = Path(__file__).parent.parent
-LIMIT_S = 10.0
-"""How long a test waits for something that should happen soon. Never slept away: it is polled for."""
-
-
-def wait_until(condition: Callable[[], Any], limit_s: float = LIMIT_S, what: str = "") -> Any:
-    """Poll until `condition()` is true and give its value; fail when it is not in time."""
-    ends = time.monotonic() + limit_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > ends:
-            pytest.fail(f"not within {limit_s} s: {what or getattr(condition, '__name__', condition)}")
-        time.sleep(0.005)
 
 
 @dataclass
@@ -52,8 +35,6 @@ class SipAnswer:
 
 class SipClient:
     """Sends what it is given and collects what comes back, by Call-ID."""
-
-    _serial = itertools.count(1)
 
     def __init__(self, port: int) -> None:
         self.server = ("127.0.0.1", port)
@@ -78,12 +59,12 @@ class SipClient:
         body: str = "",
     ) -> tuple[str, bytes]:
         """Build a request; its Call-ID and its bytes."""
-        serial = f"{os.getpid()}-{next(self._serial)}"
-        call_id = call_id or f"call-{serial}"
+        unique = serial()
+        call_id = call_id or f"call-{unique}"
         tag = f";tag={to_tag}" if to_tag else ""
         text = (
             f"{method} sip:{user}@127.0.0.1:{self.server[1]} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch={branch or 'z9hG4bK' + serial}\r\n"
+            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch={branch or 'z9hG4bK' + unique}\r\n"
             f"Max-Forwards: 70\r\nFrom: <sip:tester@127.0.0.1>;tag=f{call_id}\r\n"
             f"To: <sip:{user}@127.0.0.1>{tag}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n"
             f"Contact: <sip:tester@127.0.0.1:{self.port}>\r\n{extra}Content-Length: {len(body)}\r\n\r\n{body}"
@@ -130,76 +111,19 @@ class SipClient:
 
 
 @dataclass
-class Server:
-    """A real server: `layby run` in a process of its own."""
+class Server(TestedServer):
+    """A server as the tests of this project start it: `start_server` of tests/conftest.py."""
 
-    process: subprocess.Popen[bytes]
-    sip_port: int
-    http_port: int
-    folder: Path
-    log_path: Path
-    script: Path
     clients: list[SipClient] = field(default_factory=list)
 
     def client(self) -> SipClient:
         self.clients.append(SipClient(self.sip_port))
         return self.clients[-1]
 
-    def log(self) -> str:
-        return self.log_path.read_text(errors="replace")
-
-    def rpc(self, text: str | bytes, timeout_s: float = LIMIT_S) -> Any:
-        data = text.encode() if isinstance(text, str) else text
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.http_port}/mi", data, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
-            body = reply.read()
-        return json.loads(body) if body else None
-
-    def mi(self, method: str, params: Any = None, timeout_s: float = LIMIT_S) -> Any:
-        """Call MI over HTTP: the result, or an AssertionError with the error object."""
-        reply = self.rpc(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}), timeout_s)
-        assert "result" in reply, reply
-        return reply["result"]
-
-    def mi_error(self, method: str, params: Any = None) -> dict[str, Any]:
-        reply = self.rpc(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}))
-        assert "error" in reply, reply
-        return dict(reply["error"])
-
-    def pids(self, kind: str) -> list[int]:
-        """PIDs of the processes whose type in `ps` starts with `kind`."""
-        return [row["PID"] for row in self.mi("ps")["Processes"] if row["Type"].startswith(kind)]
-
-    def all_pids(self) -> list[int]:
-        return [row["PID"] for row in self.mi("ps")["Processes"]]
-
-    def statistic(self, name: str) -> int:
-        return int(self.mi("get_statistics", [[name]])[name])
-
-    def stop(self, limit_s: float = LIMIT_S) -> int:
-        """Ask it to shut down, and wait for that; its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.wait(limit_s)
-
-    def end(self) -> None:
-        """Stop it without waiting long for calls that are still open: a second signal ends it at once."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            self.stop()
-
-    def wait(self, limit_s: float = LIMIT_S) -> int:
-        """Wait for its end; its exit code."""
-        try:
-            return self.process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(5)
-            pytest.fail(f"the server did not stop within {limit_s} s\n{self.log()}")
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        super().close()
 
 
 HEAD = """
@@ -216,8 +140,6 @@ loadmodule "mi_script.so"
 loadmodule "bench.so"
 loadmodule "httpd.so"
 loadmodule "mi_http.so"
-modparam("httpd", "ip", "127.0.0.1")
-modparam("httpd", "port", {http_port})
 """
 
 """`udp_readers`: all SIP processes read, so that messages of one call meet in different ones."""
@@ -229,13 +151,6 @@ from runtime.pyscript import Answer, Call, Cancelled, module, route, server
 server(udp_readers=64)
 for name in "proto_udp signaling sl tm sipmsgops cfgutils statistics cachedb_local mi_script bench mi_http".split():
     module(name)
-module("httpd", ip="127.0.0.1", port={http_port})
+module("httpd")
 """
 """The same for a script in Python."""
-
-
-def answers(server: Server) -> bool:
-    try:
-        return bool(server.mi("uptime", timeout_s=1.0))
-    except OSError:
-        return False

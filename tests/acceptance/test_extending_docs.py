@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from runtime.cli import app
-from tests.harness import ROOT, Server, answers, free_port, wait_until
+from tests.harness import ROOT, Server, free_port, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -46,7 +46,7 @@ def server() -> Iterator[Server]:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
         server = Server(process, sip_port, http_port, folder / "run", folder / "log", script)
-        wait_until(lambda: process.poll() is not None or answers(server), what="the server answers MI")
+        wait_until(lambda: process.poll() is not None or server.answers(), what="the server answers MI")
         assert process.poll() is None, server.log()
         yield server
         for client in server.clients:

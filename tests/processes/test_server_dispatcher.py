@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Server, SipAnswer, answers, wait_until
+from tests.harness import Server, SipAnswer, wait_until
 from tests.sip_peer import Peer
 
 pytestmark = pytest.mark.processes
@@ -315,7 +315,7 @@ def test_a_destination_that_is_always_probed_is_out_while_it_does_not_answer(
         for probe in one.received:
             one.reply(probe, 200)
         one.received.clear()
-        return answers(server) and state_of(server, uri) == "Active"
+        return server.answers() and state_of(server, uri) == "Active"
 
     wait_until(answer_and_look)
     assert select(server, 1, 8).header("X-Du") == uri

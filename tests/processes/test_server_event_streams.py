@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.harness import LIMIT_S, Server, answers, free_port, wait_until
+from tests.harness import LIMIT_S, Server, free_port, wait_until
 from tests.processes.listeners import Subscriber
 
 pytestmark = pytest.mark.processes
@@ -402,7 +402,7 @@ class TestWhereTheProcessThatSendsIsNotThere:
         os.kill(sender, signal.SIGKILL)
         client.ask("many")
         subscribers.append(Subscriber(port))
-        wait_until(lambda: answers(server), what="the sender is replaced")
+        wait_until(server.answers, what="the sender is replaced")
         client.ask("many")
 
         def ended() -> dict[str, int] | None:

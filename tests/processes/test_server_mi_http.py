@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.mi_client import call, target_of
 from runtime.mi_wire import Http, MiClientError
-from tests.harness import ROOT, Server, wait_until
+from tests.harness import ROOT, Server, free_port, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -128,9 +129,12 @@ def test_certificates_of_both_sides(start_server) -> None:
 
 
 def test_back_to_back_requests_over_one_connection_are_answered_at_once(start_server) -> None:
-    head = 'modparam("mi_http", "max_body", 200)\nmodparam("httpd", "ip", "*")\n'
-    server = start_server("route { exit; }", head=head, options=PROCESSES)
-    wait_until(lambda: "whoever reaches 0.0.0.0:" in server.log(), what="that everybody is let in is told")
+    head = 'modparam("mi_http", "max_body", 200)\n'
+    port = free_port(socket.SOCK_STREAM)
+    options = (*PROCESSES, "--mi-http", f"*:{port}")
+    server = start_server("route { exit; }", head=head, options=options, ready=False)
+    server.http_port = port
+    wait_until(lambda: "whoever reaches 0.0.0.0:" in server.log(), 30, what="that everybody is let in is told")
     connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=2)
     for _ in range(50):
         connection.request("POST", "/mi", UPTIME, {"Content-Type": "application/json"})

@@ -1,0 +1,41 @@
+"""What tests of a routing script are made of; `docs/testing.md` shows how. It needs pytest and Hypothesis::
+
+    pip install "layby[testing]"
+
+The fixtures are there wherever layby is installed. The rest is here, and each name is loaded when it is first asked
+for: a session of pytest that tests something else loads none of it::
+
+    from runtime.testing import Server, Peer, Received, wait_until    # a server, phones, and waiting for both
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.testing.peer import Peer as Peer
+    from runtime.testing.peer import Received as Received
+    from runtime.testing.server import Server as Server
+    from runtime.testing.waiting import wait_until as wait_until
+
+_WHERE = {
+    "peer": ["Peer", "Received"],
+    "server": ["Server"],
+    "waiting": ["wait_until"],
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
