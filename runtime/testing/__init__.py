@@ -6,6 +6,9 @@ The fixtures are there wherever layby is installed. The rest is here, and each n
 for: a session of pytest that tests something else loads none of it::
 
     from runtime.testing import Server, Peer, Received, wait_until    # a server, phones, and waiting for both
+    from runtime.testing import Call, CallPlan, play                  # calls, step by step or as planned
+    from runtime.testing import LaybyMachine, run_machine             # everything at once, faults too
+    from runtime.testing import strategies                            # Hypothesis: messages, calls, MI commands
 """
 
 from __future__ import annotations
@@ -14,12 +17,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from runtime.testing import strategies as strategies
+    from runtime.testing.calls import Call as Call
+    from runtime.testing.calls import CallPlan as CallPlan
+    from runtime.testing.calls import play as play
+    from runtime.testing.machine import LaybyMachine as LaybyMachine
+    from runtime.testing.machine import run_machine as run_machine
     from runtime.testing.peer import Peer as Peer
     from runtime.testing.peer import Received as Received
     from runtime.testing.server import Server as Server
     from runtime.testing.waiting import wait_until as wait_until
 
 _WHERE = {
+    "calls": ["Call", "CallPlan", "play"],
+    "machine": ["LaybyMachine", "run_machine"],
     "peer": ["Peer", "Received"],
     "server": ["Server"],
     "waiting": ["wait_until"],

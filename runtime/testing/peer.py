@@ -19,7 +19,7 @@ from runtime.testing.waiting import LIMIT_S
 _HOST: Final = "127.0.0.1"
 _LONGEST_DATAGRAM: Final = 65_535
 _POLL_S: Final = 0.02
-_AGAIN_S: Final = 0.5
+AGAIN_S: Final = 0.5
 """T1 of RFC 3261, 17.1.1.1: after so long a request is sent again. A test's is sent that often until it is answered."""
 _serials = itertools.count(1)
 
@@ -189,6 +189,15 @@ class Peer:
                 continue  # an answer of the kernel to something sent to a dead server
             self.received.append(Received(data.decode("latin-1"), source))
 
+    def take(self, wanted: Callable[[Received], bool]) -> Received | None:
+        """The first message that is wanted of those that have arrived; None where none has."""
+        self.collect()
+        for at, message in enumerate(self.received):
+            if wanted(message):
+                del self.received[at]
+                return message
+        return None
+
     def wait(
         self, wanted: Callable[[Received], bool], limit_s: float = LIMIT_S, what: str = "", resend: str = ""
     ) -> Received:
@@ -201,20 +210,18 @@ class Peer:
             resend: what is sent to the server again and again until it comes.
         """
         now = time.monotonic()
-        ends, again = now + limit_s, now + _AGAIN_S
+        ends, again = now + limit_s, now + AGAIN_S
         while True:
-            for at, message in enumerate(self.received):
-                if wanted(message):
-                    del self.received[at]
-                    return message
+            if (found := self.take(wanted)) is not None:
+                return found
             now = time.monotonic()
             if now > ends:
                 starts = [message.start for message in self.received]
                 pytest.fail(f"no {what or 'such message'} within {limit_s} s; there are {starts}")
             if resend and now > again:
-                again += _AGAIN_S
+                again += AGAIN_S
                 self.send(resend)
-            self.collect(_POLL_S)
+            select.select([self.socket], [], [], _POLL_S)
 
     def wait_request(self, method: str, limit_s: float = LIMIT_S, call_id: str = "", resend: str = "") -> Received:
         """A request of that method, of that call where one is named."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +24,14 @@ from runtime.demo.load import environment
 from runtime.demo.server import free_port
 from runtime.testing.peer import Peer
 from runtime.testing.waiting import LIMIT_S, wait_until
+from workers.supervision import RestartPolicy
 
 _HOST: Final = "127.0.0.1"
 _START_S: Final = 30.0
 """A start takes half a second; on a machine whose tests all start servers at once, many times that."""
+_STORM_WITHIN_S: Final = RestartPolicy().storm_within_s + 1.0
+_STORM_DEATHS: Final = RestartPolicy().storm_deaths // 2
+"""Half of what the attendant bears: what it sees later than we do it, it sees closer together."""
 _BATCH: Final = 50
 """So many requests go in one JSON-RPC batch."""
 
@@ -50,6 +56,7 @@ class Server:
     log_path: Path
     script: Path
     peers: list[Peer] = field(default_factory=list)
+    _killed_at: dict[str, list[float]] = field(default_factory=dict)
 
     def peer(self) -> Peer:
         """A phone on a port of its own; it is closed with the server."""
@@ -124,6 +131,31 @@ class Server:
     def all_pids(self) -> list[int]:
         """PIDs of all its processes."""
         return [row["PID"] for row in self.mi("ps")["Processes"]]
+
+    def parked(self) -> int:
+        """How many messages are parked now, in all processes."""
+        with urllib.request.urlopen(f"http://{_HOST}:{self.http_port}/metrics", timeout=LIMIT_S) as reply:
+            found = re.findall(r"(?m)^layby_process_parked\{.*\} (\S+)$", reply.read().decode())
+        return int(sum(map(float, found)))
+
+    def kill(self, kind: str) -> int:
+        """Kill one process of a kind, as `pids` names it, by SIGKILL, and wait until it is replaced.
+
+        Returns:
+            its PID; 0 for nothing done, where so many of its kind were killed lately that the server would take one
+            more for a crash storm, and end.
+        """
+        now = time.monotonic()
+        lately = [at for at in self._killed_at.get(kind, ()) if at > now - _STORM_WITHIN_S]
+        if len(lately) >= _STORM_DEATHS:
+            return 0
+        self._killed_at[kind] = [*lately, now]
+        before = self.pids(kind)
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(
+            lambda: before[0] not in (now := self.pids(kind)) and len(now) >= len(before), what=f"another {kind}"
+        )
+        return before[0]
 
     def statistic(self, name: str) -> int:
         """A statistic, by its name `group:name`."""

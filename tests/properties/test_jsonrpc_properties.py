@@ -14,6 +14,7 @@ from mi_script.commands import Params, Registry, command, commands_of
 from mi_script.execute import Executor
 from mi_script.jsonrpc import Batch, Request, Single, decode, dump, fault_text, result_text
 from mi_script.service import Service
+from runtime.testing.strategies import hostile_rpc, json_values, rpc_requests
 
 
 class Echo:
@@ -40,39 +41,10 @@ def make_service():
 
 SERVICE = make_service()
 
-text = st.text(st.characters(codec="utf-8"), max_size=10)
-numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-ids = st.none() | numbers | text
-values = st.recursive(
-    st.none() | st.booleans() | numbers | text,
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(text, children, max_size=3),
-    max_leaves=8,
-)
-params = st.lists(values, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "c"]) | text, values, max_size=3)
-methods = st.sampled_from(["echo", "types", "which", "help", "nosuch"]) | text
-requests = st.fixed_dictionaries({"jsonrpc": st.just("2.0"), "method": methods}, optional={"params": params, "id": ids})
-nearly = st.fixed_dictionaries(
-    {},
-    optional={
-        "jsonrpc": st.just("2.0") | values,
-        "method": methods | values,
-        "params": params | values,
-        "id": ids | values,
-        "result": values,
-        "error": values,
-    },
-)
-texts = (values | nearly | st.lists(nearly, max_size=4)).map(lambda value: json.dumps(value).encode())
-
-
-@st.composite
-def mangled(draw):
-    """A text with some of its bytes changed, lost or doubled."""
-    data = bytearray(draw(texts))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(data)))
-        data[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
-    return bytes(data)
+methods = st.sampled_from(["echo", "types", "which", "help", "nosuch"]) | st.text(max_size=10)
+requests = rpc_requests(methods)
+anything = hostile_rpc(methods)
+ids = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=10)
 
 
 def answer(data, **kwargs):
@@ -88,7 +60,7 @@ def is_well_formed(reply):
     )
 
 
-@given(st.binary(max_size=200) | texts | mangled())
+@given(anything)
 @example(b"[" * 4000)
 @example(b'{"a":' * 800)
 @example(b'{"jsonrpc":"2.0","method":"echo","params":["\\ud800"],"id":1}')
@@ -107,7 +79,7 @@ def test_any_bytes_are_answered_or_passed_over(data):
     assert all(is_well_formed(one) for one in (replies if isinstance(replies, list) else [replies]))
 
 
-@given(st.binary(max_size=200) | texts | mangled(), st.integers(200, 400))
+@given(anything, st.integers(200, 400))
 def test_no_answer_is_longer_than_its_transport_carries(data, limit):
     reply = answer(data, max_reply=limit, strays=False)
     assert reply is None or len(reply) <= limit
@@ -133,7 +105,7 @@ def test_a_batch_answers_as_its_members_do_alone(batch):
     assert together == (b"[" + b",".join(alone) + b"]" if alone else None)
 
 
-@given(values, ids)
+@given(json_values(), ids)
 def test_results_and_ids_are_written_as_they_are(value, id):
     for pretty in (False, True):
         reply = json.loads(result_text(dump(value, pretty), id).encode("utf-8"))

@@ -11,11 +11,12 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from mi_script.builtin import register_builtin
-from mi_script.calls import Call, Ready, prepare
+from mi_script.calls import Ready, prepare
 from mi_script.commands import Command, Registry, commands_of
 from mi_script.openapi import description
 from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.modules.management import server_name
+from runtime.testing.strategies import mi_calls
 
 REGISTRY = Registry()
 register_builtin(REGISTRY)
@@ -28,7 +29,7 @@ REGISTRY.add(Command("named:odd/name", ((), ("a",), ("b", "a")), dict, named_onl
 PAGES = {"metrics": {"responses": {"200": {"description": "them"}}}}
 DESCRIPTION = description(REGISTRY, "mi", PAGES, version=server_name(), token=True)
 TEXT = json.dumps(DESCRIPTION)
-NAMES = sorted({name for command in REGISTRY for recipe in command.recipes for name in recipe})
+RECIPES = {name: command.recipes for command in REGISTRY for name in command.names}
 
 
 def validator(schema: str) -> jsonschema_rs.Validator:
@@ -38,19 +39,7 @@ def validator(schema: str) -> jsonschema_rs.Validator:
 CALL, BATCH, ANSWER = validator("Call"), validator("Batch"), validator("Answer")
 
 
-@st.composite
-def calls(draw):
-    """A command, with parameters that often fit one of its recipes or nearly do."""
-    command = draw(st.sampled_from(list(REGISTRY)))
-    names = list(draw(st.sampled_from(command.recipes)))
-    if draw(st.booleans()):
-        names = names[:-1] if draw(st.booleans()) else [*names, draw(st.sampled_from(NAMES))]
-    values = [draw(st.sampled_from(["x", 0, ["x"]])) for _ in names]
-    params = draw(st.sampled_from([dict(zip(names, values, strict=True)), values]))
-    return Call(draw(st.sampled_from(command.names)), params)
-
-
-@given(calls(), st.none() | st.integers() | st.text(max_size=5))
+@given(mi_calls(RECIPES, nearly=True), st.none() | st.integers() | st.text(max_size=5))
 def test_a_call_is_described_if_and_only_if_it_can_be_made(call, id):
     request = {"jsonrpc": "2.0", "method": call.method, "params": call.params, "id": id}
     can_be_made = isinstance(prepare(REGISTRY, call), Ready)

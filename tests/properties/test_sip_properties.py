@@ -11,71 +11,10 @@ from runtime.sip.fields import LWS, parse_name_addr, parse_params, parse_via, sp
 from runtime.sip.keys import dialog_ack_key, invite_key, server_key
 from runtime.sip.message import Bad, KeepAlive, Message, Reply, Request, parse
 from runtime.sip.uri import parse_uri
+from runtime.testing.strategies import damaged, header_values, hostile_messages, tokens
+from runtime.testing.strategies.sip import EXAMPLE
 
 LAZY = "via from_ to call_id cseq_number cseq_method max_forwards contact expires content_type user_agent body"
-GOOD = (
-    b"INVITE sip:bob@example.com SIP/2.0\r\n"
-    b"Via: SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bKa1;rport\r\n"
-    b"Via: SIP/2.0/TCP [2001:db8::1];branch=z9hG4bKa0, SIP/2.0/UDP x\r\n"
-    b"Max-Forwards: 70\r\n"
-    b'From: "Alice \\"A\\" <x>" <sip:alice@example.com>;tag=f1\r\n'
-    b"To: Bob <sip:bob@example.com>\r\n"
-    b"Call-ID: c1@192.0.2.1\r\n"
-    b"CSeq: 7 INVITE\r\n"
-    b"Contact: <sip:alice@192.0.2.1:5070>;expires=60, <sip:c@d>\r\n"
-    b"Record-Route: <sip:p1;lr>,\r\n <sip:p2;lr>\r\n"
-    b"X-Custom: one\r\n"
-    b"Content-Type: text/plain\r\n"
-    b"Content-Length: 5\r\n\r\nhello"
-)
-PIECES = st.sampled_from(
-    [
-        b"\r\n",
-        b"\n",
-        b"\r",
-        b"\0",
-        b":",
-        b";",
-        b",",
-        b'"',
-        b"\\",
-        b"<",
-        b">",
-        b" ",
-        b"\t",
-        b"=",
-        b"SIP/2.0",
-        b"@",
-        b"[",
-        b"]",
-    ]
-    + [
-        b"branch",
-        b"rport",
-        b"z9hG4bK",
-        b"Via:",
-        b"CSeq: 7 INVITE",
-        b"99999999999999999999",
-        b"-1",
-        b"\xff",
-        b"\xb2",
-        b"\x85",
-    ]
-)
-TOKEN = st.from_regex(r"[A-Za-z0-9.!%*_+`'~-]{1,20}", fullmatch=True)
-LINE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=40)
-
-
-@st.composite
-def damaged(draw) -> bytes:
-    """A good message with a few cuts, doublings and insertions."""
-    data = GOOD
-    for _ in range(draw(st.integers(1, 4))):
-        start, end = sorted((draw(st.integers(0, len(data))), draw(st.integers(0, len(data)))))
-        end = min(end, start + draw(st.integers(0, 30)))
-        piece = draw(st.one_of(st.just(b""), PIECES, st.just(data[start:end] * 2), st.binary(max_size=6)))
-        data = data[:start] + piece + data[end:]
-    return data
 
 
 def look_at_everything(message: Message) -> None:
@@ -89,7 +28,7 @@ def look_at_everything(message: Message) -> None:
     assert len(message.names) == len(message.lines)
 
 
-@given(st.one_of(st.binary(max_size=300), damaged(), damaged(), damaged()))
+@given(hostile_messages())
 @example(b"SIP/2.0")
 @example(b" \r\n x")
 @example(b"\r\n\r\nx")
@@ -156,7 +95,7 @@ def test_a_reply_says_again_what_the_request_said(data: bytes) -> None:
     assert reply.cseq_method != "INVITE" or reply.fields("record-route") == request.fields("record-route")
 
 
-@given(TOKEN, LINE, st.lists(st.tuples(TOKEN, LINE), max_size=5), st.binary(max_size=40))
+@given(tokens(), header_values(), st.lists(st.tuples(tokens(), header_values()), max_size=5), st.binary(max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_header_lines_go_through_unchanged(user: str, subject: str, own: list[tuple[str, str]], body: bytes) -> None:
     headers = [f"X-{name}: {value}" for name, value in own]
@@ -190,7 +129,7 @@ VALUE = st.lists(st.sampled_from(["\r\n", "\n", "\r", "\0", "X-Evil: 1", "Via: x
 @given(st.lists(st.one_of(VALUE, VALUE.map(lambda value: f"X-A: {value}")), max_size=4), VALUE | st.text(max_size=30))
 @settings(max_examples=300, deadline=None)
 def test_no_caller_can_inject_a_header(headers: list[str], reason: str) -> None:
-    request = parse(GOOD)
+    request = parse(EXAMPLE)
     assert isinstance(request, Request)
     source = Address("192.0.2.1", 5070)
     plain = build_reply(request, 486, "Busy", source=source, to_tag="t")
@@ -217,7 +156,11 @@ def test_any_text_is_taken_apart_without_an_exception(text: str) -> None:
         assert str(parse_uri(str(uri))) == str(uri)
 
 
-@given(st.lists(st.tuples(TOKEN, st.one_of(st.none(), TOKEN)), max_size=4), TOKEN, st.none() | st.integers(0, 65535))
+@given(
+    st.lists(st.tuples(tokens(), st.one_of(st.none(), tokens())), max_size=4),
+    tokens(),
+    st.none() | st.integers(0, 65535),
+)
 @settings(max_examples=200, deadline=None)
 def test_a_uri_made_of_good_parts_is_read_as_made(params, user: str, port: int | None) -> None:
     shown = "".join(f";{name}" if value is None else f";{name}={value}" for name, value in params)
@@ -231,9 +174,9 @@ def test_a_uri_made_of_good_parts_is_read_as_made(params, user: str, port: int |
         assert value is None or isinstance(value, str)
 
 
-@given(st.one_of(damaged(), st.binary(max_size=200)))
-@example(GOOD.replace(b"Max-Forwards: 70", b"Contact"))
-@example(GOOD)
+@given(hostile_messages())
+@example(EXAMPLE.replace(b"Max-Forwards: 70", b"Contact"))
+@example(EXAMPLE)
 def test_a_message_reads_the_same_after_it_was_compacted(data: bytes) -> None:
     first, second = parse(data), parse(data)
     if isinstance(first, Request | Reply) and isinstance(second, Request | Reply):
