@@ -90,7 +90,7 @@ class Hanging(Broken):
     ("machine", "said"),
     [
         (Silent, r"no final reply (OPTIONS|MESSAGE) within 0\.5 s"),
-        (Twice, r"finals=\[500, 200\]"),
+        (Twice, r"finals=\[500, 200"),
         (Hanging, "is parked"),
     ],
 )
