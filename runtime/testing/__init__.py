@@ -8,6 +8,7 @@ for: a session of pytest that tests something else loads none of it::
     from runtime.testing import Server, Peer, Received, wait_until    # a server, phones, and waiting for both
     from runtime.testing import Call, CallPlan, play                  # calls, step by step or as planned
     from runtime.testing import LaybyMachine, run_machine             # everything at once, faults too
+    from runtime.testing import Simulation, SimulatedMachine          # the same without real time
     from runtime.testing import strategies                            # Hypothesis: messages, calls, MI commands
 """
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from runtime.testing.peer import Peer as Peer
     from runtime.testing.peer import Received as Received
     from runtime.testing.server import Server as Server
+    from runtime.testing.simulated import Simulation as Simulation
+    from runtime.testing.simulated_machine import SimulatedMachine as SimulatedMachine
     from runtime.testing.waiting import wait_until as wait_until
 
 _WHERE = {
@@ -33,6 +36,8 @@ _WHERE = {
     "machine": ["LaybyMachine", "run_machine"],
     "peer": ["Peer", "Received"],
     "server": ["Server"],
+    "simulated": ["Simulation"],
+    "simulated_machine": ["SimulatedMachine"],
     "waiting": ["wait_until"],
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}

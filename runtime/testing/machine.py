@@ -7,9 +7,9 @@ final reply, nothing stays parked when nothing is going on, and the server lives
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, event, settings
@@ -29,10 +29,12 @@ from runtime.testing.server import Server
 from runtime.testing.waiting import LIMIT_S, wait_until
 
 _SIDES: Final[tuple[By, ...]] = ("caller", "callee")
-_REFUSALS: Final = (404, 480, 486, 603)
+REFUSALS: Final = (404, 480, 486, 603)
+"""How a callee refuses."""
+_Subject = TypeVar("_Subject")
 
 
-def _one_of(name: str) -> st.SearchStrategy[Any]:
+def one_of(name: str) -> st.SearchStrategy[Any]:
     """One of those that an attribute of the machine has when the step is drawn."""
     return st.runner().flatmap(lambda machine: st.sampled_from(getattr(machine, name)))
 
@@ -94,7 +96,7 @@ class LaybyMachine(RuleBasedStateMachine):
 
     # Requests outside calls
 
-    @rule(user=_one_of("users"), method=_one_of("methods"))
+    @rule(user=one_of("users"), method=one_of("methods"))
     def ask(self, user: str, method: str) -> None:
         """A request is sent, and its reply may take its time."""
         text = self.caller.request(method, f"sip:{user}@127.0.0.1:{self.server.sip_port}")
@@ -116,7 +118,7 @@ class LaybyMachine(RuleBasedStateMachine):
 
     # Calls
 
-    @rule(user=_one_of("users"))
+    @rule(user=one_of("users"))
     def place(self, user: str) -> None:
         """A call is placed; it rings, or the script refuses it."""
         call = Call(self.caller, self.callee, self.ruri(user))
@@ -125,13 +127,13 @@ class LaybyMachine(RuleBasedStateMachine):
         event("a call rings" if call.arrived else "a call is refused by the script")
 
     @precondition(lambda self: self.ringing)
-    @rule(call=_one_of("ringing"))
+    @rule(call=one_of("ringing"))
     def ring(self, call: Call) -> None:
         """The callee says that it rings."""
         call.ring()
 
     @precondition(lambda self: self.ringing)
-    @rule(call=_one_of("ringing"))
+    @rule(call=one_of("ringing"))
     def accept(self, call: Call) -> None:
         """The callee takes a call."""
         self.ringing.remove(call)
@@ -139,27 +141,27 @@ class LaybyMachine(RuleBasedStateMachine):
         self.answered.append(call)
 
     @precondition(lambda self: self.ringing)
-    @rule(call=_one_of("ringing"), status=st.sampled_from(_REFUSALS))
+    @rule(call=one_of("ringing"), status=st.sampled_from(REFUSALS))
     def refuse(self, call: Call, status: int) -> None:
         """The callee refuses a call."""
         self.ringing.remove(call)
         call.refuse(status)
 
     @precondition(lambda self: self.ringing)
-    @rule(call=_one_of("ringing"))
+    @rule(call=one_of("ringing"))
     def cancel(self, call: Call) -> None:
         """The caller gives up a call that rings."""
         self.ringing.remove(call)
         call.cancel()
 
     @precondition(lambda self: self.answered)
-    @rule(call=_one_of("answered"), by=st.sampled_from(_SIDES))
+    @rule(call=one_of("answered"), by=st.sampled_from(_SIDES))
     def reinvite(self, call: Call, by: By) -> None:
         """An end of an answered call sends a re-INVITE."""
         assert call.again(by).status == 200
 
     @precondition(lambda self: self.answered)
-    @rule(call=_one_of("answered"), by=st.sampled_from(_SIDES))
+    @rule(call=one_of("answered"), by=st.sampled_from(_SIDES))
     def hang_up(self, call: Call, by: By) -> None:
         """An end of an answered call ends it."""
         self.answered.remove(call)
@@ -168,13 +170,13 @@ class LaybyMachine(RuleBasedStateMachine):
     # Management and faults
 
     @precondition(lambda self: self.commands)
-    @rule(command=_one_of("commands"))
+    @rule(command=one_of("commands"))
     def manage(self, command: str) -> None:
         """An MI command is run."""
         self.server.mi(command)
 
     @precondition(lambda self: self.faults)
-    @rule(kind=_one_of("faults"))
+    @rule(kind=one_of("faults"))
     def kill(self, kind: str) -> None:
         """A process is killed, and another takes its place."""
         event(f"{kind} is killed" if self.server.kill(kind) else f"{kind} is spared")
@@ -237,31 +239,38 @@ class LaybyMachine(RuleBasedStateMachine):
         return message.status >= 200 and message.call_id in self.asked
 
 
-def run_machine(machine: type[LaybyMachine], server: Server, settings: settings | None = None) -> None:
-    """Run a state machine many times against one server, as Hypothesis does: the test fails with the shortest run.
+def run_machine(
+    machine: Callable[[_Subject], RuleBasedStateMachine], subject: _Subject, settings: settings | None = None
+) -> None:
+    """Run a state machine many times, as Hypothesis does: the test fails with the shortest run that fails.
 
     Args:
-        machine: the class.
-        server: it.
+        machine: a subclass of `LaybyMachine`, or of `SimulatedMachine`.
+        subject: what it is made of: the one server that all runs share, or what begins a simulated run.
         settings: how often and how long; 20 runs of up to 30 steps unless they are given.
     """
-    made: list[LaybyMachine] = []
+    made: list[RuleBasedStateMachine] = []
 
-    def make() -> LaybyMachine:
-        made[:] = [*(one for one in made if isinstance(one.failure, _FAILURES)), machine(server)]
+    def make() -> RuleBasedStateMachine:
+        made[:] = [*(one for one in made if _failure(one) is not None), machine(subject)]
         return made[-1]
 
     try:
         run_state_machine_as_test(make, settings=settings or _USUAL)  # type: ignore[arg-type]
     except Flaky as flaky:
-        failures = [one.failure for one in made if isinstance(one.failure, _FAILURES)]
+        failures = [failure for one in made if (failure := _failure(one)) is not None]
         if not failures:
             raise
         failures[0].add_note("The same steps do not fail each time, so they could not be made fewer.")
         raise failures[0] from flaky
 
 
-_FAILURES: Final = (AssertionError, OSError, pytest.fail.Exception)
+def _failure(machine: RuleBasedStateMachine) -> BaseException | None:
+    """What a run has failed with; Hypothesis ends others by exceptions of its own."""
+    found = getattr(machine, "failure", None)
+    return found if isinstance(found, AssertionError | OSError | pytest.fail.Exception) else None
+
+
 _USUAL: Final = settings(
     max_examples=20,
     stateful_step_count=30,

@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from runtime.testing.server import Server, Servers
+    from runtime.testing.simulated import Simulations
 
 
 @pytest.fixture
@@ -34,3 +35,16 @@ def layby_shared_server() -> Iterator[Servers[Server]]:
 
     with servers(Server) as starting:
         yield starting
+
+
+@pytest.fixture(scope="session")
+def layby_sim() -> Iterator[Simulations]:
+    """Run scripts in the simulated machine: ``layby_sim(script)`` begins a run.
+
+    See `runtime.testing.simulated.Simulations` for the arguments and `Simulation` there for what comes.
+    """
+    from runtime.testing.simulated import Simulations
+
+    simulations = Simulations()
+    yield simulations
+    simulations.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.program import Program
-from runtime.testing import LaybyMachine, Peer, Received, Server, strategies
+from runtime.testing import LaybyMachine, Peer, Received, Server, Simulation, strategies
 from tests.harness import ROOT
 
 pytestmark = pytest.mark.processes
@@ -32,7 +32,7 @@ def test_the_script_is_one_without_a_warning(tmp_path: Path) -> None:
 
 
 def test_the_examples_pass_side_by_side_and_with_every_warning_an_error(tmp_path: Path) -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
     (tmp_path / "router.cfg").write_text(SCRIPT)
     for name, text in EXAMPLES.items():
         (tmp_path / name).write_text(text)
@@ -45,7 +45,7 @@ def test_the_examples_pass_side_by_side_and_with_every_warning_an_error(tmp_path
         timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
+    assert "7 passed" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,7 @@ def test_the_examples_pass_side_by_side_and_with_every_warning_an_error(tmp_path
     [
         ("| of a `Server` | |", {*dir(Server), *Server.__annotations__}),
         ("| strategy | draws |", {*dir(strategies)}),
+        ("| of a `Simulation` | |", {*dir(Simulation), "answers", "events", "now_s"}),
         ("| to override | |", {*dir(LaybyMachine)}),
     ],
 )

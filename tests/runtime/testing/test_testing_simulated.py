@@ -77,7 +77,7 @@ def test_faults_at_any_moment_and_the_promise_holds(layby_sim) -> None:
     sim.mi("cache_store", ["local", "a", "1"])
     sim.check()
     assert [sim.finals(one) for one in asked] == [[200]] * 3
-    assert [answer["result"] for answer in sim.answers if "result" in answer] == ["OK"]
+    assert "OK" in [answer.get("result") for answer in sim.answers]
 
 
 def test_the_same_steps_are_the_same_run(layby_sim) -> None:
