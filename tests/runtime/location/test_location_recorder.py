@@ -70,7 +70,9 @@ def recording(database_url: str, locations):
 
 def process(house: House, name: str, **more) -> SimpleNamespace:
     node = house.add(name, **more)
-    return SimpleNamespace(node=node, loop=house.loop, peer=node.me, letters={}, trailing=[], draining=False)
+    return SimpleNamespace(
+        node=node, loop=house.loop, peer=node.me, letters={}, trailing=[], draining=False, is_blocked=False
+    )
 
 
 @pytest.fixture
