@@ -134,7 +134,8 @@ def test_back_to_back_requests_over_one_connection_are_answered_at_once(start_se
     options = (*PROCESSES, "--mi-http", f"*:{port}")
     server = start_server("route { exit; }", head=head, options=options, ready=False)
     server.http_port = port
-    wait_until(lambda: "whoever reaches 0.0.0.0:" in server.log(), 30, what="that everybody is let in is told")
+    wait_until(server.answers, 30, what="the server answers MI")
+    assert "whoever reaches 0.0.0.0:" in server.log()
     connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=2)
     for _ in range(50):
         connection.request("POST", "/mi", UPTIME, {"Content-Type": "application/json"})
