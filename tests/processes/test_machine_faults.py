@@ -21,7 +21,7 @@ from typing import IO
 
 import pytest
 
-from tests.harness import Server, answers, free_port, wait_until
+from tests.harness import Server, free_port, wait_until
 from tests.processes.faults import PROMPT_S, Calls, alive, check_rest, counted, is_well, its_own
 from workers.tree_events import ExitCode
 
@@ -250,11 +250,11 @@ def test_an_attendant_without_descriptors_replaces_the_dead_as_soon_as_it_can(se
 def test_an_mi_process_without_descriptors_takes_clients_again_afterwards(server: Server) -> None:
     (mi,) = set(server.pids("MI")) - set(server.pids("MI worker"))
     with limited(resource.RLIMIT_NOFILE, no_more_files([mi])):
-        assert not answers(server)
+        assert not server.answers()
         calls = Calls(server.client())
         calls.send([f"n{number}" for number in NUMBERS])
         assert all(its_own(user, answer) for user, answer, _ in calls.finals())
-    wait_until(lambda: answers(server), what="it takes clients again")
+    wait_until(server.answers, what="it takes clients again")
     check_serves(server)
     assert mi in server.all_pids()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness import Server, answers, wait_until
+from tests.harness import Server, wait_until
 from tests.processes.faults import PROMPT_S, Calls, Faults, Yard, alive, check_rest, is_well, its_own
 from workers.steps import Step
 
@@ -123,7 +123,7 @@ def test_an_mi_process_that_dies_is_replaced_and_calls_do_not_notice(yard: Yard,
 
     assert all(its_own(user, answer) and took_s < PROMPT_S for user, answer, took_s in calls.finals())
     victim = wait_until(faults.victim)
-    wait_until(lambda: answers(server) and is_well(server), what="the next one answers")
+    wait_until(lambda: server.answers() and is_well(server), what="the next one answers")
     check_rest(server)
     assert victim not in server.all_pids()
     assert server.mi("bench_sleep", [1]) == {"slept_ms": 1}
