@@ -96,7 +96,7 @@ class ServerTransaction:
 
     Attributes:
         state: where it is.
-        last: the last reply's bytes, None before the first.
+        last: the last reply's bytes, None before the first; of several 2xx the first, which is what RESEND repeats.
         last_status: its status, 0 before the first.
     """
 
@@ -254,9 +254,9 @@ def _accept(t: ServerTransaction, reply: Replied | None) -> list[Effect]:
 
 
 def _accept_more(t: ServerTransaction, reply: Replied | None) -> list[Effect]:
-    # A fork further on: each 2xx goes through (RFC 6026 7.1). The one that RESEND repeats stays the last of ours.
+    # A fork further on: each 2xx goes through (RFC 6026 7.1). What RESEND repeats stays ours.
     assert reply is not None
-    return [Send(t._keep(reply))]
+    return [Send(reply.data)]
 
 
 def _answer(t: ServerTransaction, reply: Replied | None) -> list[Effect]:

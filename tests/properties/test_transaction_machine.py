@@ -163,8 +163,9 @@ class Transactions(RuleBasedStateMachine):
         if life.final and not forked:
             assert told == [], "one final reply"
             return
-        life.relayed = relayed if not life.final else life.relayed
-        life.replies.append((status, data))
+        if not forked:  # what is repeated stays the first
+            life.relayed = relayed
+            life.replies.append((status, data))
         assert told == [(key, Send(data))]
 
     # --- the world
