@@ -1,14 +1,8 @@
-"""The wheel: a few fixed cases, and any sequence of calls against a sorted list."""
+"""The wheel: a few fixed cases. Any sequence of calls: tests/properties/test_wheel_machine.py."""
 
 from __future__ import annotations
 
-from hypothesis import event, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
-
-from runtime.sip.timers import TICKS_PER_SECOND, Wheel
-
-TICK_S = 1 / TICKS_PER_SECOND
+from runtime.sip.timers import Wheel
 
 
 def test_a_timer_fires_at_its_tick_and_not_before() -> None:
@@ -47,53 +41,3 @@ def test_the_deadline_is_when_something_fires() -> None:
         assert items
         fired += len(items)
     assert fired == 1_000
-
-
-class AgainstASortedList(RuleBasedStateMachine):
-    handles = Bundle("handles")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wheel: Wheel[int] = Wheel()
-        self.now = 1_000.0
-        self.count = 0
-        self.model: dict[int, float] = {}
-
-    @rule(target=handles, delay_s=st.floats(0, 40))
-    def start(self, delay_s: float):
-        self.count += 1
-        self.model[self.count] = self.now + delay_s
-        return self.count, self.wheel.start(self.now, delay_s, self.count)
-
-    @rule(handle=handles)
-    def cancel(self, handle) -> None:
-        number, real = handle
-        event("cancelled in time" if number in self.model else "cancelled too late")
-        assert self.wheel.cancel(real) == (self.model.pop(number, None) is not None)
-
-    @rule(by_s=st.floats(0, 20))
-    def wait(self, by_s: float) -> None:
-        self.now += by_s
-        fired = self.wheel.expired(self.now)
-        due = [self.model.pop(number) for number in fired]
-        event(f"fired {min(len(fired), 3)}")
-        assert all(deadline <= self.now for deadline in due), "never early"
-        assert all(deadline > self.now - TICK_S for deadline in self.model.values()), "at most a tick late"
-        assert [int(-(-deadline // TICK_S)) for deadline in due] == sorted(
-            int(-(-deadline // TICK_S)) for deadline in due
-        )
-
-    @invariant()
-    def agrees(self) -> None:
-        self.wheel.check()
-        assert len(self.wheel) == len(self.model)
-        deadline = self.wheel.next_deadline()
-        if not self.model:
-            assert deadline is None
-        else:
-            assert deadline is not None
-            assert 0 <= deadline - min(self.model.values()) < TICK_S
-
-
-TestAgainstASortedList = AgainstASortedList.TestCase
-TestAgainstASortedList.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
