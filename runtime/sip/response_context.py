@@ -169,7 +169,7 @@ class ResponseContext:
 
     def add(self) -> int:
         """Add a branch; its index."""
-        if self.deciding and self._round < len(self._branches) and not self.open:
+        if self.deciding and not self.open:
             self._round = len(self._branches)
         self._branches.append(_Branch())
         return len(self._branches) - 1

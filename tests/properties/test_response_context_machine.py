@@ -8,8 +8,10 @@ what was sent and is not wanted any more is cancelled, once; the end is told onc
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -24,6 +26,7 @@ from runtime.sip.response_context import (
     Effect,
     Failed,
     Over,
+    Progress,
     Relay,
     Replied,
     ResponseContext,
@@ -42,7 +45,7 @@ REFUSED = [
     [503, 580],
     [600, 603, 486],
 ]
-FAILED = [408, 500, 503]
+FAILED = [408, 500, 503, 504]
 CLASSES = [range(600, 700), range(300, 400), range(400, 500), range(500, 600)]
 BETTER = [401, 407, 415, 420, 484]
 
@@ -82,7 +85,8 @@ class Responses(RuleBasedStateMachine):
         self.block = data.draw(st.booleans())
         self.refused = data.draw(st.sampled_from(REFUSED))
         """What this request's branches are refused with: few and alike, so that they meet."""
-        self.context = ResponseContext(invite, self.block)
+        self.context = ResponseContext(invite) if self.block else ResponseContext(invite, False)
+        self.context.check()
         self.branches: list[Branch] = []
         self.round = 0
         self.asked: Branch | None = None
@@ -310,6 +314,17 @@ class Responses(RuleBasedStateMachine):
 
     # --- what always holds
 
+    @precondition(lambda self: hasattr(self, "context"))
+    @rule(data=st.data())
+    def check_would_find(self, data: st.DataObject) -> None:
+        """Another context like this one, with something broken in it."""
+        context = deepcopy(self.context)
+        found = data.draw(st.sampled_from(BREAKS))(context)
+        if found is not None:
+            with pytest.raises(AssertionError) as caught:
+                context.check()
+            assert str(caught.value) == found
+
     @invariant()
     def agrees(self) -> None:
         if not hasattr(self, "context"):
@@ -320,6 +335,8 @@ class Responses(RuleBasedStateMachine):
         assert self.context.deciding == (self.asked is not None)
         replied = [index for index, b in enumerate(self.branches) if b.round == self.round and b.from_network]
         assert self.context.round_replies() == replied
+        assert self.context.has_replies == any(b.from_network for b in self.branches)
+        assert len(self.context) == len(self.branches)
 
     @invariant()
     def is_prompt(self) -> None:
@@ -367,6 +384,63 @@ class Responses(RuleBasedStateMachine):
         if self.finals:
             return "answered before"
         return "while the script is asked" if self.asked is not None else f"{min(self.open(), 3)} open"
+
+
+def end_one_unnoticed(context: ResponseContext) -> str | None:
+    branch = next((branch for branch in context._branches if not branch.status), None)
+    if branch is None:
+        return None
+    branch.status = 200
+    return "done is having a final status"
+
+
+def reopen_one(context: ResponseContext) -> str | None:
+    branch = next((branch for branch in context._branches if branch.status), None)
+    if branch is None:
+        return None
+    branch.progress = Progress.CALLING
+    return "done is having a final status"
+
+
+def ask_what_is_decided(context: ResponseContext) -> str | None:
+    if not context.final:
+        return None
+    context.deciding = True
+    return "what is decided is not asked for"
+
+
+def decide_nothing(context: ResponseContext) -> str | None:
+    if context.open:
+        return None
+    context.final, context.deciding = 0, False
+    return "while nothing is decided, some branch is open"
+
+
+def begin_a_round_too_far(context: ResponseContext) -> str | None:
+    context._round = len(context) + 1
+    return ""
+
+
+def begin_a_round_too_early(context: ResponseContext) -> str | None:
+    context._round = -1
+    return ""
+
+
+def ask_of_too_many(context: ResponseContext) -> str | None:
+    context._asked = len(context) + 1
+    return ""
+
+
+BREAKS = [
+    end_one_unnoticed,
+    reopen_one,
+    ask_what_is_decided,
+    decide_nothing,
+    begin_a_round_too_far,
+    begin_a_round_too_early,
+    ask_of_too_many,
+]
+"""Each breaks an invariant and returns what is found; None where it breaks nothing."""
 
 
 TestResponses = Responses.TestCase
