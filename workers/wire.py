@@ -231,15 +231,17 @@ def decode(data: bytes, receiver: Peer, known: Mapping[tuple[str, int], Peer], m
         return Malformed("another version")
     try:
         name, incarnation, records = msgpack.unpackb(memoryview(data)[1:], use_list=False)
+        if type(incarnation) is not int:  # 1.0 and True would be found among the known as 1
+            raise ValueError
         sender = known.get((name, incarnation)) or _peer(name, incarnation)
-        return Frame(sender, [_word(record, sender, receiver) for record in records])
+        return Frame(sender, [_word(record, sender, receiver) for record in _list(records)])
     except (ValueError, TypeError, KeyError, RecursionError, msgpack.UnpackException) as problem:
         # Not the problem's text: it can quote the frame.
         return Malformed(type(problem).__name__)
 
 
-def _peer(name: Any, incarnation: Any) -> Peer:
-    if not (type(name) is str and is_name(name) and type(incarnation) is int and 0 < incarnation < _MOST):
+def _peer(name: Any, incarnation: int) -> Peer:
+    if not (type(name) is str and is_name(name) and 0 < incarnation < _MOST):
         raise ValueError
     return Peer(name, incarnation)
 
@@ -264,7 +266,7 @@ def _word(record: Any, sender: Peer, receiver: Peer) -> Word:
         return _dispatch(record, sender, receiver)
     if kind == _ANSWER:
         _, answers = record
-        return Answers([_answer(answer, sender) for answer in answers])
+        return Answers([_answer(answer, sender) for answer in _list(answers)])
     if kind == _WITHDRAW:
         _, serial = record
         _numbers(serial)
@@ -363,6 +365,13 @@ def _numbers(serial: Any, seconds: Any = 0.0, more_seconds: Any = 0.0) -> None:
 
 def _text(value: Any, limit: int = MAX_TEXT) -> str:
     if type(value) is str and len(value) <= limit:
+        return value
+    raise ValueError
+
+
+def _list(value: Any) -> tuple[Any, ...]:
+    # Anything else that is empty could be gone through, too.
+    if type(value) is tuple:
         return value
     raise ValueError
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import msgpack
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from workers.jobs import Cancelled, Failed, Job, Kind, Peer, Returned, TimedOut, WorkerLost
 from workers.wire import (
@@ -250,7 +248,8 @@ NAN, INF = float("nan"), float("inf")
         (results(elapsed_s=[NAN]), "ValueError"),
         (results(elapsed_s=[-1.0]), "ValueError"),
         (raw((7, [1], [b""])), "ValueError"),
-        (raw((3, 1)), "TypeError"),
+        (raw((3, 1)), "ValueError"),
+        (raw((3, {})), "ValueError"),
         (raw((3, [7])), "TypeError"),
         (raw((3, [(1, 5, "", b"", 0.0, 0.0)])), "ValueError"),
         (answer(code=9), "ValueError"),
@@ -282,59 +281,6 @@ def test_a_frame_over_the_limit_is_not_looked_at() -> None:
     data = encode(SIP, [Letter("t", b"x" * 100)])
     assert isinstance(decode(data, WORKER, {}, len(data)), Frame)
     assert decode(data, WORKER, {}, len(data) - 1) == Malformed("too large")
-
-
-@given(st.binary(max_size=300))
-def test_no_bytes_raise(data: bytes) -> None:
-    assert isinstance(decode(data, WORKER, {}, MOST), Frame | Malformed)
-    assert isinstance(decode(b"\x02" + data, WORKER, {}, MOST), Frame | Malformed)
-
-
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=20,
-)
-
-
-@given(JUNK, JUNK, JUNK)
-def test_no_well_formed_nonsense_raises(name: object, incarnation: object, records: object) -> None:
-    for data in (
-        b"\x02" + msgpack.packb(name),
-        b"\x02" + msgpack.packb((name, incarnation, records)),
-        b"\x02" + msgpack.packb(("sip-1", 3, records)),
-    ):
-        assert isinstance(decode(data, WORKER, {}, MOST), Frame | Malformed)
-
-
-@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=4))
-def test_no_damage_to_a_good_frame_raises(at: int, damage: bytes) -> None:
-    data = bytearray(encode(SIP, [*WORDS, Results([7, 9], [b"seven", b""], [0.25, 0.5])]))
-    at %= len(data)
-    data[at : at + len(damage)] = damage
-    assert isinstance(decode(bytes(data), WORKER, {}, MOST), Frame | Malformed)
-
-
-SERIALS, SECONDS = st.integers(0, 2**63 - 1), st.floats(0.0, 1e15)
-COLUMNS = st.lists(st.tuples(SERIALS, st.binary(max_size=40), SECONDS), min_size=1, max_size=30)
-
-
-@given(COLUMNS, st.text("abc:é", max_size=9), st.booleans(), st.integers(-(2**31), 2**31 - 1), st.booleans())
-def test_any_jobs_of_one_kind_survive_the_wire(columns, text: str, flag: bool, priority: int, weighed: bool) -> None:
-    kind = Kind(text, text[::-1], flag, priority, WORKER if weighed else None, not flag)
-    word = Dispatch([Job(SIP, serial, kind, payload, deadline) for serial, payload, deadline in columns], weighed)
-    data = encode(SIP, [word])
-    assert decode(data, WORKER, {}, MOST) == Frame(SIP, [word])
-    assert len(data) <= OVERHEAD_BYTES + size_of(word)
-
-
-@given(st.text(st.characters(), max_size=3000), st.integers(1, MAX_MESSAGE))
-def test_a_cleaned_text_can_be_sent(text: str, limit: int) -> None:
-    cleaned = clean(text, limit)
-    assert len(cleaned) <= limit
-    assert cleaned.encode("utf-8").decode("utf-8") == cleaned
-    surrogates = any("\ud800" <= letter <= "\udfff" for letter in text)
-    assert cleaned == text or surrogates or len(text) > limit
 
 
 def test_lone_surrogates_are_spelled_out() -> None:
