@@ -15,11 +15,17 @@ from tests.postgres import database_url, postgres
 
 __all__ = ["database_url", "postgres"]
 
-# For `make mutants`: what fails need not be made small, and the same mutant gets the same examples.
+# For `make mutants`: what fails need not be made small, and the same change gets the same examples.
 # A machine that has other things to do draws slowly, and that is no fault of what is drawn.
 settings.register_profile("usual", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("usual")
 settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate], derandomize=True, database=None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is noticed by a property of its own need not wait for a whole state machine."""
+    if config.getoption("--hypothesis-profile") == "mutants":
+        items.sort(key=lambda item: "_machine" in item.path.name)
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ job went to a worker of least expected work, told by an oracle of its own that p
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -27,7 +29,9 @@ from workers.stimuli import (
     CancelAsked,
     Closing,
     DeadlinePassed,
+    DrainAsked,
     Effect,
+    JobView,
     Occupy,
     RoomMade,
     Send,
@@ -53,6 +57,9 @@ LIMITS = Limits(
 )
 COSTS_S = {"quick": 0.0004, "slow": 0.02, "later": 0.0}
 ATTENDANT = Peer("attendant", 1)
+DOOR = "door"
+"""Who takes directed jobs only."""
+GRAIN_S = 2.0**-20
 TINY = 1e-9
 
 Line = tuple[Peer, Peer]
@@ -64,7 +71,7 @@ SORTS = st.tuples(
     st.sampled_from(sorted(COSTS_S)),
     st.booleans(),
     st.integers(-1, 1),
-    st.sampled_from([None, None, None, None, 0, 1, 2]),
+    st.sampled_from([None, None, None, None, None, 0, 1, 2, 3]),
 )
 """Label, whether idempotent, priority, and whom it is directed at."""
 
@@ -78,6 +85,7 @@ class ModelWorker:
     in_hand: dict[JobId, tuple[Job, bool]] = field(default_factory=dict)
     said_later: set[JobId] = field(default_factory=set)
     paused: bool = False
+    draining: bool = False
     closing: bool = False
 
 
@@ -102,6 +110,17 @@ class Origin:
     used: tuple[Peer, list[Peer]] | None = None
     serial: int = 0
     waiting: int = 0
+    late: int = 0
+    reruns: int = 0
+    refusing: str | None = None
+    usual_s: dict[str, float] = field(default_factory=dict)
+
+    def learn(self, label: str, occupied_s: float) -> None:
+        """The newest running time counts a fifth; running anything takes ten microseconds."""
+        sample = max(occupied_s, 1e-5) if occupied_s > 0.0 else 0.0
+        usual_s = self.usual_s.get(label, sample)
+        usual_s += (sample - usual_s) / 5
+        self.usual_s[label] = 0.0 if sample == 0.0 and usual_s < 1e-5 else usual_s
 
     def own(self, worker: Peer) -> tuple[int, float]:
         mine = [expected_s for peer, expected_s in self.held.values() if peer == worker]
@@ -126,6 +145,7 @@ class Pool(RuleBasedStateMachine):
             self.origins[peer] = Origin(peer, slot, Dispatcher(peer, LIMITS, favourite=slot), Suspensions())
         for number in range(1, workers + 1):
             self.start(Peer(f"worker-{number}", 1), number)
+        self.start(Peer(DOOR, 1), 9)
         if taught:
             self.teach()
         return self.new_handles()
@@ -147,7 +167,7 @@ class Pool(RuleBasedStateMachine):
         sorts=st.lists(SORTS, min_size=1, max_size=3),
         repeated=st.integers(1, 6),
         mixed=st.booleans(),
-        timeout_s=st.floats(0.01, 2.0),
+        timeout_s=st.floats(0.01, 2.0) | st.sampled_from([0.3, 1.0]),
     )
     def submit(
         self,
@@ -168,13 +188,16 @@ class Pool(RuleBasedStateMachine):
             to = None if directed is None or not names else names[directed % len(names)]
             kind = Kind("echo", label, idempotent, priority, to)
             payload = f"{one.peer}.{one.serial} {label}".encode()
-            job = Job(one.peer, one.serial, kind, payload, self.now + timeout_s)
+            origin = one.peer if one.serial % 2 else Peer(one.peer.name, one.peer.incarnation)
+            job = Job(origin, one.serial, kind, payload, self.now + timeout_s)
             one.accepted[job.id], one.submitted_at[job.id], one.may_send[job.id] = job, self.now, 1
             one.waiters.suspend(job.serial, job, job.deadline)
             jobs.append(job)
         before, elsewhere = one.waiting, sum(self.waits.values()) - self.waits.get(one.slot, 0)
         self.perform(one, one.dispatcher.handle(Submitted(jobs, self.now, self.loads(one), elsewhere)))
         self.kept_the_bounds(one, jobs, before, min(LIMITS.max_queued, LIMITS.max_pool_queued - elsewhere))
+        if one.refusing is not None:
+            assert all(one.settled[job.id] == Rejected(one.refusing) for job in jobs)
         if any(job.kind.to is None for job in jobs):
             self.waits_only_without_room(one)
         return [job.id for job in jobs]
@@ -204,15 +227,60 @@ class Pool(RuleBasedStateMachine):
         assert before or one.settled[job] == Cancelled("asked")
         event("cancelled" if not before else "cancelled too late")
 
+    @rule(
+        origin=st.integers(0, 2),
+        how=st.sampled_from(["again", "a stranger's", "another life's"]),
+        count=st.integers(1, 2),
+    )
+    def hand_in_what_is_not_new(self, origin: int, how: str, count: int) -> None:
+        one = list(self.origins.values())[origin % len(self.origins)]
+        who = {
+            "again": one.peer,
+            "a stranger's": Peer("sip-9", one.peer.incarnation),
+            "another life's": Peer(one.peer.name, one.peer.incarnation + 1),
+        }[how]
+        serial = one.serial if how == "again" else one.serial + 1
+        jobs = [Job(who, serial, Kind("echo", "quick"), b"", self.now + 1.0)] * count
+        with pytest.raises(ValueError, match=f"^{re.escape(str(jobs[0].id))} is not a new job of {one.peer}$"):
+            one.dispatcher.handle(Submitted(jobs, self.now, self.loads(one)))
+
+    @rule(origin=st.integers(0, 2), luck=st.integers(0, 9), reason=st.sampled_from(["restarting", "moving"]))
+    def drain(self, origin: int, luck: int, reason: str) -> None:
+        """From then on it takes nothing, and what it took ends as ever."""
+        if not luck:
+            one = list(self.origins.values())[origin % len(self.origins)]
+            assert one.dispatcher.handle(DrainAsked(reason)) == []
+            one.refusing = reason
+
+    @rule(target=in_flight, origin=st.integers(0, 2), luck=st.integers(0, 9))
+    def close(self, origin: int, luck: int) -> object:
+        if luck:
+            return multiple()
+        one = list(self.origins.values())[origin % len(self.origins)]
+        left = sorted(set(one.accepted) - set(one.settled))
+        effects = one.dispatcher.handle(Closing("shutdown"))
+        told = [effect.serial for effect in effects if isinstance(effect, SendCancel)]
+        assert sorted(told) == [job_id.serial for job_id in left if job_id in one.held]
+        ended = [serial for effect in effects if isinstance(effect, Settle) for serial, _ in effect.outcomes]
+        assert ended == [job_id.serial for job_id in left], "they end in the order in which they came"
+        self.perform(one, effects)
+        assert all(one.settled[job_id] == Cancelled("shutdown") for job_id in left)
+        one.refusing = "shutdown"
+        event(f"closed with {min(len(left), 3)} jobs left")
+        return self.new_handles()
+
     @rule(target=in_flight, passed_s=st.sampled_from([0.0001, 0.003, 0.02, 0.3, 1.0, 3.0]))
     def let_time_pass(self, passed_s: float) -> object:
         self.now += passed_s
+        self.notice_deadlines()
+        return self.new_handles()
+
+    def notice_deadlines(self) -> None:
         for one in self.origins.values():
             for serial in one.waiters.expired(self.now):
                 self.perform(one, one.dispatcher.handle(DeadlinePassed(serial)))
                 event("timed out")
             self.look_for_room(one)
-        return self.new_handles()
 
     # -- messages -------------------------------------------------------------------------------------------------
 
@@ -233,6 +301,14 @@ class Pool(RuleBasedStateMachine):
             self.arrive(line, self.lines[line].popleft())
         return self.new_handles()
 
+    @rule(target=in_flight, line=consumes(in_flight), passed_s=st.sampled_from([0.003, 0.3, 1.0]))
+    def deliver_before_the_time_is_noticed(self, line: Line, passed_s: float) -> object:
+        self.now += passed_s
+        if self.lines[line]:
+            self.arrive(line, self.lines[line].popleft())
+        self.notice_deadlines()
+        return self.new_handles()
+
     @rule(line=in_flight)
     def duplicate(self, line: Line) -> None:
         if self.lines[line]:
@@ -243,7 +319,7 @@ class Pool(RuleBasedStateMachine):
 
     @rule(
         target=in_flight,
-        worker=st.integers(0, 2),
+        worker=st.integers(0, 3),
         ends=st.lists(
             st.tuples(
                 st.integers(0, 7),
@@ -269,19 +345,26 @@ class Pool(RuleBasedStateMachine):
         self.answer(model, told)
         return self.new_handles()
 
-    @rule(worker=st.integers(0, 2), paused=st.sampled_from([False, False, True]))
+    @rule(worker=st.integers(0, 3), paused=st.sampled_from([False, False, True]))
     def pause(self, worker: int, paused: bool) -> None:
         if self.workers:
             list(self.workers.values())[worker % len(self.workers)].paused = paused
 
+    @rule(worker=st.integers(0, 3), luck=st.integers(0, 2))
+    def begin_to_end(self, worker: int, luck: int) -> None:
+        """A worker that is about to end says so on the board, and gets jobs only while all do."""
+        if self.workers and not luck:
+            list(self.workers.values())[worker % len(self.workers)].draining = True
+
     @rule(
         target=in_flight,
-        worker=st.integers(0, 2),
+        worker=st.integers(0, 3),
         restart=st.booleans(),
+        early=st.booleans(),
         politely=st.booleans(),
         luck=st.integers(0, 2),
     )
-    def kill(self, worker: int, restart: bool, politely: bool, luck: int) -> object:
+    def kill(self, worker: int, restart: bool, early: bool, politely: bool, luck: int) -> object:
         """The process ends, its inbox with it; what it said before is still under way."""
         if luck or not self.workers:
             return multiple()
@@ -291,11 +374,14 @@ class Pool(RuleBasedStateMachine):
             self.answer(model, [(job, "give back") for job, _ in model.in_hand.values()])
         del self.workers[model.peer]
         event(f"killed with {min(len(model.in_hand), 3)} jobs in hand")
+        next_life = Peer(model.peer.name, model.peer.incarnation + 1)
+        if restart and early:
+            self.start(next_life, model.slot)
         for one in self.origins.values():
             self.lines[one.peer, model.peer].clear()
             self.send((ATTENDANT, one.peer), ("down", model.peer, model.slot))
-        if restart:
-            self.start(Peer(model.peer.name, model.peer.incarnation + 1), model.slot)
+        if restart and not early:
+            self.start(next_life, model.slot)
         return self.new_handles()
 
     @rule(worker=st.integers(0, 2))
@@ -305,14 +391,16 @@ class Pool(RuleBasedStateMachine):
             lives = [line[1].incarnation for line in self.lines if line[1].name == name]
             self.start(Peer(name, max(lives, default=0) + 1), slot)
 
-    @rule(target=in_flight, worker=st.integers(1, 3), incarnation=st.integers(1, 2))
-    def announce_the_dead(self, worker: int, incarnation: int) -> object:
-        """An announcement that comes again, after the death was told."""
+    @rule(
+        target=in_flight, worker=st.integers(1, 3), incarnation=st.integers(1, 3), what=st.sampled_from(["up", "down"])
+    )
+    def announce_again(self, worker: int, incarnation: int, what: str) -> object:
+        """What was told before: a life that is over begins or ends, or one that is here begins."""
         peer = Peer(f"worker-{worker}", incarnation)
         for one in self.origins.values():
-            if peer in one.dead:
-                self.send((ATTENDANT, one.peer), ("up", peer, worker))
-                event("announced the dead")
+            if peer in one.dead or (peer in one.alive and what == "up"):
+                self.send((ATTENDANT, one.peer), (what, peer, worker))
+                event("announced the dead" if peer in one.dead else "announced again")
         return self.new_handles()
 
     # -- the model ------------------------------------------------------------------------------------------------
@@ -346,7 +434,7 @@ class Pool(RuleBasedStateMachine):
         for model in self.workers.values():
             cells = [cell for (origin, slot), cell in self.board.items() if slot == model.slot and origin != one.slot]
             outstanding, expected_s = sum(cell[0] for cell in cells), sum(cell[1] for cell in cells)
-            own = model.progressed_at, model.paused, False, model.quick_at
+            own = model.progressed_at, model.paused, model.draining, model.quick_at
             found[model.slot] = Load(model.slot, outstanding, expected_s, *own)
         # A look that shows the same is the same look, as it is for a while in a process.
         if found != one.looked:
@@ -380,7 +468,7 @@ class Pool(RuleBasedStateMachine):
     def answer(self, model: ModelWorker, ends: list[tuple[Job, str]]) -> None:
         words: dict[Peer, list[Word]] = defaultdict(list)
         for job, how in ends:
-            cost_s, quiet = COSTS_S[job.kind.label], words[job.origin]
+            cost_s, quiet = COSTS_S[job.kind.label] * (1 + job.serial % 3 / 4), words[job.origin]
             model.progressed_at = self.now
             if job.kind.to is None and cost_s <= 2 * LIMITS.budget_s:
                 model.quick_at = self.now
@@ -430,24 +518,32 @@ class Pool(RuleBasedStateMachine):
     def hear_attendant(self, one: Origin, what: str, peer: Peer, slot: int) -> None:
         before = dict(one.alive)
         if what == "up":
-            # The attendant's line keeps its order, so no life is announced while an earlier one is thought alive;
-            # a word told twice can still announce the dead.
-            if peer not in one.dead:
+            # A life is announced while an earlier one is thought alive, and a word told twice can announce the dead.
+            if peer not in one.dead and peer not in one.alive:
+                for former in [former for former in one.alive if former.name == peer.name]:
+                    self.one_died(one, former)
+                    event("the next life came first")
                 one.alive[peer] = slot
-            self.perform(one, one.dispatcher.handle(WorkerUp(peer, slot, True, self.now, self.loads(one))))
+            executes = peer.name != DOOR
+            self.perform(one, one.dispatcher.handle(WorkerUp(peer, slot, executes, self.now, self.loads(one))))
         else:
-            one.dead.add(peer)
-            if one.alive.pop(peer, None) is not None:
-                for job_id in [job_id for job_id, (worker, _) in one.held.items() if worker == peer]:
-                    del one.held[job_id]
-                    job = one.accepted[job_id]
-                    if job.kind.idempotent and job.kind.to is None and self.runs(one, job_id) < 2:
-                        one.may_send[job_id] += 1
-                        event("may run again")
+            self.one_died(one, peer)
             self.perform(one, one.dispatcher.handle(WorkerDown(peer, "killed", self.now, self.loads(one))))
         if one.alive == before:
             self.look_for_room(one)
         self.waits_only_without_room(one)
+
+    def one_died(self, one: Origin, peer: Peer) -> None:
+        one.dead.add(peer)
+        if one.alive.pop(peer, None) is None:
+            return
+        for job_id in [job_id for job_id, (worker, _) in one.held.items() if worker == peer]:
+            del one.held[job_id]
+            job = one.accepted[job_id]
+            if job.kind.idempotent and job.kind.to is None and self.runs(one, job_id) < 2:
+                one.may_send[job_id] += 1
+                one.reruns += job_id not in one.settled and self.now < job.deadline
+                event("may run again")
 
     def runs(self, one: Origin, job_id: JobId) -> int:
         """How often a job may have begun to run."""
@@ -461,34 +557,40 @@ class Pool(RuleBasedStateMachine):
                 job_id = JobId(one.peer, serial)
                 if one.held.get(job_id, (None, 0.0))[0] == sender:
                     one.held[job_id] = (sender, 0.0)
+                    one.learn(one.accepted[job_id].kind.label, 0.0)
+                else:
+                    one.late += 1
                 self.perform(one, one.dispatcher.handle(AnswersLater(sender, serial)))
         self.look_for_room(one)
 
     def hear_answers(self, one: Origin, sender: Peer, answers: Sequence[Answer]) -> None:
         self.sound = False
-        before, late_before, expected = dict(one.settled), one.dispatcher.late, dict(one.settled)
-        late = 0
-        for serial, outcome, _ in answers:
+        before, expected = dict(one.settled), dict(one.settled)
+        for serial, outcome, occupied_s in answers:
             job_id = JobId(one.peer, serial)
             if one.held.get(job_id, (None, 0.0))[0] != sender:
-                late += 1
+                one.late += 1
                 event("late answer")
                 continue
             del one.held[job_id]
+            if isinstance(outcome, Returned | Failed):
+                one.learn(one.accepted[job_id].kind.label, occupied_s)
             if outcome is None:
                 one.closing.add(sender)
                 one.may_send[job_id] += 1
                 one.given_back[job_id] += 1
                 event("given back")
             if serial not in one.waiters:
-                late += 1
+                one.late += 1
                 event("answer to nobody")
-            elif outcome is not None:
+            elif outcome is not None and not isinstance(outcome, TimedOut):
                 expected[job_id] = outcome
+            elif outcome is not None or self.now >= one.accepted[job_id].deadline:
+                expected[job_id] = TimedOut(one.accepted[job_id].deadline - one.submitted_at[job_id])
+                event("given back too late" if outcome is None else "found too late")
             elif one.accepted[job_id].kind.to is not None:
                 expected[job_id] = Rejected(f"{sender} is closing")
         effects = one.dispatcher.handle(Answered(sender, answers, self.now))
-        assert one.dispatcher.late - late_before == late, "the late words are miscounted"
         assert not any(isinstance(effect, Send) for effect in effects), "nothing is given out at once"
         self.perform(one, effects)
         self.sound = False
@@ -520,6 +622,7 @@ class Pool(RuleBasedStateMachine):
                 case Occupy(slot, outstanding, expected_s):
                     self.board[one.slot, slot] = (outstanding, expected_s)
                 case Waiting(count):
+                    assert count != one.waiting, "told twice"
                     one.waiting = self.waits[one.slot] = count
                 case Settle(outcomes):
                     assert outcomes
@@ -554,15 +657,33 @@ class Pool(RuleBasedStateMachine):
             case WorkerLost(worker, reason):
                 assert worker not in one.alive, "the worker lives"
                 assert self.sends[job_id] >= 1, "it was never sent"
-                assert not job.kind.idempotent or job.kind.to is not None or self.runs(one, job_id) >= 2
-                assert reason == "killed" or reason.endswith("took its place")
+                may_run_again = job.kind.idempotent and job.kind.to is None and self.now < job.deadline
+                assert not may_run_again or self.runs(one, job_id) >= 2
+                next_life = Peer(worker.name, worker.incarnation + 1)
+                assert reason == "killed" or (reason == f"{next_life} took its place" and next_life in one.alive)
                 event("worker lost")
             case TimedOut(timeout_s):
                 assert abs(timeout_s - (job.deadline - one.submitted_at[job_id])) < TINY
                 assert self.now >= job.deadline, "timed out early"
             case Rejected(reason):
-                assert self.sends[job_id] == 0 or "closing" in reason, "rejected after it was sent"
+                self.may_be_rejected(one, job, reason)
                 event("rejected: " + reason.split()[-1])
+
+    def may_be_rejected(self, one: Origin, job: Job, reason: str) -> None:
+        to, sent = job.kind.to, self.sends[job.id] > 0
+        match reason.partition(" is ")[2]:
+            case "closing":
+                assert sent
+                assert reason == f"{to} is closing"
+                assert to in one.closing
+            case "not there":
+                assert reason == f"{to} is not there"
+                assert to not in one.alive or to in one.closing
+            case "full":
+                assert reason == "queue is full"
+            case _:
+                assert reason == one.refusing
+        assert sent == reason.endswith("closing"), "rejected after it was sent"
 
     def may_be_sent(self, one: Origin, send: Send) -> None:
         worker, kind = send.worker, send.jobs[0].kind
@@ -624,7 +745,7 @@ class Pool(RuleBasedStateMachine):
                 one,
                 jobs[1:],
                 left - Counter([(worker, kind)]),
-                {**totals, worker: self.with_one_more(totals[worker], expected_s)},
+                self.with_one_more(totals, worker, expected_s),
             )
             for worker in self.who_may_get(one, jobs[0], totals)
             if left[worker, kind]
@@ -634,25 +755,28 @@ class Pool(RuleBasedStateMachine):
         """Whether a slow job must: it has not waited long, and some worker ran a quick job lately."""
         quick_at = max((load.quick_at for load in self.loads(one).values()), default=0.0)
         event("a slow job met quick ones" if quick_at > self.now - LIMITS.quick_memory_s else "slow jobs alone")
-        usual_s = one.dispatcher.expected_s(one.accepted[slow].kind.label)
-        patience_s = LIMITS.unknown_patience_s if abs(usual_s - LIMITS.unknown_s) < TINY else LIMITS.patience_s
+        is_known = one.accepted[slow].kind.label in one.usual_s
+        patience_s = LIMITS.patience_s if is_known else LIMITS.unknown_patience_s
         return self.now - one.submitted_at[slow] < patience_s and quick_at > self.now - LIMITS.quick_memory_s
 
     def totals(self, one: Origin) -> dict[Peer, Total]:
         """What all have on each worker: seconds, jobs, whether it moves, whether it may be used at all."""
-        loads, found = self.loads(one), {}
+        loads, awake, draining = self.loads(one), {}, {}
         for peer, slot in one.alive.items():
-            if peer in one.closing:
+            if peer in one.closing or peer.name == DOOR:
                 continue
             load = loads.get(slot, Load(slot, 0, 0.0, self.now))
             jobs, seconds = one.own(peer)
             still_s = self.now - load.progressed_at
-            found[peer] = (seconds + load.expected_s, jobs + load.outstanding, still_s, not load.paused)
-        return found
+            total = (seconds + load.expected_s, jobs + load.outstanding, still_s, not load.paused)
+            (draining if load.draining else awake)[peer] = total
+        return awake or draining
 
-    def with_one_more(self, total: Total, expected_s: float) -> Total:
-        seconds, jobs, still_s, usable = total
-        return (seconds + expected_s, jobs + 1, still_s, usable)
+    def with_one_more(self, totals: dict[Peer, Total], worker: Peer, expected_s: float) -> dict[Peer, Total]:
+        if worker not in totals:
+            return totals  # it takes directed jobs only, or is about to end
+        seconds, jobs, still_s, usable = totals[worker]
+        return {**totals, worker: (seconds + expected_s, jobs + 1, still_s, usable)}
 
     def passes(self, total: Total, most_s: float) -> bool:
         """Whether a worker is idle, or moves and has no more than so much to do."""
@@ -705,13 +829,30 @@ class Pool(RuleBasedStateMachine):
     def conserved(self) -> None:
         for one in getattr(self, "origins", {}).values():
             one.dispatcher.check()
-            views = one.dispatcher.jobs(self.now)
-            assert {view.id for view in views} == set(one.accepted) - set(one.settled)
-            assert [view.id.serial for view in views] == sorted(one.waiters.serials())
-            assert one.waiting == one.dispatcher.waiting == sum(view.state == "queued" for view in views)
+            unsettled = sorted(set(one.accepted) - set(one.settled))
+            assert one.dispatcher.jobs(self.now) == [self.view(one, job_id) for job_id in unsettled]
+            assert [job_id.serial for job_id in unsettled] == sorted(one.waiters.serials())
+            assert one.waiting == one.dispatcher.waiting == sum(job_id not in one.held for job_id in unsettled)
             assert one.waiting <= LIMITS.max_queued + LIMITS.max_outstanding * 3
-            for view in views:
-                assert view.worker == one.held.get(view.id, (None,))[0]
+            assert (one.dispatcher.late, one.dispatcher.reruns) == (one.late, one.reruns), "miscounted"
+
+    def view(self, one: Origin, job_id: JobId) -> JobView:
+        """What people are shown of a job that is not settled."""
+        job, worker = one.accepted[job_id], one.held.get(job_id, (None, 0.0))[0]
+        age_s, remaining_s = self.now - one.submitted_at[job_id], job.deadline - self.now
+        return JobView(job_id, job.kind.label, "queued" if worker is None else "sent", worker, age_s, remaining_s)
+
+    @invariant()
+    def what_is_said_of_one(self) -> None:
+        for one in getattr(self, "origins", {}).values():
+            for worker in [*self.workers, Peer("worker-9", 1)]:
+                for serial in {0, 1, one.serial, *[job_id.serial for job_id in one.held]}:
+                    job_id = JobId(one.peer, serial)
+                    holds = one.held.get(job_id, (None, 0.0))[0] == worker and job_id not in one.settled
+                    assert one.dispatcher.holds(worker, serial) == holds
+            for label in COSTS_S:
+                expected_s, usual_s = one.dispatcher.expected_s(label), one.usual_s.get(label, UNKNOWN_S)
+                assert usual_s - TINY <= expected_s <= usual_s + GRAIN_S + TINY, "it was not learnt"
 
     @invariant()
     def prompt(self) -> None:

@@ -1,13 +1,17 @@
-"""The supervisor against a world of processes that start, speak, die and are killed, in any order and late."""
+"""The supervisor against a world of processes that start, speak, die and are killed, in any order and late.
+
+The limits are such that time, which passes in quarters of a second, often meets them exactly.
+"""
 
 from __future__ import annotations
 
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from workers.jobs import Peer
-from workers.supervision import RestartPolicy, Supervisor, seats_of
+from workers.supervision import Phase, RestartPolicy, SeatView, Supervisor, seats_of
 from workers.tree_events import (
     Admit,
     Announce,
@@ -38,6 +42,7 @@ from workers.tree_events import (
     RetireAsked,
     Retiring,
     SaidReady,
+    Seat,
     Signalled,
     Started,
     StopAsked,
@@ -46,11 +51,18 @@ from workers.tree_events import (
 )
 
 POLICY = RestartPolicy(
-    backoff_s=1.0, backoff_max_s=4.0, lived_s=10.0, storm_deaths=4, storm_within_s=20.0, grace_s=2.0, join_s=5.0
+    backoff_s=1.0,
+    backoff_max_s=4.0,
+    lived_s=4.0,
+    storm_within_s=12.0,
+    same_request_s=0.25,
+    grace_s=1.0,
+    join_s=4.0,
 )
-DRAIN_S = 6.0
+DRAIN_S = 3.0
 STATUSES = st.sampled_from([Exited(0), Exited(1), Exited(3), Exited(6), Signalled(9, "SIGKILL")])
-GUEST_SLOTS = (5, 6)
+WORDS = st.sampled_from(["", "", "it served its 10 jobs", "x" * 200 + "and what nobody else is told"])
+GUEST_SLOTS = (6, 7)
 
 
 class World(RuleBasedStateMachine):
@@ -58,28 +70,34 @@ class World(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seats = seats_of([("sip", 2, 2, 0, False), ("worker", 2, 3, 2, True)])
-        self.supervisor = Supervisor(self.seats, POLICY, DRAIN_S, GUEST_SLOTS)
+        self.seats = seats_of([("sip", 2, 2, 0, False), ("worker", 2, 4, 2, True)])
         self.now = 100.0
         self.forking: list[Peer] = []
         self.alive: dict[Peer, str] = {}
         """Processes that exist: "starting" or "up"."""
+        self.pids: dict[Peer, int] = {}
         self.knows: dict[Peer, set[Peer]] = {}
         """What each living process has been told of the others."""
         self.told_to_drain: set[Peer] = set()
         self.condemned: set[Peer] = set()
         self.guests: dict[Peer, int] = {}
         """Guests that were let in and are not gone, and their slots; `alive` tells what they have said."""
-        self.guests_ever: set[Peer] = set()
+        self.guests_ever: list[Peer] = []
         self.visits: list[object] = []
         """What was answered to those who asked to join."""
         self.let_in_at: dict[Peer, float] = {}
         self.retiring: dict[Peer, float] = {}
         """Who was told to retire, and until when it may take."""
+        self.outstayed: set[Peer] = set()
+        """Who did not leave by then, and was killed."""
         self.verdicts: dict[Peer, str] = {}
         """Who was condemned while it was up."""
-        self.cleared: set[Peer] = set()
-        """Lives whose death was reported, so that their rows are cleared."""
+        self.why: dict[Peer, str] = {}
+        """What has to be told of an end that is just coming."""
+        self.cleared: dict[Peer, str] = {}
+        """Lives whose death was reported, so that their rows are cleared, and why they ended."""
+        self.due: dict[str, float] = {}
+        """When the next life of a place is to begin."""
         self.born: list[Peer] = []
         self.deaths: list[tuple[float, str]] = []
         self.quick: dict[str, int] = {}
@@ -88,10 +106,17 @@ class World(RuleBasedStateMachine):
         """Whether everybody who is left is killed."""
         self.hurried = False
         """Asked to stop while it drained already."""
-        self.drain_began: float | None = None
+        self.drain_ends: float | None = None
+        self.drain_s = DRAIN_S
+        """How long the drain may take that would begin now."""
         self.asked_at = float("-inf")
+        self.expected_end: tuple[ExitCode, str] | None = None
         self.reason: ExitCode | None = None
         self.stopped: ExitCode | None = None
+
+    @property
+    def draining(self) -> bool:
+        return self.drain_ends is not None
 
     # Effects.
 
@@ -100,6 +125,7 @@ class World(RuleBasedStateMachine):
         for effect in self.supervisor.handle(stimulus):
             self.perform(effect)
         self.supervisor.check()
+        assert not self.why, "an end that nobody was told of"
 
     def perform(self, effect: object) -> None:
         match effect:
@@ -110,7 +136,8 @@ class World(RuleBasedStateMachine):
                 assert [life.incarnation for life in lives] == list(range(1, peer.incarnation))
                 assert all(life in self.cleared for life in lives), "forked before the dead one's rows were cleared"
                 assert not any(peer.name == other.name for other in [*self.alive, *self.forking])
-                assert self.drain_began is None, "starts somebody while it ends"
+                assert not self.draining, "starts somebody while it ends"
+                assert self.due.pop(peer.name, self.now) <= self.now, "too soon"
                 self.born.append(peer)
                 self.forking.append(peer)
             case Announce(to, PeerUp(peer, slot, executes)):
@@ -120,69 +147,91 @@ class World(RuleBasedStateMachine):
                 assert (slot, executes) == self.place_of(peer)
                 self.knows[to].add(peer)
             case Announce(to, PeerDown(peer, reason)):
-                assert peer in self.cleared, "PeerDown before the rows were cleared"
-                assert reason
+                assert reason == self.cleared[peer][:200], "before the rows were cleared, or for another reason"
                 self.knows[to].remove(peer)
             case Announce(to, Retire(ends_at)):
                 assert ends_at == self.now + DRAIN_S
-                assert self.drain_began is None
+                assert not self.draining
                 self.retiring[to] = ends_at
             case Announce(to, Drain(ends_at)):
-                assert ends_at == self.now + DRAIN_S
+                assert ends_at == self.drain_ends
                 assert to not in self.told_to_drain
                 self.told_to_drain.add(to)
             case Kill(peer):
                 assert peer not in self.guests
                 assert peer in self.alive or peer in self.forking
-                outstayed = self.now >= self.retiring.get(peer, float("inf"))
-                assert self.killing or outstayed or peer in self.verdicts
+                if self.now >= self.retiring.get(peer, float("inf")):
+                    self.outstayed.add(peer)
+                else:
+                    assert self.killing or peer in self.verdicts
                 self.condemned.add(peer)
-            case Admit(_, peer, slot):
+            case Admit(ticket, peer, slot):
                 assert peer not in self.guests_ever, "a guest's name came twice"
-                assert slot in GUEST_SLOTS
+                assert slot == self.place_of(peer)[0]
                 assert slot not in self.guests.values()
                 self.guests[peer] = slot
-                self.guests_ever.add(peer)
-                self.alive[peer] = "starting"
+                self.guests_ever.append(peer)
+                self.alive[peer], self.pids[peer] = "starting", 4000 + ticket
                 self.let_in_at[peer] = self.now
                 self.visits.append(effect)
-            case Refuse():
-                assert len(self.guests) == len(GUEST_SLOTS) or self.drain_began is not None
+            case Refuse(_, reason):
+                assert len(self.guests) == len(GUEST_SLOTS) or self.draining
+                full = f"the pool is full: {len(GUEST_SLOTS)} guests are the most"
+                assert reason == ("the pool is shutting down" if self.draining else full)
                 self.visits.append(effect)
             case Dismiss(peer):
-                event("dismissed")
-                assert self.drain_began is not None or self.now >= self.let_in_at[peer] + POLICY.join_s
-                self.forget_guest(peer)
+                self.dismiss(peer)
             case Report(told):
                 self.hear(told)
+            case _:
+                raise AssertionError(effect)
+
+    def dismiss(self, peer: Peer) -> None:
+        if self.alive[peer] == "up":
+            assert self.draining
+            assert not self.own()
+            assert not self.forking
+            self.why[peer] = "the pool has ended"
+        elif self.draining:
+            self.why[peer] = "the pool is shutting down"
+        else:
+            assert self.now >= self.let_in_at[peer] + POLICY.join_s
+            self.why[peer] = "it did not say ready in time"
+        event("dismissed: " + self.why[peer])
+        self.forget_guest(peer)
 
     def hear(self, told: object) -> None:
         match told:
-            case Started(peer, _, pid):
+            case Started(peer, slot, pid):
                 assert self.alive[peer] == "starting"
-                assert pid > 0
-            case Ready(peer, _):
+                assert (slot, pid) == (self.place_of(peer)[0], self.pids[peer])
+            case Ready(peer, slot):
+                assert slot == self.place_of(peer)[0]
                 self.alive[peer] = "up"
                 self.knows[peer] = set()
-            case Died(peer, slot, _, reason):
-                assert slot == self.place_of(peer)[0]
+            case Died(peer, slot, pid, reason):
+                assert (slot, pid) == (self.place_of(peer)[0], self.pids.get(peer, 0))
                 assert peer not in self.cleared
-                assert reason == self.verdicts.get(peer, reason)
-                self.cleared.add(peer)
-            case Retiring(peer):
+                assert reason == self.why.pop(peer)
+                self.cleared[peer] = reason
+            case Retiring(peer, slot):
                 event("retiring")
+                assert slot == self.place_of(peer)[0]
                 assert self.alive[peer] == "up"
-            case Restarting(peer, _, after_s):
+            case Restarting(peer, slot, after_s):
                 event(f"restart after {after_s:g} s")
+                assert slot == self.place_of(peer)[0]
                 assert after_s == self.expected_delay_s
                 assert Peer(peer.name, peer.incarnation - 1) in self.cleared
-            case GaveUp(code, _):
+                self.due[peer.name] = self.now + after_s
+            case GaveUp(code, reason):
                 event(f"gave up: {code.name}")
-                assert code is self.expected_reason
-                self.reason = code
+                assert (code, reason) == self.expected_end
+                self.reason, self.drain_s = code, DRAIN_S
             case Draining(within_s):
-                assert within_s == DRAIN_S
-                self.drain_began = self.now
+                assert within_s == self.drain_s
+                self.drain_ends = self.now + within_s
+                self.due.clear()
             case Stopped(code):
                 event(f"stopped: {code.name}")
                 assert not self.own()
@@ -190,6 +239,8 @@ class World(RuleBasedStateMachine):
                 assert not self.guests
                 assert code is (self.reason or (ExitCode.KILLED if self.hurried else ExitCode.STOPPED))
                 self.stopped = code
+            case _:
+                raise AssertionError(told)
 
     def place_of(self, peer: Peer) -> tuple[int, bool]:
         if peer.name.startswith("guest-"):
@@ -211,18 +262,25 @@ class World(RuleBasedStateMachine):
 
     # What the world does.
 
-    @initialize(boots=st.sampled_from([True, True, True, False]))
-    def begin(self, boots: bool) -> None:
+    @initialize(
+        boots=st.sampled_from([True, True, True, False]), storm=st.sampled_from([2, 4]), boot_failure_ends=st.booleans()
+    )
+    def begin(self, boots: bool, storm: int, boot_failure_ends: bool) -> None:
+        self.policy = replace(POLICY, storm_deaths=storm, boot_failure_ends=boot_failure_ends)
+        self.supervisor = Supervisor(self.seats, self.policy, DRAIN_S, GUEST_SLOTS)
+        assert (self.supervisor.phase, self.supervisor.next_deadline()) == (Phase.NEW, None)
         self.tell(Begin(self.now))
         assert self.forking == [Peer(seat.name, 1) for seat in self.seats if not seat.spare]
+        self.tell(Begin(self.now))
+        assert len(self.forking) == 4, "it begins once"
         while boots and self.forking:  # else most runs would end as boot failures
             self.start(self.forking[0])
             self.say_ready(self.born[len(self.alive) - 1])
 
     def start(self, peer: Peer) -> None:
         self.forking.remove(peer)
-        self.alive[peer] = "starting"
-        self.tell(Forked(peer, 1000 + len(self.born), self.now))
+        self.alive[peer], self.pids[peer] = "starting", len(self.pids) + 1
+        self.tell(Forked(peer, self.pids[peer], self.now))
 
     def say_ready(self, peer: Peer) -> None:
         self.ready_at[peer] = self.now
@@ -239,6 +297,7 @@ class World(RuleBasedStateMachine):
     def fork_fails(self) -> None:
         peer = next(peer for peer in self.forking if self.is_later(peer))
         self.forking.remove(peer)
+        self.why[peer] = "the fork failed: no memory"
         self.expect_after(peer, None)
         self.tell(ForkFailed(peer, "no memory", self.now))
 
@@ -252,31 +311,35 @@ class World(RuleBasedStateMachine):
         self.say_ready(data.draw(st.sampled_from([peer for peer, state in self.alive.items() if state == "starting"])))
 
     @precondition(lambda self: self.own("up"))
-    @rule(data=st.data(), status=STATUSES)
-    def die_when_up(self, data: st.DataObject, status: Exited | Signalled) -> None:
-        self.die(data.draw(st.sampled_from(self.own("up"))), status)
+    @rule(data=st.data(), status=STATUSES, words=WORDS)
+    def die_when_up(self, data: st.DataObject, status: Exited | Signalled, words: str) -> None:
+        self.die(data.draw(st.sampled_from(self.own("up"))), status, words)
 
     @precondition(lambda self: self.own("starting"))
-    @rule(data=st.data(), status=STATUSES)
-    def die_before_ready(self, data: st.DataObject, status: Exited | Signalled) -> None:
-        self.die(data.draw(st.sampled_from(self.own("starting"))), status)
+    @rule(data=st.data(), status=STATUSES, words=WORDS)
+    def die_before_ready(self, data: st.DataObject, status: Exited | Signalled, words: str) -> None:
+        self.die(data.draw(st.sampled_from(self.own("starting"))), status, words)
 
     @precondition(lambda self: self.born)
-    @rule()
-    def grow(self) -> None:
-        born = len(self.born)
-        self.tell(GrowAsked("worker", self.now))
-        assert len(self.born) - born <= 1
-        assert len(self.born) == born or self.drain_began is None
+    @rule(role=st.sampled_from(["worker", "worker", "sip", "guest", "nobody"]))
+    def grow(self, role: str) -> None:
+        vacant = [seat for seat in self.seats if seat.role == role and seat.spare and self.life_of(seat) == "vacant"]
+        lives = {seat.name: sum(peer.name == seat.name for peer in self.born) for seat in self.seats}
+        born = list(self.born)
+        self.tell(GrowAsked(role, self.now))
+        grown = [Peer(seat.name, lives[seat.name] + 1) for seat in vacant[:1]]
+        assert self.born == born + ([] if self.draining else grown)
 
-    @precondition(lambda self: self.own("up"))
+    @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def retire(self, data: st.DataObject) -> None:
-        peer = data.draw(st.sampled_from(self.own("up")))
+        peer = data.draw(st.sampled_from(list(self.alive)))
         before = dict(self.retiring)
         self.tell(RetireAsked(peer, self.now))
-        spare = next(seat.spare for seat in self.seats if seat.name == peer.name)
-        assert (peer in self.retiring) == (peer in before or (spare and self.drain_began is None))
+        spare = any(seat.spare for seat in self.seats if seat.name == peer.name)
+        may = spare and self.alive[peer] == "up" and not self.draining
+        assert (peer in self.retiring) == (peer in before or may)
+        assert peer not in before or self.retiring == before, "told twice"
 
     @precondition(lambda self: self.retiring)
     @rule(data=st.data(), status=STATUSES)
@@ -285,13 +348,18 @@ class World(RuleBasedStateMachine):
         if leaving:
             self.die(data.draw(st.sampled_from(leaving)), status)
 
-    @precondition(lambda self: self.own("up"))
-    @rule(data=st.data())
-    def condemn(self, data: st.DataObject) -> None:
-        peer = data.draw(st.sampled_from(self.own("up")))
-        self.verdicts[peer] = "too fat"
-        self.tell(Condemned(peer, "too fat", self.now))
-        assert peer in self.condemned
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), reason=st.sampled_from(["too fat", "too fat", ""]))
+    def condemn(self, data: st.DataObject, reason: str) -> None:
+        peer = data.draw(st.sampled_from(list(self.alive)))
+        may = peer in self.own("up")
+        if may:
+            self.verdicts[peer] = reason or "condemned"
+        before = set(self.condemned)
+        self.condemned.discard(peer)
+        self.tell(Condemned(peer, reason, self.now))
+        assert (peer in self.condemned) == may
+        self.condemned |= before
 
     # Guests.
 
@@ -307,6 +375,7 @@ class World(RuleBasedStateMachine):
     def a_guest_leaves(self, data: st.DataObject) -> None:
         peer = data.draw(st.sampled_from(sorted(self.guests)))
         self.forget_guest(peer)
+        self.why[peer] = "it left"
         self.tell(GuestLeft(peer, "it left", self.now))
         assert peer in self.cleared
 
@@ -316,71 +385,99 @@ class World(RuleBasedStateMachine):
         for peer in [peer for peer in self.own() if peer in self.condemned]:
             self.die(peer, Signalled(9, "SIGKILL"))
 
-    def die(self, peer: Peer, status: Exited | Signalled) -> None:
-        self.expect_after(peer, status)
+    def die(self, peer: Peer, status: Exited | Signalled, words: str = "") -> None:
+        self.expect_after(peer, status, words)
         del self.alive[peer]
         self.knows.pop(peer, None)
-        self.tell(Ended(peer, status, self.now))
+        self.tell(Ended(peer, status, self.now, words))
         assert peer in self.cleared
 
-    def expect_after(self, peer: Peer, status: Exited | Signalled | None) -> None:
+    def expect_after(self, peer: Peer, status: Exited | Signalled | None, words: str = "") -> None:
         """Work out, from the rules as they are written, what has to follow a death."""
         was_up = self.alive.get(peer) == "up"
+        text = self.why.get(peer) or words or str(status)
+        retired = peer in self.retiring and status == Exited(0)
+        self.why[peer] = self.verdicts.get(peer) or ("retired" if retired else text)
         if was_up and self.now - self.ready_at[peer] >= POLICY.lived_s:
             self.quick[peer.name] = 0
         role = peer.name.partition("-")[0]
-        self.expected_reason, self.expected_delay_s = None, None
-        if self.drain_began is not None or peer in self.retiring:
+        self.expected_end, self.expected_delay_s = None, None
+        if self.draining or peer in self.retiring:
             return
         if was_up and (peer in self.verdicts or status == Exited(6)):
             event("planned end")
             self.expected_delay_s = 0.0
             return
-        if not was_up and (not self.is_later(peer) or status == Exited(3)):
-            self.expected_reason = ExitCode.BOOT_FAILED
+        could_not_start = not was_up and status == Exited(3)
+        if not was_up and (not self.is_later(peer) or (could_not_start and self.policy.boot_failure_ends)):
+            self.expected_end = ExitCode.BOOT_FAILED, f"{peer.name}.{peer.incarnation} could not start: {text}"
             return
-        self.deaths.append((self.now, role))
-        recent = [at for at, whose in self.deaths if whose == role and at > self.now - POLICY.storm_within_s]
-        if len(recent) > POLICY.storm_deaths:
-            self.expected_reason = ExitCode.CRASH_STORM
+        others_work = any(other != peer and other.name.startswith(role) for other in self.own("up"))
+        if could_not_start and others_work:
+            event("a boot failure that is borne")
+        elif self.is_storm(role):
+            many = f"more than {self.policy.storm_deaths} deaths of {role} in 12 s"
+            self.expected_end = ExitCode.CRASH_STORM, f"{many}; the last: {text}"
             return
         quick = self.quick.get(peer.name, 0)
         self.expected_delay_s = min(2.0 ** (quick - 1), 4.0) if quick else 0.0
         self.quick[peer.name] = quick + 1
 
-    @rule(seconds=st.sampled_from([0.25, 1.0, 3.0, 12.0, 25.0]))
+    def is_storm(self, role: str) -> bool:
+        self.deaths.append((self.now, role))
+        recent = [at for at, whose in self.deaths if whose == role and at > self.now - POLICY.storm_within_s]
+        return len(recent) > self.policy.storm_deaths
+
+    @rule(seconds=st.sampled_from([0.25, 1.0, 3.0, 4.0, 12.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        if self.drain_began is not None and self.now >= self.drain_began + DRAIN_S + POLICY.grace_s:
+        if self.drain_ends is not None and self.now >= self.drain_ends + POLICY.grace_s:
             self.killing = True
         self.tell(Tick(self.now))
         deadline = self.supervisor.next_deadline()
         assert deadline is None or deadline > self.now, "left undone what was due"
 
-    @precondition(lambda self: len(self.born) > 7)
-    @rule()
-    def be_asked_to_stop(self) -> None:
-        is_echo = self.now < self.asked_at + 0.05
+    @precondition(lambda self: len(self.born) > 5)
+    @rule(within_s=st.sampled_from([None, None, 0.25, 12.0]))
+    def be_asked_to_stop(self, within_s: float | None) -> None:
+        is_echo = self.now < self.asked_at + POLICY.same_request_s
         self.asked_at = self.now
-        if self.drain_began is not None and not self.killing and not is_echo:
+        if self.draining and not self.killing and not is_echo:
             self.hurried = self.killing = True
-        self.tell(StopAsked(self.now))
+        self.drain_s = DRAIN_S if within_s is None else within_s
+        self.tell(StopAsked(self.now, within_s))
 
     @precondition(lambda self: self.cleared)
     @rule(data=st.data(), status=STATUSES)
     def late_words(self, data: st.DataObject, status: Exited | Signalled) -> None:
-        peer = data.draw(st.sampled_from(sorted(self.cleared)))
-        for stimulus in (
-            SaidReady(peer, self.now),
-            Ended(peer, status, self.now),
-            Forked(peer, 7, self.now),
-            RetireAsked(peer, self.now),
-            Condemned(peer, "late", self.now),
-            GuestLeft(peer, "late", self.now),
-            ForkFailed(peer, "late", self.now),
-            SaidReady(Peer(peer.name, peer.incarnation + 1000), self.now),
-        ):
+        gone = data.draw(st.sampled_from(sorted(self.cleared)))
+        for peer in (gone, Peer(gone.name, gone.incarnation + 1000), Peer("nobody", 1)):
+            self.say_nothing_to(
+                SaidReady(peer, self.now),
+                Ended(peer, status, self.now),
+                Forked(peer, 7, self.now),
+                RetireAsked(peer, self.now),
+                Condemned(peer, "late", self.now),
+                GuestLeft(peer, "late", self.now),
+                ForkFailed(peer, "late", self.now),
+            )
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def words_that_come_twice_or_are_not_of_such_a_process(self, data: st.DataObject) -> None:
+        peer = data.draw(st.sampled_from(list(self.alive)))
+        self.say_nothing_to(Forked(peer, 7, self.now))
+        if self.alive[peer] == "up":
+            self.say_nothing_to(SaidReady(peer, self.now))
+        if peer in self.guests:
+            self.say_nothing_to(Ended(peer, Exited(0), self.now), ForkFailed(peer, "no", self.now))
+        else:
+            self.say_nothing_to(GuestLeft(peer, "it left", self.now))
+
+    def say_nothing_to(self, *stimuli: object) -> None:
+        for stimulus in stimuli:
             assert self.supervisor.handle(stimulus) == []
+        self.supervisor.check()
 
     # What always holds.
 
@@ -391,25 +488,61 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def everybody_alive_is_told_to_drain(self) -> None:
-        if self.drain_began is not None:
-            assert set(self.alive) <= self.told_to_drain
+        if self.draining:
+            assert set(self.alive) | set(self.forking) <= self.told_to_drain
 
     @invariant()
     def nobody_is_forgotten(self) -> None:
-        if self.born and self.drain_began is None:
+        if self.born and not self.draining:
             here = {peer.name for peer in [*self.own(), *self.forking]}
-            waiting = {view.seat.name for view in self.supervisor.views() if view.life.value == "waiting"}
-            assert here | waiting >= {seat.name for seat in self.seats if not seat.spare}
-            assert not here & waiting
-            assert not waiting or self.supervisor.next_deadline() is not None
+            assert here | set(self.due) >= {seat.name for seat in self.seats if not seat.spare}
+            assert not here & set(self.due)
+
+    @invariant()
+    def what_is_shown_is_true(self) -> None:
+        guests = [Seat(f"guest-{number}", "guest", slot, False) for number, slot in enumerate(GUEST_SLOTS, start=1)]
+        lives = [peer.name for peer in [*self.born, *self.guests_ever]]
+        views = [(seat, Peer(seat.name, lives.count(seat.name)), self.life_of(seat)) for seat in [*self.seats, *guests]]
+        assert [(view.seat, view.peer, view.life.value) for view in self.supervisor.views()] == views
+        assert all(isinstance(view, SeatView) for view in self.supervisor.views())
+        assert self.supervisor.phase.value == (
+            "done"
+            if self.stopped is not None
+            else "killing"
+            if self.killing
+            else "draining"
+            if self.draining
+            else "running"
+        )
+        assert self.supervisor.exit_code is self.stopped
+
+    def life_of(self, seat: Seat) -> str:
+        if any(peer.name == seat.name for peer in self.forking):
+            return "forking"
+        for peer, state in self.alive.items():
+            if peer.name == seat.name:
+                return "leaving" if peer in self.retiring else state
+        return "waiting" if seat.name in self.due else "vacant"
+
+    @invariant()
+    def it_knows_when_it_has_something_to_do(self) -> None:
+        if self.stopped is not None or self.killing:
+            moments = []
+        elif self.drain_ends is not None:
+            moments = [self.drain_ends + POLICY.grace_s]
+        else:
+            leave = [at for peer, at in self.retiring.items() if peer in self.alive and peer not in self.outstayed]
+            joins = [self.let_in_at[peer] + POLICY.join_s for peer in self.guests if self.alive[peer] == "starting"]
+            moments = [*self.due.values(), *leave, *joins]
+        assert self.supervisor.next_deadline() == min(moments, default=None)
 
     def teardown(self) -> None:
         """Whatever happened, the tree can be brought to its end."""
-        if not self.born or self.stopped is not None:
+        if not self.born or self.stopped is not None or self.why:
             return
         for _ in range(2):
-            self.now += 0.1  # else the second would be an echo of the first
-            self.be_asked_to_stop()
+            self.now += 1.0  # else the second would be an echo of the first
+            self.be_asked_to_stop(None)
         while self.forking:
             self.start(self.forking[0])
         for peer in self.own():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import event, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from workers.jobs import Cancelled
 from workers.suspensions import Suspensions
+
+SLACK = 64
+"""How many settled jobs may always be kept, besides as many as there are waiters."""
 
 
 class Waiters(RuleBasedStateMachine):
@@ -23,15 +26,19 @@ class Waiters(RuleBasedStateMachine):
         self.serial = 0
 
     def told(self, serial: int) -> str | None:
-        told = self.table.settle([(serial, Cancelled("the test"))])
+        outcome = Cancelled("the test")
+        told = self.table.settle([(serial, outcome)])
+        assert all(word is outcome for _, word in told)
         return told[0][0] if told else None
 
-    @rule(target=jobs, timeout_s=st.floats(0.0, 10.0))
+    @rule(target=jobs, timeout_s=st.floats(0.0, 10.0) | st.sampled_from([0.0, 1.0, 2.5]))
     def suspend(self, timeout_s: float) -> int:
         self.serial += 1
         job = self.serial
-        self.table.suspend(job, f"waiter {job}", self.now + timeout_s)
-        self.model[job] = (f"waiter {job}", self.now + timeout_s)
+        # One that counts for false waits like any other.
+        waiter = f"waiter {job}" if job % 5 else ""
+        self.table.suspend(job, waiter, self.now + timeout_s)
+        self.model[job] = (waiter, self.now + timeout_s)
         self.given[job] = 0
         return job
 
@@ -41,7 +48,19 @@ class Waiters(RuleBasedStateMachine):
         assert waiter == self.model.pop(job, (None, 0.0))[0]
         if waiter is not None:
             self.given[job] += 1
-        event("settled" if waiter else "settled before")
+        event("settled before" if waiter is None else "settled")
+
+    @rule(jobs=st.lists(jobs | st.integers(1000, 1010), max_size=8))
+    def settle_together(self, jobs: list[int]) -> None:
+        """In the order in which they are named, each with its own outcome, and none twice."""
+        outcomes = [(job, Cancelled(f"end {place} of {job}")) for place, job in enumerate(jobs)]
+        expected = []
+        for job, outcome in outcomes:
+            if job in self.model:
+                expected.append((self.model.pop(job)[0], outcome))
+                self.given[job] += 1
+        assert self.table.settle(outcomes) == expected
+        event(f"{min(len(expected), 3)} settled together")
 
     @rule(ahead=st.integers(1, 100))
     def settle_what_was_never_waited_for(self, ahead: int) -> None:
@@ -50,21 +69,24 @@ class Waiters(RuleBasedStateMachine):
     @rule(job=jobs)
     def look(self, job: int) -> None:
         assert self.table.waiter(job) == self.model.get(job, (None, 0.0))[0]
+        assert (job in self.table) == (job in self.model)
 
     @rule(job=jobs)
     def suspend_twice(self, job: int) -> None:
         if job in self.model:
-            with pytest.raises(ValueError, match="already"):
+            with pytest.raises(ValueError, match=f"^job {job} is waited for already$"):
                 self.table.suspend(job, "second", self.now)
 
-    @rule(passed_s=st.floats(0.0, 5.0))
+    @rule(passed_s=st.floats(0.0, 5.0) | st.sampled_from([0.0, 1.0, 1.5]))
     def let_time_pass(self, passed_s: float) -> None:
         self.now += passed_s
         due = self.table.expired(self.now)
         deadlines = [self.model[job][1] for job in due]
         assert deadlines == sorted(deadlines)
         assert set(due) == {job for job, (_, deadline) in self.model.items() if deadline <= self.now}
+        assert self.table.expired(self.now) == [], "they are named once"
         for job in due:
+            assert job in self.table, "they wait until they are settled"
             assert self.told(job) == self.model.pop(job)[0]
             self.given[job] += 1
         event("expired" if due else "nothing expired")
@@ -87,3 +109,59 @@ class Waiters(RuleBasedStateMachine):
 
 TestWaiters = Waiters.TestCase
 TestWaiters.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 5))
+def test_a_check_finds_who_waits_without_a_deadline(deadlines: list[int], now: int) -> None:
+    """Whoever asks who is due has to settle them all."""
+    table: Suspensions[str] = Suspensions()
+    for serial, deadline in enumerate(deadlines):
+        table.suspend(serial, "waiter", float(deadline))
+    table.check()
+    due = table.expired(float(now))
+    for serial in due:
+        with pytest.raises(AssertionError, match=r"^a waiter without a deadline$"):
+            table.check()
+        table.settle([(serial, Cancelled("the test"))])
+    table.check()
+
+
+@given(st.integers(0, 30), st.integers(-3, 3))
+def test_a_check_finds_settled_jobs_that_pile_up(waiters: int, more: int) -> None:
+    class Untidy(Suspensions[str]):
+        def _rebuild(self) -> None:
+            pass
+
+    table = Untidy()
+    for serial in range(waiters):
+        table.suspend(serial, "stays", 9.0)
+    for serial in range(100, 100 + waiters + SLACK + more):
+        table.suspend(serial, "goes", 6.0)
+        table.settle([(serial, Cancelled("the test"))])
+    if more <= 0:
+        table.check()
+        return
+    with pytest.raises(AssertionError, match=r"^settled jobs pile up$"):
+        table.check()
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 200))
+def test_tidying_up_costs_a_job_a_few_looks_and_no_walk_through_the_table(waiters: int) -> None:
+    looks = 0
+
+    class Counted(int):
+        def __hash__(self) -> int:
+            nonlocal looks
+            looks += 1
+            return super().__hash__()
+
+    table: Suspensions[str] = Suspensions()
+    for serial in range(waiters):
+        table.suspend(Counted(serial), "stays", 9.0)
+    looks = 0
+    for serial in range(1000, 2000):
+        table.suspend(Counted(serial), "goes", 6.0)
+        table.settle([(Counted(serial), Cancelled("the test"))])
+    assert len(table) == waiters
+    assert looks < 8 * 1000

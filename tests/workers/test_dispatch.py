@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -1013,83 +1013,3 @@ def test_ended_jobs_do_not_pile_up_in_the_queue() -> None:
         dispatcher.handle(CancelAsked(serial, "asked"))
         dispatcher.check()
     assert dispatcher.waiting == 0
-
-
-# -- the invariants ---------------------------------------------------------------------------------------------------
-
-
-class Corrupted:
-    """A dispatcher with a job at its worker and two that wait, and every way in which that could be untrue."""
-
-    def __init__(self) -> None:
-        self.dispatcher = Dispatcher(ME, LIMITS)
-        self.dispatcher.handle(WorkerUp(W1, 1, True, NOW, NONE))
-        self.dispatcher.handle(WorkerUp(W2, 2, False, NOW, NONE))
-        self.dispatcher.handle(submitted(job(1), job(2), job(3)))
-        [self.lane] = self.dispatcher._lanes.values()
-        self.hands, self.others = self.dispatcher._workers.values()
-        self.dispatcher.check()
-
-    def a_lane_begins(self) -> None:
-        self.dispatcher._lane(job(4, "other").kind)
-
-    def a_lane_is_moved(self) -> None:
-        self.dispatcher._lanes[job(4, "other").kind] = self.dispatcher._lanes.pop(self.lane.kind)
-
-    def a_count_is_off(self) -> None:
-        self.dispatcher._waiting -= 1
-
-    def one_that_waits_is_sent(self) -> None:
-        self.lane.entries[2].hands = self.hands
-
-    def one_that_waits_is_settled(self) -> None:
-        self.lane.entries[2].settled = True
-
-    def one_overtakes(self) -> None:
-        self.lane.entries.move_to_end(2)
-
-    def one_changes_its_kind(self) -> None:
-        self.lane.entries[2].job = job(2, "other")
-
-    def one_is_held_twice(self) -> None:
-        self.others.jobs[1] = self.hands.jobs[1]
-
-    def one_that_is_held_waits(self) -> None:
-        self.hands.jobs[2] = self.lane.entries[2]
-
-    def a_worker_changes_its_name(self) -> None:
-        self.hands.peer = W2
-
-    def one_changes_its_serial(self) -> None:
-        self.hands.jobs[9] = self.hands.jobs.pop(1)
-
-    def one_changes_hands(self) -> None:
-        self.hands.jobs[1].hands = self.others
-
-    def a_job_gets_heavier(self) -> None:
-        self.hands.jobs[1].expected_s += GRAIN_S
-
-
-@pytest.mark.parametrize(
-    ("corrupt", "found"),
-    [
-        (Corrupted.a_lane_begins, "an empty lane"),
-        (Corrupted.a_lane_is_moved, "a lane stands for another kind"),
-        (Corrupted.a_count_is_off, "the waiting are miscounted"),
-        (Corrupted.one_that_waits_is_sent, "sent or settled, and yet it waits"),
-        (Corrupted.one_that_waits_is_settled, "sent or settled, and yet it waits"),
-        (Corrupted.one_overtakes, "a lane lost its order"),
-        (Corrupted.one_changes_its_kind, "a job waits among another kind"),
-        (Corrupted.one_is_held_twice, "a job is in two places"),
-        (Corrupted.one_that_is_held_waits, "a job is in two places"),
-        (Corrupted.a_worker_changes_its_name, "a worker stands under another's name"),
-        (Corrupted.one_changes_its_serial, "a job has another's serial"),
-        (Corrupted.one_changes_hands, "a job does not know who holds it"),
-        (Corrupted.a_job_gets_heavier, "the load does not add up"),
-    ],
-)
-def test_a_check_finds_what_is_untrue(corrupt: Callable[[Corrupted], None], found: str) -> None:
-    corrupted = Corrupted()
-    corrupt(corrupted)
-    with pytest.raises(AssertionError, match=f"^{found}$"):
-        corrupted.dispatcher.check()

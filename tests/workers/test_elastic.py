@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import event, given
-from hypothesis import strategies as st
 
 from workers.elastic import Decision, Elastic, ElasticPolicy, Grow, LetGo, Seen
 from workers.jobs import Peer
@@ -174,33 +172,3 @@ def test_the_count_is_kept():
     assert elastic.look(22.0, 0, idle[:2]) == []
     with pytest.raises(ValueError, match="at most 1 workers"):
         Elastic(POLICY, 2, 1)
-
-
-@given(st.lists(st.tuples(st.integers(0, 40), st.floats(0.01, 4.0), st.lists(st.booleans(), min_size=6, max_size=6))))
-def test_whatever_happens(looks):
-    """A pool that obeys stays within its bounds, moves one way at a time, and never sends a busy one away."""
-    elastic, now, present, started = Elastic(POLICY, 2, 6), 0.0, [1, 2], 2
-    grown_at = -1.0
-    for waiting, pause_s, occupied in looks:
-        now += pause_s
-        seen = [worker(one, busy, spare=one > 2) for one, busy in zip(present, occupied, strict=False)]
-        decisions = elastic.look(now, waiting, seen)
-        elastic.check()
-        for decision in decisions:
-            match decision:
-                case Grow():
-                    event("grow")
-                    assert decisions == [Grow()]
-                    assert waiting
-                    assert all(one.occupied for one in seen)
-                    started += 1
-                    present.append(started)
-                    grown_at = now
-                case LetGo(peer):
-                    event("let go")
-                    assert now - grown_at >= POLICY.idle_s
-                    (gone,) = (one for one in seen if one.peer == peer)
-                    assert gone.spare
-                    assert not gone.occupied
-                    present.remove(int(peer.name.partition("-")[2]))
-        assert 2 <= len(present) <= 6

@@ -5,8 +5,6 @@ from __future__ import annotations
 from copy import deepcopy
 
 import pytest
-from hypothesis import event, given, settings
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from workers.jobs import Peer
@@ -198,83 +196,3 @@ def test_nobody_gets_more_than_it_may_have() -> None:
     limits = replace(LIMITS, max_outstanding=5)
     assert least_expected(0.0, 20, [room(4), room(1)], limits, True, 0) == [1, 4]
     assert least_expected(GRAIN_S, 20, [room(4, GRAIN_S), room(1)], limits, True, 0) == [1, 4]
-
-
-GRAINS = st.integers(0, 3000).map(lambda grains: grains * GRAIN_S)
-"""As the board counts: sums and differences are exact."""
-
-
-@st.composite
-def some_rooms(draw: st.DrawFn, limits: Limits) -> list[Room]:
-    rooms = []
-    for number in range(draw(st.integers(0, 6))):
-        outstanding = draw(st.integers(0, limits.max_outstanding))
-        expected_s = draw(st.just(0.0) | st.just(0.0) | GRAINS) if outstanding else 0.0
-        still_s = draw(st.just(0.0) | st.just(0.005) | st.sampled_from([0.001, 0.0051, 0.2, 0.5, 0.51, 100.0]))
-        usable = draw(st.integers(0, 9)) > 0 and outstanding < limits.max_outstanding
-        rooms.append(Room(Peer(f"w-{number}", 1), outstanding, expected_s, still_s, usable, draw(st.booleans())))
-    return rooms
-
-
-@st.composite
-def some_case(draw: st.DrawFn) -> tuple[float, int, list[Room], Limits, bool, int]:
-    share = draw(st.sampled_from([None, 0.0, 0.5, 1.0]))
-    limits = replace(LIMITS, max_outstanding=draw(st.integers(1, 40)), quick_share=share)
-    few, some, many = st.integers(1, 60), st.integers(1, 600), st.integers(1, 6000)
-    expected_s = GRAIN_S * draw(st.one_of(st.just(0), few, some, some, many))
-    return (
-        expected_s,
-        draw(st.integers(1, 60)),
-        draw(some_rooms(limits)),
-        limits,
-        draw(st.booleans()),
-        draw(st.integers(0, 9)),
-    )
-
-
-def one_by_one(
-    expected_s: float, count: int, rooms: list[Room], limits: Limits, reserve: bool, favourite: int
-) -> tuple[list[int], list[Room]]:
-    """The same choice, made anew for each job with what the ones before it left."""
-    rooms, shares = deepcopy(rooms), [0] * len(rooms)
-    for _ in range(count):
-        chosen = least_expected(expected_s, 1, rooms, limits, reserve, favourite)
-        if 1 not in chosen:
-            break
-        give(rooms[chosen.index(1)], 1, expected_s, limits)
-        shares[chosen.index(1)] += 1
-    return shares, rooms
-
-
-def give(room: Room, jobs: int, expected_s: float, limits: Limits) -> None:
-    room.outstanding += jobs
-    room.expected_s += jobs * expected_s
-    room.open = room.open and room.outstanding < limits.max_outstanding
-
-
-@settings(max_examples=250, deadline=None)
-@given(some_case())
-def test_placing_many_at_once_ends_where_placing_them_one_by_one_ends(case) -> None:
-    expected_s, count, rooms, limits, _, _ = case
-    before = deepcopy(rooms)
-    shares = list(least_expected(*case))
-    assert rooms == before, "the rooms are left as they are"
-    assert len(shares) == len(rooms)
-    assert all(jobs >= 0 for jobs in shares)
-    assert sum(shares) <= count
-    after = deepcopy(rooms)
-    for room, jobs in zip(after, shares, strict=True):
-        assert not jobs or has_room(room, limits), "given to one without room"
-        give(room, jobs, expected_s, limits)
-        assert room.outstanding <= limits.max_outstanding
-        if jobs > 1:
-            assert room.expected_s - expected_s <= limits.budget_s, "the last one found the budget used up"
-    alone, reached = one_by_one(*case)
-    assert sum(shares) == sum(alone)
-    assert loads(after) == loads(reached)
-    event(f"{'all' if sum(shares) == count else 'some' if any(shares) else 'none'} placed")
-    event("levelled" if count > 3 and 0.0 < expected_s <= 2 * limits.budget_s else "one by one")
-
-
-def loads(rooms: list[Room]) -> list[float]:
-    return sorted(room.expected_s for room in rooms)
