@@ -57,6 +57,11 @@ inline move_again(p) {
 }
 
 /* runtime/errands.py: who_sends */
+inline refuse(p) {
+    move_again(p)
+}
+
+/* runtime/errands.py: who_sends */
 inline choose(p, q) {
     asked[p] = q;
     state[p] = CHOSE
@@ -91,6 +96,7 @@ inline end_task(p, q) {
     answer(p, q)
 }
 
+/* workers/worker.py: _answer */
 inline answer(p, q) {
     if
     :: state[q] != DEAD && state[q] != NONE ->
@@ -100,7 +106,7 @@ inline answer(p, q) {
     fi
 }
 
-/* workers/node.py: Answers */
+/* workers/node.py: Answers; workers/node.py: Results */
 inline hear_answer(p, q) {
     assert(state[p] == WAITS && asked[p] == q);                         /* nobody answers twice, or for another */
     move_again(p)
@@ -117,6 +123,7 @@ inline hear_death(p, q) {
     fi
 }
 
+/* Of no case. */
 inline silence(way) {
     do
     :: len(way) > 0 -> way?said
@@ -124,6 +131,7 @@ inline silence(way) {
     od
 }
 
+/* Of no case: a process is gone, with what it knew and what was in its inbox. */
 inline die(p) {
     state[p] = DEAD;
     asked[p] = NOBODY;
@@ -140,6 +148,7 @@ inline die(p) {
     od
 }
 
+/* workers/supervision.py: Ended; workers/loads.py: clear_slot */
 inline bury(p) {
     state[p] = NONE;
     paused[p] = 1;                      /* a clean row would look like an idle process */
@@ -218,7 +227,7 @@ end:
 proctype Refusal(byte p) {
 end:
     do
-    :: d_step { state[p] == STOPPED && !COULD_ASK_ANY(p) -> move_again(p) }
+    :: d_step { state[p] == STOPPED && !COULD_ASK_ANY(p) -> refuse(p) }
     od
 }
 

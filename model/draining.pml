@@ -48,6 +48,7 @@ hidden mtype:word said;
 #define ALL_HEARD(p) (HEARD(p, 0) && HEARD(p, 1))
 #endif
 
+/* workers/endpoint.py: send */
 inline say(p, q, what) {
     if
     :: IS_THERE(q) ->
@@ -55,6 +56,34 @@ inline say(p, q, what) {
         line[FROM_TO(p, q)]!what
     :: else
     fi
+}
+
+/* workers/dispatch.py: Submitted */
+inline submit(p, q) {
+    jobs[p]--;
+    with[p] = q;
+    say(p, q, DISPATCH)
+}
+
+/* workers/worker.py: accept */
+inline accept(p, q) {
+    runs[FROM_TO(q, p)] = 1
+}
+
+/* workers/worker.py: _answer */
+inline answer(p, q) {
+    runs[FROM_TO(q, p)] = 0;
+    say(p, q, RETURNED)
+}
+
+/* workers/dispatch.py: Answered */
+inline answered(p) {
+    with[p] = NOBODY
+}
+
+/* workers/supervision.py: StopAsked */
+inline stop_all() {
+    stopping = 1
 }
 
 /* runtime/process.py: _drain */
@@ -73,11 +102,12 @@ inline say_drained(p) {
     }
 }
 
-/* runtime/process.py: on_letter */
+/* runtime/process.py: on_letter; workers/node.py: Letter */
 inline hear_drained(p, q) {
     heard[FROM_TO(p, q)] = 1
 }
 
+/* Of no case. */
 inline silence(way) {
     do
     :: len(way) > 0 -> way?said
@@ -85,6 +115,7 @@ inline silence(way) {
     od
 }
 
+/* Of no case: a process is gone, with what it knew and what was in its inbox. */
 inline forget(p) {
     with[p] = NOBODY;
     jobs[p] = 0;
@@ -163,19 +194,26 @@ end:
     do
     :: d_step { ((state[p] == SERVES || state[p] == DRAINS) && jobs[p] > 0 && with[p] == NOBODY
             && knows[FROM_TO(p, q)]) ->
-            jobs[p]--; with[p] = q; say(p, q, DISPATCH); skip }
-    :: d_step { IS_THERE(p) && line[FROM_TO(q, p)]?[DISPATCH] -> line[FROM_TO(q, p)]?said; runs[FROM_TO(q, p)] = 1 }
-    :: d_step { IS_THERE(p) && runs[FROM_TO(q, p)] -> runs[FROM_TO(q, p)] = 0; say(p, q, RETURNED); skip }
-    :: d_step { IS_THERE(p) && line[FROM_TO(q, p)]?[RETURNED] -> line[FROM_TO(q, p)]?said; with[p] = NOBODY }
+            submit(p, q); skip }
+    :: d_step { IS_THERE(p) && line[FROM_TO(q, p)]?[DISPATCH] -> line[FROM_TO(q, p)]?said; accept(p, q) }
+    :: d_step { IS_THERE(p) && runs[FROM_TO(q, p)] -> answer(p, q); skip }
+    :: d_step { IS_THERE(p) && line[FROM_TO(q, p)]?[RETURNED] -> line[FROM_TO(q, p)]?said; answered(p) }
     :: d_step { IS_THERE(p) && line[FROM_TO(q, p)]?[DRAINED] -> line[FROM_TO(q, p)]?said; hear_drained(p, q) }
     od
 }
 
 proctype Attendant() {
+end:
+    do
+    :: d_step { !stopping -> stop_all() }
+    od
+}
+
+/* Nobody else is killed; and when nothing more happens, all must have left. */
+proctype Rest() {
     byte i;
 end:
     do
-    :: d_step { !stopping -> stopping = 1 }
     :: d_step { deaths > 0 -> deaths = 0 }
     :: timeout -> d_step {
             for (i : 0 .. PROCESSES - 1) {
@@ -197,6 +235,7 @@ init {
                 fi
             }
         }
-        run Attendant()
+        run Attendant();
+        run Rest()
     }
 }

@@ -47,6 +47,12 @@ hidden mtype:news happened;
 
 /* ---- an origin ------------------------------------------------------------------------------------------------ */
 
+/* workers/dispatch.py: Submitted */
+inline submit(o) {
+    jobs[o]--;
+    place[o] = QUEUED
+}
+
 /* workers/origin.py: _look */
 inline look(o) {
     place[o] = LOOKED                   /* it was not paused; what follows goes by that, however long it takes */
@@ -111,9 +117,25 @@ inline hear_down(o, his) {
     fi
 }
 
+/* workers/dispatch.py: WorkerUp */
+inline worker_up(o, his) {
+    knows[o] = his
+}
+
 /* ---- the worker ----------------------------------------------------------------------------------------------- */
 
-/* workers/executing.py: _leave */
+/* workers/worker.py: _run_one */
+inline run_one(o, his) {
+    INBOX(o, his)?_;
+    ANSWERS(o, his)!0
+}
+
+/* workers/supervision.py: RetireAsked; workers/executing.py: Retire; workers/executing.py: _end_if_spent */
+inline end_or_retire() {
+    worker = ASKED
+}
+
+/* workers/executing.py: _leave; runtime/process.py: _retire */
 inline begin_to_leave() {
     draining = 1;
     worker = DRAINING
@@ -128,7 +150,7 @@ inline pause() {
     counted = 0
 }
 
-/* workers/executing.py: _is_quiet */
+/* workers/executing.py: _is_quiet; runtime/process.py: _check_retired */
 inline count_next() {
     counted++           /* it reads the whole row again and again; that it once saw each cell zero is less */
 }
@@ -170,7 +192,7 @@ proctype Origin(byte o) {
     byte his;
 end:
     do
-    :: d_step { place[o] == NOWHERE && jobs[o] > 0 -> jobs[o]--; place[o] = QUEUED }
+    :: d_step { place[o] == NOWHERE && jobs[o] > 0 -> submit(o) }
     :: d_step { (place[o] == QUEUED && knows[o] > 0 && !closing[o] && !paused) -> look(o) }
     :: d_step { place[o] == LOOKED -> put_on_board(o) }
     :: d_step { place[o] == PLACED -> look_again_and_send(o); skip }
@@ -178,7 +200,7 @@ end:
             told_by_attendant[o]?happened, whose;
             if
             :: happened == DOWN -> hear_down(o, whose)
-            :: else -> knows[o] = whose
+            :: else -> worker_up(o, whose)
             fi; skip }
     od
 }
@@ -187,7 +209,7 @@ proctype Answers(byte o, his) {
 end:
     do
     :: d_step { worker != LEFT && worker != BURIED && life == his && len(INBOX(o, his)) > 0 ->
-            INBOX(o, his)?_; ANSWERS(o, his)!0 }
+            run_one(o, his) }
     :: d_step { len(ANSWERS(o, his)) > 0 && place[o] != LOOKED && place[o] != PLACED ->
             ANSWERS(o, his)?_; hear_end(o) }
     od
@@ -196,7 +218,7 @@ end:
 proctype Worker() {
 end:
     do
-    :: d_step { worker == SERVING && life < LIVES -> worker = ASKED }
+    :: d_step { worker == SERVING && life < LIVES -> end_or_retire() }
     :: d_step { worker == ASKED -> begin_to_leave() }
     :: d_step { worker == DRAINING -> pause() }
     :: d_step { (worker == COUNTING && counted < ORIGINS && cell[counted % ORIGINS] == 0) -> count_next() }

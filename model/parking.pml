@@ -103,7 +103,7 @@ hidden mtype:news happened;
 
 /* ---- what an origin does to a job ------------------------------------------------------------------------------- */
 
-/* No worker holds the job, and it does not wait for one. */
+/* Of no case: no worker holds the job, and it does not wait for one. */
 inline forget_entry(i) {
     place[i] = NOWHERE;
     holder[i] = 0;
@@ -112,7 +112,7 @@ inline forget_entry(i) {
     begun[i] = 0
 }
 
-/* workers/suspensions.py: settle */
+/* workers/suspensions.py: settle; workers/origin.py: Settle */
 inline settle(o, j, with) {
     assert(waits[JOB(o, j)]);                   /* the dispatcher settles each job once */
 #ifndef BUG_WAITER_STAYS
@@ -188,6 +188,12 @@ inline end_early(o, j, with) {
         say_worker(o, holder[JOB(o, j)], WITHDRAW, j)
     :: else
     fi
+}
+
+/* Of no case: time goes on. */
+inline fall_due(o, j) {
+    early--;
+    due[JOB(o, j)] = 1
 }
 
 /* ---- what an origin hears ---------------------------------------------------------------------------------------- */
@@ -309,12 +315,17 @@ inline lose(o, j) {
 
 /* ---- what a worker does ------------------------------------------------------------------------------------------ */
 
+/* workers/node.py: _receive */
+inline ignore() {
+    skip                                                            /* words of the dead change nothing */
+}
+
 /* workers/worker.py: accept */
 inline accept(w, o, his, j) {
     HELD(w, o, his, j) = ACCEPTED
 }
 
-/* workers/worker.py: withdraw */
+/* workers/worker.py: withdraw; workers/node.py: Withdraw */
 inline withdraw(w, o, his, j) {
     if
     :: HELD(w, o, his, j) == ACCEPTED ->
@@ -386,7 +397,7 @@ inline close_worker(w) {
 
 /* ---- the wire ---------------------------------------------------------------------------------------------------- */
 
-/* workers/endpoint.py: send */
+/* workers/endpoint.py: send; workers/origin.py: SendCancel */
 inline say_worker(o, w, what, j) {
     if
     :: state[WORKER(w)] == LIVING && life[WORKER(w)] == knows[PAIR(o, w)] ->
@@ -412,7 +423,7 @@ inline say_origin(w, o, his, what, j) {
 
 /* ---- the end of a life, and the next ----------------------------------------------------------------------------- */
 
-/* A process is gone, and with it what it knew and what was in its inbox. What it has said may still arrive. */
+/* Of no case: a process is gone, with what it knew and what was in its inbox. What it has said may still arrive. */
 inline die(p) {
     state[p] = DYING;
     for (a : 0 .. LINE - 1) {
@@ -427,6 +438,7 @@ inline die(p) {
     fi
 }
 
+/* Of no case, as what follows. */
 inline forget_origin(o) {
     refusing[o] = 0;
     for (a : 0 .. JOBS - 1) {
@@ -447,6 +459,7 @@ inline forget_origin(o) {
     }
 }
 
+/* Of no case. */
 inline forget_worker(w) {
     for (a : 0 .. ORIGINS - 1) {
         buried[PAIR(a, w)] = 0;
@@ -459,6 +472,7 @@ inline forget_worker(w) {
     }
 }
 
+/* Of no case. */
 inline empty_line(line, x, y, z) {
     do
     :: len(line) > 0 -> line?x, y, z
@@ -466,6 +480,7 @@ inline empty_line(line, x, y, z) {
     od
 }
 
+/* Of no case. */
 inline empty_line2(line, x, y) {
     do
     :: len(line) > 0 -> line?x, y
@@ -511,6 +526,7 @@ inline announce(p, news) {
     }
 }
 
+/* workers/tree.py: _announce */
 inline tell(to, news, whom) {
     assert(len(told_by_attendant[to]) < LINE);
     told_by_attendant[to]!news, whom, life[whom]
@@ -545,7 +561,7 @@ end:
     :: d_step { state[o] == LIVING && due[JOB(o, j)] && waits[JOB(o, j)] -> end_early(o, j, TIMED_OUT);
             assert(!waits[JOB(o, j)]); skip }                               /* none was lost before its deadline */
     :: d_step { early > 0 && state[o] == LIVING && waits[JOB(o, j)] && !due[JOB(o, j)] ->
-            early--; due[JOB(o, j)] = 1; skip }
+            fall_due(o, j) }
     :: d_step { early > 0 && state[o] == LIVING && waits[JOB(o, j)] -> early--; end_early(o, j, CANCELLED); skip }
     od
 }
@@ -576,7 +592,7 @@ end:
     :: d_step { state[WORKER(w)] == LIVING && len(TO_WORKER(o, his, w)) > 0 ->
             TO_WORKER(o, his, w)?said, serial;
             if
-            :: his <= buried[PAIR(o, w)]                                    /* of the dead */
+            :: his <= buried[PAIR(o, w)] -> ignore()
             :: else ->
                 if
                 :: said == DISPATCH -> accept(w, o, his, serial)

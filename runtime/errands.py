@@ -71,7 +71,7 @@ def sip_peers(process: Process) -> list[Peer]:
     return sorted(peer for peer in process.node.peers() if role_of(peer.name) == SIP)
 
 
-def who_sends(process: Process, turn: int) -> Peer:  # model: choose
+def who_sends(process: Process, turn: int) -> Peer:  # model: choose, refuse
     """Who is to send a request whose answer this process waits for.
 
     Another one than this, where there is one: this one may be a SIP process that waits and reads nothing meanwhile. And

@@ -273,7 +273,7 @@ class Process:
     def on_peer_down(self, peer: Peer) -> None:
         """Another process died."""
 
-    def _retire(self, ends_at: float) -> None:
+    def _retire(self, ends_at: float) -> None:  # model: begin_to_leave
         """Leave alone, because there is not enough to do: others send nothing more here, and what is here ends."""
         if not self.draining:
             self.draining = True
@@ -282,7 +282,7 @@ class Process:
             self.house.board.pause(self.slot, True)  # nothing more is sent here, also by who has looked just before
             self._check_retired()
 
-    def _check_retired(self) -> None:
+    def _check_retired(self) -> None:  # model: count_next
         if monotonic_now() >= self.drain_ends or not (
             self.unfinished() or self.house.board.load(self.slot).outstanding
         ):

@@ -75,7 +75,7 @@ class Endpoint:
             self.unsent.remove(line)
         self.channel.disconnect(peer)
 
-    def send(self, peer: Peer, word: Word) -> bool:  # model: say_worker, say_origin
+    def send(self, peer: Peer, word: Word) -> bool:  # model: say_worker, say_origin, say
         """Put a word down for a peer; it goes with the next `flush`. False when there is no line to it."""
         line = self._lines.get(peer)
         if line is None:

@@ -204,7 +204,7 @@ class PoolWorker:
                     node.peer_down(peer, reason)
                 case Drain(ends_at):
                     self._leave(ends_at, "the pool is shutting down", with_all=True)
-                case Retire(ends_at):
+                case Retire(ends_at):  # model: end_or_retire
                     self._leave(ends_at, "this worker retires", with_all=False)
                 case Tell():
                     pass
@@ -247,7 +247,7 @@ class PoolWorker:
         has_guests = any(peer.name.startswith(GUEST) for peer in self._node.peers())
         return now - self._quiet_since >= _QUIET_S or (self._with_all and not has_guests)
 
-    def _end_if_spent(self, now: float) -> float | None:
+    def _end_if_spent(self, now: float) -> float | None:  # model: end_or_retire
         """When to look again even if there is no turn before; None when nothing was left to be looked at."""
         reason = ""
         executed = self._node.counters["executed"]

@@ -516,7 +516,7 @@ class Node:
         if endpoint.unsent and not self._closed:
             endpoint.flush()
 
-    def _receive(self, now: float) -> None:
+    def _receive(self, now: float) -> None:  # model: ignore
         self._may_have_frames = True  # a handler that listens may stop short of the end, with the edge used up
         for _ in range(self._limits.turn_frames):
             data = self._channel.receive()
@@ -547,18 +547,19 @@ class Node:
                 self._origin.answered(sender, word.answers, now)
             case Dispatch():  # model: hear_question
                 self._accept(sender, word)
-            case Results():  # decoded frames have none, but this process says some to itself
+            case Results():  # model: hear_answer
+                # Decoded frames have none, but this process says some to itself.
                 columns = zip(word.serials, word.payloads, word.elapsed_s, strict=True)
                 self._origin.answered(sender, [(serial, Returned(p, sender, s), s) for serial, p, s in columns], now)
             case Later(serial):
                 self._origin.answers_later(sender, serial, now)
             case Progress():
                 self._origin.progressed(sender, word)
-            case Withdraw(serial):
+            case Withdraw(serial):  # model: withdraw
                 self._worker.withdraw(sender, serial)
             case Idle():
                 self._origin.room_made(now)
-            case Letter(topic, body):
+            case Letter(topic, body):  # model: hear_drained
                 self._letters.append((topic, sender, body))
 
     def _accept(self, sender: Peer, dispatch: Dispatch) -> None:

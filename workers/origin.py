@@ -308,9 +308,9 @@ class Origin:
                         self._take_back(effect, now)
                     else:
                         self._endpoint.send_jobs(effect.worker, effect.jobs, effect.weighed)
-                case Settle():
+                case Settle():  # model: settle
                     self._settle(effect.outcomes)
-                case SendCancel():
+                case SendCancel():  # model: say_worker
                     self._endpoint.send(effect.worker, Withdraw(effect.serial))
                 case Waiting():
                     self._board.wait(self._slot, effect.count)

@@ -278,11 +278,11 @@ class Supervisor:
                 return self._said_ready(peer, now)
             case Ended(peer, status, now, words):  # model: bury, bury_for_good
                 return self._ended(peer, words or str(status), status, now)
-            case StopAsked(now, within_s):
+            case StopAsked(now, within_s):  # model: stop_all
                 return self._stop_asked(now, self._drain_s if within_s is None else within_s)
             case GrowAsked(role, _):
                 return self._grow(role)
-            case RetireAsked(peer, now):
+            case RetireAsked(peer, now):  # model: end_or_retire
                 return self._retire(peer, now)
             case Condemned(peer, reason, _):
                 return self._condemn(peer, reason)

@@ -357,7 +357,7 @@ class ProcessTree:
         return self._door
 
     @after(Step.PEER_TOLD)
-    def _announce(self, to: Peer, frame: bytes) -> None:
+    def _announce(self, to: Peer, frame: bytes) -> None:  # model: tell
         process = self._living(to)
         if process is not None:
             self._send(process, frame)

@@ -287,7 +287,7 @@ class Worker:
         return began
 
     @before(Step.JOB_BEGUN)
-    def _run_one(self, running: Running, known: _Known, began_at: float) -> float:  # model: begin
+    def _run_one(self, running: Running, known: _Known, began_at: float) -> float:  # model: begin, run_one
         """Run one job's handler; returns when it ended."""
         job = running.job
         if began_at >= job.deadline:
