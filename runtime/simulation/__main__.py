@@ -2,8 +2,9 @@
 
 Start it with PYTHONHASHSEED=0, or the order of what stands in sets differs from one interpreter to the next.
 
-An order is one line of JSON, and so is the answer (`runtime.simulation.run`). Arguments: ``--cpu=N`` to keep to one
-CPU; ``module:function`` for what is to be called before the first run.
+An order is one line of JSON, and so is the answer (`runtime.simulation.run`). Arguments: ``--folder=PATH``, an
+empty one for what runs share; ``--cpu=N`` to keep to one CPU; ``module:function`` for what is to be called before the
+first run.
 
 Each run is a fork of this process, so that it begins with everything loaded and leaves nothing behind.
 """
@@ -29,5 +30,4 @@ outside.install()
 from runtime.simulation.serving import prepare, serve  # noqa: E402
 
 if __name__ == "__main__":
-    prepare(sys.argv[1:])
-    sys.exit(serve(sys.stdin.buffer, sys.stdout.buffer))
+    sys.exit(serve(prepare(sys.argv[1:]), sys.stdin.buffer, sys.stdout.buffer))

@@ -7,7 +7,6 @@ import importlib
 import logging
 import os
 import shutil
-import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import BinaryIO, Final, assert_never
 
 from runtime.errors import NotLoaded
 from runtime.script.parse import parse
-from runtime.settings import runtime_home
 from runtime.simulation.machine import Machine
 from runtime.simulation.plan import Plan
 from runtime.simulation.run import Advance, Failed, Finish, Open, Order, Run, RunPlan, order_of, pack
@@ -25,29 +23,34 @@ _WARMS_UP: Final = 'route { if ($rU == "a") { xlog("b"); exit; } }'
 """Read once before the first fork, so that no run has to make the parser: half of what a short one costs."""
 
 
-def prepare(arguments: Sequence[str]) -> None:
-    """Heed the command line, see `runtime.simulation.simulator.Simulator`."""
+def prepare(arguments: Sequence[str]) -> Path:
+    """Heed the command line, see `runtime.simulation.simulator.Simulator`. Gives the folder for what runs share."""
+    folder = Path()
     logging.getLogger().addHandler(logging.NullHandler())  # what the attendant says of every crash
     for argument in arguments:
         if argument.startswith("--cpu="):
             os.sched_setaffinity(0, {int(argument.removeprefix("--cpu="))})
+        elif argument.startswith("--folder="):
+            folder = Path(argument.removeprefix("--folder="))
         else:
             module, _, function = argument.partition(":")
             getattr(importlib.import_module(module), function)()
+    return folder
 
 
-def serve(orders: BinaryIO, answers: BinaryIO) -> int:
+def serve(folder: Path, orders: BinaryIO, answers: BinaryIO) -> int:
     """Run every plan that comes, one after the other, until there are no more."""
     parse(_WARMS_UP, "")
     gc.freeze()
     while line := orders.readline():
         pid = os.fork()
         if not pid:
-            _serve_run(order_of(line), orders, answers)
+            _serve_run(folder / "1", order_of(line), orders, answers)
             os._exit(0)
         _, status = os.waitpid(pid, 0)
         if status:
             _answer(answers, Failed(f"the run ended with status {status}"))
+    shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
@@ -56,16 +59,16 @@ def _answer(answers: BinaryIO, word: Run | Failed) -> None:
     answers.flush()
 
 
-def _serve_run(order: Order, orders: BinaryIO, answers: BinaryIO) -> None:
+def _serve_run(folder: Path, order: Order, orders: BinaryIO, answers: BinaryIO) -> None:
     """One run, in a process of its own. Nothing that comes meanwhile is anybody else's: orders wait for answers."""
     try:
         match order:
             case RunPlan(plan):
-                with _machine(plan) as machine:
+                with _machine(plan, folder) as machine:
                     machine.run()
                     _answer(answers, machine.report())
             case Open(plan):
-                with _machine(plan) as machine:
+                with _machine(plan, folder) as machine:
                     machine.start()
                     _answer(answers, machine.take_news())
                     _converse(machine, orders, answers)
@@ -96,8 +99,9 @@ def _converse(machine: Machine, orders: BinaryIO, answers: BinaryIO) -> None:
 
 
 @contextmanager
-def _machine(plan: Plan) -> Iterator[Machine]:
-    folder = Path(tempfile.mkdtemp(prefix="s", dir=runtime_home().parent))
+def _machine(plan: Plan, folder: Path) -> Iterator[Machine]:
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that did not come to its end
+    folder.mkdir()
     try:
         machine = Machine(plan, folder)
         try:

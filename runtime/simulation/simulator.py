@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from runtime.settings import runtime_home
 from runtime.simulation.plan import Item, Plan
 from runtime.simulation.run import Advance, Failed, Finish, Open, Order, Run, RunPlan, outcome_of, pack
 
@@ -31,8 +36,10 @@ class Simulator:
     def __init__(self, load: Sequence[str] = (), cpu: int | None = None) -> None:
         on_cpu = [] if cpu is None else [f"--cpu={cpu}"]
         path = os.pathsep.join(filter(None, sys.path))
+        # Made here, so that somebody is left to remove it when the interpreter is killed in the midst of a run.
+        self._folder = tempfile.mkdtemp(prefix="s", dir=runtime_home().parent)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "runtime.simulation", *on_cpu, *load],
+            [sys.executable, "-m", "runtime.simulation", f"--folder={self._folder}", *on_cpu, *load],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={
@@ -41,6 +48,7 @@ class Simulator:
                 "TZ": "UTC",
                 "PYTHONPATH": path,
             },
+            process_group=0,  # with all that it forks: Ctrl-C is for whoever has made it
         )
 
     def run(self, plan: Plan) -> Run:
@@ -83,16 +91,20 @@ class Simulator:
 
     def _say(self, order: Order) -> None:
         assert self._process.stdin is not None
+        line = pack(order) + b"\n"
         try:
-            self._process.stdin.write(pack(order) + b"\n")
+            self._process.stdin.write(line)
             self._process.stdin.flush()
-        except BrokenPipeError as error:
+        except (BrokenPipeError, ValueError) as error:  # ValueError: it was closed, by another thread
             raise SimulationFailed("the simulating interpreter has ended") from error
 
     def outcome(self) -> Run:
         """Wait for the run that was ordered. Raises SimulationFailed."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        try:
+            line = self._process.stdout.readline()
+        except ValueError:  # closed by another thread
+            line = b""
         if not line:
             raise SimulationFailed("the simulating interpreter has ended")
         found = outcome_of(line)
@@ -101,9 +113,15 @@ class Simulator:
         return found
 
     def close(self) -> None:
-        """End the interpreter, also in the midst of a run."""
-        self._process.kill()
-        self._process.communicate()
+        """End the interpreter, also in the midst of a run. Who waits for that run is told that it has ended."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
