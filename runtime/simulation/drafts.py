@@ -43,6 +43,7 @@ class Draft(Struct, frozen=True):
         routed: whether it has a Route that names the server.
         statuses: with which finals the next hops reply, one after the other.
         cancelled: whether the caller gives up.
+        unreadable: whether its CSeq names another method, for which it is refused (RFC 3261 section 8.1.1.5).
     """
 
     method: str
@@ -58,6 +59,7 @@ class Draft(Struct, frozen=True):
     routed: bool = False
     statuses: tuple[int, ...] = (200,)
     cancelled: bool = False
+    unreadable: bool = False
 
 
 class Surroundings(Struct, frozen=True):

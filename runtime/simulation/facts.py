@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from runtime.script import tree
 
@@ -31,22 +32,42 @@ class Routed:
     holds: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """A variable compares so.
+class Read(NamedTuple):
+    """What is read of a message.
 
     Args:
         variable: as `variable_key` spells it, e.g. ``rU`` or ``hdr(x-account)``.
-        operator: of `tree.Compare`.
-        value: what it is compared with; None for NULL.
         number: whether the text is read as a number first.
+        field: which field of the text is read, and at which character it is cut; None for all of it.
     """
 
     variable: str
+    number: bool = False
+    field: tuple[int, str] | None = None
+
+    def of(self, text: str | None) -> str | None:
+        """What it makes of the variable's text."""
+        if text is None or self.field is None:
+            return text
+        at, separator = self.field
+        fields = text.split(separator)
+        return fields[at] if at < len(fields) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What is read compares so.
+
+    Args:
+        read: what.
+        operator: of `tree.Compare`.
+        value: what it is compared with; None for NULL.
+    """
+
+    read: Read
     operator: str
     value: str | int | None
     holds: bool = True
-    number: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +108,13 @@ class WasCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The request has a mistake for which no route but the error_route sees it."""
+
+    holds: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Came:
     """The next hop replied: ``failure`` with a final negative one, ``reply`` with any."""
 
@@ -101,7 +129,7 @@ class Wrote:
 
 
 Fact: TypeAlias = (
-    Method | ToTag | Routed | Reads | HasHeader | HasBody | HopsLeft | Status | WasCancelled | Came | Wrote
+    Method | ToTag | Routed | Reads | HasHeader | HasBody | HopsLeft | Status | WasCancelled | Unreadable | Came | Wrote
 )
 Facts: TypeAlias = tuple[Fact, ...]
 
@@ -116,8 +144,7 @@ def variable_key(node: tree.Variable) -> str | None:
     return f"hdr({inner.lower()})" if node.name == "hdr" and inner else None
 
 
-TO_INT: Final = tree.Transformation("s", "int", None)
-"""`{s.int}`."""
+_FIELD: Final = re.compile(r"\s*([0-9]{1,2})\s*,(.)")
 _ALIASES: Final[Mapping[str, str]] = {
     "ruri": "ru",
     "ruri.user": "rU",
@@ -134,22 +161,37 @@ MESSAGE_VARIABLES: Final = frozenset(
 """Those that traffic can set."""
 
 
-def read_fact(key: str, operator: str, value: str | int, holds: bool, number: bool = False) -> Fact:
-    """What comparing a variable of the message with a value says.
+def read_of(read: Read | None, changes: tuple[tree.Transformation, ...]) -> Read | None:
+    """What is read where transformations stand behind it; None where it is not known what they make of it."""
+    match changes:
+        case _ if read is None:
+            return None
+        case ():
+            return read
+        case (tree.Transformation("s", "int"),) if not read.number:
+            return read._replace(number=True)
+        case (tree.Transformation("s", "select", str() as argument),) if read == Read(read.variable):
+            found = _FIELD.fullmatch(argument)
+            return None if found is None else read._replace(field=(int(found[1]), found[2]))
+        case _:
+            return None
+
+
+def read_fact(read: Read, operator: str, value: str | int, holds: bool) -> Fact:
+    """What comparing something of the message with a value says.
 
     Args:
-        key: as `variable_key` spells the variable.
+        read: what is compared.
         operator, value: of the comparison.
         holds: whether it is true.
-        number: whether the variable's text is read as a number first.
     """
-    if key in ("rs", "T_reply_code"):
+    if read == Read("rs") or read == Read("T_reply_code"):
         if operator == "==":
             return Status(f"^{value}$", holds)
-        return Status(str(value), holds) if operator == "=~" else Reads(key, operator, value, holds)
-    if key == "rm" and operator in ("==", "!="):
+        return Status(str(value), holds) if operator == "=~" else Reads(read, operator, value, holds)
+    if read == Read("rm") and operator in ("==", "!="):
         return Method(frozenset((str(value),)), holds is (operator == "=="))
-    return Reads(key, operator, value, holds, number)
+    return Reads(read, operator, value, holds)
 
 
 def said_by(node: tree.Call, holds: bool) -> Facts:

@@ -19,10 +19,12 @@ from runtime.simulation.facts import (
     HasHeader,
     HopsLeft,
     Method,
+    Read,
     Reads,
     Routed,
     Status,
     ToTag,
+    Unreadable,
     WasCancelled,
     Wrote,
 )
@@ -44,7 +46,13 @@ METHODS: Final = (
 _USERS: Final = ("alice", "bob", "carol", "100", "4912345678", "+15551234567")
 _OF_THE_SCRIPT: Final = 0.4
 """The share of the requests whose user, or source, is a text that stands somewhere in the script."""
+_BUSY: Final = 0.4
+"""The share of the requests that come from one and the same user: some things need several calls of one caller."""
+_OUT_OF_REACH: Final = 0.03
+"""The share of the requests that cannot be sent on: nothing but UDP is carried."""
 _PASSES: Final = 3
+_FIELDS: Final = 3
+"""Of how many fields a text is made at least that the script cuts into some."""
 _STATUSES: Final = (200, 200, 200, 404, 408, 480, 486, 500, 503, 603)
 
 
@@ -77,17 +85,17 @@ def exclude_each_other(facts: Facts) -> bool:
 
 def _readings_exclude(facts: Facts) -> bool:
     """Two values that one variable would have to have, or one that it may not have."""
-    wanted: dict[str, str | None] = {}
-    refused: set[tuple[str, str | None]] = set()
+    wanted: dict[Read, str | None] = {}
+    refused: set[tuple[Read, str | None]] = set()
     for fact in facts:
-        if not isinstance(fact, Reads) or fact.number or isinstance(fact.value, int) or fact.variable == "si":
+        if not isinstance(fact, Reads) or fact.read.number or isinstance(fact.value, int) or fact.read.variable == "si":
             continue
         value = None if fact.value is None else fact.value.lower()
         if (fact.operator == "==") is fact.holds and fact.operator in ("==", "!="):
-            if wanted.setdefault(fact.variable, value) != value:
+            if wanted.setdefault(fact.read, value) != value:
                 return True
         elif fact.operator in ("==", "!="):
-            refused.add((fact.variable, value))
+            refused.add((fact.read, value))
     return any(one in refused for one in wanted.items())
 
 
@@ -98,11 +106,12 @@ def _ordinary(facts: Facts, chance: Chance, around: Surroundings) -> Draft:
     knows = around.sources and chance.happens(_OF_THE_SCRIPT)
     source = chance.pick(around.sources) if knows else around.source
     ruri = f"sip:{user}@{host}" if method != "REGISTER" else f"sip:{around.server.partition(':')[0]}"
+    ruri += ";transport=tcp" if chance.happens(_OUT_OF_REACH) else ""
     body, content_type = ("v=0\r\n", "application/sdp") if method == "INVITE" else ("", "")
     return Draft(
         method,
         ruri,
-        f"sip:{chance.pick(_USERS)}@{source}",
+        f"sip:{_USERS[0] if chance.happens(_BUSY) else chance.pick(_USERS)}@{source}",
         f"sip:{user}@{host}",
         source,
         headers=(("user-agent", "simulated"),) if chance.happens(0.5) else (),
@@ -145,10 +154,12 @@ def holds(fact: Fact, draft: Draft) -> bool:
             return any(_matches(fact, status) for status in draft.statuses)
         case WasCancelled():
             return draft.cancelled is fact.holds
+        case Unreadable():
+            return draft.unreadable is fact.holds
         case Came():
             return fact.how != "failure" or draft.cancelled or any(status >= 300 for status in draft.statuses)
         case Reads():
-            return _compares(fact, reading(draft, fact.variable)) is fact.holds
+            return _compares(fact, fact.read.of(reading(draft, fact.read.variable))) is fact.holds
         case Wrote():
             return True
         case _:
@@ -161,7 +172,7 @@ def _compares(fact: Reads, value: str | None) -> bool:
         return (value is None) is (fact.operator == "==")
     if value is None:
         return fact.operator in ("!=", "!~")
-    if isinstance(wanted, int) or fact.number:
+    if isinstance(wanted, int) or fact.read.number:
         return _compares_numbers(fact.operator, _integer(value), _integer(str(wanted)))
     match fact.operator:
         case "==" | "!=":
@@ -214,11 +225,13 @@ def _towards(fact: Fact, draft: Draft, chance: Chance) -> Draft:
             return replace(draft, hops=70 if fact.holds else 0)
         case WasCancelled():
             return replace(draft, cancelled=fact.holds)
+        case Unreadable():
+            return replace(draft, unreadable=fact.holds)
         case Reads():
             value = _value(fact, chance)
             if value is None and fact.value is not None:
                 return draft
-            return written(draft, fact.variable, value) or draft
+            return written(draft, fact.read.variable, _whole(fact.read, draft, value, chance)) or draft
         case Status() | Came() | Wrote():
             return draft  # what next hops reply has been drawn for all facts together
         case _:
@@ -249,6 +262,16 @@ def _status(facts: Sequence[Fact], chance: Chance) -> int:
 def _matches(fact: Status, status: int) -> bool:
     pattern = cached_pattern(fact.pattern)
     return pattern is None or bool(pattern.search(str(status))) is fact.holds
+
+
+def _whole(read: Read, draft: Draft, value: str | None, chance: Chance) -> str | None:
+    """The text in which that is the field that is read; fields that are not there yet are numbers."""
+    if read.field is None or value is None:
+        return value
+    at, separator = read.field
+    fields = (reading(draft, read.variable) or "").split(separator)
+    fields += [str(10 + chance.below(50)) for _ in range(max(at + 1, _FIELDS) - len(fields))]
+    return separator.join([*fields[:at], value, *fields[at + 1 :]])
 
 
 def _value(fact: Reads, chance: Chance) -> str | None:

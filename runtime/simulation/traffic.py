@@ -26,6 +26,9 @@ _COPIED: Final = 0.15
 _RINGS: Final = 0.6
 _SILENT: Final = 0.05
 _SOONEST_S: Final = 0.0005
+_LONG: Final = 0.4
+_TALKS_S: Final = 10.0
+"""How many of the calls last so much longer: there are then several at a time."""
 
 
 class Within(Struct, frozen=True):
@@ -91,7 +94,7 @@ def send_of(drawn: Drawn, around: Surroundings) -> Send:
         f"uac-{drawn.number}",
         request_text(drawn.draft, drawn.number, around),
         cancel_at_s=None if drawn.cancel_after_s is None else drawn.at_s + drawn.cancel_after_s,
-        resend=drawn.draft.method != "ACK",
+        resend=drawn.draft.method != "ACK" and not drawn.draft.unreadable,
         answers=[list(answers) for answers in drawn.answers],
         follows=[
             Follow(one.after_s, one.draft.method, _header_text(one.draft), one.draft.body) for one in drawn.follows
@@ -122,7 +125,7 @@ def request_text(draft: Draft, number: int, around: Surroundings) -> str:
         f"Max-Forwards: {draft.hops}\r\n{route}"
         f"From: <{draft.from_uri}>;tag=f{number}\r\n"
         f"To: <{draft.to_uri}>{f';tag=t{number}' if draft.tagged else ''}\r\n"
-        f"Call-ID: {call_id_of(number)}\r\nCSeq: 1 {draft.method}\r\n"
+        f"Call-ID: {call_id_of(number)}\r\nCSeq: 1 {'OTHER' if draft.unreadable else draft.method}\r\n"
         f"Contact: <sip:uac-{number}@{source}>\r\n{_header_text(draft)}"
         f"Content-Length: {len(draft.body)}\r\n\r\n{draft.body}"
     )
@@ -146,7 +149,8 @@ class _Drawing:
             goal = None
         draft = drafted(goal.facts if goal else (), chance, self._around)
         at_s = round(chance.between(0, within_s), 6)
-        may_cancel = draft.method == "INVITE" and not (goal and WasCancelled(False) in goal.facts)
+        is_call = draft.method == "INVITE" and not draft.unreadable
+        may_cancel = is_call and not (goal and WasCancelled(False) in goal.facts)
         cancels = draft.cancelled or (may_cancel and chance.happens(self._cancels))
         copies = (_sometime(chance, 0.4),) if draft.method != "ACK" and chance.happens(self._copies) else ()
         answers = tuple(_answers(draft, status, cancels, chance) for status in draft.statuses)
@@ -170,7 +174,7 @@ class _Drawing:
             if inner.method not in ("ACK", "CANCEL", "BYE"):
                 found.append(Within(_sometime(chance, 1.0), inner))
         bye = drafted((Method(frozenset(("BYE",))), ToTag()), chance, self._around)
-        return (*found, Within(_sometime(chance, 2.0), bye))
+        return (*found, Within(_sometime(chance, 2.0) + (_TALKS_S if chance.happens(_LONG) else 0.0), bye))
 
 
 def _answers(draft: Draft, status: int, cancelled: bool, chance: Chance) -> tuple[Answer, ...]:

@@ -18,15 +18,17 @@ from runtime.script.check import route_name
 from runtime.script.networks import network_of
 from runtime.script.problems import Place
 from runtime.simulation.facts import (
-    TO_INT,
     Came,
     Fact,
     Facts,
     Method,
+    Read,
     Reads,
     Status,
+    Unreadable,
     Wrote,
     read_fact,
+    read_of,
     said_by,
     slot_of,
     variable_key,
@@ -78,7 +80,7 @@ def wishes_of(routes: Sequence[tree.Route]) -> Wishes:
     walk = _Walk(routes)
     for route in routes:
         if _begins(route):
-            walk.enter(route, (Came("reply"),) if route.kind == "onreply_route" else ())
+            walk.enter(route, _FACTS.get(route.kind, ()))
     return walk.found
 
 
@@ -101,6 +103,8 @@ def _begins(route: tree.Route) -> bool:
     return route.kind not in ("failure_route", "branch_route")
 
 
+_FACTS: Final[Mapping[tree.RouteKind, Facts]] = {"onreply_route": (Came("reply"),), "error_route": (Unreadable(),)}
+"""What holds of the messages on which a route begins."""
 _CHANGES: Final[Mapping[str, tuple[str, ...]]] = {
     "ru": ("ru", "rU", "rd"),
     "rU": ("ru", "rU"),
@@ -198,16 +202,16 @@ class _Walk:
         return then or otherwise, after_then if then else after_otherwise
 
     def _switch(self, node: tree.Switch, facts: Facts, route: Place) -> bool:
-        key = self._key(node.subject, facts)
+        read = self._read(node.subject, facts)
         values = [case.value.value for case in node.cases if case.value is not None]
         falls = not node.cases or node.cases[-1].value is not None
         runs_on = False
         for case in node.cases:
             more: Facts = ()
-            if key is not None and not runs_on:
+            if read is not None and not runs_on:
                 wanted = values if case.value is None else [case.value.value]
                 sign = "!=" if case.value is None else "=="
-                more = tuple(read_fact(key, sign, value, True) for value in wanted)
+                more = tuple(read_fact(read, sign, value, True) for value in wanted)
             runs_on, _ = self._body(case.body, _joined(facts, more), route)
             falls = falls or runs_on or _breaks(case.body)
         return falls
@@ -285,31 +289,31 @@ class _Walk:
             case tree.Compare():
                 return self._compared(node, holds, before)
             case tree.Variable():
-                key = self._key(node, before)
-                return () if key is None or node.changes else (Reads(key, "!=", None, holds),)
+                read = self._read(node, before)
+                return () if read is None or read.number else (Reads(read, "!=", None, holds),)
             case _:
                 return ()
 
     def _compared(self, node: tree.Compare, holds: bool, before: Facts) -> Facts:
         if not isinstance(node.left, tree.Variable):
             return ()
-        key, number = self._key(node.left, before), node.left.changes == (TO_INT,)
-        if key is None or (node.left.changes and not number):
+        read = self._read(node.left, before)
+        if read is None:
             return ()
         match node.right:
             case tree.Text(value=value) | tree.Number(value=value):
-                return (read_fact(key, node.operator, value, holds, number),)
+                return (read_fact(read, node.operator, value, holds),)
             case tree.Null():
-                return (Reads(key, node.operator, None, holds),)
+                return (Reads(read, node.operator, None, holds),)
             case tree.Network(text=text) if (network := network_of(text)) is not None:
-                return (Reads(key, node.operator, str(network[min(1, network.num_addresses - 1)]), holds),)
+                return (Reads(read, node.operator, str(network[min(1, network.num_addresses - 1)]), holds),)
             case _:
                 return ()
 
-    def _key(self, node: tree.Variable, before: Facts) -> str | None:
+    def _read(self, node: tree.Variable, before: Facts) -> Read | None:
         slot = slot_of(node)
-        key = self._same_as.get(slot) if slot is not None else variable_key(node)
-        return None if key is None or Wrote(key) in before else key
+        read = read_of(self._same_as.get(slot) if slot is not None else _plain(node), node.changes)
+        return None if read is None or Wrote(read.variable) in before else read
 
 
 def _joined(facts: Facts, more: Iterable[Fact]) -> Facts:
@@ -326,21 +330,26 @@ def _either(left: Facts, right: Facts) -> Facts:
     return ()
 
 
-def _same_as(routes: Sequence[tree.Route]) -> dict[str, str]:
+def _plain(node: tree.Variable) -> Read | None:
+    key = variable_key(node)
+    return None if key is None else Read(key)
+
+
+def _same_as(routes: Sequence[tree.Route]) -> dict[str, Read]:
     """`$var(x)` and AVPs that are written at one place only, with nothing but a variable of the message."""
-    found: dict[str, str | None] = {}
+    found: dict[str, Read | None] = {}
     for item in tree.everything_in(tuple(routes)):
         match item:
             case tree.Assign(target=target, operator=operator, value=value) if slot := slot_of(target):
-                plain = isinstance(value, tree.Variable) and not value.changes and operator in ("=", ":=")
-                key = variable_key(value) if plain and isinstance(value, tree.Variable) else None
-                found[slot] = None if slot in found else key
+                copied = isinstance(value, tree.Variable) and operator in ("=", ":=")
+                read = read_of(_plain(value), value.changes) if copied and isinstance(value, tree.Variable) else None
+                found[slot] = None if slot in found else read
             case tree.Call(arguments=arguments) | tree.RouteCall(arguments=arguments):
                 slots = [slot_of(one) for one in arguments if isinstance(one, tree.Variable)]
                 found.update((slot, None) for slot in slots if slot)  # it may be written there
             case tree.ForEach(target=target) if slot := slot_of(target):
                 found[slot] = None
-    return {slot: key for slot, key in found.items() if key is not None}
+    return {slot: read for slot, read in found.items() if read is not None}
 
 
 _ARMS: Final[Mapping[str, tuple[str, str]]] = {

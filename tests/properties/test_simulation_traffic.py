@@ -14,7 +14,7 @@ from runtime.script.parse import parse
 from runtime.script.patterns import compile_pattern
 from runtime.simulation.chance import Chance
 from runtime.simulation.drafts import Surroundings
-from runtime.simulation.facts import Came, Facts, HasHeader, Method, Reads, Status, ToTag
+from runtime.simulation.facts import Came, Facts, HasHeader, Method, Read, Reads, Status, ToTag, Unreadable
 from runtime.simulation.fulfilling import drafted, exclude_each_other, holds
 from runtime.simulation.matching import text_like, text_unlike
 from runtime.simulation.traffic import Drawn, draw_traffic, send_of
@@ -88,14 +88,14 @@ def facts_at(line_of: str) -> list[Facts]:
 
 def test_the_facts_of_a_stretch_are_those_of_the_tests_around_it() -> None:
     assert facts_at("route(keys);") == [
-        (ToTag(), Method(frozenset(("INFO",))), Reads("hdr(x-kind)", "==", "key")),
+        (ToTag(), Method(frozenset(("INFO",))), Reads(Read("hdr(x-kind)"), "==", "key")),
     ]
     assert facts_at("route(reload);") == [
         (
             ToTag(False),
-            Reads("ua", "=~", "^(friendly|sip)-scanner", holds=False),
+            Reads(Read("ua"), "=~", "^(friendly|sip)-scanner", holds=False),
             Method(frozenset(("REGISTER", "PUBLISH")), holds=False),
-            Reads("rU", "==", "reload"),
+            Reads(Read("rU"), "==", "reload"),
         )
     ]
     [failed] = facts_at('t_check_status("486')
@@ -172,7 +172,7 @@ def test_patterns_that_scripts_use_are_matched(pattern: str) -> None:
 
 
 def test_what_no_message_can_say_is_left_out() -> None:
-    facts: Facts = (HasHeader("x y"), Reads("hdr(from)", "==", "x"), Reads("rU", "==", "a b"), Status("^1"))
+    facts: Facts = (HasHeader("x y"), Reads(Read("hdr(from)"), "==", "x"), Reads(Read("rU"), "==", "a b"), Status("^1"))
     draft = drafted(facts, Chance(1), AROUND)
 
     assert dict(draft.headers).keys() <= {"user-agent"}
@@ -190,3 +190,24 @@ def test_texts_of_the_script_are_tried_as_users_and_sources() -> None:
     assert (users, sources) == (("4420", "home"), ("10.1.2.3",))
     assert {"10.1.2.3", "192.0.2.100"} == {draft.source for draft in drafts}
     assert any(draft.ruri.startswith("sip:4420@") for draft in drafts)
+
+
+@given(SEEDS)
+def test_a_field_of_a_text_is_fulfilled_with_the_rest_of_it(seed: int) -> None:
+    text = 'route {\n$var(what) = $(rU{s.select,1,-});\nswitch ($var(what)) {\ncase "slow":\nexit;\n}\n}'
+    [goal] = [goal for goal in wishes_of(routes_of(text)).goals if goal.facts]
+    draft = drafted(goal.facts, Chance(seed), AROUND)
+
+    assert goal.facts == (Reads(Read("rU", field=(1, "-")), "==", "slow"),)
+    assert draft.ruri.partition("@")[0].split("-")[1] == "slow"
+
+
+@given(SEEDS)
+def test_an_error_route_gets_what_it_is_for(seed: int) -> None:
+    [goal] = [goal for goal in wishes_of(routes_of("route { exit; }\nerror_route { exit; }")).goals if goal.facts]
+    drawn = Drawn(7, 1.0, drafted(goal.facts, Chance(seed), AROUND))
+    sent = send_of(drawn, AROUND)
+
+    assert goal.facts == (Unreadable(),)
+    assert not isinstance(parse_message(sent.data.encode("latin-1")), Request)
+    assert not sent.resend
