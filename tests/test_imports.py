@@ -70,6 +70,7 @@ CORES = frozenset(
         "runtime.simulation.oracle",
         "runtime.simulation.peers",
         "runtime.simulation.plan",
+        "runtime.simulation.programs",
         "runtime.simulation.run",
         "runtime.simulation.shrinking",
         "runtime.simulation.facts",

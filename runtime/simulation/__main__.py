@@ -27,6 +27,10 @@ from runtime.simulation import kernel, outside  # noqa: E402
 kernel.install()
 outside.install()
 
+from runtime.simulation import sharing  # noqa: E402
+
+sharing.install()
+
 from runtime.simulation.serving import prepare, serve  # noqa: E402
 
 if __name__ == "__main__":

@@ -56,6 +56,13 @@ class Watching:
         number = self._numbers.get(place)
         return _nothing if number is None else partial(self._reached, number, place)
 
+    def by_line(self) -> dict[str, dict[int, list[Callable[[], object]]]]:
+        """What marks the statements of each line of each file, for a script in Python: its code marks nothing."""
+        found: dict[str, dict[int, list[Callable[[], object]]]] = {}
+        for place in self._numbers:
+            found.setdefault(place.file, {}).setdefault(place.line, []).append(self(place))
+        return found
+
     def _reached(self, number: int, place: Place) -> None:
         self._memory[number] = _MARK
         self.last = place

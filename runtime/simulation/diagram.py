@@ -31,6 +31,7 @@ from runtime.simulation.events import (
     Reported,
     Resumed,
     ScriptFailed,
+    SharedChanged,
     Stalled,
     Started,
     Unanswered,
@@ -82,7 +83,7 @@ def of_call(events: Iterable[Event], call: str) -> list[Event]:
             case PacketReceived(packet=packet) | PacketLost(packet=packet):
                 if packet not in packets:
                     continue
-            case Unanswered():
+            case Unanswered() | SharedChanged():
                 if event.call != call:
                     continue
             case Parked(job=job):
@@ -205,6 +206,8 @@ def words_of(event: Event) -> str:
             return f"resumes {event.job}: {event.outcome} {event.code}{answer}"
         case AvpChanged():
             return f"$avp({event.name}) of {event.job} is another now"
+        case SharedChanged():
+            return f"reads {event.name} in line {event.line}: another than line {event.written_line} wrote"
         case Unanswered():
             return "gives up waiting for an answer of the script"
         case Launched():

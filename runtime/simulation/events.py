@@ -134,6 +134,26 @@ class AvpChanged(Struct, frozen=True, tag=True):
     name: str
 
 
+class SharedChanged(Struct, frozen=True, tag=True):
+    """The script reads what it has written for this message before it was parked, and somebody else has changed it.
+
+    Args:
+        call: the Call-ID of the message.
+        name: what is read, e.g. ``$shv(last)``.
+        file, line: the statement that reads it.
+        written_line, parked_line: the statements that wrote it, and that parked the message.
+    """
+
+    at_s: float
+    process: str
+    call: str
+    name: str
+    file: str
+    line: int
+    written_line: int
+    parked_line: int
+
+
 class Unanswered(Struct, frozen=True, tag=True):
     """The server gave up waiting for its script to answer a request.
 
@@ -283,6 +303,7 @@ Event: TypeAlias = (
     | Parked
     | Resumed
     | AvpChanged
+    | SharedChanged
     | Unanswered
     | Launched
     | Reported
@@ -342,6 +363,7 @@ def who(event: Event) -> str:
             Parked()
             | Resumed()
             | AvpChanged()
+            | SharedChanged()
             | Unanswered()
             | Launched()
             | Reported()

@@ -11,7 +11,7 @@ from msgspec import Struct
 from runtime.script import tree
 from runtime.script.check import shown
 from runtime.script.problems import Place
-from runtime.simulation.events import AvpChanged, Blocked, Event, Parked, ScriptFailed, Unanswered
+from runtime.simulation.events import AvpChanged, Blocked, Event, Parked, ScriptFailed, SharedChanged, Unanswered
 from runtime.simulation.fulfilling import exclude_each_other
 from runtime.simulation.oracle import Rule, Violation
 from runtime.simulation.plan import Plan
@@ -30,6 +30,7 @@ Kind: TypeAlias = Literal[
     "left-over",
     "process-died",
     "avp-changed",
+    "shared-changed",
     "blocks",
     "statement-failed",
     "unreachable",
@@ -43,6 +44,8 @@ Kind: TypeAlias = Literal[
 - ``left-over``: something is still held when all is over: a job that was lost, a transaction, a context;
 - ``process-died``: by itself, and not by a fault;
 - ``avp-changed``: an AVP of a parked context got another value meanwhile;
+- ``shared-changed``: a `$shv` that the script has written for a message was another when it read it again, after the
+  message was parked;
 - ``blocks``: a statement keeps its process from everything else for longer than it may;
 - ``statement-failed``: a statement raised;
 - ``unreachable``: no message can ever come there.
@@ -63,6 +66,11 @@ _KINDS: Final[Mapping[Rule, Kind]] = {
 }
 
 
+FORMAT: Final = 2
+"""Of the files that findings are kept in: it grows whenever an older layby would read something else out of one, a plan
+included, than was meant."""
+
+
 class Finding(Struct, frozen=True):
     """Something that is wrong.
 
@@ -75,6 +83,9 @@ class Finding(Struct, frozen=True):
         seed: of the run.
         plan: the run's; None where it was seen without running anything.
         block_s: for how long a statement might keep its process from everything else.
+        script: the file that the server was started with, of which `file` may be a part.
+        script_hash: of what it said when this was found, see `verifying.hash_of`.
+        format: of the file that it is kept in.
     """
 
     kind: Kind
@@ -86,6 +97,9 @@ class Finding(Struct, frozen=True):
     seed: int = 0
     plan: Plan | None = None
     block_s: float = 0.0
+    script: str = ""
+    script_hash: str = ""
+    format: int = FORMAT
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -101,6 +115,11 @@ class NoFinding(ValueError):
     """A text is no finding; the text of this says why."""
 
 
+class _Head(Struct):
+    format: int = 0
+
+
+_HEAD: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Head)
 _DECODER: msgspec.json.Decoder[Finding] = msgspec.json.Decoder(Finding)
 
 
@@ -112,6 +131,10 @@ def json_of(finding: Finding) -> bytes:
 def finding_of(text: bytes) -> Finding:
     """Read back what `json_of` wrote. Raises NoFinding."""
     try:
+        found = _HEAD.decode(text).format
+        if found != FORMAT:
+            which = f"of format {found}" if found else "of no format that it names"
+            raise NoFinding(f"it is {which}, and this version of layby reads format {FORMAT}: verify the script again")
         return _DECODER.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NoFinding(str(error)) from error
@@ -159,6 +182,12 @@ def _happened(events: Iterable[Event], parked: Mapping[str, Parked], block_s: fl
             case AvpChanged() if (was := parked.get(event.job)) is not None:
                 text = f"$avp({event.name}) got another value while the message was parked"
                 yield Finding("avp-changed", was.file, was.line, text, event.at_s, was.call)
+            case SharedChanged():
+                text = (
+                    f"{event.name} is not what line {event.written_line} made it for this message: somebody else has "
+                    f"changed it while the message was parked in line {event.parked_line}"
+                )
+                yield Finding("shared-changed", event.file, event.line, text, event.at_s, event.call)
             case _:
                 pass
 

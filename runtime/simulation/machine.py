@@ -61,6 +61,7 @@ from runtime.simulation.plan import (
     Stall,
 )
 from runtime.simulation.processes import HELD, Doom, live, spelled
+from runtime.simulation.python_routes import readable_routes
 from runtime.simulation.run import Run
 from runtime.simulation.words import (
     CHANNEL,
@@ -221,7 +222,7 @@ class Machine:
 
     def _watch(self, checked: Checked) -> Watching:
         """What is marked in memory that all processes share."""
-        statements = statements_of(checked.routes)
+        statements = statements_of(readable_routes(checked))
         self._marks = memoryview(mmap.mmap(-1, max(1, len(statements))))
         return Watching(self._marks, statements)
 

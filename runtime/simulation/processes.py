@@ -13,9 +13,10 @@ import mmap
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from mi_script.service import Service
@@ -23,6 +24,7 @@ from runtime.context import Context, Value
 from runtime.house import House
 from runtime.mi_process import MiProcess
 from runtime.process import Process
+from runtime.pyscript.load import PyChecked
 from runtime.roles import MI, SIP, WORKER
 from runtime.runs import Ended, Launched, Parked, Route, Then
 from runtime.script.declare import BatchRequest, Begin, JobRequest
@@ -34,6 +36,7 @@ from runtime.simulation.clock import CHANCE, CLOCK, put
 from runtime.simulation.coverage import Watching
 from runtime.simulation.kernel import COMMANDS_FD, KERNEL, SimulatedLink
 from runtime.simulation.plan import CrashAt
+from runtime.simulation.sharing import SHARING
 from runtime.simulation.stepping import watch
 from runtime.simulation.words import Answered, Command, Line
 from runtime.sip.message import Request
@@ -117,6 +120,7 @@ class _Scripted(_Simulated, ScriptProcess):
         super().__init__(child, house)
         self._avps: dict[int, dict[str, list[Value]]] = {}
         """The AVPs of what is parked, as they were."""
+        SHARING.enter(self.spelled, house.program)
 
     def park(
         self, script: Script, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place
@@ -132,6 +136,7 @@ class _Scripted(_Simulated, ScriptProcess):
         at_s, line = CLOCK.at_s, place.line
         KERNEL.note(events.Parked(at_s, self.spelled, job, name, str(place.file), line, within_s, call))
         self._avps[jobs[0].serial] = {name: list(values) for name, values in parked.context.avps.items()}
+        SHARING.parked(parked.context, place)
         super()._put_aside(parked, jobs, within_s)
 
     def _take_up(self, serial: int, write: Callable[[Context], int]) -> None:
@@ -365,10 +370,29 @@ def live(
     KERNEL.enter(line)
     KERNEL.on_slept = _tell_blocked(spelled(peer))
     KERNEL.wait(CLOCK.now, 0)
+    program = house.program
+    if isinstance(program.watch, Watching) and isinstance(program.checked, PyChecked):
+        _mark_lines(program.watch)
     link = SimulatedLink()
     code = _run(Child(peer, slot, role, link), house)
     KERNEL.flush()
     return code
+
+
+def _mark_lines(watching: Watching) -> None:
+    """Have each line of a script in Python marked as it begins."""
+    tracers = {file: _tracer(marks) for file, marks in watching.by_line().items()}
+    sys.settrace(lambda frame, event, argument: tracers.get(frame.f_code.co_filename))
+
+
+def _tracer(marks: Mapping[int, Iterable[Callable[[], object]]]) -> Callable[[FrameType, str, Any], Any]:
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "line":
+            for mark in marks.get(frame.f_lineno, ()):
+                mark()
+        return trace
+
+    return trace
 
 
 def _run(child: Child, house: House) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -17,9 +20,11 @@ from runtime.simulation.events import Event, PacketLost, PacketReceived, PacketS
 from runtime.simulation.findings import Finding, json_of
 from runtime.simulation.verifying import Verified
 
+_LINE_EVERY_S: Final = 10.0
+
 
 class Shown:
-    """Progress: a bar on a terminal, nothing elsewhere.
+    """Progress: a bar on a terminal, a line now and then elsewhere.
 
     Args:
         console: where it is shown.
@@ -27,7 +32,9 @@ class Shown:
     """
 
     def __init__(self, console: Console, seconds: float) -> None:
+        self._console = console
         self._seconds = seconds
+        self._line_at_s = _LINE_EVERY_S
         self._progress = Progress(
             TextColumn("verify"),
             BarColumn(bar_width=30),
@@ -46,17 +53,19 @@ class Shown:
         self._progress.stop()
 
     def __call__(self, so_far: Verified) -> None:
-        """After each run."""
-        told = f"{so_far.parkings} parked, {so_far.share * 100:.0f} % reached, {len(so_far.findings)} found"
+        """How far it has come."""
+        reached = f", {so_far.share * 100:.0f} % reached" if so_far.statements else ""
+        told = f"{so_far.parkings} parked{reached}, {len(so_far.findings)} found"
         self._progress.update(self._bar, completed=min(so_far.elapsed_s, self._seconds), told=told)
+        if self._progress.disable and self._line_at_s <= so_far.elapsed_s < self._seconds:
+            self._line_at_s += _LINE_EVERY_S
+            self._console.print(f"{so_far.elapsed_s:.0f} of {self._seconds:g} s: {so_far.runs} runs, {told}")
 
 
 def figures_text(verified: Verified) -> str:
     """How much there was."""
-    return (
-        f"{verified.runs} runs, {verified.requests} requests, {verified.parkings} parked, "
-        f"{verified.share * 100:.0f} % of the statements"
-    )
+    reached = f", {verified.share * 100:.0f} % of the statements" if verified.statements else ""
+    return f"{verified.runs} runs, {verified.requests} requests, {verified.parkings} parked{reached}"
 
 
 def coverage_lines(verified: Verified) -> Iterator[str]:
@@ -79,13 +88,19 @@ def keep(findings: Iterable[Finding], folder: Path) -> list[Path]:
     Raises:
         OSError: it cannot be written.
     """
-    paths = []
+    paths: list[Path] = []
     for finding in findings:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{finding.kind}-{Path(finding.file).stem or 'server'}-{finding.line}.json"
+        path = _free(f"{finding.kind}-{Path(finding.file).stem or 'server'}-{finding.line}", folder, paths)
         path.write_bytes(json_of(finding))
         paths.append(path)
     return paths
+
+
+def _free(name: str, folder: Path, taken: Collection[Path]) -> Path:
+    """Files of one name may lie in several folders."""
+    tried = (folder / f"{name}{suffix}.json" for suffix in chain(("",), (f"-{number}" for number in count(2))))
+    return next(path for path in tried if path not in taken)
 
 
 def said(finding: Finding) -> str:
@@ -98,8 +113,9 @@ def report(console: Console, verified: Verified, folder: Path) -> None:
     """Say what was found. Raises OSError: a finding cannot be kept."""
     for finding, path in zip(verified.findings, keep(verified.findings, folder), strict=True):
         console.print(said(finding), markup=False)
-        console.print(f"  layby replay {path}", markup=False)
-    console.print(f"{figures_text(verified)} in {verified.elapsed_s:.0f} s")
+        console.print(f"  layby replay {shlex.quote(str(path))}", markup=False)
+    stopped = ", interrupted" if verified.interrupted else ""
+    console.print(f"{figures_text(verified)} in {verified.elapsed_s:.0f} s{stopped}")
     missed = list(coverage_lines(verified))
     if missed:
         console.print("Not reached:", *missed, sep="\n", markup=False)
@@ -140,23 +156,36 @@ def document_of(verified: Verified) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
 
-def replayed(console: Console, finding: Finding, events: Sequence[Event], ask: Callable[[str], object] | None) -> None:
+def replayed(
+    console: Console,
+    finding: Finding,
+    events: Sequence[Event],
+    step: bool = False,
+    ask: Callable[[str], object] = lambda left: None,
+) -> None:
     """Show a finding's run.
 
     Args:
         console: where.
         finding: it.
         events: of its run.
-        ask: called after each step, with how many are left; None to show the run as a diagram.
+        step: whether to show one step at a time, with whole messages, and not a diagram.
+        ask: called after each step, with how many are left. EOFError: the others are not wanted one at a time.
     """
     shown = of_call(events, finding.call) if finding.call else list(events)
-    if ask is None:
+    if not step:
         console.print(diagram(shown, console.width), end="", markup=False, highlight=False, soft_wrap=True)
         return
     steps = list(step_texts(shown))
+    asks = True
     for number, text in enumerate(steps):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-        ask(f"{len(steps) - number - 1} more")
+        left = len(steps) - number - 1
+        if asks and left:
+            try:
+                ask(f"{left} more")
+            except EOFError:
+                asks = False
 
 
 def step_texts(events: Iterable[Event]) -> Iterator[str]:

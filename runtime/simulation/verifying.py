@@ -17,32 +17,38 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from runtime.errors import SettingsError
 from runtime.program import Program
-from runtime.settings import settle
 from runtime.simulation.coverage import Statement, statements_of
 from runtime.simulation.diagram import is_of_call
-from runtime.simulation.drafts import Surroundings
-from runtime.simulation.events import Event, Fault
+from runtime.simulation.events import Fault
 from runtime.simulation.faults import draw_faults
 from runtime.simulation.findings import Finding, found_in, unreachable
-from runtime.simulation.network import GATEWAY_ADDRESS
 from runtime.simulation.plan import Network, Plan, Send
+from runtime.simulation.programs import draw_programs, slowest_s, wanted_of
+from runtime.simulation.replaying import events_raised, hash_of, read, surroundings
 from runtime.simulation.run import Run
 from runtime.simulation.shrinking import shrink
-from runtime.simulation.simulator import Simulator
+from runtime.simulation.simulator import SimulationFailed, Simulator
 from runtime.simulation.traffic import draw_traffic, send_of
-from runtime.simulation.wishes import wishes_of, words_of
 
 FAULTS: Final[tuple[Fault, ...]] = ("crash", "loss", "stall", "cancel", "reload", "delay", "duplicate", "slow")
+_UP_S: Final = 1.0
+"""When all processes are up. One that dies before it was up for the first time ends a server, which is no fault."""
 _WITHIN_S: Final = 12.0
 _FAULT_EVERY_S: Final = 1.5
 _EVERY_THIRD: Final = 3
 """Of so many runs one is without faults: what is wrong by itself is then seen by itself."""
+_TOLD_EVERY_S: Final = 0.5
+_GRACE_S: Final = 0.5
+"""For how long it is waited for runs that are going on when the time is over."""
+_QUIET: Final = 5
+_EVERY_QUIET: Final = 10
+_QUIET_CALLS: Final = 10
+"""Of ten runs the sixth has few calls and goes on until the slowest timer route has run, where there is one."""
+_LONGEST_S: Final = 7200.0
 _SEEN_S: Final = 1.0
 _NEAR_S: Final = 5.0
 """A fault that is over for so long before a call begins has nothing to do with it, most likely."""
-_SOURCE: Final = "198.51.100.7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Asked:
         calls: how many calls a run has.
         rest_s: how long a run goes on after its last call. What the script forgets is given up after three minutes.
         shrinking: how many runs it may take to make a finding's plan shorter.
+        first: whether to stop as soon as there is a finding.
     """
 
     script: Path
@@ -72,6 +79,7 @@ class Asked:
     calls: int = 120
     rest_s: float = 210.0
     shrinking: int = 40
+    first: bool = False
 
 
 @dataclass(slots=True)
@@ -84,6 +92,7 @@ class Verified:
         reached: the numbers of the statements that were reached.
         runs, parkings, requests: how many there were.
         elapsed_s: for how long it has been looked.
+        interrupted: whether the user did not want to wait for the end.
     """
 
     statements: Sequence[Statement]
@@ -93,6 +102,7 @@ class Verified:
     parkings: int = 0
     requests: int = 0
     elapsed_s: float = 0.0
+    interrupted: bool = False
 
     @property
     def share(self) -> float:
@@ -101,55 +111,72 @@ class Verified:
 
 
 def verify(asked: Asked, progress: Callable[[Verified], None] = lambda so_far: None) -> Verified:
-    """Look for what is wrong with a script.
+    """Look for what is wrong with a script, until the time is over or the user interrupts it.
 
     Args:
         asked: see there.
-        progress: told after each run.
+        progress: told again and again.
 
     Raises:
         NotLoaded: the script has errors.
         SettingsError: it cannot be simulated, or its settings are wrong.
         SimulationFailed: the simulation itself went wrong.
     """
-    seen = Seen(asked)
-    idle = threading.local()
-    simulators: list[Simulator] = []
-
-    def simulator() -> Simulator:
-        if not hasattr(idle, "simulator"):
-            idle.simulator = Simulator()
-            simulators.append(idle.simulator)
-        found: Simulator = idle.simulator
-        return found
-
+    seen, crew = Seen(asked), _Crew()
     with ThreadPoolExecutor(asked.cpus) as threads:
         try:
-            _look(seen, threads, simulator, progress)
+            _look(seen, threads, crew, progress)
+        except KeyboardInterrupt:
+            seen.verified.interrupted = True
         finally:
-            for one in simulators:  # who still runs one, as after Ctrl-C, is told that it has ended
-                one.close()
+            seen.is_cut.set()
+            crew.close()
     seen.verified.findings.sort(key=lambda one: (one.file, one.line, one.kind))
     return seen.verified
 
 
-def _look(
-    seen: Seen,
-    threads: ThreadPoolExecutor,
-    simulator: Callable[[], Simulator],
-    progress: Callable[[Verified], None],
-) -> None:
+class _Crew:
+    """The interpreters, one for each thread that asks for one."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+        self._lock = threading.Lock()
+        self._made: list[Simulator] = []
+        self._closed = False
+
+    def simulator(self) -> Simulator:
+        """That of this thread."""
+        with self._lock:
+            if self._closed:
+                raise SimulationFailed("nothing is simulated any more")
+            if not hasattr(self._own, "simulator"):
+                self._own.simulator = Simulator()
+                self._made.append(self._own.simulator)
+            found: Simulator = self._own.simulator
+            return found
+
+    def close(self) -> None:
+        """End them; who waits for a run is told that it has ended."""
+        with self._lock:
+            self._closed = True
+            for one in self._made:
+                one.close()
+
+
+def _look(seen: Seen, threads: ThreadPoolExecutor, crew: _Crew, progress: Callable[[Verified], None]) -> None:
     numbers = seen.numbers()
     running: set[Future[None]] = set()
-    while True:
+    enough = seen.is_enough()  # without a run, from what stands in the script
+    while not (enough or seen.is_over()):
         while len(running) < seen.asked.cpus and (number := next(numbers, None)) is not None:
-            running.add(threads.submit(lambda at: seen.run(simulator(), at), number))
+            running.add(threads.submit(lambda at: seen.run(crew.simulator(), at), number))
         if not running:
             return
-        done, running = wait(running, return_when=FIRST_COMPLETED)
+        done, running = wait(running, timeout=_TOLD_EVERY_S, return_when=FIRST_COMPLETED)
         for one in done:
             one.result()
         progress(seen.verified)
+        enough = bool(done) and seen.is_enough()  # with all that this run has shown
 
 
 class Seen:
@@ -157,18 +184,24 @@ class Seen:
 
     Args:
         asked: see there.
+
+    Attributes:
+        is_cut: set when runs are cut off that have not come to their end.
     """
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         self.program = Program.load(asked.script.absolute())
-        checked = self.program.checked
         self._around = surroundings(self.program)
-        self.wishes = wishes_of(checked.routes)
-        self.verified = Verified(statements_of(checked.routes))
+        routes, self.wishes = read(self.program)
+        self._slowest_s = min(_LONGEST_S, slowest_s(routes))
+        self._wanted = wanted_of(routes, events_raised(self.program))
+        self.verified = Verified(statements_of(routes))
         self._lock = threading.Lock()
-        self.verified.findings += unreachable(checked.routes, self.wishes)
+        self._hash = hash_of(self.program)
+        self.verified.findings += map(self._of_script, unreachable(routes, self.wishes))
         self._known = {finding.key for finding in self.verified.findings}
+        self.is_cut = threading.Event()
         self._began = time.monotonic()
 
     def numbers(self) -> Iterator[int]:
@@ -178,6 +211,14 @@ class Seen:
             yield number
             number += 1
 
+    def is_over(self) -> bool:
+        """Whether nobody waits any longer for the runs that are still going on."""
+        return self._left_s() < -_GRACE_S
+
+    def is_enough(self) -> bool:
+        """Whether what was asked for has been found."""
+        return self.asked.first and bool(self.verified.findings)
+
     def _left_s(self) -> float:
         self.verified.elapsed_s = time.monotonic() - self._began
         return self.asked.seconds - self.verified.elapsed_s
@@ -185,7 +226,9 @@ class Seen:
     def run(self, simulator: Simulator, number: int) -> None:
         """One run, and for what is new in it the shorter ones that show the same."""
         plan = self.plan(number)
-        run = simulator.run(plan)
+        run = self._run(simulator, plan)
+        if run is None:
+            return
         with self._lock:
             self._count(run)
         for finding in self._found(plan, run):
@@ -197,16 +240,28 @@ class Seen:
                 with self._lock:
                     self.verified.findings.append(found)
 
+    def _run(self, simulator: Simulator, plan: Plan) -> Run | None:
+        """None where the run was cut off."""
+        try:
+            return simulator.run(plan)
+        except SimulationFailed:
+            if self.is_cut.is_set():
+                return None
+            raise
+
     def plan(self, number: int) -> Plan:
         """The plan of a run."""
         seed = self.asked.seed + number
         faults = self.asked.faults if number % _EVERY_THIRD else ()
-        calls = draw_traffic(self.wishes, seed, self.asked.calls, _WITHIN_S, self._around, faults)
+        is_quiet = self._slowest_s > self.asked.rest_s and number % _EVERY_QUIET == _QUIET
+        count = _QUIET_CALLS if is_quiet else self.asked.calls
+        calls = draw_traffic(self.wishes, seed, count, _WITHIN_S, self._around, faults)
+        programs = draw_programs(self._wanted, seed, _UP_S, _WITHIN_S, self._around)
         plan = Plan(
             str(self.asked.script.absolute()),
-            items=[send_of(call, self._around) for call in calls],
+            items=[*(send_of(replace(call, at_s=call.at_s + _UP_S), self._around) for call in calls), *programs],
             seed=seed,
-            until_s=_WITHIN_S + self.asked.rest_s,
+            until_s=_UP_S + _WITHIN_S + (self._slowest_s if is_quiet else self.asked.rest_s),
             watched=True,
         )
         # Which callers give up has been drawn with the calls.
@@ -220,16 +275,21 @@ class Seen:
         seen.reached |= set(run.reached)
 
     def _found(self, plan: Plan, run: Run) -> list[Finding]:
-        return found_in(plan, run.events, run.violations, self.asked.block_ms / 1000)
+        found = found_in(plan, run.events, run.violations, self.asked.block_ms / 1000)
+        return [self._of_script(one) for one in found]
+
+    def _of_script(self, finding: Finding) -> Finding:
+        return replace(finding, script=str(self.program.path), script_hash=self._hash)
 
     def _shorter(self, simulator: Simulator, finding: Finding, plan: Plan) -> Finding:
         last = finding
 
         def fails(one: Plan) -> bool:
             nonlocal last
-            if self._left_s() <= 0:
+            run = self._run(simulator, one) if self._left_s() > 0 else None
+            if run is None:
                 return False
-            found = next((each for each in self._found(one, simulator.run(one)) if each.key == finding.key), None)
+            found = next((each for each in self._found(one, run) if each.key == finding.key), None)
             last = found or last
             return found is not None
 
@@ -255,38 +315,3 @@ def _shorter_plans(finding: Finding, plan: Plan) -> Iterator[Plan]:
 
 def _is_of(item: Send, call: str) -> bool:
     return bool(call) and is_of_call(item.data, call)
-
-
-def shows(finding: Finding) -> tuple[list[Event], Finding | None]:
-    """Run a finding's plan once more.
-
-    Returns:
-        what happened, and the finding as it is now; None where the run does not show it any more. One that was seen
-        without a run is looked for in the script as it is.
-
-    Raises:
-        As `verify`.
-    """
-    if finding.plan is None:
-        checked = Program.load(Path(finding.file)).checked
-        left = unreachable(checked.routes, wishes_of(checked.routes))
-        return [], next((one for one in left if one.key == finding.key), None)
-    surroundings(Program.load(Path(finding.plan.script)))
-    with Simulator() as simulator:
-        run = simulator.run(finding.plan)
-    again = found_in(finding.plan, run.events, run.violations, finding.block_s)
-    return run.events, next((one for one in again if one.key == finding.key), None)
-
-
-def surroundings(program: Program) -> Surroundings:
-    """The addresses of the network around a script's server.
-
-    Raises:
-        SettingsError: it listens to no UDP socket, and the simulated network carries nothing else.
-    """
-    settings = settle(program.checked.globals, program.checked.sockets)
-    address = next((one for one in settings.listen if not one.reliable), None)
-    if address is None:
-        raise SettingsError("the script has no UDP socket, and the simulated network carries nothing else", "socket")
-    hop = f"{GATEWAY_ADDRESS.host}:{GATEWAY_ADDRESS.port}"
-    return Surroundings(f"{address.host}:{address.port}", hop, _SOURCE, *words_of(program.checked.routes))

@@ -1,9 +1,8 @@
 """`layby verify`: what is wrong with a script is found at its line, and nothing where nothing is wrong.
 
-Each script in scripts/ has a bug planted. A comment ``found: KIND`` stands at each line that is to be found.
+The bugs are `planting`'s.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,50 +10,18 @@ import pytest
 
 from runtime.simulation.simulator import Simulator
 from runtime.simulation.verifying import FAULTS, Asked, Seen
+from tests.simulation.planting import ARM, SCRIPTS, SERVER_BUGS, expected_in, served
 
-SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.cfg"))
 EXAMPLES = [Path(__file__).parents[2] / "examples" / name for name in ("article.cfg", "proxy.cfg")]
 MOST_RUNS = 6
 REST_S, FORGOTTEN_S = 75.0, 210.0
 """Until nothing may be held any more, and until the server gives up waiting for its script."""
 
-BENCH = """
-loadmodule "proto_udp.so"
-loadmodule "sl.so"
-loadmodule "signaling.so"
-loadmodule "tm.so"
-loadmodule "sipmsgops.so"
-loadmodule "mi_script.so"
-loadmodule "bench.so"
-socket=udp:192.0.2.1:5060
-route {
-    if (!is_method("ACK"))
-        async(mi("COMMAND", $var(r)), resumed, 1);
-}
-route[resumed] { send_reply(480, "Later"); }
-"""
-CORE_BUGS = {
-    "resumes_twice": ("resumed-twice", "bench_wait 50"),
-    "swaps_answers": ("wrong-answer", "bench_wait 50"),
-    "loses_a_job": ("left-over", "bench_wait 50"),
-    "ignores_deadlines": ("resumed-late", "bench_wait 60000"),
-    "keeps_transactions": ("left-over", "bench_wait 60000"),
-    "answers_twice": ("answered-twice", "bench_wait 50"),
-    "forgets_the_dead": ("never-resumed", "bench_wait 300"),
-    "tells_of_the_dead_late": ("lost-job", "bench_wait 300"),
-}
-"""Bugs that `planted` has: what verify finds of each, with a command that brings it to light."""
-
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with Simulator(["tests.simulation.planted:arm"]) as one:
+    with Simulator([ARM]) as one:
         yield one
-
-
-def expected_in(script: Path) -> set[tuple[str, int]]:
-    lines = script.read_text().split("\n")
-    return {(found[1], at) for at, line in enumerate(lines, 1) if (found := re.search(r"# found: ([a-z-]+)", line))}
 
 
 def look(script: Path, rest_s: float) -> Seen:
@@ -79,12 +46,10 @@ def test_a_planted_bug_is_found_at_its_line_and_nothing_else_is(script: Path, si
     assert {finding.file for finding in seen.verified.findings} == {str(script)}
 
 
-@pytest.mark.parametrize("bug", CORE_BUGS)
+@pytest.mark.parametrize("bug", SERVER_BUGS)
 def test_a_bug_that_is_planted_in_the_server_is_found(bug: str, simulator: Simulator, tmp_path: Path) -> None:
-    kind, command = CORE_BUGS[bug]
-    script = tmp_path / f"{bug}.cfg"
-    script.write_text(BENCH.replace("COMMAND", command))
-    seen = look(script, REST_S)
+    kind, _ = SERVER_BUGS[bug]
+    seen = look(served(bug, tmp_path), REST_S)
 
     for number in range(1, MOST_RUNS):  # the run of number 0 is without faults
         if kind in {finding.kind for finding in seen.verified.findings}:
