@@ -204,14 +204,16 @@ def _named_36(method: str, names: list[Value], values: list[Value]) -> Call | Sc
 
 
 def _typed_by_name(name: Value, value: Value) -> Json:
-    if isinstance(name, int):
-        return value if isinstance(value, int) or not _is_number(value) else int(value or 0)
-    text = _printed(value)
-    return _elements(text) if _is_array(text) else text
+    if not isinstance(name, int):
+        text = _printed(value)
+        return _elements(text) if _is_array(text) else text
+    if not isinstance(value, str):
+        return value
+    return int(value) if _is_number(value) else _real(value)
 
 
-def _is_number(value: str | None) -> bool:
-    return value is not None and value.isdecimal() and value.isascii() and len(value) < 20
+def _is_number(value: str) -> bool:
+    return value.isdecimal() and value.isascii() and len(value) < 20
 
 
 def _printed(value: Value) -> str:

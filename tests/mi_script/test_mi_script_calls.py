@@ -70,6 +70,7 @@ def test_values_alone_are_positional(values, params, params_36):
         (["index", "counter"], [0, 10], {"index": 0, "counter": 10}, {"counter": "10", "index": "0"}),
         ([5], ["7"], {"5": "7"}, {"5": 7}),
         ([5], [7], {"5": 7}, {"5": 7}),
+        ([5], [spelled("ä")], {"5": "ä"}, {"5": "ä"}),
         (["a", "a"], ["first", "second"], {"a": "first"}, {"a": "second"}),
         (["s"], ["__array(a b c)"], {"s": ["a", "b", "c"]}, {"s": ["a", "b", "c"]}),
         (["s"], ["__array(a  b)"], {"s": ["a", "", "b"]}, {"s": ["a", "", "b"]}),
