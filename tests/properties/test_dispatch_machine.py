@@ -368,7 +368,10 @@ class Pool(RuleBasedStateMachine):
         """The process ends, its inbox with it; what it said before is still under way."""
         if luck or not self.workers:
             return multiple()
-        model = list(self.workers.values())[worker % len(self.workers)]
+        self.end(list(self.workers.values())[worker % len(self.workers)], restart, early, politely)
+        return self.new_handles()
+
+    def end(self, model: ModelWorker, restart: bool, early: bool = False, politely: bool = False) -> None:
         if politely:
             model.closing = True
             self.answer(model, [(job, "give back") for job, _ in model.in_hand.values()])
@@ -382,7 +385,29 @@ class Pool(RuleBasedStateMachine):
             self.send((ATTENDANT, one.peer), ("down", model.peer, model.slot))
         if restart and not early:
             self.start(next_life, model.slot)
+
+    @rule(target=in_flight, job=jobs, times=st.integers(1, 3), at_its_deadline=st.booleans())
+    def kill_whoever_has(self, job: JobId, times: int, at_its_deadline: bool) -> object:
+        """It runs again if it may, and that at most once, and not when its deadline has come."""
+        for _ in range(times):
+            self.deliver_everything()
+            holder = next((model for model in self.workers.values() if job in model.in_hand), None)
+            if holder is None:
+                break
+            if at_its_deadline:
+                self.now = max(self.now, self.origins[job.origin].accepted[job].deadline)
+            self.end(holder, restart=True)
+        self.deliver_everything()
+        self.notice_deadlines()
         return self.new_handles()
+
+    def deliver_everything(self) -> None:
+        for _ in range(200):
+            for line in [line for line, messages in self.lines.items() if messages]:
+                self.arrive(line, self.lines[line].popleft())
+            if not any(self.lines.values()):
+                return
+        raise AssertionError("there is always more to say")
 
     @rule(worker=st.integers(0, 2))
     def restart(self, worker: int) -> None:
@@ -402,6 +427,31 @@ class Pool(RuleBasedStateMachine):
                 self.send((ATTENDANT, one.peer), (what, peer, worker))
                 event("announced the dead" if peer in one.dead else "announced again")
         return self.new_handles()
+
+    @rule(worker=st.integers(1, 3))
+    def tell_of_the_dead_again(self, worker: int) -> None:
+        """The last death first, and then that all of them were here."""
+        for one in self.origins.values():
+            gone = sorted((peer for peer in one.dead if peer.name == f"worker-{worker}"), reverse=True)
+            for what, peer in [("down", peer) for peer in gone] + [("up", peer) for peer in gone]:
+                self.hear_attendant(one, what, peer, worker)
+
+    @rule(
+        origin=st.integers(0, 2),
+        which=st.integers(0, 5),
+        ahead=st.integers(-3, 1),
+        what=st.sampled_from(["later", "returned", "given back"]),
+    )
+    def hear_what_is_not_so(self, origin: int, which: int, ahead: int, what: str) -> None:
+        """A word on a job from one who does not have it: it comes late, and changes nothing."""
+        one = list(self.origins.values())[origin % len(self.origins)]
+        serial = one.serial + ahead
+        peers = [*one.alive, *sorted(one.dead), Peer("worker-9", 1)]
+        sender = peers[which % len(peers)]
+        if one.held.get(JobId(one.peer, serial), (None, 0.0))[0] == sender:
+            return
+        returned = None if what == "given back" else Returned(b"no answer of its", sender, 0.001)
+        self.hear_worker(one, sender, Later(serial) if what == "later" else Answers([(serial, returned, 0.001)]))
 
     # -- the model ------------------------------------------------------------------------------------------------
 

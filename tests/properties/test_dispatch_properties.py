@@ -248,6 +248,44 @@ def test_what_is_no_stimulus_fails_loudly(other: object) -> None:
         Dispatcher(ME, LIMITS).handle(other)
 
 
+# -- when it does not even look --------------------------------------------------------------------------------------
+
+
+@given(
+    st.sampled_from(["quick", "slow", "later"]), st.sampled_from(["quick", "slow", "later", "new"]), st.integers(1, 3)
+)
+def test_only_a_quick_job_that_slow_ones_would_keep_is_looked_for_before_it_is_turned_away(
+    waits: str, comes: str, most: int
+) -> None:
+    """A look costs more than all the rest; for the others it would find what was just found."""
+    dispatcher, spy, serial = house([], 0)
+    loads: dict[int, Load] = {}
+    waiting = [job(serial + number, waits) for number in range(1, LIMITS.max_queued + 1)]
+    dispatcher.handle(Submitted(waiting, NOW, loads))
+    spy.asked.clear()
+    late = [job(waiting[-1].serial + number, comes) for number in range(1, most + 1)]
+    rejected = [(each.serial, Rejected("queue is full")) for each in late]
+    assert dispatcher.handle(Submitted(late, NOW, loads)) == [Settle(rejected)]
+    is_quick = comes in ("quick", "later")
+    assert len(spy.asked) == (most if waits == "slow" and is_quick else 0)
+
+
+@given(st.lists(st.tuples(st.sampled_from([*LABELS, "new"]), st.booleans()), min_size=1, max_size=12))
+def test_it_looks_again_only_when_something_may_have_changed(steps: list[tuple[str, bool]]) -> None:
+    """That is when the loads are others, or a job begins to wait that is of another kind than those that do."""
+    dispatcher, spy, serial = house([Worker(Peer("worker-1", 1), 1, True, 0, None)], 0)
+    loads, waiting = {1: Load(1, 1, 1.0, NOW)}, set()
+    for label, same in steps:
+        serial += 1
+        if not same:
+            loads = dict(loads)
+        spy.asked.clear()
+        effects = dispatcher.handle(Submitted([job(serial, label)], NOW, loads))
+        assert effects == [Waiting(dispatcher.waiting)]
+        assert bool(spy.asked) == (not same or label not in waiting or not waiting)
+        waiting.add(label)
+
+
 # -- what it finds untrue of itself -----------------------------------------------------------------------------------
 
 

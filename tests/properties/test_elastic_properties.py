@@ -65,17 +65,21 @@ class Model:
         return [LetGo(peer) for peer in reversed(idle)][: max(superfluous, 0)]
 
 
-WORKERS = st.tuples(
-    st.sampled_from([True, True, True, True, True, False]), st.booleans(), st.sampled_from([0, 0, 1, 2, 4, -3])
-)
+WORKERS = st.tuples(st.sampled_from([*[True] * 11, False]), st.booleans(), st.sampled_from([*[0] * 9, 1, 1, 2, 4, -3]))
 """Whether it is settled, whether it is occupied, and how much it has done since it was seen last."""
+BUSY = st.sampled_from(["nobody", "some", "some", "everybody", "everybody"])
 LOOKS = st.lists(
-    st.tuples(st.integers(0, 6), st.sampled_from([0, 0, 1, 2, 4]), st.lists(WORKERS, min_size=6, max_size=6)),
-    max_size=14,
+    st.tuples(
+        st.sampled_from([0, 1, 1, 2, 3, 4, 5]),
+        st.sampled_from([0, 0, 1, 2, 4]),
+        BUSY,
+        st.lists(WORKERS, min_size=6, max_size=6),
+    ),
+    max_size=16,
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=800)
 @given(
     st.integers(1, 3),
     st.integers(0, 3),
@@ -83,21 +87,23 @@ LOOKS = st.lists(
     st.sampled_from([0.25, 0.5, 1.0]),
     st.sampled_from([0.0, 100.0]),
     LOOKS,
-    st.booleans(),
+    st.integers(0, 3),
 )
 def test_a_pool_grows_and_shrinks_as_the_model_of_it_does(
-    count: int, more: int, share: float | None, worth_s: float, now: float, looks: list, calm: bool
+    count: int, more: int, share: float | None, worth_s: float, now: float, looks: list, grown: int
 ) -> None:
     policy = ElasticPolicy(idle_s=4 * STEP_S, worth_s=worth_s, quick_share=share)
     elastic, model = Elastic(policy, count, count + more), Model(policy, count, count + more)
-    present = [Peer(f"worker-{number}", 1) for number in range(1, count + 1)]
+    present = [Peer(f"worker-{number}", 1) for number in range(1, count + min(grown, more) + 1)]
     done: dict[Peer, int] = {}
-    for steps, waiting, states in looks:
+    for steps, waiting, busy, states in looks:
         now += steps * STEP_S
         seen = []
         for place, (peer, (settled, occupied, ended)) in enumerate(zip(present, states, strict=False)):
             done[peer] = max(0, done.get(peer, 0) + ended)
-            seen.append(Seen(peer, place >= count, settled, occupied and not calm, done[peer]))
+            seen.append(
+                Seen(peer, place >= count, settled, busy == "everybody" or (busy == "some" and occupied), done[peer])
+            )
         decisions = elastic.look(now, waiting, seen)
         assert decisions == model.decide(now, waiting, seen)
         elastic.check()

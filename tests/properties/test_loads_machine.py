@@ -96,12 +96,12 @@ class Board(RuleBasedStateMachine):
         self.own[slot] = self.nobody() | {"paused": True}
 
     @precondition(lambda self: hasattr(self, "board"))
-    @rule(number=st.integers(-9, 12))
-    def ask_for_no_slot(self, number: int) -> None:
-        if not 0 <= number < self.count:
-            for ask in (self.board.load, self.board.done_by, self.board.running, self.board.drain, self.board.kill_at):
-                with pytest.raises(IndexError, match=f"^no slot {number} among {self.count}$"):
-                    ask(number)
+    @rule(beyond=st.integers(-5, 5))
+    def ask_for_no_slot(self, beyond: int) -> None:
+        number = self.count + beyond if beyond >= 0 else beyond
+        for ask in (self.board.load, self.board.done_by, self.board.running, self.board.drain, self.board.kill_at):
+            with pytest.raises(IndexError, match=f"^no slot {number} among {self.count}$"):
+                ask(number)
 
     # -- what all read --------------------------------------------------------------------------------------------
 
