@@ -46,8 +46,8 @@ from mi_load.operating import Done, Orders, Sweep
 from mi_load.report import Result, Run, figures, tables
 from mi_load.site import Site, usage, write_rules
 from pools_peers.processes import adopt_orphans, end_descendants
+from sip_ends import start_end
 
-from runtime.demo.load import environment
 from runtime.demo.server import Server, ServerError, free_port
 
 VARIANTS: Final = ("none", "paging", "launch", "async", "mi")
@@ -97,7 +97,7 @@ def measure(variant: str, effort: Effort, database: Path | None, uas_port: int) 
         with site.start() as server:
             server.wait_ready(_READY_S)
             warm = dataclasses.replace(_plan(site, effort, "none", "warm"), seconds=effort.warm_up_s, talk_s=0.2)
-            _finish(_start("calls", warm), warm.seconds)
+            _finish(start_end("mi_load.calls", warm), warm.seconds)
             result = _measured(variant, effort, site, server)
             server.check_alive()
     return result
@@ -107,7 +107,7 @@ def _measured(variant: str, effort: Effort, site: Site, server: Server) -> Resul
     plan = _plan(site, effort, variant, f"{variant}{os.getpid()}x{int(time.time())}")
     before = usage(server)
     with _operator(variant, effort, site, plan) as operator:
-        told = Told(**_finish(_start("calls", plan), plan.seconds + plan.talk_s + plan.grace_s))
+        told = Told(**_finish(start_end("mi_load.calls", plan), plan.seconds + plan.talk_s + plan.grace_s))
         after = usage(server)
         done = _finish(operator, 60.0) if operator else {}
     kinds = {row["PID"]: _kind(row["Type"]) for row in site.ask("ps")["Processes"]}
@@ -120,13 +120,13 @@ def _plan(site: Site, effort: Effort, variant: str, run: str) -> Plan:
 
 
 @contextlib.contextmanager
-def _operator(variant: str, effort: Effort, site: Site, plan: Plan) -> Iterator[subprocess.Popen[str] | None]:
+def _operator(variant: str, effort: Effort, site: Site, plan: Plan) -> Iterator[subprocess.Popen[bytes] | None]:
     if variant == "none":
         yield None
         return
     flavour = "" if variant == "paging" else variant
     orders = Orders(site.port, site.http_port, plan.run, flavour, pages_per_s=effort.pages_per_s)
-    process = _start("operating", orders)
+    process = start_end("mi_load.operating", orders)
     try:
         yield process
     finally:
@@ -134,17 +134,10 @@ def _operator(variant: str, effort: Effort, site: Site, plan: Plan) -> Iterator[
         process.wait()
 
 
-def _start(module: str, orders: Plan | Orders) -> subprocess.Popen[str]:
-    text = json.dumps(dataclasses.asdict(orders))
-    command = [sys.executable, "-m", f"mi_load.{module}", text]
-    where = {**environment(), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]])}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=where)
-
-
-def _finish(process: subprocess.Popen[str], within_s: float) -> dict[str, Any]:
+def _finish(process: subprocess.Popen[bytes], within_s: float) -> dict[str, Any]:
     """Close its standard input and wait for what it has to say."""
     try:
-        said, _ = process.communicate("", within_s + 30)
+        said, _ = process.communicate(b"", within_s + 30)
     except subprocess.TimeoutExpired as error:
         process.kill()
         process.wait()

@@ -7,20 +7,24 @@ RFC 3261 has a message over UDP sent again until it is answered, after T1 and th
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import heapq
 import itertools
+import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from runtime.demo.load import SO_TIMESTAMPNS, arrived_s
+from runtime.demo.load import SO_TIMESTAMPNS, arrived_s, environment
 
 HOST: Final = "127.0.0.1"
 T1_S: Final = 0.5
@@ -178,3 +182,16 @@ def run_undisturbed() -> None:
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     gc.disable()  # a collection in mid-run would be a spike of our own making
+
+
+def start_end(module: str, plan: Any) -> subprocess.Popen[bytes]:
+    """Start an end in a process of its own, which is talked to by its standard input and output.
+
+    Args:
+        module: of those beside this one, to be run.
+        plan: a dataclass; it is told as JSON.
+    """
+    command = [sys.executable, "-m", module, json.dumps(dataclasses.asdict(plan))]
+    known = environment()
+    known["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), known["PYTHONPATH"]])
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=known)

@@ -29,14 +29,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import os
 import secrets
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -46,7 +44,7 @@ from typing import IO, Any, Final
 from machine import machine
 from mi_load.site import ask
 from pools_peers.processes import adopt_orphans, end_descendants
-from sip_ends import HOST
+from sip_ends import HOST, start_end
 from soak_load.chaos import Chaos, plan
 from soak_load.growth import trends
 from soak_load.house import Sample, sample
@@ -55,7 +53,6 @@ from soak_load.report import Result, as_json, details, log_findings, overload, t
 from soak_load.site import EVENT, Site, shared_folder
 from soak_load.traffic import Plan
 
-from runtime.demo.load import environment
 from runtime.demo.server import Server, ServerError, free_port
 
 _READY_S: Final = 30.0
@@ -75,12 +72,7 @@ class Traffic:
     """
 
     def __init__(self, offered: Plan) -> None:
-        command = [sys.executable, "-m", "soak_load.traffic", json.dumps(dataclasses.asdict(offered))]
-        where = {
-            **environment(),
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]]),
-        }
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=where)
+        self._process = start_end("soak_load.traffic", offered)
         self._unread = b""
 
     def tell(self, death: Death) -> None:
