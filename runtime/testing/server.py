@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -47,6 +49,7 @@ class Server:
         folder: its runtime folder.
         log_path: the file that all its processes log to.
         script: the file that it runs.
+        token: what MI must be told, where the script has a `token_file`.
     """
 
     process: subprocess.Popen[bytes]
@@ -55,6 +58,7 @@ class Server:
     folder: Path
     log_path: Path
     script: Path
+    token: str = ""
     peers: list[Peer] = field(default_factory=list)
     _killed_at: dict[str, list[float]] = field(default_factory=dict)
 
@@ -79,12 +83,17 @@ class Server:
     def rpc(self, text: str | bytes, timeout_s: float = LIMIT_S) -> Any:
         """Send a text to MI as it is; what is answered, None for nothing."""
         data = text.encode() if isinstance(text, str) else text
-        request = urllib.request.Request(
-            f"http://{_HOST}:{self.http_port}/mi", data, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
-            body = reply.read()
+        body = self._fetch("mi", timeout_s, data, {"Content-Type": "application/json"})
         return json.loads(body) if body else None
+
+    def _fetch(
+        self, path: str, timeout_s: float, data: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        known = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        url = f"http://{_HOST}:{self.http_port}/{path}"
+        request = urllib.request.Request(url, data, {**(headers or {}), **known})
+        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
+            return bytes(reply.read())
 
     def mi(self, method: str, params: Any = None, timeout_s: float = LIMIT_S) -> Any:
         """Run an MI command; its result.
@@ -134,8 +143,7 @@ class Server:
 
     def parked(self) -> int:
         """How many messages are parked now, in all processes."""
-        with urllib.request.urlopen(f"http://{_HOST}:{self.http_port}/metrics", timeout=LIMIT_S) as reply:
-            found = re.findall(r"(?m)^layby_process_parked\{.*\} (\S+)$", reply.read().decode())
+        found = re.findall(r"(?m)^layby_process_parked\{.*\} (\S+)$", self._fetch("metrics", LIMIT_S).decode())
         return int(sum(map(float, found)))
 
     def kill(self, kind: str) -> int:
@@ -185,9 +193,14 @@ class Server:
             pytest.fail(f"the server did not stop within {limit_s} s\n{self.log()}")
 
     def answers(self) -> bool:
-        """Whether it answers MI."""
+        """Whether it answers MI. The test fails where it does, but not like this: by another path, or for a token."""
         try:
             return bool(self.mi("uptime", timeout_s=1.0))
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
+                pytest.fail(f"MI answers {error}; layby_server(…, token=…) knows of a token, and `root` must be mi")
+            return False
         except OSError:
             return False
 
@@ -221,6 +234,7 @@ class Servers(Generic[_S]):
         *,
         options: Sequence[str] = (),
         language: Literal["cfg", "py"] = "cfg",
+        token: str = "",
         ready: bool = True,
     ) -> _S:
         """Start a server and wait until it answers.
@@ -230,6 +244,7 @@ class Servers(Generic[_S]):
                 port, whatever it says of sockets, `httpd` and `mi_http`.
             options: more options of `layby run`: ``["--udp-workers", "2", "-o", "name=value"]``.
             language: of the text.
+            token: what is in the `token_file` of mi_http, where the script sets one.
             ready: whether to wait. The test fails if the server does not start.
         """
         name = f"server{len(self._started)}"
@@ -242,7 +257,7 @@ class Servers(Generic[_S]):
         command += ["--mi-http", f"{_HOST}:{http_port}", "-R", str(folder), "--drain", "3", *options]
         with log_path.open("wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
-        server = self._kind(process, sip_port, http_port, folder, log_path, path)
+        server = self._kind(process, sip_port, http_port, folder, log_path, path, token)
         self._started.append(server)
         if ready:
             _wait_ready(server)

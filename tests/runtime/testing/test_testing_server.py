@@ -104,6 +104,19 @@ def main(call: Call) -> None:
     assert layby_server(text, language="py", options=SMALL).peer().ask("OPTIONS", "x").reason == "Python"
 
 
+def test_of_a_script_whose_mi_asks_for_a_token(layby_server, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.touch(0o600)
+    secret.write_text("0123456789abcdefghij")
+    script = f'{SCRIPT}loadmodule "mi_http.so"\nmodparam("mi_http", "token_file", "{secret}")\n'
+    server = layby_server(script, token=secret.read_text(), options=SMALL)
+    assert server.mi("uptime")["Now"]
+    assert server.parked() == 0
+    server.token = "another"
+    with pytest.raises(pytest.fail.Exception, match=r"MI answers HTTP Error 401: .*token=…"):
+        server.answers()
+
+
 def test_a_script_that_is_wrong_fails_the_test_with_what_is_wrong(layby_server) -> None:
     with pytest.raises(pytest.fail.Exception, match=r"unknown function sl_send\(\)"):
         layby_server('loadmodule "proto_udp.so"\nroute { sl_send(200, "OK"); }')
