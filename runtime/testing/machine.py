@@ -56,7 +56,30 @@ class Asked:
     excused: bool = False
 
 
-class LaybyMachine(RuleBasedStateMachine):
+class SettledMachine(RuleBasedStateMachine):
+    """A run that is brought to its end, and judged then, unless it has failed already.
+
+    Attributes:
+        failure: what has ended the run, once it is over.
+    """
+
+    failure: BaseException | None = None
+
+    def settle(self) -> None:
+        """Bring everything to its end, and see that it comes to rest. It is called at the end of each run."""
+
+    def teardown(self) -> None:
+        """Settle, unless the run has failed already: what fails then says nothing more."""
+        self.failure = sys.exc_info()[1]
+        try:
+            if self.failure is None:
+                self.settle()
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+class LaybyMachine(SettledMachine):
     """Subclass it, say what there is to ask for, and add rules and invariants of your own.
 
     Args:
@@ -71,7 +94,6 @@ class LaybyMachine(RuleBasedStateMachine):
         caller, callee: the phones.
         asked: by Call-ID, the requests outside calls.
         ringing, answered: the calls that are going on.
-        failure: what has ended the run, once it is over.
     """
 
     users: ClassVar[Sequence[str]] = ("bob",)
@@ -88,7 +110,6 @@ class LaybyMachine(RuleBasedStateMachine):
         self.asked: dict[str, Asked] = {}
         self.ringing: list[Call] = []
         self.answered: list[Call] = []
-        self.failure: BaseException | None = None
 
     def ruri(self, user: str) -> str:
         """The Request-URI by which a user is asked for: the callee's own address. Override it where users register."""
@@ -211,14 +232,9 @@ class LaybyMachine(RuleBasedStateMachine):
         assert not contradicted, f"a request has two answers: {contradicted}"
 
     def teardown(self) -> None:
-        """Settle, unless the run has failed already: what fails then says nothing more."""
-        self.failure = sys.exc_info()[1]
+        """Settle, and close the phones."""
         try:
-            if self.failure is None:
-                self.settle()
-        except BaseException as error:
-            self.failure = error
-            raise
+            super().teardown()
         finally:
             self.caller.close()
             self.callee.close()
@@ -240,7 +256,7 @@ class LaybyMachine(RuleBasedStateMachine):
 
 
 def run_machine(
-    machine: Callable[[_Subject], RuleBasedStateMachine], subject: _Subject, settings: settings | None = None
+    machine: Callable[[_Subject], SettledMachine], subject: _Subject, settings: settings | None = None
 ) -> None:
     """Run a state machine many times, as Hypothesis does: the test fails with the shortest run that fails.
 
@@ -249,9 +265,9 @@ def run_machine(
         subject: what it is made of: the one server that all runs share, or what begins a simulated run.
         settings: how often and how long; 20 runs of up to 30 steps unless they are given.
     """
-    made: list[RuleBasedStateMachine] = []
+    made: list[SettledMachine] = []
 
-    def make() -> RuleBasedStateMachine:
+    def make() -> SettledMachine:
         made[:] = [*(one for one in made if _failure(one) is not None), machine(subject)]
         return made[-1]
 
@@ -265,9 +281,9 @@ def run_machine(
         raise failures[0] from flaky
 
 
-def _failure(machine: RuleBasedStateMachine) -> BaseException | None:
+def _failure(machine: SettledMachine) -> BaseException | None:
     """What a run has failed with; Hypothesis ends others by exceptions of its own."""
-    found = getattr(machine, "failure", None)
+    found = machine.failure
     return found if isinstance(found, AssertionError | OSError | pytest.fail.Exception) else None
 
 

@@ -33,7 +33,7 @@ from runtime.simulation.plan import (
     Stall,
 )
 from runtime.simulation.run import Run
-from runtime.simulation.simulator import Simulator
+from runtime.simulation.simulator import SimulationFailed, Simulator
 
 _HOST: Final = "192.0.2.1"
 _UP_S: Final = 0.1
@@ -61,6 +61,8 @@ class Simulation:
 
     def __init__(self, simulator: Simulator, plan: Plan) -> None:
         self._simulator = simulator
+        self._processes = [f"sip-{number}" for number in range(1, plan.sip + 1)]
+        self._processes += [f"worker-{number}" for number in range(1, plan.workers + 1)] + ["mi-1"]
         self._serials = itertools.count(1)
         self._items: list[Item] = []
         self._over: Run | None = None
@@ -121,20 +123,34 @@ class Simulation:
         self._items.append(Mi(self.now_s, json.dumps(call)))
 
     def crash(self, process: str) -> None:
-        """A process is killed: ``sip-1``, ``worker-2``, ``mi-1``. Another takes its place."""
-        self._items.append(Crash(self.now_s, process))
+        """A process is killed: ``sip-1``, ``worker-2``, ``mi-1``. Another takes its place.
+
+        Raises:
+            ValueError: nobody is called so.
+        """
+        self._items.append(Crash(self.now_s, self._named(process)))
 
     def crash_in_job(self) -> None:
         """The next job that a worker begins kills it."""
         self._items.append(CrashInJob(self.now_s))
 
     def stall(self, process: str, for_s: float) -> None:
-        """A process stands still for a while."""
-        self._items.append(Stall(self.now_s, process, for_s))
+        """A process stands still for a while.
+
+        Raises:
+            ValueError: nobody is called so.
+        """
+        self._items.append(Stall(self.now_s, self._named(process), for_s))
 
     def reload(self, text: str | None = None) -> None:
         """The script is loaded again, with another text where one is given."""
         self._items.append(Reload(self.now_s, text))
+
+    def _named(self, process: str) -> str:
+        # The machine takes no notice of a fault of nobody, for whoever draws faults may draw one.
+        if process not in self._processes:
+            raise ValueError(f"no process is called {process}: there are {', '.join(self._processes)}")
+        return process
 
     # Time.
 
@@ -206,9 +222,7 @@ class Simulations:
         Raises:
             SimulationFailed: the script has errors; the text has them.
         """
-        if self._last is not None:
-            self._last.finish()
-            self._last = None
+        self._end_last()
         if self._simulator is None:
             self._simulator = Simulator()
         path, text = (str(script), None) if isinstance(script, Path) else ("script.cfg", script)
@@ -224,10 +238,19 @@ class Simulations:
         self._last = Simulation(self._simulator, plan)
         return self._last
 
+    def _end_last(self) -> None:
+        last, self._last = self._last, None
+        try:
+            if last is not None:
+                last.finish()
+        except SimulationFailed:
+            self.close()  # its own test has been told, and this is another one's: it has an interpreter of its own
+
     def close(self) -> None:
         """End the interpreter."""
         if self._simulator is not None:
             self._simulator.close()
+            self._simulator = None
 
 
 def _request(method: str, user: str, number: int, call_id: str, extra: str, body: str) -> str:

@@ -6,23 +6,22 @@ Hypothesis makes a run that fails as short as can be.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 from hypothesis import event
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from runtime.simulation.plan import Answer
-from runtime.testing.machine import REFUSALS, one_of
+from runtime.testing.machine import REFUSALS, SettledMachine, one_of
 from runtime.testing.simulated import Simulation
 
 _SOON: Final = st.sampled_from([0.001, 0.01, 0.1, 1.0])
 _FINALS: Final = st.just(200) | st.sampled_from(REFUSALS)
 
 
-class SimulatedMachine(RuleBasedStateMachine):
+class SimulatedMachine(SettledMachine):
     """Subclass it, say what there is to ask for, and add rules and invariants of your own.
 
     Args:
@@ -35,7 +34,6 @@ class SimulatedMachine(RuleBasedStateMachine):
         processes: those that are killed and stopped.
         reloads: whether the script is loaded again while it runs.
         sim: the run.
-        failure: what has ended the run, once it is over.
     """
 
     users: ClassVar[Sequence[str]] = ("bob",)
@@ -47,7 +45,6 @@ class SimulatedMachine(RuleBasedStateMachine):
     def __init__(self, begin: Callable[[], Simulation]) -> None:
         super().__init__()
         self.sim = begin()
-        self.failure: BaseException | None = None
 
     @rule(user=one_of("users"), method=one_of("methods"), copies=st.lists(_SOON, max_size=2))
     def ask(self, user: str, method: str, copies: list[float]) -> None:
@@ -101,8 +98,6 @@ class SimulatedMachine(RuleBasedStateMachine):
         """Time goes on."""
         self.sim.advance(seconds)
 
-    def teardown(self) -> None:
-        """Let the run come to its end, and hold it to the promise, unless it has failed already."""
-        self.failure = sys.exc_info()[1]
-        if self.failure is None:
-            self.sim.check()
+    def settle(self) -> None:
+        """Let the run come to its end, and hold it to the promise."""
+        self.sim.check()

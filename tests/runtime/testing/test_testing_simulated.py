@@ -108,6 +108,27 @@ def test_a_script_that_is_wrong_is_said(layby_sim) -> None:
         layby_sim("route { nonsense(); }")
 
 
+def test_faults_are_of_processes_that_are_there(layby_sim) -> None:
+    sim = layby_sim(SCRIPT, sip=1)
+    sim.stall("mi-1", for_s=0.1)
+    sim.crash("worker-2")
+    with pytest.raises(ValueError, match="no process is called sip-2: there are sip-1, worker-1, worker-2, mi-1"):
+        sim.crash("sip-2")
+    with pytest.raises(ValueError, match="worker"):
+        sim.stall("worker", for_s=1.0)
+
+
+def test_a_run_that_went_wrong_is_not_the_next_ones_concern(layby_sim) -> None:
+    sim = layby_sim(SCRIPT)
+    sim.stall("sip-1", for_s=float("nan"))
+    with pytest.raises(SimulationFailed):
+        sim.advance(1.0)
+    sim = layby_sim(SCRIPT)
+    asked = sim.ask("OPTIONS", "slow")
+    sim.check()
+    assert sim.finals(asked) == [200]
+
+
 class Parking(SimulatedMachine):
     users = ("bob", "slow")
 
