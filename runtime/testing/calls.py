@@ -57,6 +57,18 @@ class Side:
     routes: list[str]
     cseq: int
 
+    @classmethod
+    def of_caller(cls, peer: Peer, invite: Received, answer: Received) -> Side:
+        """Whoever sent an INVITE, once it is answered (RFC 3261, 12.1.2)."""
+        routes = answer.headers("Record-Route")[::-1]
+        return cls(peer, invite.header("From"), answer.header("To"), _uri(answer.header("Contact")), routes, 1)
+
+    @classmethod
+    def of_callee(cls, peer: Peer, arrived: Received, sent: Received) -> Side:
+        """Whoever answered an INVITE as it arrived (RFC 3261, 12.1.1)."""
+        routes = arrived.headers("Record-Route")
+        return cls(peer, sent.header("To"), arrived.header("From"), _uri(arrived.header("Contact")), routes, 0)
+
     def request(self, method: str, call_id: str, *, cseq: int = 0, branch: str = "") -> str:
         """A request within the call; with the next number where none is given."""
         self.cseq += not cseq
@@ -130,22 +142,8 @@ class Call:
         self.finals.append(("INVITE", answer.status))
         if answer.status != 200:
             pytest.fail(f"a call that its callee took ended with {answer.start}")
-        self._sides["caller"] = Side(
-            self.caller,
-            self.invite.header("From"),
-            answer.header("To"),
-            _uri(answer.header("Contact")),
-            answer.headers("Record-Route")[::-1],
-            1,
-        )
-        self._sides["callee"] = Side(
-            self.callee,
-            sent.header("To"),
-            arrived.header("From"),
-            _uri(arrived.header("Contact")),
-            arrived.headers("Record-Route"),
-            0,
-        )
+        self._sides["caller"] = Side.of_caller(self.caller, self.invite, answer)
+        self._sides["callee"] = Side.of_callee(self.callee, arrived, sent)
         self._acknowledge("caller", 1)
         return answer
 

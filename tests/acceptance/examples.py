@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from runtime.testing.calls import Side
 from tests.harness import HEAD, ROOT, Server, wait_until
 from tests.sip_peer import Peer, Received
 
@@ -70,12 +71,7 @@ def refused(caller: Peer, invite: Received) -> int:
 
 def within(caller: Peer, method: str, invite: Received, answer: Received, cseq: int) -> str:
     """A request of the caller within the dialog that the answer made."""
-    tag = answer.header("To").partition(";tag=")[2]
-    target = answer.header("Contact").strip("<>")
-    routes = "".join(f"Route: {value}\r\n" for value in answer.headers("Record-Route")[::-1])
-    text = caller.request(method, target, call_id=invite.call_id, cseq=cseq, extra=routes)
-    text = re.sub(r"(?m)^From: .*$", f"From: {invite.header('From')}\r", text)
-    return re.sub(r"(?m)^To: .*$", f"To: {invite.header('To')};tag={tag}\r", text)
+    return Side.of_caller(caller, invite, answer).request(method, invite.call_id, cseq=cseq)
 
 
 def answered(caller: Peer, callee: Peer, invite: Received) -> Received:
