@@ -37,7 +37,7 @@ from runtime.sip.response_context import (
 RINGING = [100, 180, 183]
 TAKEN = [200, 202]
 REFUSED = [
-    [302, 305, 404],
+    [300, 302, 305, 404],
     [404, 407],
     [404, 408, 484],
     [408, 486, 499],
@@ -80,12 +80,18 @@ def best(branches: list[Branch]) -> Branch:
 class Responses(RuleBasedStateMachine):
     @initialize(data=st.data(), invite=st.booleans(), patient=st.booleans())
     def begin(self, data: st.DataObject, invite: bool, patient: bool) -> None:
-        self.invite, self.patient = invite, patient
+        block, refused = data.draw(st.booleans()), data.draw(st.sampled_from(REFUSED))
+        branches = data.draw(st.integers(1, 3))
+        self.relay(invite, block, branches, data.draw(st.sampled_from([branches, 0])), refused, patient)
+
+    def relay(
+        self, invite: bool, block: bool, branches: int, sent: int, refused: list[int], patient: bool = False
+    ) -> None:
+        self.invite, self.block, self.patient = invite, block, patient
         """`patient`: neither the caller nor the script puts an end to it."""
-        self.block = data.draw(st.booleans())
-        self.refused = data.draw(st.sampled_from(REFUSED))
+        self.refused = refused
         """What this request's branches are refused with: few and alike, so that they meet."""
-        self.context = ResponseContext(invite) if self.block else ResponseContext(invite, False)
+        self.context = ResponseContext(invite) if block else ResponseContext(invite, False)
         self.context.check()
         self.branches: list[Branch] = []
         self.round = 0
@@ -93,10 +99,10 @@ class Responses(RuleBasedStateMachine):
         self.asked_of = 0
         self.wanted = True
         """Whether branches may still be started: no final reply has gone up, and nobody cancelled."""
+        self.is_cancelled = False
         self.finals: list[int] = []
         self.overs = 0
-        branches = data.draw(st.integers(1, 3))
-        self.add(branches, sent=data.draw(st.sampled_from([branches, 0])))
+        self.add(branches, sent)
 
     @precondition(lambda self: self.overs)
     @rule(data=st.data(), invite=st.booleans(), patient=st.booleans())
@@ -130,8 +136,10 @@ class Responses(RuleBasedStateMachine):
     @rule(data=st.data(), status=st.sampled_from(RINGING))
     def ring(self, data: st.DataObject, status: int) -> None:
         index = self.pick(data, [b for b in self.branches if b.is_sent])
-        if index is None:
-            return
+        if index is not None:
+            self.ring_at(index, status)
+
+    def ring_at(self, index: int, status: int) -> None:
         branch = self.branches[index]
         goes_up = status != 100 and branch.is_open and not self.finals
         branch.last = status if goes_up else branch.last
@@ -140,8 +148,10 @@ class Responses(RuleBasedStateMachine):
     @rule(data=st.data(), status=st.sampled_from(TAKEN))
     def take(self, data: st.DataObject, status: int) -> None:
         index = self.pick(data, [b for b in self.branches if b.is_sent])
-        if index is None:
-            return
+        if index is not None:
+            self.take_at(index, status)
+
+    def take_at(self, index: int, status: int) -> None:
         branch = self.branches[index]
         event(f"2xx of a branch {'open' if branch.is_open else 'done'}, {self.phase()}")
         first = not self.finals
@@ -196,12 +206,12 @@ class Responses(RuleBasedStateMachine):
     @rule()
     def cancel(self) -> None:
         event(f"CANCEL, {self.phase()}")
-        self.wanted = False
+        self.wanted, self.is_cancelled = False, True
         self.say(Cancelled())
         self.is_unwanted()
 
     @precondition(lambda self: not self.patient or self.finals)
-    @rule(status=st.sampled_from([200, 302, 480, 603]))
+    @rule(status=st.sampled_from([200, 300, 480, 603]))
     def answer(self, status: int) -> None:
         if not self.finals:
             event(f"answered, {self.phase()}")
@@ -332,7 +342,8 @@ class Responses(RuleBasedStateMachine):
         assert [self.context.status_of(index) for index in range(len(self.branches))] == [b.end for b in self.branches]
         assert self.context.open == self.open() == sum(b.is_open for b in self.branches)
         assert self.context.final == (self.finals[0] if self.finals else 0)
-        assert self.context.deciding == (self.asked is not None)
+        assert self.context.deciding is (self.asked is not None)
+        assert self.context.cancelled is self.is_cancelled
         replied = [index for index, b in enumerate(self.branches) if b.round == self.round and b.from_network]
         assert self.context.round_replies() == replied
         assert self.context.has_replies == any(b.from_network for b in self.branches)
