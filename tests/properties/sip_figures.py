@@ -229,6 +229,8 @@ class Drawn:
         self.timers: dict[str, Wait] = {}
         self.spans: dict[str, float] = {}
         """How long each timer took when it ran last."""
+        self.begun: set[str] = set()
+        """The timers that the last thing that came let begin, anew or again."""
         self.serials = count() if serials is None else serials
         self.trying_s = trying_s
         self.patience_s = UNANSWERED_S
@@ -248,6 +250,7 @@ class Drawn:
             status: of the reply that comes.
             data: its bytes.
         """
+        self.begun = set()
         if what.isupper() and self.timers.pop(what, None) is None:
             return []  # that timer does not run
         row = self.row(what, *facts)
@@ -294,6 +297,7 @@ class Drawn:
     def wait(self, name: str, span: str, now: float) -> Wait:
         if not span:
             return self.timers[name]
+        self.begun.add(name)
         span_s = self.spans[name] = self.span_s(name, span)
         return Wait(now + span_s, next(self.serials), span_s)
 
