@@ -124,16 +124,24 @@ class Waits(Struct, frozen=True, array_like=True):
 
 
 _LENGTH: Final = struct.Struct("!I")
+_TIMEVAL: Final = struct.Struct("@ll")
+_ROOM: Final = 65_536
+"""Bytes of the longest word that is expected; a longer one makes more room."""
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _GRANT: Final = msgspec.msgpack.Decoder(Grant)
 _WAITS: Final = msgspec.msgpack.Decoder(Waits)
 
 
 class Line:
-    """One end of the way between the machine and a process: messages, each with its length before it."""
+    """One end of the way between the machine and a process: messages, each with its length before it.
+
+    They are read into the same memory again and again. To have Python make a new string for each, as long as the
+    longest might be, cost more than all the rest of a word.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._room = memoryview(bytearray(_ROOM))
 
     def close(self) -> None:
         """Close this end."""
@@ -149,32 +157,47 @@ class Line:
         data = self._hear()
         return None if data is None else _GRANT.decode(data)
 
-    def hear_waits(self, patience_s: float) -> Waits | None:
+    def hear_waits(self) -> Waits | None:
         """Wait until the process has nothing to do; None when it has ended.
 
         Raises:
-            TimeoutError: it is busy for more than so many seconds, on the real clock.
+            TimeoutError: it is busy for longer than patience lasts.
         """
-        self._socket.settimeout(patience_s)
         data = self._hear()
         return None if data is None else _WAITS.decode(data)
 
-    def _hear(self) -> bytes | None:
-        try:
-            data = self._socket.recv(262_144)
-            while data and (len(data) < _LENGTH.size or len(data) < _LENGTH.size + _LENGTH.unpack_from(data)[0]):
-                more = self._socket.recv(1 << 20)
-                if not more:
-                    return None
-                data += more
-        except TimeoutError:
-            raise
-        except OSError:
-            return None
-        return data[_LENGTH.size :] if data else None
+    def _hear(self) -> memoryview | None:
+        """A word, which is there until the next one is heard."""
+        got, ends = 0, _LENGTH.size
+        while got < ends:
+            self._make_room(ends)
+            try:
+                count = self._socket.recv_into(self._room[got:])
+            except BlockingIOError:
+                raise TimeoutError from None
+            except OSError:
+                return None
+            if not count:
+                return None
+            got += count
+            if got >= _LENGTH.size:
+                ends = _LENGTH.size + _LENGTH.unpack_from(self._room)[0]
+        return self._room[_LENGTH.size : ends]
+
+    def _make_room(self, size: int) -> None:
+        if size > len(self._room):
+            before, self._room = self._room, memoryview(bytearray(2 * size))
+            self._room[: len(before)] = before
 
 
-def make_line() -> tuple[Line, Line]:
-    """The machine's end and the process's."""
+def make_line(patience_s: float) -> tuple[Line, Line]:
+    """The machine's end and the process's.
+
+    Args:
+        patience_s: for how many seconds, on the real clock, the machine waits for a word.
+    """
     ours, theirs = socket.socketpair()
+    # The kernel's own limit: with Python's each word would take three calls of the kernel more.
+    patience = _TIMEVAL.pack(int(patience_s), int(patience_s % 1 * 1e6))
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
     return Line(ours), Line(theirs)
