@@ -7,7 +7,6 @@ needs for every message (the topmost Via, CSeq) is read, and so checked, at once
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -142,9 +141,12 @@ class Message(Lazy):
     def compact(self) -> None:
         """Forget all that can be read from `raw` again. For a message that waits for long: it saves two thirds."""
         for name in _READERS:
-            # An unset slot cannot be deleted, and asking for it would read the field.
-            with contextlib.suppress(AttributeError):
+            # An unset slot cannot be deleted, and asking for it would read the field. Not by contextlib.suppress: it is
+            # done for every message that waits, and took twice as long.
+            try:  # noqa: SIM105
                 delattr(self, name)
+            except AttributeError:
+                pass
 
 
 @mypyc_attr(native_class=False)
