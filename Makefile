@@ -9,7 +9,7 @@ NATIVE_STAMP := build/native/.ready
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: run test check format reference mutants model fuzz fuzz-script native test-native bench-pools lock clean help
+.PHONY: run test check format reference mutants model simulate fuzz fuzz-script native test-native bench-pools lock clean help
 
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
@@ -59,6 +59,9 @@ test-native: $(NATIVE_STAMP) ## the tests of what is compiled, over the compiled
 
 model: ## visit every state of the models of the protocol (ARGS="'two jobs, early ends'"); needs spin
 	$(PYTHON) model/check.py $(ARGS)
+
+simulate: $(RUN_STAMP) ## a million parkings in the simulated machine, with all faults (ARGS="--parkings 50000 --seed 7")
+	$(BIN)/python benchmarks/simulation.py $(ARGS)
 
 fuzz: $(DEV_STAMP) ## damage SIP messages and see that each is read, answered and passed on (ARGS="--seconds 600")
 	$(BIN)/python tests/fuzz/fuzz_parse.py $(ARGS)

@@ -23,6 +23,7 @@ import json
 import mmap
 import os
 import random
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,7 @@ from runtime.simulation.events import Event
 from runtime.simulation.frames import Frames
 from runtime.simulation.kernel import SimulatedHandover, UdpSocket
 from runtime.simulation.network import Side
-from runtime.simulation.oracle import Exchange, judge
+from runtime.simulation.oracle import KILLS, Exchange, judge
 from runtime.simulation.outside import copy_databases
 from runtime.simulation.plan import Crash, CrashAt, CrashInJob, Item, Mi, Plan, Reload, Send, Shutdown, Stall
 from runtime.simulation.processes import HELD
@@ -184,11 +185,22 @@ class Machine:
         violations = judge(plan, events, exchanges, self.held)
         if plan.quiet:
             events, exchanges = [], []
-        parkings, steps, reached = self._parkings(), self._turns.steps, self._reached()
-        return Run(events, exchanges, self.held, self.answers, violations, parkings, steps, reached)
+        parkings, steps, reached, faults = self._parkings(), self._turns.steps, self._reached(), self._faults()
+        return Run(events, exchanges, self.held, self.answers, violations, parkings, steps, reached, faults)
 
     def _parkings(self) -> int:
         return sum(isinstance(event, events.Parked) for event in self.events)
+
+    def _faults(self) -> dict[str, int]:
+        killed = sum(isinstance(event, events.Crashed) and event.why in KILLS for event in self.events)
+        seen = Counter(map(type, self.events))
+        return {
+            "processes killed": killed,
+            "processes stopped": seen[events.Stalled],
+            "scripts taken over": seen[events.Reloaded],
+            "calls given up": sum(call.cancel is not None for call in self.side.calls),
+            **self.side.faults,
+        }
 
     def exchanges(self) -> list[Exchange]:
         """What has become of the callers' requests."""

@@ -46,6 +46,7 @@ class Side:
 
     Attributes:
         calls: the callers' requests, in the order in which they began.
+        faults: what the network did to packets, and how often.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Side:
         note: Callable[[Event], None],
     ) -> None:
         self.calls: list[Call] = []
+        self.faults = dict.fromkeys(("packets lost", "packets doubled", "packets late"), 0)
         self._plan = plan
         self._random = chance
         self._later = later
@@ -219,15 +221,18 @@ class Side:
         if self._plan.everything:
             self._note(events.PacketSent(_at(now), number, source, to, data.decode("latin-1")))
         if network.loss and chance.random() < network.loss:
+            self.faults["packets lost"] += 1
             if call is not None:
                 call.lost += 1
             if self._plan.everything:
                 self._note(events.PacketLost(_at(now), number))
             return
         copies = 2 if network.duplicate and chance.random() < network.duplicate else 1
+        self.faults["packets doubled"] += copies - 1
         for _ in range(copies):
             takes_s = chance.uniform(*network.latency_s)
             if network.late and chance.random() < network.late:
+                self.faults["packets late"] += 1
                 takes_s += chance.uniform(0.0, network.late_s)
             self._later(now + takes_s, partial(self._deliver, number, to, deliver))
 

@@ -49,7 +49,9 @@ REST_S: Final = 60.0
 """How long a run has to go on after the last thing that the plan does, and after the longest deadline, until nothing
 may be held any more: transactions linger for 32 s and then some."""
 GIVES_UP_S: Final = 32.0
-_PLANNED: Final = frozenset({"kill", "killed by the attendant", "exit code 0", "killed by SIGKILL"})
+KILLS: Final = frozenset({"kill", "killed by SIGKILL"})
+"""Of what a process dies that the plan has killed."""
+_PLANNED: Final = KILLS | {"killed by the attendant", "exit code 0"}
 
 
 class Violation(Struct, frozen=True):

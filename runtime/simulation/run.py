@@ -24,6 +24,7 @@ class Run(Struct, frozen=True, tag=True):
         parkings: how many contexts were parked.
         steps: how often a process was woken.
         reached: the numbers of the statements that were reached, where the plan wants to know; see `coverage`.
+        faults: what went wrong on purpose, and how often.
     """
 
     events: list[Event]
@@ -34,6 +35,7 @@ class Run(Struct, frozen=True, tag=True):
     parkings: int
     steps: int
     reached: list[int] = []
+    faults: dict[str, int] = {}
 
 
 class Failed(Struct, frozen=True, tag=True):
