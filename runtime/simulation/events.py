@@ -110,6 +110,10 @@ class Resumed(Struct, frozen=True, tag=True):
         outcome: the name of the outcome's class, e.g. ``Returned``.
         code: `$rc` in the resume route.
         answer: what the return variable says.
+        call: the Call-ID of the context's message; empty where there is none.
+        others: where it waited for several jobs, the further ones with the answers that were told as theirs.
+        changed: script variables that are not as they were when it was parked.
+        nested: whether it was on the stack of a route that parks.
     """
 
     at_s: float
@@ -118,6 +122,10 @@ class Resumed(Struct, frozen=True, tag=True):
     outcome: str
     code: int
     answer: str = ""
+    call: str = ""
+    others: list[tuple[str, str]] = []
+    changed: list[str] = []
+    nested: bool = False
 
 
 class AvpChanged(Struct, frozen=True, tag=True):
@@ -172,7 +180,7 @@ class Unanswered(Struct, frozen=True, tag=True):
 
 
 class Launched(Struct, frozen=True, tag=True):
-    """A job was begun for which nobody waits.
+    """A job was begun for which nobody waits, or several together.
 
     Args:
         report: the route that is told; empty for none.
@@ -189,22 +197,36 @@ class Launched(Struct, frozen=True, tag=True):
 
 
 class Reported(Struct, frozen=True, tag=True):
-    """A launched job's outcome was told."""
+    """A launched job's outcome was told; of several that were launched together, all outcomes.
+
+    Args:
+        job: it, or the first of them.
+        answer: what was told as its answer.
+        others: the further ones, with the answers that were told as theirs.
+    """
 
     at_s: float
     process: str
     job: str
     outcome: str
     code: int
+    answer: str = ""
+    others: list[tuple[str, str]] = []
 
 
 class JobBegan(Struct, frozen=True, tag=True):
-    """A worker began a job. ``what``: its label, e.g. the MI command's name."""
+    """A worker began a job.
+
+    Args:
+        what: its label, e.g. the MI command's name.
+        idempotent: whether it may run again where its worker died.
+    """
 
     at_s: float
     process: str
     job: str
     what: str
+    idempotent: bool = False
 
 
 class JobEnded(Struct, frozen=True, tag=True):

@@ -21,9 +21,13 @@ Kind: TypeAlias = Literal[
     "never-resumed",
     "resumed-twice",
     "resumed-elsewhere",
+    "resumed-nested",
+    "context-changed",
     "wrong-answer",
     "resumed-late",
     "lost-job",
+    "lost-cancel",
+    "run-twice",
     "misreported",
     "never-answered",
     "answered-twice",
@@ -37,8 +41,11 @@ Kind: TypeAlias = Literal[
 ]
 """What is wrong:
 
-- ``never-resumed``, ``resumed-twice``, ``resumed-elsewhere``, ``wrong-answer``, ``resumed-late``: a parked context;
+- ``never-resumed``, ``resumed-twice``, ``resumed-elsewhere``, ``resumed-nested``, ``context-changed``,
+  ``wrong-answer``, ``resumed-late``: a parked context;
 - ``lost-job``: a worker died with a job, and who waited for it was not told soon;
+- ``lost-cancel``: a caller gave up while its request was parked, and the script was not told soon;
+- ``run-twice``: a job ran twice, which its command does not allow;
 - ``misreported``: the outcome of a launched job was told never, or twice;
 - ``never-answered``, ``answered-twice``: the transaction of a request;
 - ``left-over``: something is still held when all is over: a job that was lost, a transaction, a context;
@@ -55,9 +62,13 @@ _KINDS: Final[Mapping[Rule, Kind]] = {
     "resumes": "never-resumed",
     "resumes once": "resumed-twice",
     "resumes at home": "resumed-elsewhere",
+    "resumes afresh": "resumed-nested",
+    "is itself": "context-changed",
     "has its own answer": "wrong-answer",
     "resumes in time": "resumed-late",
     "hears of a loss": "lost-job",
+    "hears of a CANCEL": "lost-cancel",
+    "runs once": "run-twice",
     "is reported once": "misreported",
     "is answered": "never-answered",
     "is answered once": "answered-twice",

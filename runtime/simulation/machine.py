@@ -36,6 +36,7 @@ from runtime.attendant import furnish
 from runtime.context import Address
 from runtime.folder import RuntimeFolder
 from runtime.house import House
+from runtime.modules.tm import tm_settings
 from runtime.program import Program
 from runtime.script.check import Checked
 from runtime.settings import settle
@@ -48,8 +49,9 @@ from runtime.simulation.events import Event
 from runtime.simulation.frames import Frames
 from runtime.simulation.kernel import SimulatedHandover, UdpSocket
 from runtime.simulation.network import Side
-from runtime.simulation.oracle import KILLS, Exchange, judge
+from runtime.simulation.oracle import KILLS, Exchange, Terms, judge
 from runtime.simulation.outside import copy_databases
+from runtime.simulation.peers import Call, Outgoing
 from runtime.simulation.plan import Crash, CrashAt, CrashInJob, Item, Mi, Plan, Reload, Send, Shutdown, Stall
 from runtime.simulation.processes import HELD
 from runtime.simulation.python_routes import readable_routes
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from socket import socket
 
 _ASKING_S: Final = 0.1
+_SLACK_S: Final = 1.0
 _HANDOVER_S: Final = 0.00002
 _RELOAD: Final = b'{"jsonrpc":"2.0","id":1,"method":"reload_routes"}'
 
@@ -97,6 +100,7 @@ class Machine:
         self._told = 0
         self._marks = memoryview(b"")
         program = Program.load(Path(plan.script), watch=self._watch if plan.watched else None)
+        self._terms = _terms_of(program)
         house = self._furnish(program, folder)
         chance, note = random.Random(f"{plan.seed} machine"), self.events.append
         self._agenda = Agenda()
@@ -182,7 +186,7 @@ class Machine:
     def report(self) -> Run:
         """The whole run, judged."""
         plan, events, exchanges = self.plan, self.events, self.exchanges()
-        violations = judge(plan, events, exchanges, self.held)
+        violations = judge(plan, events, exchanges, self.held, self._terms)
         if plan.quiet:
             events, exchanges = [], []
         parkings, steps, reached, faults = self._parkings(), self._turns.steps, self._reached(), self._faults()
@@ -204,20 +208,7 @@ class Machine:
 
     def exchanges(self) -> list[Exchange]:
         """What has become of the callers' requests."""
-        return [
-            Exchange(
-                call.call_id,
-                call.method,
-                round(call.request.began_at - BOOT_S, 9),
-                call.request.finals,
-                call.arrived,
-                call.lost,
-                sorted(call.taken_by),
-                call.cancel is not None,
-                call.wanted.resend,
-            )
-            for call in self.side.calls
-        ]
+        return [_exchange_of(call) for call in self.side.calls]
 
     # What the plan says.
 
@@ -284,3 +275,27 @@ class Machine:
         why = why or process.words or str(status)
         self.events.append(events.Crashed(self._agenda.at_s, process.spelled, why))
         self._attendant.lose(process, status)
+
+
+def _terms_of(program: Program) -> Terms:
+    tm, mi = tm_settings(program.modules.get("tm")), program.modules.get("mi_script")
+    lingers_s = tm.timers.patience_s + tm.timers.t4_s + _SLACK_S
+    # Whoever rings for ever is given up and CANCELed, and may be silent then as well.
+    rings_s = tm.fr_timeout_s + tm.fr_inv_timeout_s + tm.timers.patience_s
+    return Terms(
+        max(tm.fr_timeout_s, tm.timers.patience_s) + lingers_s,
+        max(tm.timers.unanswered_s, rings_s) + lingers_s,
+        mi is None or mi.settings["on_cancel"] != "wait",
+    )
+
+
+def _exchange_of(call: Call) -> Exchange:
+    cancel = None if call.cancel is None else _became_of(call, "CANCEL", call.cancel, True, None)
+    return _became_of(call, call.method, call.request, call.wanted.resend, cancel)
+
+
+def _became_of(call: Call, method: str, one: Outgoing, resend: bool, cancel: Exchange | None) -> Exchange:
+    began_at_s, ended_at_s = round(one.began_at - BOOT_S, 9), round(one.ended_at - BOOT_S, 9) if one.finals else 0.0
+    return Exchange(
+        call.call_id, method, began_at_s, one.finals, ended_at_s, one.arrived, one.lost, one.taken, resend, cancel
+    )

@@ -13,7 +13,7 @@ from runtime.context import Address
 from runtime.simulation import events
 from runtime.simulation.clock import BOOT_S
 from runtime.simulation.events import Event
-from runtime.simulation.peers import GIVES_UP_S, T1_S, T2_S, Call, Served, answer_to, follow_of
+from runtime.simulation.peers import GIVES_UP_S, T1_S, T2_S, Call, Outgoing, Served, answer_to, follow_of
 from runtime.simulation.plan import Follow, Plan, Send
 from runtime.simulation.words import Datagram
 from runtime.sip.message import Reply, Request, parse
@@ -41,7 +41,7 @@ class Side:
         plan: what the network does.
         chance: the run's.
         later: calls back at a time.
-        arrive: gives a datagram to the server, with the call that it belongs to.
+        arrive: gives a datagram to the server, with the request of a caller that it is, if it is one.
         note: told of what happens.
 
     Attributes:
@@ -54,7 +54,7 @@ class Side:
         plan: Plan,
         chance: random.Random,
         later: Callable[[float, Callable[[float], None]], None],
-        arrive: Callable[[Datagram, Call | None], None],
+        arrive: Callable[[Datagram, Outgoing | None], None],
         note: Callable[[Event], None],
     ) -> None:
         self.calls: list[Call] = []
@@ -106,13 +106,14 @@ class Side:
             self._rearm(call)
 
     def _send(self, call: Call, data: bytes, now: float) -> None:
-        source = source_of(call.wanted)
+        source, one = source_of(call.wanted), call.outgoing(data)
 
         def arrived(at: float) -> None:
-            call.arrived += 1
-            self._arrive(Datagram(call.wanted.socket, data, source.host, source.port, at), call)
+            if one is not None:
+                one.arrived += 1
+            self._arrive(Datagram(call.wanted.socket, data, source.host, source.port, at), one)
 
-        self._carry(call.wanted.caller, SERVER, data, now, arrived, call)
+        self._carry(call.wanted.caller, SERVER, data, now, arrived, one)
 
     # The server.
 
@@ -120,7 +121,8 @@ class Side:
         """A process of the server sent a datagram."""
         match parse(data):
             case Reply() as reply if call := self._by_number.get((reply.call_id, reply.cseq_number)):
-                self._carry(process, call.wanted.caller, data, now, partial(self._answered, call, reply), call)
+                answered = partial(self._answered, call, reply)
+                self._carry(process, call.wanted.caller, data, now, answered, call.asked_by(reply))
             case Request() as request:
                 self._carry(process, GATEWAY, data, now, partial(self._asked, request))
             case _:
@@ -215,15 +217,15 @@ class Side:
         data: bytes,
         now: float,
         deliver: Callable[[float], None],
-        call: Call | None = None,
+        one: Outgoing | None = None,
     ) -> None:
         number, network, chance = next(self._packets), self._plan.network, self._random
         if self._plan.everything:
             self._note(events.PacketSent(_at(now), number, source, to, data.decode("latin-1")))
         if network.loss and chance.random() < network.loss:
             self.faults["packets lost"] += 1
-            if call is not None:
-                call.lost += 1
+            if one is not None:
+                one.lost += 1
             if self._plan.everything:
                 self._note(events.PacketLost(_at(now), number))
             return

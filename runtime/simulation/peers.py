@@ -32,6 +32,14 @@ class Outgoing:
     """The final answers, each once: status and To tag."""
     provisional: bool = False
     gave_up: bool = False
+    ended_at: float = 0.0
+    """When its last final answer came."""
+    arrived: int = 0
+    """Packets of it that came to the server."""
+    lost: int = 0
+    """Packets of it, and of its answers, that the network lost."""
+    taken: list[tuple[float, str]] = field(default_factory=list)
+    """When processes have read one, and which."""
 
     def over(self) -> bool:
         """Whether nothing more is sent."""
@@ -60,12 +68,6 @@ class Call:
         self.cancel_at = math.inf if cancel_at is None else cancel_at
         self.armed = math.inf
         """When it is asked again."""
-        self.arrived = 0
-        """Packets of it that came to the server."""
-        self.lost = 0
-        """Packets of it, and of its answers, that the network lost."""
-        self.taken_by: set[str] = set()
-        """The processes that have read one."""
         self.followed = False
         """Whether the requests within its dialog are on their way."""
         self._branches = 0
@@ -110,9 +112,17 @@ class Call:
         one.next_at = min(now + one.pause_s, one.began_at + GIVES_UP_S)
         return [one.data]
 
+    def asked_by(self, reply: Reply) -> Outgoing | None:
+        """What a reply is the answer of."""
+        return self.cancel if reply.cseq_method == "CANCEL" else self.request
+
+    def outgoing(self, data: bytes) -> Outgoing | None:
+        """What is sent here; None for an ACK."""
+        return next((one for one in (self.request, self.cancel) if one is not None and one.data is data), None)
+
     def answered(self, reply: Reply, now: float) -> list[bytes]:
         """An answer came; what to send then."""
-        one = self.cancel if reply.cseq_method == "CANCEL" else self.request
+        one = self.asked_by(reply)
         if one is None:
             return []
         if reply.status < 200:
@@ -124,6 +134,7 @@ class Call:
             return []
         final = reply.status, reply.to.tag or ""
         if final not in one.finals:
+            one.ended_at = now
             one.finals.append(final)
         return [ack_of(one.data, reply)] if one.invite else []
 

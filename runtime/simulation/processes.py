@@ -10,10 +10,12 @@ import inspect
 import json
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from mi_script.service import Service
 from runtime.context import Context, Value
+from runtime.futures import FutureRequest
 from runtime.house import House
 from runtime.mi_process import MiProcess
 from runtime.process import Process
@@ -35,6 +37,7 @@ from runtime.sip_process import SipProcess
 from runtime.whereabouts import statement_on
 from runtime.worker_process import WorkerProcess
 from workers.birth import Child
+from workers.gathering import GatheredAll
 from workers.jobs import Job, JobId, Outcome, Peer, Returned
 from workers.worker import Running
 
@@ -59,7 +62,8 @@ class _Simulated(Process):
 
     def execute(self, payload: bytes, running: Running) -> bytes | Awaitable[bytes]:
         job = str(running.job.id)
-        KERNEL.note(events.JobBegan(CLOCK.at_s, self.spelled, job, running.job.kind.label))
+        kind = running.job.kind
+        KERNEL.note(events.JobBegan(CLOCK.at_s, self.spelled, job, kind.label, kind.idempotent))
         answer = super().execute(payload, running)
         if inspect.isawaitable(answer):
             return self._awaited(job, answer)
@@ -97,14 +101,20 @@ class _Scripted(_Simulated, ScriptProcess):
     _resume_name = ""
     _launching: tuple[Place, str] | None = None
     """What is being launched: where, and the route that is to be told."""
-    _reporting: tuple[Job, Outcome] | None = None
-    """Of which launched job the outcome is being told."""
+    _reporting: tuple[list[Job], list[Outcome]] | None = None
+    """Of which launched jobs the outcomes are being told."""
 
     def __init__(self, child: Child, house: House) -> None:
         super().__init__(child, house)
-        self._avps: dict[int, dict[str, list[Value]]] = {}
-        """The AVPs of what is parked, as they were."""
+        self._before: dict[int, tuple[dict[str, list[Value]], dict[str, Value]]] = {}
+        """The AVPs and script variables of what is parked, as they were."""
         SHARING.enter(self.spelled, house.program)
+        self._calls: dict[str, str] = {}
+        """Call-IDs by transaction."""
+        self._changed: list[str] = []
+        """Which script variables of what is taken up are not as they were."""
+        self._parking = 0
+        """How many routes on the stack park something just now."""
 
     def park(
         self, script: Script, context: Context, begin: Begin, resume_route: str, timeout_s: int | None, place: Place
@@ -113,21 +123,58 @@ class _Scripted(_Simulated, ScriptProcess):
         super().park(script, context, begin, resume_route, timeout_s, place)
         self._resume_name = ""
 
+    def wait(
+        self,
+        script: Script,
+        context: Context,
+        begin: Begin | FutureRequest,
+        resume: Route,
+        place: Place,
+        timeout_s: int | None = None,
+        abandon: Callable[[], None] = lambda: None,
+    ) -> bool:
+        self._parking += 1
+        try:
+            return super().wait(script, context, begin, resume, place, timeout_s, abandon)
+        finally:
+            self._parking -= 1
+
     def _put_aside(self, parked: Parked, jobs: list[Job], within_s: float) -> None:
-        place, message = parked.place, parked.context.message
-        call = message.call_id if isinstance(message, Request) and parked.context.source is not None else ""
+        place = parked.place
+        call = self._call_of(parked.context)
         job, name = str(jobs[0].id), self._resume_name
         at_s, line = CLOCK.at_s, place.line
         KERNEL.note(events.Parked(at_s, self.spelled, job, name, str(place.file), line, within_s, call))
-        self._avps[jobs[0].serial] = {name: list(values) for name, values in parked.context.avps.items()}
+        avps = {name: list(values) for name, values in parked.context.avps.items()}
+        self._before[jobs[0].serial] = avps, dict(self.variables)
         SHARING.parked(parked.context, place)
         super()._put_aside(parked, jobs, within_s)
 
     def _take_up(self, serial: int, write: Callable[[Context], int]) -> None:
-        before, parked = self._avps.pop(serial, None), self.parked.get(serial)
-        if before is not None and parked is not None:
-            self._compare(JobId(self.peer, serial), before, parked.context.avps)
-        super()._take_up(serial, write)
+        before, parked = self._before.pop(serial, None), self.parked.get(serial)
+        if before is None or parked is None:
+            return super()._take_up(serial, write)
+        avps, variables = before
+        self._compare(JobId(self.peer, serial), avps, parked.context.avps)
+
+        def written(context: Context) -> int:
+            self._changed = [f"$var({name})" for name, was in variables.items() if self.variables.get(name) != was]
+            return write(context)
+
+        super()._take_up(serial, written)
+        return None
+
+    def _call_of(self, context: Context) -> str:
+        """The Call-ID of a request that came, else nothing; known by its transaction, for what waits is compact."""
+        message, key = context.message, context.transaction
+        if context.source is None or not isinstance(message, Request):
+            return ""
+        call = self._calls.get(key) if key is not None else None
+        if call is None:
+            call = message.call_id
+            if key is not None:
+                self._calls[key] = call
+        return call
 
     def _compare(self, job: JobId, before: dict[str, list[Value]], now: dict[str, list[Value]]) -> None:
         for name in sorted(before.keys() | now.keys(), key=str):
@@ -146,18 +193,24 @@ class _Scripted(_Simulated, ScriptProcess):
     def _settled(self, finish: Callable[[Context, Outcome], int], job: Job, outcome: Outcome) -> None:
         def noted(context: Context, ended: Outcome) -> int:
             code = finish(context, ended)
-            self._note_resumed(job, ended, code)
+            self._note_resumed(context, [job], [ended], code)
             return code
 
         super()._settled(noted, job, outcome)
 
     def _all_settled(self, begin: BatchRequest, jobs: list[Job], outcomes: list[Outcome]) -> None:
-        self._note_resumed(jobs[0], outcomes[0], 0)
-        super()._all_settled(begin, jobs, outcomes)
+        def noted(context: Context, ended: list[Outcome]) -> int:
+            code = begin.finish(context, ended)
+            self._note_resumed(context, jobs, ended, code)
+            return code
 
-    def _note_resumed(self, job: Job, outcome: Outcome, code: int) -> None:
-        answer = shown(outcome.payload) if isinstance(outcome, Returned) else ""
-        KERNEL.note(events.Resumed(CLOCK.at_s, self.spelled, str(job.id), type(outcome).__name__, code, answer))
+        super()._all_settled(replace(begin, finish=noted), jobs, outcomes)
+
+    def _note_resumed(self, context: Context, jobs: list[Job], outcomes: list[Outcome], code: int) -> None:
+        call, (answer, others) = self._call_of(context), _told(jobs, outcomes)
+        at_s, job, what = CLOCK.at_s, str(jobs[0].id), type(outcomes[0]).__name__
+        nested, changed = self._parking > 0, self._changed
+        KERNEL.note(events.Resumed(at_s, self.spelled, job, what, code, answer, call, others, changed, nested))
 
     def start(
         self, script: Script, context: Context, begin: Begin, report_to: Route | None, param: str | None, place: Place
@@ -171,16 +224,30 @@ class _Scripted(_Simulated, ScriptProcess):
     def _submit(self, begin: JobRequest, timeout_s: float, settled: Callable[[Job, Outcome], None]) -> Job:
         if self._launching is None:
             return super()._submit(begin, timeout_s, settled)
-        place, report = self._launching
 
         def reported(job: Job, outcome: Outcome) -> None:
-            self._reporting = job, outcome
+            self._reporting = [job], [outcome]
             settled(job, outcome)
 
         job = super()._submit(begin, timeout_s, reported)
+        self._note_launched(job, timeout_s, *self._launching)
+        return job
+
+    def _submit_all(self, begin: BatchRequest, timeout_s: float, settled: GatheredAll) -> list[Job]:
+        if self._launching is None:
+            return super()._submit_all(begin, timeout_s, settled)
+
+        def reported(jobs: list[Job], outcomes: list[Outcome]) -> None:
+            self._reporting = jobs, outcomes
+            settled(jobs, outcomes)
+
+        jobs = super()._submit_all(begin, timeout_s, reported)
+        self._note_launched(jobs[0], timeout_s, *self._launching)
+        return jobs
+
+    def _note_launched(self, job: Job, timeout_s: float, place: Place, report: str) -> None:
         at_s, file = CLOCK.at_s, str(place.file)
         KERNEL.note(events.Launched(at_s, self.spelled, str(job.id), report, file, place.line, timeout_s))
-        return job
 
     def _report(self, launched: Launched, write: Callable[[Context], int]) -> None:
         reporting, self._reporting = self._reporting, None
@@ -188,12 +255,15 @@ class _Scripted(_Simulated, ScriptProcess):
         def noted(context: Context) -> int:
             code = write(context)
             if reporting is not None:
-                job, outcome = reporting
-                what = type(outcome).__name__
-                KERNEL.note(events.Reported(CLOCK.at_s, self.spelled, str(job.id), what, code))
+                self._note_reported(*reporting, code)
             return code
 
         super()._report(launched, noted)
+
+    def _note_reported(self, jobs: list[Job], outcomes: list[Outcome], code: int) -> None:
+        answer, others = _told(jobs, outcomes)
+        job, what = str(jobs[0].id), type(outcomes[0]).__name__
+        KERNEL.note(events.Reported(CLOCK.at_s, self.spelled, job, what, code, answer, others))
 
     def _tell_failed(self, context: Context, place: Place, what: str, cause: BaseException | None) -> None:
         KERNEL.note(events.ScriptFailed(CLOCK.at_s, self.spelled, str(place.file), place.line, what))
@@ -284,6 +354,13 @@ def spelled(peer: Peer) -> str:
 
 def _name_of(script: Script, route: Route) -> str:
     return next((name for name, found in script.routes.named.items() if found is route), "")
+
+
+def _told(jobs: list[Job], outcomes: list[Outcome]) -> tuple[str, list[tuple[str, str]]]:
+    """What is told as the answer of the first of some jobs, and as those of the others."""
+    first, *others = zip(jobs, outcomes, strict=True)
+    answers = [(str(job.id), shown(ended.payload)) for job, ended in others if isinstance(ended, Returned)]
+    return shown(first[1].payload) if isinstance(first[1], Returned) else "", answers
 
 
 def shown(answer: bytes) -> str:

@@ -20,7 +20,7 @@ from runtime import roles
 from runtime.simulation import events
 from runtime.simulation.agenda import Agenda
 from runtime.simulation.events import Event
-from runtime.simulation.peers import Call
+from runtime.simulation.peers import Outgoing
 from runtime.simulation.plan import Plan
 from runtime.simulation.words import HANDOVER, UDP, Datagram, Grant, Input, Line, Output, Waits
 from workers.jobs import Peer
@@ -115,7 +115,7 @@ class Turns:
         self._on_over = over
         self._note = note
         self._living: dict[str, Living] = {}
-        self._lying: deque[tuple[Datagram, Call | None]] = deque()
+        self._lying: deque[tuple[Datagram, Outgoing | None]] = deque()
         self._deaths_in_jobs = 0
 
     # Who lives.
@@ -158,9 +158,9 @@ class Turns:
                 process.come |= HANDOVER
                 self.consider(process)
 
-    def arrive(self, datagram: Datagram, call: Call | None) -> None:
+    def arrive(self, datagram: Datagram, one: Outgoing | None) -> None:
         """A datagram lies in the sockets that the processes share, of a request of a caller if one is given."""
-        self._lying.append((datagram, call))
+        self._lying.append((datagram, one))
         now = self._agenda.now
         readers = [one for one in self._living.values() if one.watches & UDP and now >= one.stalled_until]
         if readers:
@@ -255,9 +255,9 @@ class Turns:
 
     def _give_datagrams(self, process: Living) -> None:
         for _ in range(min(len(self._lying), _AT_ONCE)):
-            datagram, call = self._lying.popleft()
-            if call is not None:
-                call.taken_by.add(process.spelled)
+            datagram, one = self._lying.popleft()
+            if one is not None:
+                one.taken.append((self._agenda.at_s, process.spelled))
             process.inbox.append(datagram)
         self._grant(process)
 

@@ -15,6 +15,8 @@ BY_TYPE = {
     bool: st.booleans(),
     int: st.integers(-(2**31), 2**31),
     float: st.floats(0, 1e6, allow_nan=False),
+    list[str]: st.lists(SCRIPT_TEXT, max_size=3),
+    list[tuple[str, str]]: st.lists(st.tuples(SCRIPT_TEXT, SCRIPT_TEXT), max_size=3),
 }
 EVENTS = st.one_of(
     [st.builds(kind, **{field.name: BY_TYPE[field.type] for field in fields(kind)}) for kind in get_args(Event)]

@@ -5,18 +5,24 @@
 
 from __future__ import annotations
 
+import time
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from runtime import handlers, script_process
 from runtime.context import Context
+from runtime.runs import Parked
 from runtime.script_process import ScriptProcess
 from runtime.simulation.machine import Machine
 from runtime.simulation.plan import Plan
 from runtime.sip_process import SipProcess
-from workers.jobs import Job, Outcome, WorkerLost
+from workers.attachment import Attachment
+from workers.jobs import Job, Outcome, Peer, WorkerLost
+from workers.loads import LoadBoard
 from workers.node import Node
-from workers.worker import Worker
+from workers.origin import Origin
+from workers.worker import Running, Worker
 
 
 def arm() -> None:
@@ -144,3 +150,137 @@ def forgets_reports() -> None:
             told(self, launched, write)
 
     ScriptProcess._report = report  # type: ignore[method-assign]
+
+
+def reuses_serials() -> None:
+    """Every seventh job has the number of the one before."""
+    submit = Origin.submit
+
+    def submitted(self: Origin, *rest: Any, **named: Any) -> Job:
+        if self._serial % 7 == 6:
+            self._serial -= 1
+        return submit(self, *rest, **named)
+
+    Origin.submit = submitted  # type: ignore[method-assign]
+
+
+def swaps_contexts() -> None:
+    """Every seventh outcome resumes another context than the one that waited for it, and the other way round."""
+    take_up = ScriptProcess._take_up
+
+    def taken_up(self: ScriptProcess, serial: int, write: Any) -> None:
+        other = next((one for one in self.parked if one != serial), None)
+        if serial % 7 == 0 and other is not None and serial in self.parked:
+            self.parked[serial], self.parked[other] = self.parked[other], self.parked[serial]
+        take_up(self, serial, write)
+
+    ScriptProcess._take_up = taken_up  # type: ignore[method-assign]
+
+
+def shares_variables() -> None:
+    """What a parked context keeps of the script variables goes on changing with them."""
+    put_aside = ScriptProcess._put_aside
+
+    def aside(self: ScriptProcess, parked: Parked, jobs: list[Job], within_s: float) -> None:
+        parked.variables = self.variables
+        put_aside(self, parked, jobs, within_s)
+
+    ScriptProcess._put_aside = aside  # type: ignore[method-assign]
+
+
+def resumes_at_once() -> None:
+    """Some contexts are resumed before the route has left that parked them."""
+    parked = SipProcess.on_parked
+
+    def at_once(self: SipProcess, context: Context, cancel: Any, timeout_s: float) -> None:
+        parked(self, context, cancel, timeout_s)
+        if context.message.call_id.endswith("7"):
+            cancel()
+            self.node.on_deadline(time.monotonic())
+
+    SipProcess.on_parked = at_once  # type: ignore[method-assign]
+
+
+def forgets_cancels() -> None:
+    """A CANCEL is answered, and nothing follows."""
+    SipProcess._on_cancelled = lambda self, key: None  # type: ignore[method-assign]
+
+
+def reports_wrong_answers() -> None:
+    """Of every seventh launched job the outcome of the one before is told."""
+    submit = ScriptProcess._submit
+    last: list[Outcome] = []
+
+    def submitted(self: ScriptProcess, begin: Any, timeout_s: float, settled: Any) -> Job:
+        def told(job: Job, outcome: Outcome) -> None:
+            given = last[0] if job.serial % 7 == 0 and last else outcome
+            last[:] = [outcome]
+            settled(job, given)
+
+        return submit(self, begin, timeout_s, told)
+
+    ScriptProcess._submit = submitted  # type: ignore[method-assign]
+
+
+def mixes_up_batches() -> None:
+    """The outcomes of jobs that were asked for together come in another order."""
+    gather = script_process.gather
+
+    def gathered(node: Node, wanted: Any, timeout_s: float, settled: Any) -> list[Job]:
+        return gather(node, wanted, timeout_s, lambda jobs, outcomes: settled(jobs, outcomes[::-1]))
+
+    script_process.gather = gathered  # type: ignore[assignment]
+
+
+def runs_jobs_twice() -> None:
+    """Workers run every seventh job once more."""
+    run = handlers.run_command
+
+    def ran(payload: bytes, running: Running) -> Any:
+        if running.job.serial % 7 == 0:
+            run(payload, running)
+        return run(payload, running)
+
+    handlers.run_command = ran
+
+
+def never_clears_the_board() -> None:
+    """On the load board a worker keeps the last job that it was given."""
+    occupy = LoadBoard.occupy
+
+    def occupied(self: LoadBoard, origin: int, worker: int, outstanding: int, expected_s: float) -> None:
+        occupy(self, origin, worker, max(1, outstanding), expected_s)
+
+    LoadBoard.occupy = occupied  # type: ignore[method-assign]
+
+
+def wakes_late() -> None:
+    """The timers of the pool go off late."""
+    ring = Attachment._on_timer
+
+    def rung(self: Attachment) -> None:
+        assert self._loop is not None
+        self._loop.call_later(0.4, ring, self)
+
+    Attachment._on_timer = rung  # type: ignore[method-assign]
+
+
+def gives_up_early() -> None:
+    """Jobs have half the time that was asked for."""
+    submit = Node.submit_kind
+
+    def submitted(self: Node, kind: Any, payload: bytes, timeout_s: float, *rest: Any) -> Job:
+        return submit(self, kind, payload, timeout_s / 2, *rest)
+
+    Node.submit_kind = submitted  # type: ignore[method-assign]
+
+
+def invents_deaths() -> None:
+    """Every seventh job is told to have died with its worker."""
+    told = ScriptProcess._settled
+
+    def settled(self: ScriptProcess, finish: Any, job: Job, outcome: Outcome) -> None:
+        lost = WorkerLost(Peer("worker-1", 1), "it died") if job.serial % 7 == 0 else outcome
+        told(self, finish, job, lost)
+
+    ScriptProcess._settled = settled  # type: ignore[method-assign]

@@ -27,6 +27,9 @@ route[resumed] {{
 """
 
 
+KEEPS = LATER.replace("    async", "    $var(own) = $ci;\n    async")
+CANCELLED = STUCK.replace("$var(r)), resumed, 1)", "$var(r)), resumed, 5)")
+BATCHES = LATER.replace("mi(", "mi_gather(").replace("bench_wait $rU", "bench_wait $rU; bench_wait 5")
 LAUNCHED = f"""{HEAD}
 route {{
     launch(mi("bench_wait $rU"), told);
@@ -36,6 +39,7 @@ route[told] {{
     xlog("L_DBG", "$rc\n");
 }}
 """
+LAUNCHED_BATCHES = LAUNCHED.replace("mi(", "mi_gather(").replace("bench_wait $rU", "bench_wait $rU; bench_wait 5")
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +57,10 @@ class Planted(NamedTuple):
 
     def plan(self, bug: str | None = None) -> Plan:
         traffic: list[Item] = [*sends(40, method=self.method)]
+        if self.script == CANCELLED:
+            traffic = [replace(one, cancel_at_s=one.at_s + 0.2) for one in sends(40, method=self.method)]
         name = f"{bug or self.bug}.cfg"
-        return Plan(name, self.script, [*traffic, *self.items], seed=1, until_s=120.0, everything=False)
+        return Plan(name, self.script, [*traffic, *self.items], seed=1, until_s=80.0, everything=False)
 
 
 PLANTED = [
@@ -66,6 +72,19 @@ PLANTED = [
     Planted("answers_twice", "is answered once"),
     Planted("forgets_reports", "is reported once", LAUNCHED),
     Planted("forgets_the_dead", "resumes", LATER, "OPTIONS", (CrashInJob(0.2),)),
+    Planted("reuses_serials", "resumes"),
+    Planted("swaps_contexts", "is itself"),
+    Planted("shares_variables", "is itself", KEEPS),
+    Planted("resumes_at_once", "resumes afresh", STUCK, "INVITE"),
+    Planted("forgets_cancels", "hears of a CANCEL", CANCELLED, "INVITE"),
+    Planted("reports_wrong_answers", "has its own answer", LAUNCHED),
+    Planted("mixes_up_batches", "has its own answer", BATCHES),
+    Planted("mixes_up_batches", "has its own answer", LAUNCHED_BATCHES),
+    Planted("runs_jobs_twice", "runs once"),
+    Planted("never_clears_the_board", "is let go"),
+    Planted("wakes_late", "resumes in time", STUCK),
+    Planted("gives_up_early", "resumes in time", STUCK),
+    Planted("invents_deaths", "hears of a loss"),
     Planted("tells_of_the_dead_late", "hears of a loss", LATER, "OPTIONS", (CrashInJob(0.2),)),
 ]
 
