@@ -44,6 +44,8 @@ class Draft(Struct, frozen=True):
         statuses: with which finals the next hops reply, one after the other.
         cancelled: whether the caller gives up.
         unreadable: whether its CSeq names another method, for which it is refused (RFC 3261 section 8.1.1.5).
+        home: the server's host.
+        loses: whether the worker dies that runs a command for it.
     """
 
     method: str
@@ -60,6 +62,8 @@ class Draft(Struct, frozen=True):
     statuses: tuple[int, ...] = (200,)
     cancelled: bool = False
     unreadable: bool = False
+    home: str = ""
+    loses: bool = False
 
 
 class Surroundings(Struct, frozen=True):

@@ -115,6 +115,21 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class Ours:
+    """A variable names the server's own host: ``is_myself()``."""
+
+    variable: str
+    holds: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """The message was parked for a command and is resumed now; where it does not hold, the command came to nothing."""
+
+    holds: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Came:
     """The next hop replied: ``failure`` with a final negative one, ``reply`` with any."""
 
@@ -129,7 +144,20 @@ class Wrote:
 
 
 Fact: TypeAlias = (
-    Method | ToTag | Routed | Reads | HasHeader | HasBody | HopsLeft | Status | WasCancelled | Unreadable | Came | Wrote
+    Method
+    | ToTag
+    | Routed
+    | Reads
+    | HasHeader
+    | HasBody
+    | HopsLeft
+    | Status
+    | WasCancelled
+    | Unreadable
+    | Ours
+    | Waited
+    | Came
+    | Wrote
 )
 Facts: TypeAlias = tuple[Fact, ...]
 

@@ -19,12 +19,14 @@ from runtime.simulation.facts import (
     HasHeader,
     HopsLeft,
     Method,
+    Ours,
     Read,
     Reads,
     Routed,
     Status,
     ToTag,
     Unreadable,
+    Waited,
     WasCancelled,
     Wrote,
 )
@@ -50,6 +52,7 @@ _BUSY: Final = 0.4
 """The share of the requests that come from one and the same user: some things need several calls of one caller."""
 _OUT_OF_REACH: Final = 0.03
 """The share of the requests that cannot be sent on: nothing but UDP is carried."""
+_ELSEWHERE: Final = "192.0.2.77"
 _PASSES: Final = 3
 _FIELDS: Final = 3
 """Of how many fields a text is made at least that the script cuts into some."""
@@ -103,6 +106,7 @@ def _ordinary(facts: Facts, chance: Chance, around: Surroundings) -> Draft:
     method = chance.pick(_allowed(facts))
     host = around.hop if chance.happens(0.8) else around.server
     user = chance.pick(around.users) if around.users and chance.happens(_OF_THE_SCRIPT) else chance.pick(_USERS)
+    user = _USERS[0] if method == "REGISTER" and chance.happens(_BUSY) else user
     knows = around.sources and chance.happens(_OF_THE_SCRIPT)
     source = chance.pick(around.sources) if knows else around.source
     ruri = f"sip:{user}@{host}" if method != "REGISTER" else f"sip:{around.server.partition(':')[0]}"
@@ -118,6 +122,7 @@ def _ordinary(facts: Facts, chance: Chance, around: Surroundings) -> Draft:
         body=body,
         content_type=content_type,
         tagged=method in ("BYE", "ACK"),
+        home=around.server.rpartition(":")[0],
         statuses=_statuses(facts, chance),
     )
 
@@ -156,6 +161,10 @@ def holds(fact: Fact, draft: Draft) -> bool:
             return draft.cancelled is fact.holds
         case Unreadable():
             return draft.unreadable is fact.holds
+        case Ours():
+            return (reading(draft, fact.variable) == draft.home) is fact.holds
+        case Waited():
+            return fact.holds or draft.loses
         case Came():
             return fact.how != "failure" or draft.cancelled or any(status >= 300 for status in draft.statuses)
         case Reads():
@@ -227,6 +236,10 @@ def _towards(fact: Fact, draft: Draft, chance: Chance) -> Draft:
             return replace(draft, cancelled=fact.holds)
         case Unreadable():
             return replace(draft, unreadable=fact.holds)
+        case Ours():
+            return written(draft, fact.variable, draft.home if fact.holds else _ELSEWHERE) or draft
+        case Waited():
+            return replace(draft, loses=draft.loses or not fact.holds)
         case Reads():
             value = _value(fact, chance)
             if value is None and fact.value is not None:

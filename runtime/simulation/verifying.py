@@ -23,7 +23,7 @@ from runtime.simulation.diagram import is_of_call
 from runtime.simulation.events import Fault
 from runtime.simulation.faults import draw_faults
 from runtime.simulation.findings import Finding, found_in, unreachable
-from runtime.simulation.plan import Network, Plan, Send
+from runtime.simulation.plan import CrashInJob, Network, Plan, Send
 from runtime.simulation.programs import draw_programs, slowest_s, wanted_of
 from runtime.simulation.replaying import events_raised, hash_of, read, surroundings
 from runtime.simulation.run import Run
@@ -65,7 +65,7 @@ class Asked:
         cpus: how many interpreters run side by side.
         calls: how many calls a run has.
         rest_s: how long a run goes on after its last call. What the script forgets is given up after three minutes.
-        shrinking: how many runs it may take to make a finding's plan shorter.
+        shrinking: how many runs it may take to make a finding's plan shorter, and for how many seconds.
         first: whether to stop as soon as there is a finding.
     """
 
@@ -79,6 +79,7 @@ class Asked:
     calls: int = 120
     rest_s: float = 210.0
     shrinking: int = 40
+    shrinking_s: float = 10.0
     first: bool = False
 
 
@@ -256,10 +257,12 @@ class Seen:
         is_quiet = self._slowest_s > self.asked.rest_s and number % _EVERY_QUIET == _QUIET
         count = _QUIET_CALLS if is_quiet else self.asked.calls
         calls = draw_traffic(self.wishes, seed, count, _WITHIN_S, self._around, faults)
+        calls = [replace(call, at_s=call.at_s + _UP_S) for call in calls]
+        deaths = [CrashInJob(call.at_s) for call in calls if call.draft.loses and "crash" in faults]
         programs = draw_programs(self._wanted, seed, _UP_S, _WITHIN_S, self._around)
         plan = Plan(
             str(self.asked.script.absolute()),
-            items=[*(send_of(replace(call, at_s=call.at_s + _UP_S), self._around) for call in calls), *programs],
+            items=[*(send_of(call, self._around) for call in calls), *deaths, *programs],
             seed=seed,
             until_s=_UP_S + _WITHIN_S + (self._slowest_s if is_quiet else self.asked.rest_s),
             watched=True,
@@ -282,11 +285,11 @@ class Seen:
         return replace(finding, script=str(self.program.path), script_hash=self._hash)
 
     def _shorter(self, simulator: Simulator, finding: Finding, plan: Plan) -> Finding:
-        last = finding
+        last, until = finding, time.monotonic() + self.asked.shrinking_s
 
         def fails(one: Plan) -> bool:
             nonlocal last
-            run = self._run(simulator, one) if self._left_s() > 0 else None
+            run = self._run(simulator, one) if self._left_s() > 0 and time.monotonic() < until else None
             if run is None:
                 return False
             found = next((each for each in self._found(one, run) if each.key == finding.key), None)

@@ -22,10 +22,12 @@ from runtime.simulation.facts import (
     Fact,
     Facts,
     Method,
+    Ours,
     Read,
     Reads,
     Status,
     Unreadable,
+    Waited,
     Wrote,
     read_fact,
     read_of,
@@ -229,7 +231,7 @@ class _Walk:
                         if kind == "route" and name:
                             self._go(kind, name, facts)
                 case tree.Async(resume=tree.Text(value=name)):
-                    self._go("route", name, facts)
+                    self._go("route", name, _joined(facts, (Waited(),)))
                     falls = False
                 case tree.Launch(report=tree.Text(value=name)):
                     self._go("route", name, ())
@@ -284,6 +286,9 @@ class _Walk:
             case tree.Logic():
                 left, right = self._said(node.left, holds, before), self._said(node.right, holds, before)
                 return left + right if (node.operator == "and") is holds else _either(left, right)
+            case tree.Call(name="is_myself", arguments=[tree.Variable() as host, *_]):
+                read = self._read(host, before)
+                return () if read is None or read != Read(read.variable) else (Ours(read.variable, holds),)
             case tree.Call():
                 return said_by(node, holds)
             case tree.Compare():
@@ -297,6 +302,8 @@ class _Walk:
     def _compared(self, node: tree.Compare, holds: bool, before: Facts) -> Facts:
         if not isinstance(node.left, tree.Variable):
             return ()
+        if node.left.name == "rc" and Waited() in before:
+            return _went(node, holds)
         read = self._read(node.left, before)
         if read is None:
             return ()
@@ -328,6 +335,14 @@ def _either(left: Facts, right: Facts) -> Facts:
         case (Method(names=one, holds=True),), (Method(names=two, holds=True),):
             return (Method(one | two),)
     return ()
+
+
+def _went(node: tree.Compare, holds: bool) -> Facts:
+    """What comparing `$rc` says after a parking, as long as nothing else has set it: 1 is well, and below 0 is not."""
+    fails = holds if node.operator in ("<", "<=") else not holds
+    number = node.right.value if isinstance(node.right, tree.Number) else None
+    is_known = node.operator in ("<", "<=", ">", ">=") and number in (0, 1)
+    return (Waited(False),) if is_known and fails else ()
 
 
 def _plain(node: tree.Variable) -> Read | None:
