@@ -140,6 +140,26 @@ def test_what_a_killed_process_had_been_given_is_given_to_whoever_took_the_reque
     assert server.statistic("script:seen") == 3, "the killed process's, the one that took it up, and the new request"
 
 
+def test_nobody_is_asked_for_what_a_dead_process_had_answered(server) -> None:
+    one, other = server.pids("SIP")
+    client = server.client()
+    call_id, data = client.request("count")
+    os.kill(one, signal.SIGSTOP)  # so that the other one answers
+    client.send(data)
+    assert client.final(call_id).status == 200
+    os.kill(one, signal.SIGCONT)
+    os.kill(other, signal.SIGKILL)
+    wait_until(lambda: len(server.pids("SIP")) == 2 and other not in server.pids("SIP"), what="it is replaced")
+    (successor,) = {*server.pids("SIP")} - {one}
+    client.answers.clear()
+    os.kill(successor, signal.SIGSTOP)  # so that the first one reads the copy, which nobody has now
+    client.send(data)
+    assert client.final(call_id).status == 200
+    os.kill(successor, signal.SIGCONT)
+    assert server.statistic("core:handed_over") == 0
+    assert server.statistic("script:seen") == 2
+
+
 def test_fact_06_a_pending_job_is_listed_and_cancelled_and_its_context_resumes(server) -> None:
     client = server.client()
     call_id, data = client.request("wait")
