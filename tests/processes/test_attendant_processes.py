@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -30,7 +31,8 @@ from workers.tree_events import Drain, PeerDown, PeerUp
 
 pytestmark = pytest.mark.processes
 
-LIMIT_S = 10.0
+LIMIT_S = 30.0
+"""Of what is polled for: a start is four interpreters, each of which may have a fraction of a busy CPU."""
 
 
 class Guest:
@@ -220,7 +222,7 @@ def test_a_guest_that_is_killed_frees_its_place_and_what_it_had(pools: Pools) ->
     os.waitpid(other, 0)
     assert guest.until(lambda: guest.ends().get(peer)) in {"it left", "it died"}
     assert not any(load.outstanding for load in guest.board.loads())
-    assert guest.call("pid", timeout_s=5.0)
+    assert guest.call("pid")
 
 
 def fork_a_guest(folder: Path, busy: bool) -> int:
@@ -564,14 +566,17 @@ def test_a_worker_whose_job_is_past_its_deadline_is_killed_and_replaced_at_once(
     """Eleven in a row would be a crash storm if they counted."""
     pools.start(workers=1, kill_grace_s=0.05)
     guest = pools.guest()
+    late_s = []
     for life in range(1, 13):
         due = time.monotonic() + 0.1
         job = guest.submit("nap", b"60", timeout_s=0.05, kill=True)
         worker = Peer("worker-1", life)
         assert guest.until(partial(reason_of, guest, worker)) == "its job was past its deadline"
-        assert 0.0 <= time.monotonic() - due < 0.5
+        late_s.append(time.monotonic() - due)
         assert isinstance(guest.outcome(job), TimedOut)
         guest.until(guest.workers)
+    assert min(late_s) >= 0.0
+    assert median(late_s) < 0.5, "not when somebody happens to look"
 
 
 def reason_of(guest: Guest, peer: Peer) -> str | None:
@@ -589,10 +594,9 @@ def test_a_pool_grows_while_jobs_wait_and_shrinks_again(pools: Pools) -> None:
     guest.until(lambda: len(guest.workers()) == 1, "one worker")
     assert set(guest.ends().values()) == {"retired"}
     assert guest.call("echo", b"x") == b"x"
-    began_at = time.monotonic()
     jobs = [guest.submit("nap", b"0.3") for _ in range(4)]
     assert all(isinstance(guest.outcome(job), Returned) for job in jobs)
-    assert time.monotonic() - began_at < 1.2, "it grows again"
+    assert len({guest.outcomes[job].worker for job in jobs}) > 1, "it grows again"
 
 
 def test_handlers_that_await(pools: Pools) -> None:
