@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,14 +28,6 @@ route {
 @pytest.fixture(scope="module")
 def server(start_shared: Callable[..., Server]) -> Server:
     return start_shared(ROUTES, head=HEAD, options=("--udp-workers", "2", "--mi-workers", "1"))
-
-
-@pytest.fixture
-def peers(server: Server) -> Iterator[tuple[Peer, Peer, Peer]]:
-    made = Peer(server.sip_port), Peer(server.sip_port), Peer(server.sip_port)
-    yield made
-    for peer in made:
-        peer.close()
 
 
 def asks(caller: Peer, callee: Peer) -> str:
