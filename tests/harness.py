@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import select
 import socket
 import time
@@ -13,24 +12,12 @@ from typing import Any
 import pytest
 
 from runtime.demo.server import free_port as free_port
-from runtime.testing.peer import serial
+from runtime.testing.peer import Received, serial
 from runtime.testing.server import Server as TestedServer
 from runtime.testing.waiting import LIMIT_S as LIMIT_S
 from runtime.testing.waiting import wait_until as wait_until
 
 ROOT = Path(__file__).parent.parent
-
-
-@dataclass
-class SipAnswer:
-    status: int
-    reason: str
-    text: str
-    at: float
-
-    def header(self, name: str) -> str | None:
-        found = re.search(rf"(?im)^{re.escape(name)}\s*:\s*(.*?)\r?$", self.text)
-        return found.group(1) if found else None
 
 
 class SipClient:
@@ -40,7 +27,7 @@ class SipClient:
         self.server = ("127.0.0.1", port)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
-        self.answers: dict[str, list[SipAnswer]] = {}
+        self.answers: dict[str, list[Received]] = {}
 
     @property
     def port(self) -> int:
@@ -82,12 +69,10 @@ class SipClient:
                 text = self.socket.recv(65535).decode()
             except ConnectionRefusedError:
                 continue  # an answer of the kernel to something sent to a dead server
-            start, _, _ = text.partition("\r\n")
-            _, status, reason = start.split(" ", 2)
-            answer = SipAnswer(int(status), reason, text, time.monotonic())
-            self.answers.setdefault(answer.header("Call-ID") or "", []).append(answer)
+            answer = Received(text)
+            self.answers.setdefault(answer.call_id, []).append(answer)
 
-    def final(self, call_id: str, limit_s: float = LIMIT_S, resend: bytes | None = None) -> SipAnswer:
+    def final(self, call_id: str, limit_s: float = LIMIT_S, resend: bytes | None = None) -> Received:
         """The first final answer to that call; `resend` is sent again every half second, as a UAC does."""
         ends, again = time.monotonic() + limit_s, time.monotonic() + 0.5
         while time.monotonic() < ends:
@@ -100,7 +85,7 @@ class SipClient:
                 self.send(resend)
         pytest.fail(f"no final answer to {call_id} within {limit_s} s")
 
-    def ask(self, user: str, method: str = "OPTIONS", limit_s: float = LIMIT_S, **more: Any) -> SipAnswer:
+    def ask(self, user: str, method: str = "OPTIONS", limit_s: float = LIMIT_S, **more: Any) -> Received:
         """Send a request and wait for its final answer, sending it again as a UAC does."""
         call_id, data = self.request(user, method, **more)
         self.send(data)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.harness import LIMIT_S, SipAnswer
+from tests.sip_peer import LIMIT_S, Received
 
 
 class StreamClient:
@@ -68,12 +68,9 @@ class StreamClient:
                 return message
             self._read(ends)
 
-    def receive(self, limit_s: float = LIMIT_S) -> SipAnswer:
+    def receive(self, limit_s: float = LIMIT_S) -> Received:
         """The next reply on this connection."""
-        text = self.receive_message(limit_s).decode()
-        start, _, _ = text.partition("\r\n")
-        _, status, reason = start.split(" ", 2)
-        return SipAnswer(int(status), reason, text, time.monotonic())
+        return Received(self.receive_message(limit_s).decode())
 
     def receive_bytes(self, count: int, limit_s: float = LIMIT_S) -> bytes:
         """The next bytes, whatever they are."""
@@ -91,7 +88,7 @@ class StreamClient:
             pytest.fail(f"the connection was closed behind {self.received!r}")
         self.received += data
 
-    def ask(self, user: str, method: str = "OPTIONS", limit_s: float = LIMIT_S) -> SipAnswer:
+    def ask(self, user: str, method: str = "OPTIONS", limit_s: float = LIMIT_S) -> Received:
         """Send a request and take the next reply, which must be its."""
         call_id, data = self.request(user, method)
         self.send(data)

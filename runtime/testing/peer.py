@@ -76,7 +76,7 @@ class Received:
     def headers(self, name: str) -> list[str]:
         """The values of all header lines of that name, without regard to case; a short form is a name of its own."""
         head = self.text.partition("\r\n\r\n")[0]
-        return re.findall(rf"(?im)^{re.escape(name)}\s*:[ \t]*(.*?)\r?$", head)
+        return re.findall(rf"(?im)^{re.escape(name)}[ \t]*:[ \t]*(.*?)\r?$", head)
 
     def header(self, name: str) -> str:
         """The first of them; empty where there is none."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ROOT, Server, SipAnswer, free_port, wait_until
+from tests.harness import ROOT, Server, free_port, wait_until
 from tests.sip_peer import Peer, Received
 from workers.policy import Limits
 
@@ -295,7 +295,7 @@ def test_a15_launches_of_a_command_that_is_stuck_cost_no_descriptors_and_are_all
         assert all(after[pid] - count < 10 for pid, count in before.items()), (before, after)
 
 
-def quick(server: Server, count: int) -> list[SipAnswer]:
+def quick(server: Server, count: int) -> list[Received]:
     """Answers to requests that each wait for a command which ends at once; all are sent before any is awaited."""
     client = server.client()
     calls = [client.request("quick") for _ in range(count)]

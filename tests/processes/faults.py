@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.harness import Server, SipAnswer, SipClient, wait_until
+from tests.harness import Server, SipClient, wait_until
+from tests.sip_peer import Received
 from workers.steps import VARIABLE, Order
 
-PROMPT_S = 5.0
-"""How soon a death has to show at whoever waits. The jobs of these tests have four times as long, and none takes long
-itself; what is left is for a machine that has other things to do."""
+PROMPT_S = 8.0
+"""How soon a death has to show at whoever waits. The jobs of these tests have more than twice as long, and none takes
+long itself; what is left is for a machine that has other things to do."""
 
 MOST_DEATHS = 9
 """A server that has seen so many of one role is not used again: one more than ten in half a minute would end it."""
@@ -88,7 +89,7 @@ class Calls:
             self.sent[call_id] = user, data, time.monotonic()
             self.client.send(data)
 
-    def finals(self, limit_s: float = 10.0, resend: bool = False) -> Iterator[tuple[str, SipAnswer, float]]:
+    def finals(self, limit_s: float = 2 * PROMPT_S, resend: bool = False) -> Iterator[tuple[str, Received, float]]:
         """Each call's user, its final answer, and how long that took; what has none is sent again as a UAC does."""
         ends, again = time.monotonic() + limit_s, time.monotonic() + 0.5
         while waiting := [sent for call_id, sent in self.sent.items() if self._final(call_id) is None]:
@@ -103,7 +104,7 @@ class Calls:
             assert answer is not None
             yield user, answer, answer.at - at
 
-    def _final(self, call_id: str) -> SipAnswer | None:
+    def _final(self, call_id: str) -> Received | None:
         return next((answer for answer in self.client.answers.get(call_id, []) if answer.status >= 200), None)
 
     def check_single(self) -> None:
@@ -114,15 +115,15 @@ class Calls:
             assert len(finals) == 1, (user, finals)
 
 
-def its_own(user: str, answer: SipAnswer) -> bool:
+def its_own(user: str, answer: Received) -> bool:
     """Whether an answer is the result of the very command that its request asked for: so many ms, as the user says."""
-    result = (answer.header("X-Result") or "").replace(" ", "")
+    result = answer.header("X-Result").replace(" ", "")
     return answer.header("X-Rc") == "1" and re.search(rf'_ms":{user[1:]}(?!\d)', result) is not None
 
 
-def lost_with(answer: SipAnswer) -> str | None:
+def lost_with(answer: Received) -> str | None:
     """Which process an answer says that its job died with; None where it says nothing of the kind."""
-    found = re.match(r"Worker (\S+-\d+\.\d+) died;", answer.header("X-Result") or "")
+    found = re.match(r"Worker (\S+-\d+\.\d+) died;", answer.header("X-Result"))
     return found.group(1) if found and answer.header("X-Rc") == "-500" else None
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Server, SipAnswer, wait_until
-from tests.sip_peer import Peer
+from tests.harness import Server, wait_until
+from tests.sip_peer import Peer, Received
 
 pytestmark = pytest.mark.processes
 
@@ -204,7 +204,7 @@ def caller(server: Server) -> Iterator[Peer]:
     peer.close()
 
 
-def select(server: Server, set_id: int, alg: int, flags: str = "", **more: str) -> SipAnswer:
+def select(server: Server, set_id: int, alg: int, flags: str = "", **more: str) -> Received:
     extra = {"Set": str(set_id), "Alg": str(alg), **more}
     if flags:
         extra["Flags"] = flags
@@ -222,7 +222,7 @@ def state_of(server: Server, uri: str) -> str:
     return next(row["state"] for row in listed(server, 1) if row["URI"] == uri)
 
 
-def values(answer: SipAnswer, name: str) -> list[str]:
+def values(answer: Received, name: str) -> list[str]:
     return (answer.header(name) or "").split(", ")
 
 

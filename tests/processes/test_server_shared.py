@@ -45,7 +45,7 @@ def server(start_shared: Callable[..., Server]) -> Server:
 
 def told(server: Server, user: str = "ask", **more: str) -> tuple[list[str], list[str]]:
     answer = server.client().ask(user, **more)
-    return (answer.header("X-Shared") or "").split(" "), (answer.header("X-Told") or "").split(" ")
+    return answer.header("X-Shared").split(" "), answer.header("X-Told").split(" ")
 
 
 def test_a_shared_variable_is_the_same_in_every_process(server: Server) -> None:
