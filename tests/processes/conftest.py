@@ -43,3 +43,11 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(*made.variable)
         yield made
+
+
+@pytest.fixture(autouse=True)
+def no_order_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nobody follows in one test what another has ordered, and to whose step nobody came."""
+    yield
+    if "faults" in request.fixturenames:
+        request.getfixturevalue("faults").withdraw()

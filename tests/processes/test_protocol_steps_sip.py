@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -96,9 +96,8 @@ def without_workers(start_shared: Callable[..., Server], faults: Faults) -> Yard
 
 
 @pytest.fixture
-def server(yard: Yard, faults: Faults) -> Iterator[Server]:
-    yield yard.ready("sip")
-    faults.withdraw()
+def server(yard: Yard) -> Server:
+    return yard.ready("sip")
 
 
 def check_replaced(server: Server, faults: Faults) -> None:

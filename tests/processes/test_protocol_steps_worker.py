@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -58,9 +58,8 @@ def yard(start_shared: Callable[..., Server], faults: Faults) -> Yard:
 
 
 @pytest.fixture
-def server(yard: Yard, faults: Faults) -> Iterator[Server]:
-    yield yard.ready("worker")
-    faults.withdraw()
+def server(yard: Yard) -> Server:
+    return yard.ready("worker")
 
 
 class Counts:
