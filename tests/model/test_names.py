@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -86,7 +87,7 @@ def test_what_stands_for_no_place_says_so() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(MODELS.glob("*.pml")), ids=lambda path: path.stem)
-def test_nothing_happens_that_has_no_name(path) -> None:
+def test_nothing_happens_that_has_no_name(path: Path) -> None:
     named = "|".join(one.name for one in inlines() if one.model == path.stem)
     rules = list(rules_of(path.read_text()))
     assert len(rules) > 8
