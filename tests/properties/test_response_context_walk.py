@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from runtime.sip.response_context import (
     Answer,
+    Answered,
     AskScript,
+    Cancelled,
     Decided,
     Effect,
     Failed,
@@ -23,6 +25,7 @@ from runtime.sip.response_context import (
     Replied,
     ResponseContext,
     Sent,
+    Stimulus,
 )
 from tests.properties.test_response_context_machine import BETTER, Branch, Responses, best
 
@@ -112,3 +115,18 @@ def test_the_best_that_was_said_goes_up(ends: list[tuple[int, bool]]) -> None:
     else:
         assert asked.branch is None
     assert context.handle(Decided()) == [up, Over()]
+
+
+@settings(max_examples=20)
+@given(
+    words=st.lists(st.sampled_from([Cancelled(), Decided()])), invite=st.booleans(), status=st.sampled_from([200, 487])
+)
+def test_without_a_branch_there_is_nothing_to_say_but_the_script_s_answer(
+    words: list[Stimulus], invite: bool, status: int
+) -> None:
+    context = ResponseContext(invite)
+    for word in words:
+        assert context.handle(word) == []
+    context.check()
+    assert context.handle(Answered(status)) == [Over()]
+    assert context.final == status
