@@ -1,7 +1,7 @@
 """The attendant of a simulated machine: the decisions of `workers.supervision`, and what they lead to in the machine.
 
 It forks processes and hears of their deaths as `workers.tree` does it, in virtual time, and its words take a while. The
-shared memory is kept by the real `Caretaker`.
+shared memory is kept by the real `Caretaker`, and the number of workers by the real `Overseer`.
 """
 
 from __future__ import annotations
@@ -27,20 +27,26 @@ from runtime.simulation.processes import spelled
 from runtime.simulation.turns import Living, Turns
 from runtime.simulation.words import CONTROL, Line, Told, make_line
 from workers import control
+from workers.elastic import ElasticPolicy
 from workers.jobs import Peer
-from workers.supervision import RestartPolicy, Supervisor, seats_of
+from workers.overseer import Overseer
+from workers.policy import DEFAULT_LIMITS
+from workers.supervision import RestartPolicy, SeatView, Supervisor, seats_of
 from workers.tree_events import (
     Admit,
     Announce,
     Begin,
+    Condemned,
     Dismiss,
     Effect,
     Ended,
     Fork,
     Forked,
+    GrowAsked,
     Kill,
     Refuse,
     Report,
+    RetireAsked,
     SaidReady,
     Seat,
     Status,
@@ -85,15 +91,22 @@ class Attendant:
         self._note = note
         self._pids = itertools.count(ATTENDANT_PID + 1)
         self._caretaker = Caretaker(house, lambda pid: None)
+        most = house.settings.mi_workers_max
         seats = seats_of(
             [
                 (roles.SIP, plan.sip, plan.sip, 0, plan.workers == 0),
-                (roles.WORKER, plan.workers, plan.workers, plan.sip, True),
-                (roles.MI, 1, 1, plan.sip + plan.workers, False),
+                (roles.WORKER, plan.workers, most, plan.sip, True),
+                (roles.MI, 1, 1, plan.sip + most, False),
             ]
         )
-        # Crashes of the plan are no storm.
-        self._supervisor = Supervisor(seats, RestartPolicy(storm_deaths=1 << 30), house.settings.drain_s)
+        self._elastic = most > plan.workers
+        # Else crashes of the plan are no storm.
+        policy = RestartPolicy() if plan.storms else RestartPolicy(storm_deaths=1 << 30)
+        self._supervisor = Supervisor(seats, policy, house.settings.drain_s)
+        elastic = ElasticPolicy(quick_share=DEFAULT_LIMITS.quick_share)
+        self._overseer = Overseer(
+            self, roles.WORKER, plan.workers, most, house.board, policy=elastic, clock=lambda: agenda.now
+        )
         self._dooms = Doom(item for item in plan.items if isinstance(item, CrashAt))
         self._told_at: dict[Peer, float] = {}
         self._ticks_at = inf
@@ -102,10 +115,39 @@ class Attendant:
     def begin(self) -> None:
         """Fork everybody."""
         self._feed(Begin(self._agenda.now))
+        if self._elastic:
+            self._look(self._agenda.now)
+
+    def _look(self, now: float) -> None:
+        self._agenda.later(now + self._overseer.look(), self._look)
 
     def stop(self) -> None:
         """The server is told to stop."""
         self._feed(StopAsked(self._agenda.now))
+
+    # What its overseer asks of it: see `workers.overseer.Tree`.
+
+    def views(self) -> list[SeatView]:
+        """Every place as the supervisor has it."""
+        return self._supervisor.views()
+
+    def pid_of(self, peer: Peer) -> int | None:
+        """Nobody measures how much memory a process of the machine uses."""
+        return None
+
+    def grow(self, role: str) -> None:
+        """Start one more."""
+        self._feed(GrowAsked(role, self._agenda.now))
+
+    def retire(self, peer: Peer) -> None:
+        """Have a process finish and leave."""
+        self._feed(RetireAsked(peer, self._agenda.now))
+
+    def kill(self, peer: Peer, reason: str) -> None:
+        """Kill a process, which is no crash of its own."""
+        self._feed(Condemned(peer, reason, self._agenda.now))
+
+    # What processes say, and how they end.
 
     def hear(self, process: Living, data: bytes) -> None:
         """A process says something, in its turn."""

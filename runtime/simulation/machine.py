@@ -125,7 +125,7 @@ class Machine:
             program.checked.sockets,
             udp_workers=self.plan.sip,
             mi_workers=self.plan.workers,
-            mi_workers_max=self.plan.workers,
+            mi_workers_max=max(self.plan.workers, self.plan.workers_max),
             folder=folder / "r",
         )
         # Streams are not simulated: who sends over one finds that it cannot.

@@ -58,7 +58,8 @@ SEEN_S: Final = 0.05
 """How long after its death a process may still be taken for the one that has a request."""
 KILLS: Final = frozenset({"kill", "killed by SIGKILL"})
 """Of what a process dies that the plan has killed."""
-_PLANNED: Final = KILLS | {"killed by the attendant", "exit code 0"}
+_STOPPED: Final = "exit code 0"
+_PLANNED: Final = KILLS | {"killed by the attendant", _STOPPED}
 _UNANSWERED: Final = frozenset({"ACK", ""})
 """What nobody answers."""
 
@@ -374,7 +375,12 @@ def _cancelled(plan: Plan, history: History, exchange: Exchange, terms: Terms) -
 
 
 def _died_with(history: History, exchange: Exchange) -> bool:
-    """Whether the process is dead that has the request: who read it first, and after the death of that one the next."""
+    """Whether the process is dead that has the request: who read it first, and after the death of that one the next.
+
+    What nobody has read is lost with a server that stopped.
+    """
+    if not exchange.taken:
+        return any(died.why == _STOPPED and died.process.startswith("sip-") for died in history.died.values())
     owner, lost_at_s = "", -inf
     for at_s, process in exchange.taken:
         if at_s > lost_at_s + SEEN_S or not owner:

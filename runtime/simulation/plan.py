@@ -171,6 +171,8 @@ class Plan(Struct, frozen=True):
         seed: where all chance comes from.
         until_s: when the run ends; before that it has time to come to rest.
         sip, workers: how many processes there are of each kind.
+        workers_max: up to how many workers there are while jobs wait; no more than ``workers`` where that is less.
+        storms: whether many deaths in a short time end the server, as they do; else it goes on whatever the plan kills.
         network: see there.
         gateway: see there.
         watched: whether the run says which statements of the script it reached.
@@ -188,6 +190,8 @@ class Plan(Struct, frozen=True):
     until_s: float = 60.0
     sip: int = 2
     workers: int = 2
+    workers_max: int = 0
+    storms: bool = False
     network: Network = Network()
     gateway: Gateway = Gateway()
     watched: bool = False

@@ -108,6 +108,8 @@ def test_a_history_is_held_against_the_rules(events: list[Event], rules: list[st
         (replace(ANSWERED, finals=[], taken=[(0.9, "sip-2.1"), *TAKEN]), [KILLED], ["is answered"]),
         (replace(ANSWERED, finals=[], taken=[*TAKEN, (1.45, "sip-2.1")]), [KILLED, DIED_LATER], []),
         (replace(ANSWERED, finals=[], arrived=0), [], []),
+        (replace(ANSWERED, finals=[], taken=[]), [KILLED], ["is answered"]),
+        (replace(ANSWERED, finals=[], taken=[]), [Crashed(0.5, "sip-1.1", "exit code 0")], []),
         (replace(ANSWERED, finals=[], lost=1), [], ["is answered"]),
         (replace(ANSWERED, finals=[], lost=1, resend=False), [], []),
         (replace(ANSWERED, finals=[], method="ACK"), [], []),

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from runtime.simulation.events import Crashed, JobEnded, Parked, Reloaded, Resumed, Started, lines_of
-from runtime.simulation.plan import Crash, CrashInJob, Mi, Network, Plan, Reload, Send, Shutdown, Stall
+from runtime.simulation.plan import Answer, Crash, CrashInJob, Mi, Network, Plan, Reload, Send, Shutdown, Stall
 from runtime.simulation.run import Run
 from runtime.simulation.simulator import SimulationFailed, Simulator
 
@@ -140,6 +140,46 @@ def test_a_shutdown_drains_what_is_parked(simulator: Simulator) -> None:
 
     assert finals(run) == [[200]] * 5
     assert {event.why for event in run.events if isinstance(event, Crashed)} == {"exit code 0"}
+
+
+def test_workers_come_while_jobs_wait_and_go_when_they_are_not_needed(simulator: Simulator) -> None:
+    slow = LATER.replace("bench_wait", "bench_sleep").replace("resumed, 5", "resumed, 60")
+    run = simulator.run(Plan("s.cfg", slow, [*sends(40)], workers=1, workers_max=3, until_s=80.0))
+
+    workers = [f"worker-{number}.1" for number in range(1, 4)]
+    assert [event.process for event in run.events if isinstance(event, Started) if "worker" in event.process] == workers
+    left = [(event.process, event.why) for event in run.events if isinstance(event, Crashed)]
+    assert sorted(left) == [(name, "exit code 0") for name in workers[1:]]
+    assert run.violations == []
+    assert finals(run) == [[200]] * 40
+
+
+def test_a_storm_of_crashes_ends_the_server_where_the_plan_says_so(simulator: Simulator) -> None:
+    crashes = [Crash(0.3 + number / 4, f"worker-{1 + number % 2}") for number in range(40)]
+    plan = Plan("s.cfg", LATER, [*sends(20, every_s=0.5), *crashes], until_s=80.0, storms=True)
+    ended, went_on = simulator.run(plan), simulator.run(msgspec.structs.replace(plan, storms=False))
+
+    assert (len(ended.held), len(went_on.held)) == (0, 5)
+    assert (ended.violations, went_on.violations) == ([], [])
+    assert finals(went_on) == [[200]] * 20
+
+
+RINGS = f"""{HEAD}
+route {{
+    $du = "sip:192.0.2.200";
+    t_relay();
+}}
+"""
+
+
+def test_a_call_that_rings_for_ever_is_held_for_as_long_as_the_script_says_and_no_longer(simulator: Simulator) -> None:
+    ringing = Send(0.1, "uac-1", request(1, "INVITE"), answers=[[Answer(0.01, 180)]])
+    plan = Plan("s.cfg", RINGS, [ringing], sip=1, workers=1, until_s=100.0)
+    still, over = simulator.run(plan), simulator.run(msgspec.structs.replace(plan, until_s=230.0))
+
+    assert (still.held["sip-1.1"]["transactions"], over.held["sip-1.1"]["transactions"]) == (1, 0)
+    assert ([one.rule for one in still.violations], over.violations) == (["is answered"], [])
+    assert finals(over) == [[408]]
 
 
 def test_a_script_that_cannot_be_loaded_is_said(simulator: Simulator) -> None:
