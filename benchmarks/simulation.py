@@ -31,7 +31,7 @@ FAULTS: tuple[Fault, ...] = ("crash", "loss", "stall", "cancel", "reload", "dela
 CALLS = 4000
 """In one run; each is parked ten times."""
 EVERY_S = 0.0004
-FAULT_EVERY_S = 0.05
+FAULT_EVERY_S = 0.02
 """Between two faults that befall processes."""
 REST_S = 80.0
 """After the last call: all is over then, and nothing may be held any more."""
