@@ -316,8 +316,16 @@ class SimulatedSip(_Scripted, SipProcess):
         return super().relay(context)
 
     def held(self) -> dict[str, int]:
-        relayed = {"transactions": len(self.transactions), "branches": len(self.proxy.clients)}
-        return {**super().held(), **relayed, "waits for a CANCEL": len(self._waiting)}
+        return {
+            **super().held(),
+            "transactions": len(self.transactions),
+            "requests kept": len(self.transactions._kept),
+            "fingerprints": self.house.fingerprints.count(self.slot),
+            "relays": len(self.proxy.relays),
+            "branches": len(self.proxy.clients),
+            "requests of its own": self.uac.under_way,
+            "waits for a CANCEL": len(self._waiting),
+        }
 
 
 class SimulatedMi(_Scripted, MiProcess):

@@ -12,12 +12,15 @@ from typing import Any
 
 from runtime import handlers, script_process
 from runtime.context import Context
+from runtime.proxy import Proxy
 from runtime.runs import Parked
 from runtime.script_process import ScriptProcess
 from runtime.simulation.machine import Machine
 from runtime.simulation.plan import Plan
+from runtime.sip.ownership import Fingerprints
 from runtime.sip_process import SipProcess
 from workers.attachment import Attachment
+from workers.endpoint import Endpoint
 from workers.jobs import Job, Outcome, Peer, WorkerLost
 from workers.loads import LoadBoard
 from workers.node import Node
@@ -284,3 +287,34 @@ def invents_deaths() -> None:
         told(self, finish, job, lost)
 
     ScriptProcess._settled = settled  # type: ignore[method-assign]
+
+
+def keeps_relays() -> None:
+    """What relayed a request is kept when its transaction is over."""
+    Proxy.gone = lambda self, key: None  # type: ignore[method-assign]
+
+
+def keeps_fingerprints() -> None:
+    """The fingerprints of transactions that are over stay in their table."""
+    Fingerprints.remove = lambda self, process, fp: True  # type: ignore[method-assign]
+
+
+def drops_answers() -> None:
+    """Every seventh answer of a job does not leave its worker."""
+    send = Endpoint.send_result
+
+    def sent(self: Endpoint, peer: Peer, serial: int, payload: bytes, elapsed_s: float) -> None:
+        if serial % 7:
+            send(self, peer, serial, payload, elapsed_s)
+
+    Endpoint.send_result = sent  # type: ignore[method-assign]
+
+
+def forgets_transactions() -> None:
+    """Some requests are forgotten in the midst of their script."""
+    reply = SipProcess.reply
+
+    def replied(self: SipProcess, context: Context, code: int, reason: str, body: bytes = b"") -> int:
+        return 1 if context.message.call_id.endswith("7") else reply(self, context, code, reason, body)
+
+    SipProcess.reply = replied  # type: ignore[method-assign]

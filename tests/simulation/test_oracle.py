@@ -29,6 +29,13 @@ route[resumed] {{
 
 KEEPS = LATER.replace("    async", "    $var(own) = $ci;\n    async")
 CANCELLED = STUCK.replace("$var(r)), resumed, 1)", "$var(r)), resumed, 5)")
+RELAYED = f"""{HEAD}
+route {{
+    $du = "sip:192.0.2.200";
+    t_relay();
+}}
+"""
+QUICK = LATER.replace("bench_wait $rU", "uptime")
 BATCHES = LATER.replace("mi(", "mi_gather(").replace("bench_wait $rU", "bench_wait $rU; bench_wait 5")
 LAUNCHED = f"""{HEAD}
 route {{
@@ -72,6 +79,10 @@ PLANTED = [
     Planted("answers_twice", "is answered once"),
     Planted("forgets_reports", "is reported once", LAUNCHED),
     Planted("forgets_the_dead", "resumes", LATER, "OPTIONS", (CrashInJob(0.2),)),
+    Planted("forgets_transactions", "is answered", STUCK),
+    Planted("keeps_relays", "is let go", RELAYED, "INVITE"),
+    Planted("keeps_fingerprints", "is let go"),
+    Planted("drops_answers", "is let go", QUICK),
     Planted("reuses_serials", "resumes"),
     Planted("swaps_contexts", "is itself"),
     Planted("shares_variables", "is itself", KEEPS),
