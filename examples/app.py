@@ -46,8 +46,7 @@ async def main(call: Call) -> None:
     elif call.is_method("CANCEL"):
         call.t_relay()  # it is matched to its INVITE before the script sees it; one that comes so far has lost it
     elif call.is_method("REGISTER"):
-        if not call.save("location"):
-            call.sl_reply_error()
+        call.save("location")  # it answers, also where it refuses
     elif call.is_method("OPTIONS") and call.is_myself(call["$rd"]) and call.ruri_user is None:
         call.sl_send_reply(200, "OK")
     elif call.is_method("INVITE"):

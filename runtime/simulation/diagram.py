@@ -28,6 +28,7 @@ from runtime.simulation.events import (
     PacketSent,
     Parked,
     Reloaded,
+    Replied,
     Reported,
     Resumed,
     ScriptFailed,
@@ -83,7 +84,7 @@ def of_call(events: Iterable[Event], call: str) -> list[Event]:
             case PacketReceived(packet=packet) | PacketLost(packet=packet):
                 if packet not in packets:
                     continue
-            case Unanswered() | SharedChanged():
+            case Unanswered() | SharedChanged() | Replied():
                 if event.call != call:
                     continue
             case Parked(job=job):
@@ -206,6 +207,8 @@ def words_of(event: Event) -> str:
             return f"resumes {event.job}: {event.outcome} {event.code}{answer}"
         case AvpChanged():
             return f"$avp({event.name}) of {event.job} is another now"
+        case Replied():
+            return f"replies {event.status} in line {event.line}"
         case SharedChanged():
             return f"reads {event.name} in line {event.line}: another than line {event.written_line} wrote"
         case Unanswered():

@@ -45,6 +45,7 @@ class Draft(Struct, frozen=True):
         cancelled: whether the caller gives up.
         unreadable: whether its CSeq names another method, for which it is refused (RFC 3261 section 8.1.1.5).
         home: the server's host.
+        contact: the value of Contact; empty for the caller's own address.
         loses: whether the worker dies that runs a command for it.
     """
 
@@ -63,6 +64,7 @@ class Draft(Struct, frozen=True):
     cancelled: bool = False
     unreadable: bool = False
     home: str = ""
+    contact: str = ""
     loses: bool = False
 
 

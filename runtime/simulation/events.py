@@ -162,6 +162,23 @@ class SharedChanged(Struct, frozen=True, tag=True):
     parked_line: int
 
 
+class Replied(Struct, frozen=True, tag=True):
+    """The script has given a request a final reply, or tried to.
+
+    Args:
+        call: its Call-ID.
+        status: of the reply.
+        file, line: the statement.
+    """
+
+    at_s: float
+    process: str
+    call: str
+    status: int
+    file: str
+    line: int
+
+
 class Unanswered(Struct, frozen=True, tag=True):
     """The server gave up waiting for its script to answer a request.
 
@@ -326,6 +343,7 @@ Event: TypeAlias = (
     | Resumed
     | AvpChanged
     | SharedChanged
+    | Replied
     | Unanswered
     | Launched
     | Reported
@@ -386,6 +404,7 @@ def who(event: Event) -> str:
             | Resumed()
             | AvpChanged()
             | SharedChanged()
+            | Replied()
             | Unanswered()
             | Launched()
             | Reported()

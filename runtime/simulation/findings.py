@@ -11,7 +11,16 @@ from msgspec import Struct
 from runtime.script import tree
 from runtime.script.check import shown
 from runtime.script.problems import Place
-from runtime.simulation.events import AvpChanged, Blocked, Event, Parked, ScriptFailed, SharedChanged, Unanswered
+from runtime.simulation.events import (
+    AvpChanged,
+    Blocked,
+    Event,
+    Parked,
+    Replied,
+    ScriptFailed,
+    SharedChanged,
+    Unanswered,
+)
 from runtime.simulation.fulfilling import exclude_each_other
 from runtime.simulation.oracle import Rule, Violation
 from runtime.simulation.plan import Plan
@@ -169,12 +178,14 @@ def found_in(plan: Plan, events: Sequence[Event], violations: Iterable[Violation
 
 def _violated(events: Sequence[Event], violations: Iterable[Violation]) -> Iterator[Finding]:
     forgotten = {event.call for event in events if isinstance(event, Unanswered)}
+    replied = {event.call: (event.file, event.line) for event in events if isinstance(event, Replied)}
     for one in violations:
         if one.rule == "is answered" and (not one.file or one.call in forgotten):
             # A script may pass over what it does not like, and so may a next hop. Where the server waited for the
             # script, the event says at which statement it was left.
             continue
-        yield Finding(_KINDS[one.rule], one.file, one.line, one.what, one.at_s, one.call)
+        file, line = (one.file, one.line) if one.file else replied.get(one.call, ("", 0))
+        yield Finding(_KINDS[one.rule], file, line, one.what, one.at_s, one.call)
 
 
 def _happened(events: Iterable[Event], parked: Mapping[str, Parked], block_s: float) -> Iterator[Finding]:

@@ -36,8 +36,8 @@ from runtime.sip.fields import is_token
 METHODS: Final = (
     "INVITE",
     "OPTIONS",
-    "MESSAGE",
     "REGISTER",
+    "MESSAGE",
     "SUBSCRIBE",
     "INFO",
     "PUBLISH",
@@ -52,6 +52,8 @@ _BUSY: Final = 0.4
 """The share of the requests that come from one and the same user: some things need several calls of one caller."""
 _OUT_OF_REACH: Final = 0.03
 """The share of the requests that cannot be sent on: nothing but UDP is carried."""
+_WRONG: Final = 0.1
+"""The share of the REGISTERs that are refused: `*` stands for all contacts only where they expire at once."""
 _ELSEWHERE: Final = "192.0.2.77"
 _PASSES: Final = 3
 _FIELDS: Final = 3
@@ -122,6 +124,7 @@ def _ordinary(facts: Facts, chance: Chance, around: Surroundings) -> Draft:
         body=body,
         content_type=content_type,
         tagged=method in ("BYE", "ACK"),
+        contact="*" if method == "REGISTER" and chance.happens(_WRONG) else "",
         home=around.server.rpartition(":")[0],
         statuses=_statuses(facts, chance),
     )
@@ -132,8 +135,8 @@ def _allowed(facts: Facts) -> list[str]:
     wanted = [fact.names for fact in facts if isinstance(fact, Method) and fact.holds]
     refused = frozenset().union(*(fact.names for fact in facts if isinstance(fact, Method) and not fact.holds))
     found = sorted(frozenset.intersection(*wanted)) if wanted else list(METHODS)
-    # The first two are the usual ones, and so are drawn more often.
-    weighed = [*found, *(name for name in found if name in METHODS[:2])]
+    # The first three are the usual ones, and so are drawn more often.
+    weighed = [*found, *(name for name in found if name in METHODS[:3])]
     return [name for name in weighed if name not in refused and is_token(name)] or list(METHODS)
 
 

@@ -310,6 +310,13 @@ class SimulatedSip(_Scripted, SipProcess):
             self._left[message.call_id] = watch.last
         return ended
 
+    def send_reply(self, context: Context, code: int, reason: str) -> int:
+        statement, message = statement_on(sys._getframe(1)), context.message
+        if code >= 200 and statement is not None and isinstance(message, Request):
+            file, line = str(statement.place.file), statement.place.line
+            KERNEL.note(events.Replied(CLOCK.at_s, self.spelled, message.call_id, code, file, line))
+        return super().send_reply(context, code, reason)
+
     def relay(self, context: Context) -> int:
         if isinstance(context.message, Request):
             self._relayed.add(context.message.call_id)

@@ -118,7 +118,10 @@ def request_text(draft: Draft, number: int, around: Surroundings) -> str:
         around: the addresses of the network.
     """
     server, source = around.server, f"{draft.source}:5060"
-    route = f"Route: <sip:{server};lr>\r\n" if draft.routed else ""
+    # One that belongs to no dialog is routed only where somebody else comes after the server.
+    beyond = "" if draft.tagged else f", <sip:{around.hop};lr>"
+    route = f"Route: <sip:{server};lr>{beyond}\r\n" if draft.routed else ""
+    contact = draft.contact or f"<sip:uac-{number}@{source}>"
     return (
         f"{draft.method} {draft.ruri} SIP/2.0\r\n"
         f"Via: SIP/2.0/UDP {source};branch=z9hG4bK-call-{number}\r\n"
@@ -126,7 +129,7 @@ def request_text(draft: Draft, number: int, around: Surroundings) -> str:
         f"From: <{draft.from_uri}>;tag=f{number}\r\n"
         f"To: <{draft.to_uri}>{f';tag=t{number}' if draft.tagged else ''}\r\n"
         f"Call-ID: {call_id_of(number)}\r\nCSeq: 1 {'OTHER' if draft.unreadable else draft.method}\r\n"
-        f"Contact: <sip:uac-{number}@{source}>\r\n{_header_text(draft)}"
+        f"Contact: {contact}\r\n{_header_text(draft)}"
         f"Content-Length: {len(draft.body)}\r\n\r\n{draft.body}"
     )
 

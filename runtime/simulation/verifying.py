@@ -32,6 +32,8 @@ from runtime.simulation.simulator import SimulationFailed, Simulator
 from runtime.simulation.traffic import draw_traffic, send_of
 
 FAULTS: Final[tuple[Fault, ...]] = ("crash", "loss", "stall", "cancel", "reload", "delay", "duplicate", "slow")
+_DEATHS: Final = 3
+"""How many workers die in a job that is to come to nothing: some commands are run again."""
 _UP_S: Final = 1.0
 """When all processes are up. One that dies before it was up for the first time ends a server, which is no fault."""
 _WITHIN_S: Final = 12.0
@@ -258,7 +260,8 @@ class Seen:
         count = _QUIET_CALLS if is_quiet else self.asked.calls
         calls = draw_traffic(self.wishes, seed, count, _WITHIN_S, self._around, faults)
         calls = [replace(call, at_s=call.at_s + _UP_S) for call in calls]
-        deaths = [CrashInJob(call.at_s) for call in calls if call.draft.loses and "crash" in faults]
+        dying = [call.at_s for call in calls if call.draft.loses and "crash" in faults]
+        deaths = [CrashInJob(at_s) for at_s in dying for _ in range(_DEATHS)]
         programs = draw_programs(self._wanted, seed, _UP_S, _WITHIN_S, self._around)
         plan = Plan(
             str(self.asked.script.absolute()),
