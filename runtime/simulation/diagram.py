@@ -111,8 +111,13 @@ def of_call(events: Iterable[Event], call: str) -> list[Event]:
 
 def is_of_call(data: str, call: str) -> bool:
     """Whether a message has that Call-ID."""
+    return call_id_in(data) == call
+
+
+def call_id_in(data: str) -> str:
+    """The Call-ID of a message; empty where there is none."""
     found = re.search(r"(?im)^(?:call-id|i)[ \t]*:[ \t]*(.*?)\r?$", data)
-    return found is not None and found[1] == call
+    return "" if found is None else found[1]
 
 
 class _Drawing:

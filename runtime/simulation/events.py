@@ -169,6 +169,7 @@ class Replied(Struct, frozen=True, tag=True):
         call: its Call-ID.
         status: of the reply.
         file, line: the statement.
+        stateless: whether there was no transaction to reply through.
     """
 
     at_s: float
@@ -177,6 +178,7 @@ class Replied(Struct, frozen=True, tag=True):
     status: int
     file: str
     line: int
+    stateless: bool
 
 
 class Unanswered(Struct, frozen=True, tag=True):

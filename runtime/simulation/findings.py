@@ -11,10 +11,13 @@ from msgspec import Struct
 from runtime.script import tree
 from runtime.script.check import shown
 from runtime.script.problems import Place
+from runtime.simulation.diagram import call_id_in
 from runtime.simulation.events import (
     AvpChanged,
     Blocked,
     Event,
+    PacketReceived,
+    PacketSent,
     Parked,
     Replied,
     ScriptFailed,
@@ -67,6 +70,8 @@ Kind: TypeAlias = Literal[
 - ``unreachable``: no message can ever come there.
 """
 
+GATEWAY: Final = "gw"
+"""What events call everybody whom the server sends requests to."""
 _KINDS: Final[Mapping[Rule, Kind]] = {
     "resumes": "never-resumed",
     "resumes once": "resumed-twice",
@@ -177,15 +182,56 @@ def found_in(plan: Plan, events: Sequence[Event], violations: Iterable[Violation
 
 
 def _violated(events: Sequence[Event], violations: Iterable[Violation]) -> Iterator[Finding]:
-    forgotten = {event.call for event in events if isinstance(event, Unanswered)}
-    replied = {event.call: (event.file, event.line) for event in events if isinstance(event, Replied)}
+    seen = _Seen(events)
     for one in violations:
-        if one.rule == "is answered" and (not one.file or one.call in forgotten):
+        match one.rule:
             # A script may pass over what it does not like, and so may a next hop. Where the server waited for the
             # script, the event says at which statement it was left.
-            continue
-        file, line = (one.file, one.line) if one.file else replied.get(one.call, ("", 0))
+            case "is answered" if not one.file or one.call in seen.forgotten | seen.sent_on:
+                continue
+            # To a script that makes no transaction, each copy of a request is one of its own.
+            case "is answered once" if one.call in seen.stateless and one.call in seen.copied:
+                continue
+        file, line = (one.file, one.line) if one.file else seen.replied.get(one.call, ("", 0))
         yield Finding(_KINDS[one.rule], file, line, one.what, one.at_s, one.call)
+
+
+class _Seen:
+    """What became of requests, by their Call-IDs."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self.forgotten: set[str] = set()
+        self.sent_on: set[str] = set()
+        self.stateless: set[str] = set()
+        """Those that were answered without a transaction."""
+        self.copied: set[str] = set()
+        """Those of which more than one copy came."""
+        self.replied: dict[str, tuple[str, int]] = {}
+        """Where they were answered last."""
+        self._sent: dict[int, PacketSent] = {}
+        self._received: set[str] = set()
+        for event in events:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Unanswered():
+                self.forgotten.add(event.call)
+            case Replied():
+                self.replied[event.call] = event.file, event.line
+                if event.stateless:
+                    self.stateless.add(event.call)
+            case PacketSent():
+                self._sent[event.packet] = event
+                if event.to == GATEWAY and not event.data.startswith(("ACK ", "CANCEL ", "SIP/2.0 ")):
+                    self.sent_on.add(call_id_in(event.data))
+            case PacketReceived(packet=packet, to="sip") if packet in self._sent:
+                data = self._sent[packet].data
+                if data in self._received:
+                    self.copied.add(call_id_in(data))
+                self._received.add(data)
+            case _:
+                pass
 
 
 def _happened(events: Iterable[Event], parked: Mapping[str, Parked], block_s: float) -> Iterator[Finding]:

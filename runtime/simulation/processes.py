@@ -314,7 +314,8 @@ class SimulatedSip(_Scripted, SipProcess):
         statement, message = statement_on(sys._getframe(1)), context.message
         if code >= 200 and statement is not None and isinstance(message, Request):
             file, line = str(statement.place.file), statement.place.line
-            KERNEL.note(events.Replied(CLOCK.at_s, self.spelled, message.call_id, code, file, line))
+            stateless = context.transaction is None
+            KERNEL.note(events.Replied(CLOCK.at_s, self.spelled, message.call_id, code, file, line, stateless))
         return super().send_reply(context, code, reason)
 
     def relay(self, context: Context) -> int:

@@ -43,6 +43,9 @@ _EVERY_THIRD: Final = 3
 _TOLD_EVERY_S: Final = 0.5
 _GRACE_S: Final = 0.5
 """For how long it is waited for runs that are going on when the time is over."""
+_SMALL: Final = 2
+_SMALL_CALLS: Final = 40
+"""The first two runs have few calls, so that there is soon something to tell."""
 _QUIET: Final = 5
 _EVERY_QUIET: Final = 10
 _QUIET_CALLS: Final = 10
@@ -257,15 +260,16 @@ class Seen:
         seed = self.asked.seed + number
         faults = self.asked.faults if number % _EVERY_THIRD else ()
         is_quiet = self._slowest_s > self.asked.rest_s and number % _EVERY_QUIET == _QUIET
-        count = _QUIET_CALLS if is_quiet else self.asked.calls
-        calls = draw_traffic(self.wishes, seed, count, _WITHIN_S, self._around, faults)
-        calls = [replace(call, at_s=call.at_s + _UP_S) for call in calls]
-        dying = [call.at_s for call in calls if call.draft.loses and "crash" in faults]
+        calls = self.asked.calls if number >= _SMALL else min(_SMALL_CALLS, self.asked.calls)
+        count = _QUIET_CALLS if is_quiet else calls
+        drawn = draw_traffic(self.wishes, seed, count, _WITHIN_S, self._around, faults)
+        drawn = [replace(call, at_s=call.at_s + _UP_S) for call in drawn]
+        dying = [call.at_s for call in drawn if call.draft.loses and "crash" in faults]
         deaths = [CrashInJob(at_s) for at_s in dying for _ in range(_DEATHS)]
         programs = draw_programs(self._wanted, seed, _UP_S, _WITHIN_S, self._around)
         plan = Plan(
             str(self.asked.script.absolute()),
-            items=[*(send_of(call, self._around) for call in calls), *deaths, *programs],
+            items=[*(send_of(call, self._around) for call in drawn), *deaths, *programs],
             seed=seed,
             until_s=_UP_S + _WITHIN_S + (self._slowest_s if is_quiet else self.asked.rest_s),
             watched=True,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runtime.script import tree
 from runtime.script.parse import parse
-from runtime.simulation.events import Blocked, Unanswered
+from runtime.simulation.events import Blocked, PacketReceived, PacketSent, Replied, Unanswered
 from runtime.simulation.findings import Finding, Kind, NoFinding, finding_of, found_in, json_of, unreachable
 from runtime.simulation.oracle import Rule, Violation
 from runtime.simulation.plan import Plan, Send
@@ -97,3 +97,26 @@ def test_every_kind_is_in_the_guide_and_no_other() -> None:
     rows = re.findall(r"(?m)^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \|[^|]*\|[^|]*\|$", GUIDE.read_text())
 
     assert {kind for row in rows for kind in re.findall("`([a-z-]+)`", row)} == set(get_args(Kind))
+
+
+def asked(packet: int, method: str = "INFO") -> list[PacketSent | PacketReceived]:
+    data = f"{method} sip:a@b SIP/2.0\r\nCall-ID: one\r\nCSeq: 1 {method}\r\n\r\n"
+    return [PacketSent(0.0, packet, "uac-1", "sip", data), PacketReceived(0.1, packet, "sip")]
+
+
+def test_copies_of_a_request_without_a_transaction_are_answered_one_by_one() -> None:
+    twice = Violation("is answered once", "two answers", 1.0, call="one")
+    replied = Replied(0.2, "sip-1.1", "one", 404, "a.cfg", 9, stateless=True)
+    within = Replied(0.2, "sip-1.1", "one", 404, "a.cfg", 9, stateless=False)
+
+    assert [one.line for one in found_in(PLAN, [*asked(1), replied], [twice], 0.1)] == [9]
+    assert found_in(PLAN, [*asked(1), *asked(2), replied], [twice], 0.1) == []
+    assert [one.line for one in found_in(PLAN, [*asked(1), *asked(2), within], [twice], 0.1)] == [9]
+
+
+def test_what_was_sent_on_is_the_next_hops_to_answer() -> None:
+    never = Violation("is answered", "no answer", 32.0, file="a.cfg", line=3, call="one")
+    sent_on = PacketSent(0.3, 2, "sip-1.1", "gw", asked(1)[0].data)  # type: ignore[union-attr]
+
+    assert [one.kind for one in found_in(PLAN, asked(1), [never], 0.1)] == ["never-answered"]
+    assert found_in(PLAN, [*asked(1), sent_on], [never], 0.1) == []
