@@ -66,16 +66,25 @@ def _parameters(route: tree.Route) -> tuple[str, ...]:
 
 def _keys(routes: Sequence[tree.Route]) -> tuple[tuple[str, str | None], ...]:
     read: set[tuple[str, str | None]] = set()
-    stored: set[str] = set()
+    stored: set[tuple[str, str | None]] = set()
     for item in tree.everything_in(tuple(routes)):
         match item:
             case tree.Call(name="cache_fetch" | "cache_counter_fetch", arguments=[tree.Text(value=cache), key, *_]):
-                read.add((cache, key.value if isinstance(key, tree.Text) and "$" not in key.value else None))
-            case tree.Call(name="cache_store" | "cache_add" | "cache_sub", arguments=[tree.Text(value=cache), *_]):
-                stored.add(cache)
+                read.add((cache, _constant(key)))
+            case tree.Call(name="cache_store" | "cache_add" | "cache_sub", arguments=[tree.Text(value=cache), key, *_]):
+                stored.add((cache, _constant(key)))
             case tree.Call(name="mi", arguments=[tree.Text(value=text), *_]) if text.startswith("cache_store "):
-                stored.add(text.split(" ")[1])
-    return tuple(sorted((one for one in read if one[0] not in stored), key=str))
+                stored.add((text.split(" ")[1], None))
+    return tuple(sorted((one for one in read if not any(_alike(one, other) for other in stored)), key=str))
+
+
+def _constant(key: object) -> str | None:
+    return key.value if isinstance(key, tree.Text) and "$" not in key.value else None
+
+
+def _alike(one: tuple[str, str | None], other: tuple[str, str | None]) -> bool:
+    """Whether both may be the same value's."""
+    return one[0] == other[0] and (one[1] == other[1] or one[1] is None or other[1] is None)
 
 
 def slowest_s(routes: Sequence[tree.Route]) -> float:
@@ -120,4 +129,5 @@ def _raised(event: str, names: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
 def _stored(chance: Chance, cache: str, key: str | None, around: Surroundings) -> tuple[str, dict[str, Any]]:
     words = (*around.users, *around.sources) or ("alice",)
     name = chance.pick(words) if key is None else key
-    return "cache_store", {"system": cache, "attr": name, "value": "1", "expire": _KEPT_S}
+    value = chance.pick(("1", f"sip:alice@{around.hop}"))
+    return "cache_store", {"system": cache, "attr": name, "value": value, "expire": _KEPT_S}
