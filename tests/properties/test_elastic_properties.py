@@ -84,7 +84,7 @@ LOOKS = st.lists(
     st.integers(1, 3),
     st.integers(0, 3),
     SHARES,
-    st.sampled_from([0.25, 0.5, 1.0]),
+    st.sampled_from([0.25, 0.5, 1.0, 4.0]),
     st.sampled_from([0.0, 100.0]),
     LOOKS,
     st.integers(0, 3),
@@ -100,7 +100,7 @@ def test_a_pool_grows_and_shrinks_as_the_model_of_it_does(
         now += steps * STEP_S
         seen = []
         for place, (peer, (settled, occupied, ended)) in enumerate(zip(present, states, strict=False)):
-            done[peer] = max(0, done.get(peer, 0) + ended)
+            done[peer] = max(0, done.get(peer, 1) + ended)  # a new one has done something before it is seen
             seen.append(
                 Seen(peer, place >= count, settled, busy == "everybody" or (busy == "some" and occupied), done[peer])
             )
