@@ -102,10 +102,11 @@ class House(NamedTuple):
     """The last that was used."""
 
 
-def house(workers: list[Worker], favourite: int, *shares: Sequence[int]) -> House:
+def house(workers: list[Worker], favourite: int | None, *shares: Sequence[int]) -> House:
     """A dispatcher that knows its labels, and whose workers hold quick jobs of its own."""
     spy = Spy(*shares)
-    dispatcher = Dispatcher(ME, LIMITS, policy=spy, favourite=favourite)
+    more = {} if favourite is None else {"favourite": favourite}
+    dispatcher = Dispatcher(ME, LIMITS, policy=spy, **more)
     serial = 0
     teacher = Peer("teacher", 1)
     dispatcher.handle(WorkerUp(teacher, 99, False, NOW, {}))
@@ -215,8 +216,8 @@ def sent(rooms: list[Room], shares: Sequence[int], jobs: list[Job]) -> list[Effe
     return found
 
 
-@given(some_workers(), st.integers(0, 3), st.integers(0, 9))
-def test_who_was_used_last_is_the_favourite(workers: list[Worker], which: int, favourite: int) -> None:
+@given(some_workers(), st.integers(0, 3), st.none() | st.integers(0, 9))
+def test_who_was_used_last_is_the_favourite(workers: list[Worker], which: int, favourite: int | None) -> None:
     rooms = rooms_of(workers)
     assume(which < len(rooms))
     loads = {one.slot: one.load for one in workers if one.load is not None}
@@ -225,7 +226,7 @@ def test_who_was_used_last_is_the_favourite(workers: list[Worker], which: int, f
         dispatcher.handle(Submitted([job(serial + number) for number in range(1, count + 1)], NOW, loads))
         dispatcher.handle(Submitted([job(serial + 9)], NOW, loads))
         first, *others = spy.asked
-        assert first.favourite == favourite
+        assert first.favourite == (favourite or 0), "the first of them where none is named"
         assert {one.favourite for one in others} == {which}
 
 
@@ -268,6 +269,25 @@ def test_only_a_quick_job_that_slow_ones_would_keep_is_looked_for_before_it_is_t
     assert dispatcher.handle(Submitted(late, NOW, loads)) == [Settle(rejected)]
     is_quick = comes in ("quick", "later")
     assert len(spy.asked) == (most if waits == "slow" and is_quick else 0)
+
+
+@given(some_workers(), st.integers(0, 3), st.sampled_from(["quick", "later"]))
+def test_a_quick_job_goes_past_slow_ones_that_fill_the_queue(workers: list[Worker], which: int, label: str) -> None:
+    rooms = rooms_of(workers)
+    assume(which < len(rooms))
+    dispatcher, spy, serial = house(workers, 0)
+    loads = {one.slot: one.load for one in workers if one.load is not None}
+    slow = [job(serial + number, "slow") for number in range(1, LIMITS.max_queued + 1)]
+    assert dispatcher.handle(Submitted(slow, NOW, loads)) == [Waiting(LIMITS.max_queued)]
+    spy.asked.clear()
+    spy.shares.append([int(place == which) for place in range(len(rooms))])
+    late, taker = job(slow[-1].serial + 1, label), next(one for one in workers if one.peer == rooms[which].worker)
+    expected_s = taker.held * LABELS["quick"] + LABELS[label]
+    assert dispatcher.handle(Submitted([late], NOW, loads)) == [
+        Occupy(taker.slot, taker.held + 1, expected_s),
+        Send(taker.peer, [late], label == "quick"),
+    ]
+    assert spy.asked == [Asked(LABELS[label], 1, rooms, False, 0)]
 
 
 @given(st.lists(st.tuples(st.sampled_from([*LABELS, "new"]), st.booleans()), min_size=1, max_size=12))
