@@ -171,8 +171,11 @@ def test_answers_settle_what_is_waited_for_and_free_the_worker(
     dispatcher, held, waiting, _ = given
     outcomes: list[tuple[int, Outcome]] = []
     back, late, before = [], 0, len(held)
+    learnt: dict[str, list[float]] = {"a": [], "b": []}
     for serial, outcome in answers:
         known = held.pop(serial, None) if sender == ONE else None
+        if known is not None and isinstance(outcome, Returned | Failed):
+            learnt[known.kind.label].append(serial * 2.0**-6)
         if known is not None and outcome is None:
             back.append(known)
         elif known is None or serial in given.cancelled:
@@ -190,7 +193,10 @@ def test_answers_settle_what_is_waited_for_and_free_the_worker(
             waiting[one.serial] = one
     expected = [shown(given), *told(outcomes)] if len(held) < before else []
     waited = dispatcher.waiting
-    assert dispatcher.handle(Answered(sender, [(*answer, 0.25) for answer in answers], now)) == expected
+    times_s = {serial: serial * 2.0**-6 for serial, _ in answers}
+    words = [(serial, outcome, times_s[serial]) for serial, outcome in answers]
+    assert dispatcher.handle(Answered(sender, words, now)) == expected
+    assert all(is_learnt(dispatcher.expected_s(label), learnt[label]) for label in "ab")
     assert (dispatcher.late, dispatcher.waiting) == (late, len(waiting))
     assert dispatcher.jobs(now) == views(given, now)
     dispatcher.check()
@@ -203,6 +209,14 @@ def test_answers_settle_what_is_waited_for_and_free_the_worker(
     assert dispatcher.handle(Submitted([directed], now, {})) == [Settle([(99, Rejected(f"{ONE} is not there"))])]
     effects = dispatcher.handle(WorkerUp(TWO, 2, True, now, {}))
     assert sent(effects, TWO) == sorted(waiting)
+
+
+def is_learnt(expected_s: float, times_s: list[float]) -> bool:
+    """Whether each of these times counted a fifth when it came, the first of them wholly, and nothing else did."""
+    mean_s = times_s[0] if times_s else UNKNOWN_S
+    for time_s in times_s[1:]:
+        mean_s = 0.8 * mean_s + 0.2 * time_s
+    return abs(expected_s - mean_s) < 2.0**-19
 
 
 def sent(effects: list[Effect], worker: Peer) -> list[int]:
