@@ -32,7 +32,15 @@ def fault(text, *told):
 
 
 WARNINGS = frozenset(
-    ("loaded-twice", "variable-in-text", "without-effect", "unequal-pair", "denied-mi-command", "unknown-mi-command")
+    (
+        "loaded-twice",
+        "never-runs",
+        "variable-in-text",
+        "without-effect",
+        "unequal-pair",
+        "denied-mi-command",
+        "unknown-mi-command",
+    )
 )
 DOUBTED = ("unknown-function", "unknown-variable")
 """What a module that cannot be loaded may have had."""
@@ -68,6 +76,7 @@ kept = partial(Told, "variable-in-text")
 no_change = partial(Told, "unknown-transformation")
 no_function = partial(Told, "unknown-function")
 no_module = partial(Told, "missing-module")
+no_parameter = partial(Told, "unknown-parameter")
 no_setting = partial(Told, "unknown-setting")
 read_only = partial(Told, "read-only-variable")
 twice = partial(Told, "duplicate-route")
@@ -132,6 +141,7 @@ STATEMENTS = (
     fault("§$(avp(x)[*]) -= NULL;", bad_expression("-= NULL has no meaning")),
     fault("§$var(y) += NULL;", bad_expression("+= NULL has no meaning")),
     fault("$(avp(x)[*]) = 1; $(avp(x)[*]) := 1; $(avp(x)[*]) = NULL; $(avp(x)[*]) := NULL; $var(y) := NULL;"),
+    fault("§$avp = 5;", bad_variable("$avp needs a name in brackets: $avp(name)")),
     fault("§$rs = 5;", read_only("$rs cannot be written")),
     fault('§$(<request>ru) = "x";', read_only("$(<request>ru): what another message has cannot be written")),
     fault(
@@ -159,6 +169,7 @@ STATEMENTS = (
     fault("return($rU, $rU, NULL, 5);"),
     fault("exit;"),
     fault("drop;"),
+    fault("route(ends); §$var(z) = 1;", "never-runs", "this never runs: route[ends] always ends the script"),
     # Loops and choices
     fault("for (§$ru in $(avp(l)[*])) { }", bad("the loop's variable is a $var or an $avp")),
     fault("for (§$(avp(i)[1]) in $(avp(l)[*])) { }", bad("the loop's variable is a $var or an $avp")),
@@ -470,7 +481,16 @@ TOP = (
     fault('§modparam("tools", "label", 5)', bad_parameter("parameter label of module tools is a string, not a number")),
     fault('§modparam("tools", "old", 2)', idle("parameter old of module tools has no effect: it is old")),
     fault('modparam("tools", "old", 1)\nmodparam("tools", "level", " 5")\nmodparam("tools", "label", "5")'),
+    fault(
+        '§§modparam("tools|mi_script", "zqzq2", 1)',
+        no_parameter("module tools has no parameter zqzq2"),
+        no_parameter("module mi_script has no parameter zqzq2"),
+    ),
     fault('modparam("mi_script", "deny", "denied_one")'),
+    fault(
+        '§modparam("mi_script", "deny", "zqzqzqzq")',
+        bad_parameter("parameter deny of module mi_script: there is no MI command zqzqzqzq"),
+    ),
     fault("route[Gw90] { }\n§route[Gw90] { }", twice("route[Gw90] is already at f.cfg:{above}")),
     fault(
         'failure_route[Gw91] { }\nroute[Gw91] { }\n§failure_route["Gw91"] { }',
@@ -478,6 +498,7 @@ TOP = (
     ),
     fault("§route[0] { }", twice("route[0] is already at f.cfg:{main}")),
     fault("onreply_route { }\n§onreply_route[0] { }", twice("onreply_route[0] is already at f.cfg:{above}")),
+    fault("local_route { }\n§local_route { }", twice("local_route is already at f.cfg:{above}")),
     fault("§startup_route[Gw92] { }", bad_route("startup_route takes no name")),
     fault("§error_route[Gw93] { }", bad_route("error_route takes no name")),
     fault("§local_route[Gw94] { }", bad_route("local_route takes no name")),

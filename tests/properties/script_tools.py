@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mi_script.commands import command
-from runtime.script.declare import Kind, Module, Param, Parameter, asynchronous, function, ignored, variable
+from runtime.script.declare import Kind, Module, Param, Parameter, Refused, asynchronous, function, ignored, variable
 
 
 class Tools(Module):
@@ -126,7 +126,7 @@ class Management(Module):
         Param("values", Kind.AVP, optional=True),
     )
     def mi_later(self, c, *arguments):
-        raise AssertionError("nothing runs here")
+        return Refused(lambda context: 1)
 
     @command("quick_one", (), ("a",), ("a", "b"))
     def quick_one(self, params):
@@ -164,5 +164,6 @@ failure_route[armed] {}
 onreply_route[replied] {}
 branch_route[branched] {}
 route[there] { $var(a) = 1; }
+route[ends] { exit; }
 """
 """What right statements may name."""

@@ -118,7 +118,7 @@ class Route(NamedTuple):
 
 NAMED = st.sampled_from([*NAMES, *NAMES, *NAMES, *WRONG, "zulu"])
 CALLS = ("call", "call in if", "call and")
-RESUMES = ("resume", "resume in if")
+RESUMES = ("resume", "resume in if", "slow resume")
 LEADING = (*CALLS, *RESUMES, "report")
 """What brings a run from one route to another."""
 QUOTING = (*ARMS, "arg")
@@ -196,6 +196,8 @@ FORMS = {
     "report": ("launch(job(), ", ");"),
     "quiet report": ("launch(job()", ");"),
     "arg": ("named(", ");"),
+    "slow resume": ('if ($var(p)) async(mi("slow_one"), ', ");"),
+    "slow launch": ('launch(mi("slow_one")', ");"),
     "slow": ('mi("slow_one"', ");"),
     **{arm: (f"{arm}(", ");") for arm in ARMS},
 }
@@ -419,7 +421,7 @@ def edges_of(routes):
 SERVING = ("route", "failure_route", "onreply_route", "branch_route", "local_route", "error_route")
 
 
-@given(scripts())
+@given(scripts(FLOWING) | scripts())
 def test_a_command_that_takes_long_is_told_where_traffic_waits_for_it_and_nowhere_else(routes):
     routes = [
         route._replace(steps=(*without(route.steps, lambda one: one.does in RESTRICTED), Step("slow", "")))

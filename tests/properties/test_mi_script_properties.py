@@ -151,6 +151,13 @@ def test_36_walks_from_the_newest_and_takes_the_type_from_the_name(command, pair
     assert exactly(call) == exactly(Call(method, params or None, warning))
 
 
+@given(INTEGERS, st.integers(1, 24) | st.integers(18, 21), st.data())
+def test_36_takes_up_to_nineteen_digits_under_an_integer_for_a_number(name, length, data):
+    digits = data.draw(st.text("0123456789", min_size=length, max_size=length))
+    call = script_call("command", [name], [digits], "3.6")
+    assert exactly(call) == exactly(Call("command", {str(name): int(digits) if length <= 19 else digits}))
+
+
 @given(
     commands(),
     st.lists(NAMES | st.none(), min_size=1, max_size=4),
