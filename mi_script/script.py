@@ -11,7 +11,7 @@ which the script added them, and integers stay integers. ``compat="3.6"`` asks f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, assert_never
 
@@ -95,8 +95,6 @@ def ending(outcome: Outcome, compat: str = "") -> Ending:
             worker, elapsed_s = str(peer), seconds
         case WorkerLost(peer):
             worker = str(peer)
-        case _:
-            pass
     return ending_of(answer_of(outcome), elapsed_s, worker, compat)
 
 
@@ -171,9 +169,7 @@ def _named(method: str, names: list[Value], values: list[Value]) -> Call | Scrip
         return _fault(f"parameter {lacking} has no value: {len(names)} names, {len(values)} values")
     if None in names:
         return _fault(f"the name of parameter {names.index(None) + 1} is NULL")
-    params: dict[str, Json] = {}
-    for name, value in zip(names, values, strict=False):
-        params.setdefault(_name(name), _json(value))  # of two with one name the first counts
+    params = _paired(names, values, lambda _, value: _json(value))
     surplus = len(values) - len(names)
     warning = f"{method}: {surplus} of {len(values)} values have no name and are ignored" if surplus else None
     return Call(method, params or None, warning)
@@ -196,9 +192,7 @@ def _positional_36(method: str, values: list[Value]) -> Call:
 def _named_36(method: str, names: list[Value], values: list[Value]) -> Call | ScriptFault:
     if len(values) < len(names) or None in names:
         return _fault(_NOT_BUILT_36)
-    params: dict[str, Json] = {}
-    for name, value in zip(reversed(names), reversed(values), strict=False):
-        params.setdefault(_name(name), _typed_by_name(name, value))
+    params = _paired(reversed(names), reversed(values), _typed_by_name)
     warning = f"{method}: too many attribute vals - ignoring..." if len(values) > len(names) else None
     return Call(method, params or None, warning)
 
@@ -221,6 +215,13 @@ def _printed(value: Value) -> str:
 
 
 # Both.
+
+
+def _paired(names: Iterable[Value], values: Iterable[Value], typed: Callable[[Value, Value], Json]) -> dict[str, Json]:
+    params: dict[str, Json] = {}
+    for name, value in zip(names, values, strict=False):
+        params.setdefault(_name(name), typed(name, value))  # of two with one name the first counts
+    return params
 
 
 def _name(value: Value) -> str:
