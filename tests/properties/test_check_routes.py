@@ -121,7 +121,7 @@ CALLS = ("call", "call in if", "call and")
 RESUMES = ("resume", "resume in if", "slow resume")
 LEADING = (*CALLS, *RESUMES, "report")
 """What brings a run from one route to another."""
-QUOTING = (*ARMS, "arg")
+QUOTING = (*ARMS, "arg", "call")
 LIMITED = st.builds(Step, st.sampled_from([*RESTRICTED]), st.just(""))
 STEPS = st.one_of(
     st.builds(Step, st.sampled_from(CALLS), NAMED | st.just("$var(to)")),
@@ -182,7 +182,7 @@ class Writer:
     def step(self, step):
         line = len(self.lines) + 1
         before, behind = FORMS.get(step.does, (f"{step.does}({line}", ");"))
-        name = f'"{step.name}"' if "$" in step.name or step.does in QUOTING else step.name
+        name = f'"{step.name}"' if step.does in QUOTING else step.name
         self.lines.append(f"{before}{name}{behind}")
         self.uses.append(Use(self.route, step.does, step.name, line, len(before) + 1))
 
