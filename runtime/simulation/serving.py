@@ -66,12 +66,16 @@ def _serve_run(folder: Path, order: Order, orders: BinaryIO, answers: BinaryIO) 
             case RunPlan(plan):
                 with _machine(plan, folder) as machine:
                     machine.run()
-                    _answer(answers, machine.report())
+                    run = machine.report()
+                # Not before all has been closed: what goes wrong then is this order's one answer.
+                _answer(answers, run)
             case Open(plan):
                 with _machine(plan, folder) as machine:
                     machine.start()
                     _answer(answers, machine.take_news())
-                    _converse(machine, orders, answers)
+                    last = _converse(machine, orders, answers)
+                if last is not None:
+                    _answer(answers, last)
             case Advance() | Finish():
                 _answer(answers, Failed("no run is open"))
             case _:
@@ -82,7 +86,8 @@ def _serve_run(folder: Path, order: Order, orders: BinaryIO, answers: BinaryIO) 
         _answer(answers, Failed(traceback.format_exc()))
 
 
-def _converse(machine: Machine, orders: BinaryIO, answers: BinaryIO) -> None:
+def _converse(machine: Machine, orders: BinaryIO, answers: BinaryIO) -> Run | None:
+    """Step by step; the whole run, None where nobody waits for it any more."""
     while line := orders.readline():
         match order_of(line):
             case Advance(items, until_s):
@@ -92,10 +97,10 @@ def _converse(machine: Machine, orders: BinaryIO, answers: BinaryIO) -> None:
                 _answer(answers, machine.take_news())
             case Finish(until_s):
                 machine.finish(until_s)
-                _answer(answers, machine.report())
-                return
+                return machine.report()
             case RunPlan() | Open():
                 _answer(answers, Failed("a run is open"))
+    return None
 
 
 @contextmanager
