@@ -295,7 +295,19 @@ def _exchange_of(call: Call) -> Exchange:
 
 
 def _became_of(call: Call, method: str, one: Outgoing, resend: bool, cancel: Exchange | None) -> Exchange:
-    began_at_s, ended_at_s = round(one.began_at - BOOT_S, 9), round(one.ended_at - BOOT_S, 9) if one.finals else 0.0
+    began_at_s, ended_at_s, answered_at_s = (
+        round(at - BOOT_S, 9) if at else 0.0 for at in (one.began_at, one.ended_at, one.answered_at)
+    )
     return Exchange(
-        call.call_id, method, began_at_s, one.finals, ended_at_s, one.arrived, one.lost, one.taken, resend, cancel
+        call.call_id,
+        method,
+        began_at_s,
+        one.finals,
+        ended_at_s,
+        one.arrived,
+        one.lost,
+        one.taken,
+        resend,
+        cancel,
+        answered_at_s,
     )

@@ -122,7 +122,10 @@ class Side:
         match parse(data):
             case Reply() as reply if call := self._by_number.get((reply.call_id, reply.cseq_number)):
                 answered = partial(self._answered, call, reply)
-                self._carry(process, call.wanted.caller, data, now, answered, call.asked_by(reply))
+                one = call.asked_by(reply)
+                if one is not None and reply.status >= 200:
+                    one.answered_at = now
+                self._carry(process, call.wanted.caller, data, now, answered, one)
             case Request() as request:
                 self._carry(process, GATEWAY, data, now, partial(self._asked, request))
             case _:

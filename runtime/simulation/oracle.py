@@ -118,6 +118,7 @@ class Exchange(Struct, frozen=True):
         taken: when processes have read one, and which, in their order.
         resend: whether it would have been sent again.
         cancel: the same of its CANCEL, if the caller gave up.
+        answered_at_s: when the server sent a final answer last; 0 where it did not.
     """
 
     call_id: str
@@ -130,6 +131,7 @@ class Exchange(Struct, frozen=True):
     taken: list[tuple[float, str]]
     resend: bool
     cancel: Exchange | None = None
+    answered_at_s: float = 0.0
 
 
 class History:
@@ -344,12 +346,10 @@ def _exchanged(plan: Plan, history: History, exchange: Exchange) -> Iterator[Vio
     file, line = (parked.file, parked.line) if parked is not None else ("", 0)
     at_s = exchange.began_at_s + GIVES_UP_S
     about = f"{exchange.method} {exchange.call_id}"
-    if not exchange.finals:
-        # Without being sent again one lost packet is enough.
-        excused = not exchange.arrived or (exchange.lost and not exchange.resend) or _died_with(history, exchange)
-        if not excused:
-            text = f"{about} has no final answer"
-            yield Violation("is answered", text, at_s, file=file, line=line, call=exchange.call_id)
+    excused = not exchange.arrived or (exchange.lost and _sent_last(exchange)) or _died_with(history, exchange)
+    if not exchange.finals and not excused:
+        text = f"{about} has no final answer"
+        yield Violation("is answered", text, at_s, file=file, line=line, call=exchange.call_id)
     # Several gateways may accept one call (RFC 3261 section 13.2.2.4), and who begins anew may answer anew.
     forked = all(status < 300 and tag.startswith("gw") for status, tag in exchange.finals)
     dead = {process for _, process in exchange.taken if process in history.died}
@@ -372,6 +372,11 @@ def _cancelled(plan: Plan, history: History, exchange: Exchange, terms: Terms) -
     if terms.cancel_resumes and waited_s > HEARS_S and all(reader not in history.died for _, reader in cancel.taken):
         yield _about(parked, "hears of a CANCEL", f"resumed {waited_s:.3f} s after the CANCEL", resumed[0].at_s)
     yield from _exchanged(plan, history, cancel)
+
+
+def _sent_last(exchange: Exchange) -> bool:
+    """Whether one packet that is lost is enough: it is not sent again, or nothing of it came after it was answered."""
+    return not exchange.resend or (bool(exchange.taken) and exchange.taken[-1][0] <= exchange.answered_at_s)
 
 
 def _died_with(history: History, exchange: Exchange) -> bool:

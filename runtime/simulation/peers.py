@@ -32,8 +32,10 @@ class Outgoing:
     """The final answers, each once: status and To tag."""
     provisional: bool = False
     gave_up: bool = False
+    answered_at: float = 0.0
+    """When the server sent a final answer last."""
     ended_at: float = 0.0
-    """When its last final answer came."""
+    """When the last final answer came."""
     arrived: int = 0
     """Packets of it that came to the server."""
     lost: int = 0

@@ -111,6 +111,13 @@ def test_a_history_is_held_against_the_rules(events: list[Event], rules: list[st
         (replace(ANSWERED, finals=[], taken=[]), [KILLED], ["is answered"]),
         (replace(ANSWERED, finals=[], taken=[]), [Crashed(0.5, "sip-1.1", "exit code 0")], []),
         (replace(ANSWERED, finals=[], lost=1), [], ["is answered"]),
+        (replace(ANSWERED, finals=[], lost=1, answered_at_s=1.3), [], []),
+        (replace(ANSWERED, finals=[], lost=0, answered_at_s=1.3), [], ["is answered"]),
+        (
+            replace(ANSWERED, finals=[], lost=1, answered_at_s=1.3, taken=[*TAKEN, (1.5, "sip-1.1")]),
+            [],
+            ["is answered"],
+        ),
         (replace(ANSWERED, finals=[], lost=1, resend=False), [], []),
         (replace(ANSWERED, finals=[], method="ACK"), [], []),
         (replace(ANSWERED, finals=[], began_at_s=190.0), [], []),
