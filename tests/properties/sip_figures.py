@@ -188,9 +188,9 @@ SAID_BY_CLIENT: Final[dict[str, object]] = {
     "done": Terminated(DONE),
 }
 
-T1_S, T2_S, T4_S, TRYING_S, UNANSWERED_S, FR_S, FR_INV_S = 0.5, 4.0, 5.0, 0.25, 40.0, 9.0, 20.0
+T1_S, T2_S, T4_S, TRYING_S, UNANSWERED_S, FR_S, FR_INV_S = 0.25, 2.0, 6.0, 0.125, 40.0, 9.0, 20.0
 TIMERS: Final = Timers(t1_s=T1_S, t2_s=T2_S, t4_s=T4_S, trying_s=TRYING_S, unanswered_s=UNANSWERED_S)
-"""All of them whole ticks of the wheel, so that a deadline is the sum that it is."""
+"""All of them whole ticks of the wheel, so that a deadline is the sum that it is; and none as it is by default."""
 
 
 class Wait(NamedTuple):

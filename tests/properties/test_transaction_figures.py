@@ -128,7 +128,7 @@ def server(invite: bool, reliable: bool, trying_s: float | None = None) -> Besid
     facts = ["reliable"] if reliable else []
     after_s = TRYING_S if trying_s is None else trying_s
     drawn = Drawn(SERVER_INVITE if invite else SERVER_OTHER, SAID, *facts, trying_s=after_s)
-    beside = Beside(ServerTransaction(invite, TIMERS, reliable), drawn)
+    beside = Beside(ServerTransaction(invite, TIMERS, True) if reliable else ServerTransaction(invite, TIMERS), drawn)
     effects = beside.real.begin() if trying_s is None else beside.real.begin(trying_s)
     beside.begin(effects, *(["at-once"] if trying_s == 0 else []))
     return beside
