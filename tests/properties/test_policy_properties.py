@@ -59,6 +59,10 @@ def some_rooms(draw: st.DrawFn, limits: Limits) -> list[Room]:
         usable = draw(st.integers(0, 7)) > 0 and outstanding < most
         peer, myself = Peer(f"w-{number}", 1), draw(st.booleans())
         rooms.append(Room(peer, outstanding, expected_s, draw(STILL_S), usable, myself))
+    if rooms and draw(st.integers(0, 2)) == 0:  # so that only who they are tells them apart
+        first = rooms[0]
+        alike = first.outstanding, first.expected_s, first.still_s, first.open
+        rooms = [Room(room.worker, *alike, room.myself) for room in rooms]
     return rooms
 
 
