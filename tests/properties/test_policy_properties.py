@@ -69,9 +69,10 @@ def some_rooms(draw: st.DrawFn, limits: Limits) -> list[Room]:
 @st.composite
 def some_case(draw: st.DrawFn, most: int = 60) -> Case:
     limits = draw(some_limits())
-    few, quick, any_s = st.integers(1, 60), st.integers(1, 600), st.integers(1, 6000)
-    grains = draw(st.one_of(st.just(0), few, quick, quick, any_s, GRAINS))
-    count, reserve, favourite = draw(st.integers(1, most)), draw(st.booleans()), draw(st.integers(0, 9))
+    few, quick, slow = st.integers(1, 60), st.integers(1, 600), st.integers(2 * BUDGET + 1, 6000)
+    grains = draw(st.one_of(st.just(0), few, quick, slow, slow, GRAINS))
+    count = draw(st.integers(1, most) | st.integers(1, min(most, 4)))
+    reserve, favourite = draw(st.booleans()), draw(st.integers(0, 9))
     return Case(grains * GRAIN_S, count, draw(some_rooms(limits)), limits, reserve, favourite)
 
 
