@@ -52,9 +52,9 @@ def command_sets(draw, handler=lambda params: None):
 def command_of(draw, names, handler):
     counts = draw(st.sampled_from([(0, 1, 2, 3), (1,), (2,)]))
     sets = [names for count in counts for names in itertools.combinations(PARAMS, count)]
-    chosen = draw(st.lists(st.sampled_from(sets), min_size=1, max_size=4, unique=True))
+    chosen = draw(st.lists(st.sampled_from(sets), min_size=2 if len(counts) == 1 else 1, max_size=4, unique=True))
     recipes = [tuple(draw(st.permutations(names))) for names in chosen]
-    preferred = {len(recipe): recipe for recipe in recipes if draw(st.booleans())}
+    preferred = {len(recipe): recipe for recipe in recipes if draw(st.sampled_from([False, False, True]))}
     return Command(
         name=names[0],
         aliases=tuple(names[1:]),
