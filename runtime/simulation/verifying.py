@@ -69,7 +69,8 @@ class Asked:
         runs: after how many runs to stop, if that is earlier; None for no such limit.
         cpus: how many interpreters run side by side.
         calls: how many calls a run has.
-        rest_s: how long a run goes on after its last call. What the script forgets is given up after three minutes.
+        rest_s: how long a run goes on after its last call. What the script forgets is given up after three minutes,
+            and its transaction lingers then.
         shrinking: how many runs it may take to make a finding's plan shorter, and for how many seconds.
         first: whether to stop as soon as there is a finding.
     """
@@ -82,7 +83,7 @@ class Asked:
     runs: int | None = None
     cpus: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     calls: int = 120
-    rest_s: float = 210.0
+    rest_s: float = 225.0
     shrinking: int = 40
     shrinking_s: float = 10.0
     first: bool = False
