@@ -33,6 +33,7 @@ from runtime.sip.transaction_words import (
     TransportFailed,
     TryingWanted,
 )
+from tests.properties.complaints import complaint
 from tests.properties.sip_figures import (
     CLIENT_INVITE,
     CLIENT_OTHER,
@@ -318,12 +319,6 @@ def test_check_finds_what_is_broken(name: str) -> None:
             real = walked(begin, way).real
             expected = break_it(real)
             assert expected is None or complaint(real) == expected
-
-
-def complaint(real: Core) -> str:
-    with pytest.raises(AssertionError) as found:
-        real.check()
-    return str(found.value)
 
 
 def run_a_timer_twice(real: Core) -> str | None:
