@@ -42,7 +42,7 @@ format: $(DEV_STAMP) ## put imports and layout in order
 reference: $(RUN_STAMP) ## write docs/reference/ anew, of the declarations in the sources
 	$(BIN)/layby reference
 
-mutants: $(DEV_STAMP) ## change the cores in every small way and see that a test notices (ARGS="workers.wire*")
+mutants: $(DEV_STAMP) ## change the cores in every small way and see that a property notices (ARGS="workers.wire*")
 	$(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
 

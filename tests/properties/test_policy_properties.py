@@ -56,7 +56,7 @@ def some_rooms(draw: st.DrawFn, limits: Limits) -> list[Room]:
     for number in range(draw(st.integers(0, 6))):
         outstanding = draw(st.just(0) | st.integers(0, most) | st.integers(max(0, most - 2), most))
         expected_s = draw(st.just(0.0) | SECONDS) if outstanding else 0.0
-        usable = draw(st.integers(0, 7)) > 0 and outstanding < most
+        usable = draw(st.integers(0, 3)) > 0 and outstanding < most
         peer, myself = Peer(f"w-{number}", 1), draw(st.booleans())
         rooms.append(Room(peer, outstanding, expected_s, draw(STILL_S), usable, myself))
     if rooms and draw(st.integers(0, 2)) == 0:  # so that only who they are tells them apart
