@@ -262,6 +262,7 @@ def test_a_frame_over_the_limit_is_not_looked_at(records: list[Any], more: int) 
 # -- what differs -----------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=700)
 @given(st.lists(RECORDS, max_size=2), wrong_records(), st.lists(RECORDS, max_size=2))
 def test_a_frame_with_one_wrong_record_is_refused_whole(before: list[Any], wrong: Any, after: list[Any]) -> None:
     assert refused(raw(*before, wrong, *after))
