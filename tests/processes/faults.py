@@ -91,18 +91,22 @@ class Calls:
 
     def finals(self, limit_s: float = 2 * PROMPT_S, resend: bool = False) -> Iterator[tuple[str, Received, float]]:
         """Each call's user, its final answer, and how long that took; what has none is sent again as a UAC does."""
+        self.wait(0, limit_s, resend)
+        for call_id, (user, _, at) in self.sent.items():
+            answer = self._final(call_id)
+            assert answer is not None
+            yield user, answer, answer.at - at
+
+    def wait(self, left: int, limit_s: float, resend: bool = True) -> None:
+        """Wait until no more than so many have no final answer."""
         ends, again = time.monotonic() + limit_s, time.monotonic() + 0.5
-        while waiting := [sent for call_id, sent in self.sent.items() if self._final(call_id) is None]:
+        while len(waiting := [sent for call_id, sent in self.sent.items() if self._final(call_id) is None]) > left:
             assert time.monotonic() < ends, f"never answered: {[user for user, _, _ in waiting]}"
             self.client.collect(0.02)
             if resend and time.monotonic() > again:
                 again += 0.5
                 for _, data, _ in waiting:
                     self.client.send(data)
-        for call_id, (user, _, at) in self.sent.items():
-            answer = self._final(call_id)
-            assert answer is not None
-            yield user, answer, answer.at - at
 
     def _final(self, call_id: str) -> Received | None:
         return next((answer for answer in self.client.answers.get(call_id, []) if answer.status >= 200), None)
