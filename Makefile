@@ -2,6 +2,7 @@
 # `make bench-pools` compares with, some eighty packages, have a .venv-bench of their own.
 
 PYTHON ?= python3
+PARKINGS ?= 1000000
 BIN := .venv/bin
 RUN_STAMP := .venv/.ready-run
 DEV_STAMP := .venv/.ready-dev
@@ -60,8 +61,8 @@ test-native: $(NATIVE_STAMP) ## the tests of what is compiled, over the compiled
 model: ## visit every state of the models of the protocol (ARGS="'two jobs, early ends'"); needs spin
 	$(PYTHON) model/check.py $(ARGS)
 
-simulate: $(RUN_STAMP) ## a million parkings in the simulated machine, with all faults (ARGS="--parkings 50000 --seed 7")
-	$(BIN)/python benchmarks/simulation.py $(ARGS)
+simulate: $(RUN_STAMP) ## a million parkings in the simulated machine, with all faults (PARKINGS=50000 ARGS="--seed 7")
+	$(BIN)/python benchmarks/simulation.py --parkings $(PARKINGS) $(ARGS)
 
 fuzz: $(DEV_STAMP) ## damage SIP messages and see that each is read, answered and passed on (ARGS="--seconds 600")
 	$(BIN)/python tests/fuzz/fuzz_parse.py $(ARGS)
