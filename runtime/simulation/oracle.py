@@ -26,6 +26,7 @@ from runtime.simulation.events import (
     Resumed,
     Stalled,
 )
+from runtime.simulation.peers import GIVES_UP_S
 from runtime.simulation.plan import Plan, Stall
 
 Rule: TypeAlias = Literal[
@@ -53,7 +54,6 @@ HEARS_S: Final = 1.0
 """How long it may take until a context is resumed whose worker died, or whose caller gave up."""
 REST_S: Final = 70.0
 """How long a run goes on after the last thing that happens in it until nothing may be held any more: see `Terms`."""
-GIVES_UP_S: Final = 32.0
 SEEN_S: Final = 0.05
 """How long after its death a process may still be taken for the one that has a request."""
 KILLS: Final = frozenset({"kill", "killed by SIGKILL"})

@@ -60,7 +60,7 @@ def is_well(run: Run) -> None:
     assert [event.text for event in run.events if isinstance(event, Noted) and "ERROR" in event.text] == []
 
 
-CHAINED = f"""{HEAD}
+IN_DIALOGS = f"""{HEAD}
 loadmodule "rr.so"
 loadmodule "sipmsgops.so"
 loadmodule "dialog.so"
@@ -72,7 +72,9 @@ route {{
     }}
     record_route();
     create_dialog();
-    $avp(own) = $ci;
+"""
+"""The beginning of a script that relays calls with dialogs, to the first statement for what makes one."""
+CHAINED = f"""{IN_DIALOGS}    $avp(own) = $ci;
     async(mi("bench_wait 3", $var(r)), one);
 }}
 route[one] {{ async(mi("bench_wait 1", $var(r)), two); }}
@@ -198,19 +200,7 @@ def test_a21_what_is_parked_at_a_reload_resumes_on_the_old_script_though_a_proce
     assert len({event.process for event in run.events if isinstance(event, Reloaded)}) >= 3
 
 
-DIALOGS = f"""{HEAD}
-loadmodule "rr.so"
-loadmodule "sipmsgops.so"
-loadmodule "dialog.so"
-route {{
-    if (has_totag()) {{
-        loose_route();
-        t_relay();
-        exit;
-    }}
-    record_route();
-    create_dialog();
-    $du = "sip:192.0.2.200";
+DIALOGS = f"""{IN_DIALOGS}    $du = "sip:192.0.2.200";
     t_relay();
 }}
 """
