@@ -3,10 +3,10 @@
     python benchmarks/soak.py [--seconds 30] [--rate 500] [--every 5] [--seed N] [--json FILE]
 
 Requests go at a steady rate through a real server: OPTIONS that the script answers, and calls with Record-Route and
-dialogs. For one in ten a management command of 0 to 50 ms is run: the request is parked meanwhile (`async(mi(...))`),
-or goes on (`launch(mi(...))`), or a few times its process stands still (`mi(...)`). Meanwhile a SIP process, a job
-worker or the MI process is killed (SIGKILL) or stopped for up to 2 s (SIGSTOP, SIGCONT), or the script reloaded, at
-random; what is done, and when, follows from the seed.
+dialogs. One in ten is parked (`async(mi(...))`) while a management command of 0 to 50 ms is run for it; a few more have
+one run while they go on (`launch(mi(...))`), or while their process stands still (`mi(...)`). Meanwhile a SIP process,
+a job worker or the MI process is killed (SIGKILL) or stopped for up to 2 s (SIGSTOP, SIGCONT), or the script reloaded,
+at random; what is done, and when, follows from the seed.
 
 Every request must have one final answer. The answer says through what the request has come: the token that was parked,
 the token that the command gave back, who parked and who resumed it and under which version of the script. What is not

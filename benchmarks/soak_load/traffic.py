@@ -27,17 +27,18 @@ from soak_load.ledger import Death, Ledger, Reply, Role
 from soak_load.stamps import owner_of, stamps_of
 
 KINDS: Final = {
-    ("OPTIONS", "plain"): 860,
-    ("OPTIONS", "waits"): 40,
-    ("OPTIONS", "sleeps"): 20,
+    ("OPTIONS", "plain"): 825,
+    ("OPTIONS", "waits"): 55,
+    ("OPTIONS", "sleeps"): 25,
     ("OPTIONS", "launches"): 20,
     ("OPTIONS", "inline"): 5,
-    ("INVITE", "plain"): 35,
-    ("INVITE", "waits"): 10,
-    ("INVITE", "sleeps"): 5,
+    ("INVITE", "plain"): 40,
+    ("INVITE", "waits"): 15,
+    ("INVITE", "sleeps"): 10,
     ("INVITE", "reply"): 5,
 }
-"""Of 1,000 requests: what they are, and what the script does with them. 100 of them have a command run for them."""
+"""Of 1,000 requests: what they are, and what the script does with them. A command is run for 135 of them; 110 are parked
+for it, which is one in ten of all with the calls' BYEs."""
 MOST_MS: Final = 50
 """A command takes up to so long; one that is run inline a tenth of it."""
 _START_IN_S: Final = 0.1
