@@ -52,7 +52,7 @@ native: $(NATIVE_STAMP) ## the SIP path compiled, in build/native (needs a C com
 
 # Named by PYTHONPATH since pytest loads the plugin that is installed before it reads of any path.
 test-native: $(NATIVE_STAMP) ## the tests of what is compiled, over the compiled
-	cd build/native && PYTHONPATH=. ../../$(BIN)/pytest tests/runtime/sip tests/runtime/transports tests/fuzz \
+	cd build/native && PYTHONPATH=. ../../$(BIN)/pytest -n 2 --dist loadfile tests/runtime/sip tests/runtime/transports tests/fuzz \
 		tests/properties/test_sip_properties.py tests/properties/test_response_context_machine.py \
 		tests/properties/test_transaction_machine.py tests/properties/test_transaction_pair_machine.py \
 		tests/processes/test_server_relay.py tests/processes/test_server_relay_corners.py \
