@@ -48,7 +48,7 @@ from mi_load.site import Site, usage, write_rules
 from pools_peers.processes import adopt_orphans, end_descendants
 from sip_ends import start_end
 
-from runtime.demo.server import Server, ServerError, free_port
+from runtime.traffic.server import Server, ServerError, free_port
 
 VARIANTS: Final = ("none", "paging", "launch", "async", "mi")
 _ENDED_EVERY: Final = 20

@@ -14,13 +14,13 @@ from typing import Final
 
 from runtime.attendant import furnish
 from runtime.context import Address, Context
-from runtime.demo.server import free_port
 from runtime.folder import RuntimeFolder
 from runtime.program import Program
 from runtime.runs import Ended, Route
 from runtime.settings import settle
 from runtime.sip.message import Request, parse
 from runtime.sip_process import SipProcess
+from runtime.traffic.server import free_port
 from runtime.transports.base import open_sockets
 from workers.birth import Child
 from workers.control import AttendantEnd, pair

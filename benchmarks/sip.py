@@ -37,7 +37,7 @@ from sip_peers.costs import QUICK, Effort
 from sip_peers.report import QUESTIONS, Result, Run, tables
 from sip_peers.servers import ENTRIES, Entry
 
-from runtime.demo.server import ServerError
+from runtime.traffic.server import ServerError
 
 
 def names(text: str, known: Sequence[str]) -> list[str]:

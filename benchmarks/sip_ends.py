@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from runtime.demo.load import SO_TIMESTAMPNS, arrived_s, environment
+from runtime.traffic.generator import SO_TIMESTAMPNS, arrived_s, environment
 
 HOST: Final = "127.0.0.1"
 T1_S: Final = 0.5

@@ -53,7 +53,7 @@ from soak_load.report import Result, as_json, details, log_findings, overload, t
 from soak_load.site import EVENT, Site, shared_folder
 from soak_load.traffic import Plan
 
-from runtime.demo.server import Server, ServerError, free_port
+from runtime.traffic.server import Server, ServerError, free_port
 
 _READY_S: Final = 30.0
 _TURN_S: Final = 0.02

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from runtime.demo.server import free_port as free_port
 from runtime.testing.peer import Received, serial
 from runtime.testing.server import Server as TestedServer
 from runtime.testing.waiting import LIMIT_S as LIMIT_S
 from runtime.testing.waiting import wait_until as wait_until
+from runtime.traffic.server import free_port as free_port
 
 ROOT = Path(__file__).parent.parent
 

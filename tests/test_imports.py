@@ -80,6 +80,8 @@ CORES = frozenset(
         "runtime.simulation.traffic",
         "runtime.simulation.wishes",
         "runtime.demo.figures",
+        "runtime.traffic.request",
+        "runtime.traffic.spread",
         "runtime.location.answers",
         "runtime.location.bindings",
         "runtime.location.contact",

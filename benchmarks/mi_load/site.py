@@ -15,7 +15,7 @@ from sip_peers.cpu import tree_cpu
 
 from mi_load.calls import NUMBERS_FROM
 from mi_load.operating import EVENT
-from runtime.demo.server import Server
+from runtime.traffic.server import Server
 
 MIB: Final = 1 << 20
 

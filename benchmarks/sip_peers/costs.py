@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.demo.server import free_port
+from runtime.traffic.server import free_port
 from sip_peers import sipp
 from sip_peers.cpu import tree_cpu
 from sip_peers.scripts import Job

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.demo.server import free_port
+from runtime.traffic.server import free_port
 from sip_peers.servers import Entry, Site
 
 _HOST: Final = "127.0.0.1"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.demo.load import ROOT
-from runtime.demo.server import Server
+from runtime.traffic.generator import ROOT
+from runtime.traffic.server import Server
 from sip_peers.scripts import KAMAILIO, KAMAILIO_WITH_PYTHON, KEMI, LAYBY, Job
 
 _SHM_MIB: Final = "256"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.demo.server import free_port
+from runtime.traffic.server import free_port
 
 _HOST: Final = "127.0.0.1"
 _NICENESS: Final = ["nice", "-n", "5"]

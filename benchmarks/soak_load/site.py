@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.demo.server import Server
+from runtime.traffic.server import Server
 
 SHARED_MEMORY: Final = Path("/dev/shm")
 EVENT: Final = "E_SOAK_LAUNCHED"

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from runtime.demo import chart, load
+from runtime.demo import chart
 from runtime.demo.figures import (
     COLUMNS,
     RUN_COLUMNS,
@@ -24,14 +24,14 @@ from runtime.demo.figures import (
     document,
     figures,
     lag_line,
-    milliseconds,
-    percentile,
     rows,
     verdict,
 )
-from runtime.demo.offer import Ended, Plan
-from runtime.demo.offer import Progress as SoFar
-from runtime.demo.server import Server, ServerError, command, example, free_port
+from runtime.traffic import generator
+from runtime.traffic.offer import Ended, Plan
+from runtime.traffic.offer import Progress as SoFar
+from runtime.traffic.server import Server, ServerError, command, example, free_port
+from runtime.traffic.spread import milliseconds, percentile
 
 FLAVOURS = ("none", "mi", "async", "launch")
 _PAUSE_S = 1.0
@@ -115,7 +115,7 @@ def run(
         with Server(command(script, port, sip_processes, mi_workers), port) as server:
             server.wait_ready()
             runs = measure(settings, server, console)
-    except (ServerError, load.LoadError, OSError) as error:
+    except (ServerError, generator.LoadError, OSError) as error:
         console.print(f"layby demo: {error}", style="red", markup=False)
         return 3
     except KeyboardInterrupt:
@@ -147,7 +147,7 @@ def _measure_one(settings: Settings, flavour: str, server: Server, shown: _Show)
         time.sleep(_PAUSE_S)  # it begins with an idle server, not with the last jobs of the flavour before
     shown.begin(flavour, wanted.count)
     cpu_before_s = server.cpu_s()
-    for frame in load.offer(wanted):
+    for frame in generator.offer(wanted):
         match frame:
             case SoFar():
                 fast_s.extend(frame.fast_s)

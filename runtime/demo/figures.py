@@ -1,12 +1,13 @@
-"""From latencies to the demo's figures: percentiles, table rows, the verdict, the JSON. No I/O."""
+"""From latencies to the demo's figures: table rows, the verdict, the JSON. No I/O."""
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from runtime.traffic.spread import Spread, milliseconds, spread
 
 RATIO_WANTED = 10.0
 """By how much the fast requests' p99 of `mi` must exceed that of `async` for the demo to have shown its point."""
@@ -57,42 +58,6 @@ class Run:
     def refused(self) -> int:
         """How many had a final answer other than 200."""
         return self.answered - self.statuses.get(200, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How latencies spread, in milliseconds."""
-
-    count: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    max_ms: float
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile: the smallest value with at least `share` of all values at or below it.
-
-    Args:
-        ordered: values, ascending; at least one.
-        share: above 0, up to 1.
-
-    Raises:
-        ValueError: no values, or a share out of its range.
-    """
-    if not ordered or not 0 < share <= 1:
-        raise ValueError("a percentile needs values, and a share above 0 and up to 1")
-    # The rounding takes back what 0.07 * 100 = 7.000000000000001 would add: a whole rank.
-    return ordered[math.ceil(round(share * len(ordered), 9)) - 1]
-
-
-def spread(latencies_s: Sequence[float]) -> Spread | None:
-    """The spread of latencies given in seconds and in any order; None when there are none."""
-    if not latencies_s:
-        return None
-    ordered = sorted(latencies_s)
-    p50, p95, p99 = (1000 * percentile(ordered, share) for share in (0.50, 0.95, 0.99))
-    return Spread(len(ordered), p50, p95, p99, 1000 * ordered[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +119,6 @@ def _cells(of: Spread | None) -> tuple[str, ...]:
     if of is None:
         return ("-", "-", "-", "-")
     return tuple(milliseconds(value) for value in (of.p50_ms, of.p95_ms, of.p99_ms, of.max_ms))
-
-
-def milliseconds(value: float) -> str:
-    """A number of milliseconds with three significant digits or so: ``0.213``, ``4.71``, ``71.6``, ``1204``."""
-    decimals = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{decimals}f}"
 
 
 def lag_line(all_figures: Sequence[Figures]) -> str:

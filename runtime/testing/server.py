@@ -22,10 +22,10 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import pytest
 
-from runtime.demo.load import environment
-from runtime.demo.server import free_port
 from runtime.testing.peer import Peer
 from runtime.testing.waiting import LIMIT_S, wait_until
+from runtime.traffic.generator import environment
+from runtime.traffic.server import free_port
 from workers.supervision import RestartPolicy
 
 _HOST: Final = "127.0.0.1"

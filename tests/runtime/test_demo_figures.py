@@ -15,17 +15,14 @@ from runtime.demo.figures import (
     COLUMNS,
     RUN_COLUMNS,
     Run,
-    Spread,
     document,
     figures,
     lag_line,
-    milliseconds,
-    percentile,
     ratio,
     rows,
-    spread,
     verdict,
 )
+from runtime.traffic.spread import Spread, milliseconds, percentile, spread
 
 
 def run_of(flavour, fast_ms, slow_ms=(), **changes):

@@ -21,20 +21,23 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from runtime.demo import demo, server
-from runtime.demo.figures import percentile
-from runtime.demo.load import LoadError, offer
-from runtime.demo.offer import (
+from runtime.demo import demo
+from runtime.traffic import server
+from runtime.traffic.generator import LoadError, offer
+from runtime.traffic.merging import Merging, divided
+from runtime.traffic.offer import (
     Counts,
     Ended,
     Exchanges,
     Plan,
     Progress,
+    accepted,
     from_wire,
     template,
     to_wire,
     which_are_slow,
 )
+from runtime.traffic.spread import percentile
 
 START_S = 100.0
 
@@ -88,13 +91,66 @@ def test_slow_requests_are_the_planned_share_at_repeatable_places():
 
 
 def test_a_request_is_rendered_with_its_number_in_branch_tag_and_call_id():
-    text = template(plan_of(), "fast", "127.0.0.1", 4000) % (7, 7, 7)
-    lines = text.decode().split("\r\n")
+    request = template(plan_of(), "fast", "127.0.0.1", 4000).numbered(7)
+    lines = request.decode().split("\r\n")
     assert lines[0] == "OPTIONS sip:fast@127.0.0.1:5060 SIP/2.0"
     assert lines[1] == "Via: SIP/2.0/UDP 127.0.0.1:4000;branch=z9hG4bKr1-7;rport"
-    assert "From: <sip:demo@127.0.0.1:4000>;tag=r1-7" in lines
+    assert "From: <sip:caller@127.0.0.1:4000>;tag=f7" in lines
     assert "Call-ID: r1-7@127.0.0.1" in lines
     assert lines[-2:] == ["", ""]
+
+
+def test_a_request_may_be_the_users_own_and_its_length_is_counted():
+    text = (
+        "MESSAGE sip:[service]@example.org SIP/2.0\nVia: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]\n"
+        "Subject: 100% [call_number]\nContent-Length: [len]\n\n[service]: grüße"
+    )
+    request = template(plan_of(request=text), "+49", "127.0.0.1", 4000).numbered(7)
+    assert request.decode() == (
+        "MESSAGE sip:+49@example.org SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:4000;branch=z9hG4bKr1-7\r\n"
+        "Subject: 100% 7\r\nContent-Length: 12\r\n\r\n+49: grüße"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("OPTIONS sip:a SIP/2.0\nVia: SIP/2.0/UDP [local_ip]\n\n", "no Via with branch="),
+        (
+            "OPTIONS sip:[user] SIP/2.0\nVia: SIP/2.0/UDP h;branch=[branch]\n\n",
+            r"unknown: \[user\]; there are \[service",
+        ),
+        ("OPTIONS sip:a SIP/2.0\nVia: SIP/2.0/UDP h;branch=[branch]\n\n[len]", "into the headers"),
+        ("BYE sip:a SIP/2.0\nVia: SIP/2.0/UDP h;branch=[branch]\n\n", "BYE belongs to a call"),
+        ("\nhello", "'hello' is no method"),
+    ],
+)
+def test_a_request_that_cannot_be_offered_is_refused(text, told):
+    with pytest.raises(ValueError, match=told):
+        plan_of(request=text)
+
+
+def test_what_is_lost_has_waited_until_the_end():
+    exchanges = exchanges_of(slow_share=0.5)
+    for number in range(10):
+        exchanges.sent(number, START_S + 0.1)
+    exchanges.received(reply(0), START_S + 0.2)
+    slow = sum(exchanges.is_slow(number) for number in range(1, 10))
+    fast_s, slow_s = exchanges.waiting(START_S + 5)
+    assert (len(fast_s), len(slow_s)) == (9 - slow, slow)
+    assert sorted([*fast_s, *slow_s]) == pytest.approx([4.91 + each / 100 for each in range(9)])
+
+
+def test_which_statuses_are_as_wanted_is_told_by_codes_and_classes():
+    assert accepted("200") == {200}
+    assert accepted("404,2xx") == {404, *range(200, 300)}
+    exchanges = exchanges_of(accept="404")
+    exchanges.sent(0, START_S)
+    exchanges.received(reply(0, 404), START_S + 0.5)
+    assert sum(len(each) for each in exchanges.take_latencies()) == 1
+    for wrong in ("", "2xx,", "100", "20", "abc"):
+        with pytest.raises(ValueError, match="accept: final statuses"):
+            plan_of(accept=wrong)
 
 
 def test_an_unanswered_request_is_sent_again_as_timer_e_says_until_timer_f():
@@ -177,6 +233,26 @@ def test_a_run_is_finished_when_all_is_answered_or_the_grace_is_over():
     assert exchanges.finished(START_S + 2.15)
     exchanges.received(reply(0), START_S + 2.05)
     assert exchanges.finished(START_S + 2.05)
+
+
+def test_several_generators_share_a_load_and_tell_one_story():
+    plan = plan_of(rate_per_s=100, seconds=1)
+    assert divided(plan, 1) == [plan]
+    parts = divided(plan, 2)
+    assert [part.count for part in parts] == [50, 50]
+    assert len({part.run for part in parts} | {part.seed for part in parts}) == 4
+    merging = Merging(2)
+    fast_s, slow_s = array("d", [0.1]), array("d", [0.2])
+    assert merging.take(0, Progress(0.25, 10, 9, 1, fast_s, slow_s)) == Progress(0.25, 10, 9, 1, fast_s, slow_s)
+    assert merging.take(1, Progress(0.5, 20, 18, 0, slow_s, fast_s)) == Progress(0.5, 30, 27, 1, slow_s, fast_s)
+    ends = [
+        Ended(Counts(50, 49, statuses={200: 49}), 1, 1.0, 0.1, 0.2, True, 0, array("d", [5.0])),
+        Ended(Counts(50, 50, 3, statuses={200: 48, 500: 2}), 0, 1.5, 0.3, 0.4, False, 2),
+    ]
+    assert merging.take(1, ends[1]) is None
+    assert merging.take(0, ends[0]) == Ended(
+        Counts(100, 99, 3, statuses={200: 97, 500: 2}), 1, 1.5, 0.3, 0.4, False, 2, array("d", [5.0])
+    )
 
 
 def test_frames_travel_as_plain_data():
@@ -288,6 +364,16 @@ def test_a_load_is_offered_at_its_rate_and_its_latencies_are_those_of_the_respon
     assert 0 <= ended.lag_p99_s <= ended.lag_max_s
     assert len(responder.seen) == 400
     assert len(responder.sources) == 8
+
+
+@pytest.mark.processes
+def test_two_generators_offer_what_one_would():
+    with Responder() as responder:
+        frames = list(offer(plan_of(port=responder.port, rate_per_s=400, seconds=0.5, slow_share=0.1), 2))
+    assert isinstance(frames[-1], Ended)
+    assert frames[-1].counts == Counts(sent=200, answered=200, statuses={200: 200})
+    assert sum(len(each.fast_s) + len(each.slow_s) for each in frames[:-1]) == 200
+    assert len(responder.sources) == 32
 
 
 @pytest.mark.processes

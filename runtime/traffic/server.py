@@ -12,14 +12,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from runtime.demo.load import ROOT, environment
-from runtime.demo.offer import Plan, template
+from runtime.traffic.generator import ROOT, environment
+from runtime.traffic.offer import Plan, accepted, template
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_SCHEDULERS = 2
+"""In a clock's number, beside the complement of the PID: what the scheduler counts (clock_getcpuclockid(3))."""
 _STOP_S = 10.0
 
 
@@ -68,18 +71,23 @@ class Server:
             self._process.wait()
         self._errors.close()
 
-    def wait_ready(self, within_s: float = 15.0) -> None:
-        """Ask with OPTIONS until it answers 200.
+    def wait_ready(self, within_s: float = 15.0, probe: Plan | None = None) -> None:
+        """Ask again and again until it answers.
+
+        Args:
+            within_s: for how long, in seconds.
+            probe: what is asked, and which answers will do; without it OPTIONS to the user ``fast``, and 200.
 
         Raises:
-            ServerError: it ended, or did not answer within `within_s` seconds.
+            ServerError: it ended, or did not answer so within that time.
         """
         deadline = time.monotonic() + within_s
+        asked = probe or Plan(self.host, self.port, 1, 1, "fast", "fast", 0, 0, "ready")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.connect((self.host, self.port))
             while time.monotonic() < deadline:
                 self.check_alive()
-                if _answers(self, asking):
+                if _answers(replace(asked, run=secrets.token_hex(8)), asking):
                     return
         raise ServerError(f"the server does not answer on udp:{self.host}:{self.port}{self._last_words()}")
 
@@ -104,12 +112,13 @@ class Server:
         return "; it wrote:\n" + "\n".join(lines) if lines else "; it wrote nothing"
 
 
-def _answers(server: Server, asking: socket.socket) -> bool:
-    plan = Plan(server.host, server.port, 1, 1, "fast", "fast", 0, 0, secrets.token_hex(8))
+def _answers(probe: Plan, asking: socket.socket) -> bool:
     with contextlib.suppress(OSError):  # refused: nobody listens yet
-        asking.send(template(plan, "fast", *asking.getsockname()) % (0, 0, 0))
+        asking.send(template(probe, probe.fast_user, *asking.getsockname()).numbered(0))
         if select.select([asking], [], [], 0.2)[0]:
-            return asking.recv(65_535).startswith(b"SIP/2.0 200")
+            start = asking.recv(65_535)[:11]
+            status = start[8:]
+            return start.startswith(b"SIP/2.0 ") and status.isdigit() and int(status) in accepted(probe.accept)
     select.select([], [], [], 0.05)
     return False
 
@@ -127,12 +136,12 @@ def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
             return port
 
 
-def command(script: Path, port: int, sip_processes: int, mi_workers: int) -> list[str]:
-    """How the real server is started with `script` on `port`."""
+def command(script: Path, port: int, sip_processes: int, mi_workers: int, *more: str) -> list[str]:
+    """How the real server is started with `script` on `port`, with `more` on its command line."""
     listen = f"udp:{Server.host}:{port}"
     # As many workers as it says and no more, so that two runs compare.
     sizes = ["--udp-workers", str(sip_processes), "--mi-workers", str(mi_workers), "--mi-workers-max", str(mi_workers)]
-    return [sys.executable, "-m", "runtime", "run", str(script), "-l", listen, *sizes]
+    return [sys.executable, "-m", "runtime", "run", str(script), "-l", listen, *sizes, *more]
 
 
 def example(name: str) -> Path:
@@ -148,20 +157,30 @@ def example(name: str) -> Path:
 
 
 def tree_cpu_s(root: int) -> float:
-    """User and system CPU seconds of a process, of all its descendants, and of what each of them has reaped."""
+    """User and system CPU seconds of a process, of all its descendants, and of what each of them has reaped.
+
+    `/proc/PID/stat` counts in hundredths of a second, which over several processes is too coarse for a short load.
+    Each process's own clock says the same in nanoseconds, and only of those that have ended the hundredths are left.
+    """
     parents: dict[int, int] = {}
-    ticks: dict[int, int] = {}
+    reaped: dict[int, int] = {}
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
             with contextlib.suppress(OSError):  # it ended between the two looks
-                parents[int(entry)], ticks[int(entry)] = _parent_and_ticks(Path("/proc", entry, "stat").read_bytes())
-    return sum(ticks[pid] for pid in _tree(root, parents)) / _TICKS_PER_S
+                parents[int(entry)], reaped[int(entry)] = _parent_and_reaped(Path("/proc", entry, "stat").read_bytes())
+    return sum(_process_s(pid) + reaped[pid] / _TICKS_PER_S for pid in _tree(root, parents))
 
 
-def _parent_and_ticks(stat: bytes) -> tuple[int, int]:
+def _process_s(pid: int) -> float:
+    with contextlib.suppress(OSError):  # it has ended
+        return time.clock_gettime(~pid << 3 | _SCHEDULERS)
+    return 0.0
+
+
+def _parent_and_reaped(stat: bytes) -> tuple[int, int]:
     # After the last ")": a process may put brackets and blanks into its own name. Fields as in proc(5).
     fields = stat.rpartition(b")")[2].split()
-    return int(fields[1]), sum(int(field) for field in fields[11:15])
+    return int(fields[1]), sum(int(field) for field in fields[13:15])
 
 
 def _tree(root: int, parents: dict[int, int]) -> set[int]:

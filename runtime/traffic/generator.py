@@ -1,6 +1,6 @@
 """The load generator: a process of its own, so that its work and its garbage do not disturb what it measures.
 
-``python -m runtime.demo.load PLAN`` sends what the plan says and writes msgpack frames to its standard output;
+``python -m runtime.traffic.generator PLAN`` sends what the plan says and writes msgpack frames to its standard output;
 `offer()` starts it and reads them.
 """
 
@@ -16,13 +16,15 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import msgpack
 
 import runtime
-from runtime.demo.offer import Ended, Exchanges, Frame, Plan, Progress, from_wire, template, to_wire, which_are_slow
+from runtime.traffic.merging import Merging, divided
+from runtime.traffic.offer import Ended, Exchanges, Frame, Plan, Progress, from_wire, template, to_wire, which_are_slow
 
 ROOT = Path(runtime.__file__).parent.parent
 """Where the packages lie: the checkout's folder, or site-packages."""
@@ -97,7 +99,7 @@ class Generator:
         source = number % len(self._sources)
         request = (self._slow if self._exchanges.is_slow(number) else self._fast)[source]
         try:
-            self._sources[source].send(request % (number, number, number))
+            self._sources[source].send(request.numbered(number))
         except OSError:  # the server is gone, or a buffer is full: as good as lost on the way, and sent again
             self._send_errors += 1
 
@@ -123,7 +125,8 @@ class Generator:
         lag_p99_s = lags[(len(lags) * 99 - 1) // 100]
         real_time = os.sched_getscheduler(0) == os.SCHED_FIFO
         lost, counts = exchanges.lost, exchanges.counts
-        self._report(Ended(counts, lost, window_s, lag_p99_s, lags[-1], real_time, self._send_errors))
+        end = Ended(counts, lost, window_s, lag_p99_s, lags[-1], real_time, self._send_errors, *exchanges.waiting(now))
+        self._report(end)
 
 
 def _open_source(plan: Plan) -> socket.socket:
@@ -155,40 +158,57 @@ def arrived_s(control: list[tuple[int, int, bytes]], realtime_ahead_s: float) ->
     return time.monotonic()
 
 
-def offer(plan: Plan) -> Iterator[Frame]:
-    """Run a plan in a process of its own.
+def offer(plan: Plan, processes: int = 1) -> Iterator[Frame]:
+    """Run a plan in processes of their own.
 
     Args:
         plan: what to send.
+        processes: how many share it; one is enough where the server has but a few CPUs.
 
     Yields:
-        `Progress` about four times a second, and one `Ended` last.
+        `Progress` about four times a second from each of them, and one `Ended` last.
 
     Raises:
-        LoadError: the generator failed, or did not end when it should have.
+        LoadError: a generator failed, or did not end when it should have.
     """
-    command = [sys.executable, "-m", "runtime.demo.load", plan.to_json()]
+    merging = Merging(processes)
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(_started(each)) for each in divided(plan, processes)]
+        for generator, frame in _frames(started, time.monotonic() + plan.seconds + plan.grace_s + 15):
+            told = merging.take(generator, frame)
+            if told is not None:
+                yield told
+
+
+@contextlib.contextmanager
+def _started(plan: Plan) -> Iterator[IO[bytes]]:
+    command = [sys.executable, "-m", "runtime.traffic.generator", plan.to_json()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment()) as process:
+        assert process.stdout is not None
         try:
-            yield from _frames(process, time.monotonic() + plan.seconds + plan.grace_s + 15)
+            yield process.stdout
         finally:
             process.kill()
 
 
-def _frames(process: subprocess.Popen[bytes], deadline: float) -> Iterator[Frame]:
-    assert process.stdout is not None
-    unpacker = msgpack.Unpacker(max_buffer_size=64 << 20, strict_map_key=False)
-    while True:
-        ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-        data = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
-        if not data:
-            raise LoadError("the load generator did not end in time" if not ready else "the load generator failed")
-        unpacker.feed(data)
-        for plain in unpacker:
-            frame = from_wire(plain)
-            yield frame
-            if isinstance(frame, Ended):
-                return
+def _frames(streams: Sequence[IO[bytes]], deadline: float) -> Iterator[tuple[int, Frame]]:
+    """What generators write, with the number of each, until all have ended."""
+    unpackers = {stream: msgpack.Unpacker(max_buffer_size=64 << 20, strict_map_key=False) for stream in streams}
+    while unpackers:
+        ready, _, _ = select.select(list(unpackers), [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise LoadError("the load generator did not end in time")
+        for stream in ready:
+            data = os.read(stream.fileno(), 1 << 16)
+            if not data:
+                raise LoadError("the load generator failed")
+            unpackers[stream].feed(data)
+            for plain in unpackers[stream]:
+                frame = from_wire(plain)
+                yield streams.index(stream), frame
+                if isinstance(frame, Ended):
+                    del unpackers[stream]
+                    break
 
 
 def environment() -> dict[str, str]:

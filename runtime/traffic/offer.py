@@ -16,10 +16,15 @@ from array import array
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
+from runtime.traffic.request import Template, checked, rendered, request_of
+
 T1_S = 0.5
 T2_S = 4.0
 TIMER_F_S = 64 * T1_S
+_LATENCIES = ("fast_s", "slow_s")
 _TOKEN = re.compile(r"[A-Za-z0-9-]{1,40}")
+_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,;?/%-]{1,64}")
+_STATUSES = re.compile(r"[2-6]([0-9]{2}|xx)(,[2-6]([0-9]{2}|xx))*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +41,12 @@ class Plan:
         run: names this run in every branch and Call-ID, so that a late answer to an earlier run is nobody's.
         sources: how many UDP source ports the requests come from, in turn.
         grace_s: how long after the last request answers are still waited for.
+        request: what each looks like, with keywords, see `request.checked`.
+        accept: which statuses are answers as wanted, as in ``2xx,404``.
 
     Raises:
-        ValueError: a number is out of its range, or a name has characters that do not go into a SIP token.
+        ValueError: a number is out of its range, a name has characters that do not go there, or the request cannot
+            be offered.
     """
 
     host: str
@@ -52,14 +60,19 @@ class Plan:
     run: str
     sources: int = 16
     grace_s: float = 5.0
+    request: str = request_of("OPTIONS")
+    accept: str = "200"
 
     def __post_init__(self) -> None:
         if not (0 < self.rate_per_s <= 100_000 and 0 < self.seconds <= 3600 and 0 <= self.grace_s <= 60):
             raise ValueError("rate: up to 100000 requests/s; seconds: up to 3600; grace: up to 60 s")
         if not (0 <= self.slow_share <= 1 and 1 <= self.sources <= 256):
             raise ValueError("slow share: 0 to 1; sources: 1 to 256")
-        if not all(_TOKEN.fullmatch(text) for text in (self.fast_user, self.slow_user, self.run)):
-            raise ValueError("users and the run's name: letters, digits and '-' only")
+        if not _TOKEN.fullmatch(self.run) or not all(map(_USER.fullmatch, (self.fast_user, self.slow_user))):
+            raise ValueError("users and the run's name: letters, digits and '-'; users: what a SIP URI may have there")
+        if not _STATUSES.fullmatch(self.accept):
+            raise ValueError("accept: final statuses with commas, such as 200,404 or 2xx")
+        checked(self.request)
 
     @property
     def count(self) -> int:
@@ -85,21 +98,18 @@ def which_are_slow(plan: Plan) -> bytes:
     return bytes(flags)
 
 
-def template(plan: Plan, user: str, source_host: str, source_port: int) -> bytes:
-    """An OPTIONS request from one source port, with a ``%d`` wherever its number goes (three times)."""
-    source = f"{source_host}:{source_port}"
-    return (
-        f"OPTIONS sip:{user}@{plan.host}:{plan.port} SIP/2.0\r\n"
-        f"Via: SIP/2.0/UDP {source};branch=z9hG4bK{plan.run}-%d;rport\r\n"
-        "Max-Forwards: 70\r\n"
-        f"From: <sip:demo@{source}>;tag={plan.run}-%d\r\n"
-        f"To: <sip:{user}@{plan.host}:{plan.port}>\r\n"
-        f"Call-ID: {plan.run}-%d@{source_host}\r\n"
-        "CSeq: 1 OPTIONS\r\n"
-        f"Contact: <sip:demo@{source}>\r\n"
-        "User-Agent: layby-demo\r\n"
-        "Content-Length: 0\r\n\r\n"
-    ).encode("latin-1")
+def template(plan: Plan, user: str, source_host: str, source_port: int) -> Template:
+    """The plan's request to `user` from one source port; its number goes in last."""
+    return rendered(checked(plan.request), plan.run, user, (plan.host, plan.port), (source_host, source_port))
+
+
+def accepted(accept: str) -> frozenset[int]:
+    """The statuses that a plan's `accept` means."""
+    found: set[int] = set()
+    for each in accept.split(","):
+        first = int(each.replace("xx", "00"))
+        found.update(range(first, first + (100 if each.endswith("xx") else 1)))
+    return frozenset(found)
 
 
 @dataclass(slots=True)
@@ -139,6 +149,7 @@ class Exchanges:
         self._sent_s = array("d", bytes(8 * plan.count))
         self._interval_s = array("d", bytes(8 * plan.count))
         self._done = bytearray(plan.count)
+        self._accepted = accepted(plan.accept)
         self._resend: list[tuple[float, int]] = []
         self._number = re.compile(rb"branch=z9hG4bK" + plan.run.encode("ascii") + rb"-([0-9]{1,9})(?![0-9])")
         self._new_fast, self._new_slow = array("d"), array("d")
@@ -202,7 +213,7 @@ class Exchanges:
         self.counts.answered += 1
         self.counts.statuses[code] = self.counts.statuses.get(code, 0) + 1
         self.last_answer_s = max(self.last_answer_s, at_s)
-        if code == 200:  # a quick refusal is no good latency: it is told apart as a status that is not 200
+        if code in self._accepted:  # a quick refusal is no good latency: it is told apart by its status
             latency_s = max(0.0, at_s - self.intended_s(number))
             (self._new_slow if self._slow[number] else self._new_fast).append(latency_s)
 
@@ -216,6 +227,14 @@ class Exchanges:
     def lost(self) -> int:
         """Sent, and without a final answer."""
         return self.counts.sent - self.counts.answered
+
+    def waiting(self, now: float) -> tuple[array[float], array[float]]:
+        """For how long the fast and the slow requests without a final answer have waited, in seconds."""
+        waited = array("d"), array("d")
+        for number in range(self.counts.sent):
+            if not self._done[number]:
+                waited[self._slow[number]].append(max(0.0, now - self.intended_s(number)))
+        return waited
 
     def finished(self, now: float) -> bool:
         """Whether all was sent and nothing more is waited for."""
@@ -251,6 +270,7 @@ class Ended:
         lag_p99_s, lag_max_s: by how much the generator itself sent too late.
         real_time: whether the kernel let the generator run at real-time priority.
         send_errors: sends that failed; those requests were sent again.
+        lost_fast_s, lost_slow_s: for how many seconds the lost ones had waited when the run ended.
     """
 
     counts: Counts
@@ -260,6 +280,8 @@ class Ended:
     lag_max_s: float
     real_time: bool
     send_errors: int
+    lost_fast_s: array[float] = field(default_factory=lambda: array("d"))
+    lost_slow_s: array[float] = field(default_factory=lambda: array("d"))
 
 
 Frame: TypeAlias = Progress | Ended
@@ -267,14 +289,14 @@ Frame: TypeAlias = Progress | Ended
 
 def to_wire(frame: Frame) -> dict[str, Any]:
     """A frame as plain data for msgpack."""
-    plain = asdict(frame)
-    if isinstance(frame, Progress):
-        plain["fast_s"], plain["slow_s"] = frame.fast_s.tobytes(), frame.slow_s.tobytes()
-    return plain
+    return {name: value.tobytes() if isinstance(value, array) else value for name, value in asdict(frame).items()}
 
 
 def from_wire(plain: dict[str, Any]) -> Frame:
     """Read back what `to_wire` gave."""
-    if "counts" in plain:
-        return Ended(**{**plain, "counts": Counts(**plain["counts"])})
-    return Progress(**{**plain, "fast_s": array("d", plain["fast_s"]), "slow_s": array("d", plain["slow_s"])})
+    read: dict[str, Any] = {
+        name: array("d", value) if name.endswith(_LATENCIES) else value for name, value in plain.items()
+    }
+    if "counts" not in read:
+        return Progress(**read)
+    return Ended(**{**read, "counts": Counts(**read["counts"])})
