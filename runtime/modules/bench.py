@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Final
 
@@ -10,6 +11,7 @@ from mi_script.commands import Json, MiError, Params, command
 from runtime.modules.base import RuntimeModule
 
 MAX_MS: Final = 600_000
+_FRACTION: Final = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 
 
 class Bench(RuntimeModule):
@@ -19,7 +21,7 @@ class Bench(RuntimeModule):
 
     @command("bench_sleep", ("ms",), cost="slow", aliases=("bench:sleep",))
     def bench_sleep(self, params: Params) -> Json:
-        """Block the process that runs it for `ms` milliseconds, as a slow synchronous command does."""
+        """Block the process that runs it for `ms` milliseconds (`0.5`, `50`), as a slow synchronous command does."""
         ms = _milliseconds(params)
         time.sleep(ms / 1000)
         return {"slept_ms": ms}
@@ -32,8 +34,9 @@ class Bench(RuntimeModule):
         return {"waited_ms": ms}
 
 
-def _milliseconds(params: Params) -> int:
-    ms = params.integer("ms")
+def _milliseconds(params: Params) -> int | float:
+    written = str(params.raw("ms"))
+    ms = float(written) if _FRACTION.fullmatch(written) else params.integer("ms")
     if not 0 <= ms <= MAX_MS:
         raise MiError(400, "Bad parameter value", f"ms must be from 0 to {MAX_MS}")
     return ms
