@@ -1,4 +1,4 @@
-"""The command line: `layby run`, `check`, `mi`, `which`, `reference`, `demo`, `verify`, `replay`."""
+"""The command line: `layby run`, `check`, `mi`, `which`, `reference`, `demo`, `bench`, `verify`, `replay`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from runtime.bench.cli import bench
 from runtime.simulation import cli as simulation
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 app.command()(simulation.verify)
 app.command()(simulation.replay)
+app.command()(bench)
 
 
 def main() -> None:

@@ -1,0 +1,64 @@
+"""`layby bench`, small: real servers, real loads, the files that it leaves. Its figures are not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.bench.results import from_json
+from tests.harness import ROOT
+
+pytestmark = pytest.mark.processes
+
+REFUSING = """
+loadmodule "proto_udp.so"
+loadmodule "sl.so"
+socket=udp:127.0.0.1:5060
+route { sl_send_reply(404, "Not Here"); }
+"""
+
+
+def bench(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "runtime", "bench", "--generator", "own", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_a_sweep_accounts_for_every_request_and_leaves_its_files(tmp: Path) -> None:
+    figures, html = tmp / "out" / "bench.json", tmp / "out" / "bench.html"
+    sweep = ["--flavours", "none,gather", "--ms", "1.5", "--share", "20", "--runs", "1", "--seconds", "0.5"]
+    done = bench(*sweep, "--from", "100", "--to", "200", "--json", str(figures), "--html", str(html))
+    assert done.returncode == 0, done.stderr
+    found = from_json(figures.read_bytes())
+    assert [result.cell.flavour for result in found.cells] == ["none", "gather"]
+    for result in found.cells:
+        (run,) = result.runs
+        assert run.knee is not None
+        assert {point.rate_per_s for point in run.points} >= {100.0}
+        for point in run.points:
+            assert point.offered == point.good + point.refused + point.lost == round(0.5 * point.rate_per_s)
+            classes = [each.count for each in (point.fast, point.slow) if each]
+            assert sum(classes) == point.good + point.lost
+            assert classes[1:] == ([round(0.2 * point.offered)] if result.cell.share else [])
+            assert point.cpu_s > 0
+            assert point.timeline
+    assert json.loads(figures.read_bytes())["cells"][1]["cell"]["duration_ms"] == 1.5
+    page = html.read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.count("<svg") > 5
+    assert "gather, 4 workers, 1.5 ms, 20 %" in done.stdout
+
+
+def test_a_script_that_answers_otherwise_is_told_before_anything_is_measured(tmp: Path) -> None:
+    script = tmp / "refusing.cfg"
+    script.write_text(REFUSING)
+    done = bench(str(script), "--rate", "100", "--seconds", "0.2", "--runs", "1")
+    assert done.returncode == 3
+    assert "none was answered as wanted (2xx); 404: " in done.stderr
+    done = bench(str(script), "--rate", "100", "--seconds", "0.2", "--runs", "1", "--accept", "404", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    ((point,),) = [run["points"] for each in json.loads(done.stdout)["cells"] for run in each["runs"]]
+    assert (point["statuses"], point["refused"]) == ({"404": 20}, 0)
