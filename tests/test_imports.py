@@ -80,6 +80,7 @@ CORES = frozenset(
         "runtime.simulation.traffic",
         "runtime.simulation.wishes",
         "runtime.demo.figures",
+        "runtime.traffic.calls",
         "runtime.traffic.request",
         "runtime.traffic.spread",
         "runtime.bench.compare",

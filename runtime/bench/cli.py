@@ -155,6 +155,7 @@ def _asked(
     """What the options mean. Raises ValueError: something that makes no sense."""
     from runtime.bench.plan import FLAVOURS, OWN, Asked
     from runtime.bench.plan import numbers as listed
+    from runtime.bench.saturation import cannot_sipp
     from runtime.bench.site import check_load
     from runtime.traffic.request import checked, request_of
 
@@ -173,6 +174,8 @@ def _asked(
         **others,
     )
     check_load(asked)
+    if asked.generator == "sipp" and (why := cannot_sipp(asked)):
+        raise ValueError(why)
     return asked
 
 

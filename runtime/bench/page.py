@@ -17,10 +17,12 @@ from runtime.bench.summary import (
     complaints,
     is_open,
     knee_of,
+    noise,
     reference_rate,
     row_of,
     rows_of,
     saturation_of,
+    who_saturated,
 )
 from runtime.traffic.spread import milliseconds
 
@@ -66,12 +68,12 @@ def groups(document: Document) -> list[Group]:
     """The cells by duration, share and workers. What no worker or command bears on is in each of them."""
     asked = document.asked
     found = []
-    for duration_ms in asked.durations_ms:
+    for duration_ms in asked.durations:
         for share in (share for share in asked.shares if share):
             for workers in asked.workers:
                 results = [each for each in document.cells if _belongs(each, workers, duration_ms, share)]
-                title = f"{100 * share:g} % call a command of {duration_ms:g} ms; {workers} job workers"
-                found.append(Group(title, results))
+                what = f"a command of {duration_ms:g} ms" if duration_ms else "the command"
+                found.append(Group(f"{100 * share:g} % call {what}; {workers} job workers", results))
     return found or [Group("No request calls a command", list(document.cells))]
 
 
@@ -96,6 +98,7 @@ def page(document: Document, compared: Sequence[Compared] | None = None) -> str:
         f"<p>{escape(_question(document))}</p>",
         _list(answer(document)),
         _table(document),
+        _list(filter(None, [who_saturated(document), noise(document)])),
         _list(f"Mind: {line}." for line in complaints(document)),
         _comparison(compared) if compared is not None else "",
         *(_plots(document, group) for group in groups(document)),
@@ -128,7 +131,18 @@ def _table(document: Document) -> str:
     else:
         rows = [(each, row) for each in document.cells if rate and (row := row_of(each, rate))]
         head = ["", "knee/s", "saturation/s", "at rate/s"]
-    head += ["fast p50 ms", "p95", "p99", "p99.9", "slow p50 ms", "slow p99", "CPU s/10,000", "in time %", "refused"]
+    head += [
+        "fast p50 ms",
+        "p95",
+        "p99",
+        "p99.9",
+        "slow p50 ms",
+        "slow p99",
+        "all p99",
+        "CPU s/10,000",
+        "in time %",
+        "refused",
+    ]
     lines = [_cells(result, row, not document.asked.rates_per_s) for result, row in rows]
     return _grid(head + ["lost"], lines)
 
@@ -137,6 +151,7 @@ def _cells(result: CellResult, row: Row, searched: bool) -> list[str]:
     sought = [_knee(result), span(saturation_of(result), count)] if searched else []
     fast = [span(row.fast.get(name), milliseconds) for name in PERCENTILES]
     slow = [span(row.slow.get(name), milliseconds) for name in ("p50", "p99")]
+    slow.append(span(row.all.get("p99"), milliseconds))
     ends = [f"{100 * row.in_time / row.offered:.1f}", count(row.refused), count(row.lost)]
     return [str(result.cell), *sought, count(row.rate_per_s), *fast, *slow, span(row.cpu_s, "{:.3f}".format), *ends]
 
@@ -207,7 +222,7 @@ def _over_time(document: Document, group: Group, looks: Sequence[tuple[str, str]
         lines = [_way(result, each, _first_at(result, rate), "fast_p99_ms") for result, each in pairs]
         yield plot(f"Fast requests' p99 over time, at {count(rate)}/s", lines, ("s", "ms"), (False, True))
     lines = [_way(result, each, _first_broken(result), "answered_per_s") for result, each in pairs]
-    yield plot("Answered over time, at the lowest rate that was too much", lines, ("s", "requests/s"), (False, False))
+    yield plot("Answered, at the lowest rate that was too much", lines, ("s", "requests/s"), (False, False))
 
 
 def _first_at(result: CellResult, rate_per_s: float) -> Point | None:

@@ -32,7 +32,7 @@ class Cell(Struct, frozen=True, order=True):
     Args:
         flavour: how it is called: one of `FLAVOURS`, or a word of the user's own script.
         workers: the server's processes for jobs; 0 lets its SIP processes run each other's.
-        duration_ms: how long the command takes.
+        duration_ms: how long the command takes; 0 where that is for the command to say.
         share: which share of the requests calls it, 0 to 1.
     """
 
@@ -44,8 +44,9 @@ class Cell(Struct, frozen=True, order=True):
     def __str__(self) -> str:
         if not self.share:
             return self.flavour
-        words = [self.flavour, f"{self.workers} workers", f"{self.duration_ms:g} ms", f"{100 * self.share:g} %"]
-        return ", ".join(words if self.flavour != "mi" else words[:1] + words[2:])
+        workers = "" if self.flavour == "mi" else f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+        duration = f"{self.duration_ms:g} ms" if self.duration_ms else ""
+        return ", ".join(filter(None, [self.flavour, workers, duration, f"{100 * self.share:g} %"]))
 
 
 class Asked(Struct, frozen=True):
@@ -95,6 +96,11 @@ class Asked(Struct, frozen=True):
     generator: str = "auto"
     generators: int = 1
 
+    @property
+    def durations(self) -> tuple[float, ...]:
+        """The durations that make a difference: to a command that is not told of them there is but one, 0."""
+        return self.durations_ms if self.script is not None or "{ms}" in self.command else (0.0,)
+
     def __post_init__(self) -> None:
         for good, told in self._conditions():
             if not good:
@@ -123,7 +129,7 @@ def cells(asked: Asked) -> list[Cell]:
 
     Without calls nothing else makes a difference, and `mi()` runs where the script runs, whatever workers there are.
     """
-    swept = product(asked.durations_ms, asked.shares, asked.workers, asked.flavours)
+    swept = product(asked.durations, asked.shares, asked.workers, asked.flavours)
     found = (Cell(flavour, workers, duration_ms, share) for duration_ms, share, workers, flavour in swept)
     return list(dict.fromkeys(_plain(cell, asked) for cell in found))
 

@@ -20,14 +20,17 @@ from runtime.bench.summary import (
     complaints,
     is_open,
     knee_of,
+    noise,
     reference_rate,
     row_of,
     rows_of,
     saturation_of,
+    who_saturated,
 )
 from runtime.traffic.spread import milliseconds
 
 _NOTHING: Final = "-"
+_REST: Final = ("slow p99\nms", "all p99\nms", "CPU s\n/10,000")
 
 Written: TypeAlias = Callable[[float], str]
 
@@ -40,7 +43,7 @@ def show(document: Document, console: Console) -> None:
         console.print(rates_table(document))
     else:
         console.print(knee_table(document))
-    for line in answer(document):
+    for line in filter(None, [*answer(document), who_saturated(document), noise(document)]):
         _say(console, line)
     for line in complaints(document):
         _say(console, f"Mind: {line}.")
@@ -63,8 +66,8 @@ def machine_line(document: Document) -> str:
 
 def calls_line(asked: Asked) -> str:
     """What is the same in all rows of the table."""
-    command = asked.command.replace("{ms}", "MS") if len(asked.durations_ms) > 1 else asked.command
-    told = [f"The command: {command.replace('{ms}', f'{asked.durations_ms[0]:g}')}"]
+    command = asked.command.replace("{ms}", "MS") if len(asked.durations) > 1 else asked.command
+    told = [f"The command: {command.replace('{ms}', f'{asked.durations[0]:g}')}"]
     if len(asked.shares) == 1:
         told.append(f"called by {100 * asked.shares[0]:g} % of the requests")
     if len(asked.workers) == 1:
@@ -77,20 +80,12 @@ def knee_table(document: Document) -> Table:
     rate = reference_rate(document)
     at = f"at {rate:,.0f}/s" if rate else ""
     swept = _swept(document.asked)
-    columns = [
-        "knee\n/s",
-        "saturation\n/s",
-        f"fast p50\n{at}",
-        "p99\nms",
-        "p99.9\nms",
-        "slow p99\nms",
-        "CPU s\n/10,000",
-    ]
+    columns = ["knee\n/s", "saturation\n/s", f"fast p50\n{at}", "p99\nms", "p99.9\nms", *_REST]
     shown = _table([*swept, *columns])
     for result in document.cells:
         row = row_of(result, rate) if rate else None
         knee = give_or_take(knee_of(result), count)
-        figures = _figures(row, ("p50", "p99", "p99.9")) if row else [_NOTHING] * 5
+        figures = _figures(row, ("p50", "p99", "p99.9")) if row else [_NOTHING] * 6
         open_ = "≥ " if is_open(result) and knee != _NOTHING else ""
         saturation = _middle(saturation_of(result), count)
         shown.add_row(*_names(result.cell, swept), open_ + knee, saturation, *figures)
@@ -100,16 +95,7 @@ def knee_table(document: Document) -> Table:
 def rates_table(document: Document) -> Table:
     """One row for each cell and rate."""
     swept = _swept(document.asked)
-    columns = [
-        "rate\n/s",
-        "fast p50\nms",
-        "p95\nms",
-        "p99\nms",
-        "p99.9\nms",
-        "slow p99\nms",
-        "CPU s\n/10,000",
-        "in time\n%",
-    ]
+    columns = ["rate\n/s", "fast p50\nms", "p95\nms", "p99\nms", "p99.9\nms", *_REST, "in time\n%"]
     shown = _table([*swept, *columns])
     for result in document.cells:
         for row in rows_of(result):
@@ -121,7 +107,7 @@ def rates_table(document: Document) -> Table:
 
 def _swept(asked: Asked) -> list[str]:
     """The columns by which cells are told apart: what has one value only is said above the table."""
-    values = {"workers": asked.workers, "ms": asked.durations_ms, "%": asked.shares}
+    values = {"workers": asked.workers, "ms": asked.durations, "%": asked.shares}
     return ["", *(name for name, found in values.items() if len(found) > 1)]
 
 
@@ -145,7 +131,8 @@ def _table(columns: Sequence[str]) -> Table:
 
 def _figures(row: Row, percentiles: Iterable[str]) -> list[str]:
     fast = [(give_or_take if name == "p99" else _middle)(row.fast.get(name), milliseconds) for name in percentiles]
-    return [*fast, give_or_take(row.slow.get("p99"), milliseconds), give_or_take(row.cpu_s, "{:.2f}".format)]
+    rest = [give_or_take(row.slow.get("p99"), milliseconds), _middle(row.all.get("p99"), milliseconds)]
+    return [*fast, *rest, give_or_take(row.cpu_s, "{:.2f}".format)]
 
 
 def _middle(found: Range | None, written: Written) -> str:

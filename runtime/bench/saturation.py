@@ -19,11 +19,11 @@ from msgspec.structs import replace
 from runtime.bench.plan import Asked, Cell
 from runtime.bench.results import CellRun, Saturation
 from runtime.bench.site import plan_of, started
+from runtime.bench.summary import OUTSTANDING
 from runtime.traffic.offer import accepted
 from runtime.traffic.request import checked
 from runtime.traffic.server import Server, free_port
 
-OUTSTANDING: Final = 64
 _USERS: Final = 1_000
 _MOST: Final = 2_000_000
 _SURE_S: Final = 40.0
@@ -45,9 +45,15 @@ class SippError(Exception):
     """sipp is not there, or did not come to its end."""
 
 
-def is_installed() -> bool:
-    """Whether there is a sipp on PATH (Debian: sip-tester)."""
-    return shutil.which("sipp") is not None
+def cannot_sipp(asked: Asked) -> str | None:
+    """Why sipp cannot look for the rate at saturation; None when it can."""
+    if shutil.which("sipp") is None:
+        return "sipp is not installed (Debian: sip-tester)"
+    if asked.accept not in ("2xx", "200"):
+        return "sipp waits for one status, 200, and other answers are wanted"
+    if asked.request.startswith("INVITE "):
+        return "sipp is not given calls here"
+    return None
 
 
 def added(found: CellRun, cell: Cell, asked: Asked, folder: Path) -> CellRun:
@@ -60,15 +66,10 @@ def added(found: CellRun, cell: Cell, asked: Asked, folder: Path) -> CellRun:
     if found.knee is None:
         return found
     own = max(point.answered_per_s for point in found.points)
-    if asked.generator == "own" or (asked.generator == "auto" and not (is_installed() and _can_sipp(asked))):
+    if asked.generator == "own" or cannot_sipp(asked):
         return replace(found, saturation=Saturation(own, "own"))
     with started(cell, asked, folder) as server:
         return replace(found, saturation=_by_sipp(cell, asked, server, own, folder))
-
-
-def _can_sipp(asked: Asked) -> bool:
-    # It waits for one status; which of several will come is not for it to say.
-    return asked.accept in ("2xx", "200")
 
 
 def _by_sipp(cell: Cell, asked: Asked, server: Server, likely_per_s: float, folder: Path) -> Saturation:

@@ -34,6 +34,7 @@ class Shown:
         self._turns = asked.runs * len(cells(asked))
         self._done = 0
         self._began_s = self._turn_began_s = time.monotonic()
+        self._usual_s = expected_cell_s(asked)
         self._rate = 0.0
         self._shown_s = 0.0
         self._fast_s = array("d")
@@ -74,6 +75,8 @@ class Shown:
     def done(self, cell: Cell, run: int, found: CellRun) -> None:
         """The cell's turn is over."""
         self._done += 1
+        self._turn_began_s = time.monotonic()
+        self._usual_s = (self._turn_began_s - self._began_s) / self._done
         if not self._console.is_terminal:
             self._console.print(
                 f"run {run + 1} of {self._asked.runs}: {cell}: {_said(found)}; {left_text(self.left_s())} left",
@@ -84,11 +87,9 @@ class Shown:
 
     def left_s(self) -> float:
         """How many seconds it will take yet, by what the turns so far have taken."""
-        now = time.monotonic()
-        usual_s = (self._turn_began_s - self._began_s) / self._done if self._done else expected_cell_s(self._asked)
-        if self._done:
-            usual_s = max(usual_s, (now - self._began_s) / (self._done + 1))
-        return max(0.0, self._turns * usual_s - (now - self._began_s))
+        left = self._turns - self._done
+        under_way_s = min(time.monotonic() - self._turn_began_s, self._usual_s) if left else 0.0
+        return left * self._usual_s - under_way_s
 
     def _refresh(self, told: str) -> None:
         self._shown_s = time.monotonic()

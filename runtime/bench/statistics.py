@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Final
 
@@ -130,9 +130,3 @@ class Range(Struct, frozen=True):
 def range_of(values: Sequence[float]) -> Range | None:
     """The range of the runs' values; None where there are none."""
     return Range(median(values), min(values), max(values), len(values)) if values else None
-
-
-def ranges(columns: Iterable[Iterable[float | None]]) -> Iterator[Range | None]:
-    """The range of each column, over the values that it has."""
-    for column in columns:
-        yield range_of([value for value in column if value is not None])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from runtime.bench.plan import Cell
 from runtime.bench.results import CellResult, Document, Knee, Point
-from runtime.bench.statistics import Latency, Range, range_of
+from runtime.bench.statistics import Latency, Range, merged, range_of
 from runtime.traffic.spread import milliseconds
 
 PERCENTILES: Final = {"p50": "p50_ms", "p95": "p95_ms", "p99": "p99_ms", "p99.9": "p999_ms"}
 _ENOUGH: Final = 1.1
+OUTSTANDING: Final = 64
+"""So many requests wait for their answers at a time where sipp looks for the rate at saturation."""
 
 
 class Row(Struct, frozen=True):
@@ -21,18 +23,18 @@ class Row(Struct, frozen=True):
 
     Args:
         cell, rate_per_s: those.
-        fast, slow: by the names of `PERCENTILES`, in milliseconds; empty where there were no such requests.
+        fast, slow, all: by the names of `PERCENTILES`, in milliseconds; empty where there were no such requests.
         cpu_s: CPU seconds for 10,000 requests.
         offered, in_time, refused, lost: requests of all runs.
         statuses: answers of all runs by status code.
         verdicts: of each run.
-        lag_p99_ms: by how much the generator was late itself.
     """
 
     cell: Cell
     rate_per_s: float
     fast: dict[str, Range]
     slow: dict[str, Range]
+    all: dict[str, Range]
     cpu_s: Range
     offered: int
     in_time: int
@@ -40,7 +42,6 @@ class Row(Struct, frozen=True):
     lost: int
     statuses: dict[int, int]
     verdicts: tuple[str, ...]
-    lag_p99_ms: Range
 
     @property
     def held(self) -> bool:
@@ -72,6 +73,7 @@ def row_of(result: CellResult, rate_per_s: float) -> Row | None:
         rate_per_s=rate_per_s,
         fast=_latencies([point.fast for point in points]),
         slow=_latencies([point.slow for point in points]),
+        all=_latencies([merged([point.fast, point.slow]) for point in points]),
         cpu_s=_range([point.cpu_s_per_10000 for point in points]),
         offered=sum(point.offered for point in points),
         in_time=sum(point.in_time for point in points),
@@ -79,7 +81,6 @@ def row_of(result: CellResult, rate_per_s: float) -> Row | None:
         lost=sum(point.lost for point in points),
         statuses=dict(sorted(statuses.items())),
         verdicts=tuple(point.verdict for point in points),
-        lag_p99_ms=_range([point.lag_p99_ms for point in points]),
     )
 
 
@@ -203,12 +204,29 @@ def _of_the_generator(document: Document) -> Iterator[str]:
         yield f"the machine was busy with other things before: load {document.machine.load:.1f}"
 
 
-def noise(document: Document, pick: Callable[[Row], Range | None]) -> float | None:
-    """By which factor a run differed from its median, at worst, over the rates that held; None for a single run."""
-    found = [
-        value.noise
-        for result in document.cells
-        for row in rows_of(result)
-        if row.held and (value := pick(row)) and value.noise is not None
-    ]
-    return max(found, default=None)
+def noise(document: Document) -> str:
+    """How far runs of the same thing differed, in a sentence; nothing where there was but one."""
+    rows = [row for result in document.cells for row in rows_of(result) if row.held]
+    told = {
+        "the fast requests' p99": _farthest([row.fast["p99"] for row in rows if row.fast]),
+        "CPU seconds": _farthest([row.cpu_s for row in rows]),
+        "knees": _farthest([knee for result in document.cells if (knee := knee_of(result))]),
+    }
+    words = [f"{name} by up to {100 * (factor - 1):.0f} %" for name, factor in told.items() if factor is not None]
+    return f"Runs differed from their median: {', '.join(words)}." if words else ""
+
+
+def _farthest(found: Sequence[Range]) -> float | None:
+    return max((each.noise for each in found if each.noise is not None), default=None)
+
+
+def who_saturated(document: Document) -> str:
+    """Who found the rates at saturation, in a sentence; nothing where nobody did."""
+    found = [run.saturation for result in document.cells for run in result.runs if run.saturation]
+    if not found:
+        return ""
+    if found[0].generator == "own":
+        return "Saturation: the most that was answered in the loads of the search, by layby's own generator."
+    failed = sum(each.failed for each in found)
+    lost = f"; {failed} requests failed" if failed else ""
+    return f"Saturation: by sipp, {OUTSTANDING} requests outstanding{lost}."

@@ -23,8 +23,20 @@ from typing import IO
 import msgpack
 
 import runtime
+from runtime.traffic.calls import after_final
 from runtime.traffic.merging import Merging, divided
-from runtime.traffic.offer import Ended, Exchanges, Frame, Plan, Progress, from_wire, template, to_wire, which_are_slow
+from runtime.traffic.offer import (
+    Acknowledge,
+    Ended,
+    Exchanges,
+    Frame,
+    Plan,
+    Progress,
+    from_wire,
+    template,
+    to_wire,
+    which_are_slow,
+)
 
 ROOT = Path(runtime.__file__).parent.parent
 """Where the packages lie: the checkout's folder, or site-packages."""
@@ -74,7 +86,7 @@ class Generator:
             self._report_progress(now)
             readable, _, _ = select.select(self._sources, [], [], max(0.0, self._wake_at() - time.monotonic()))
             for source in readable:
-                _drain(source, exchanges)
+                self._drain(source)
             now = time.monotonic()
         self._report_end(now)
         for source in self._sources:
@@ -96,12 +108,32 @@ class Generator:
             self._send(number)
 
     def _send(self, number: int) -> None:
-        source = number % len(self._sources)
-        request = (self._slow if self._exchanges.is_slow(number) else self._fast)[source]
+        self._put(number % len(self._sources), self._request(number))
+
+    def _request(self, number: int) -> bytes:
+        templates = self._slow if self._exchanges.is_slow(number) else self._fast
+        return templates[number % len(self._sources)].numbered(number)
+
+    def _put(self, source: int, data: bytes) -> None:
         try:
-            self._sources[source].send(request.numbered(number))
+            self._sources[source].send(data)
         except OSError:  # the server is gone, or a buffer is full: as good as lost on the way, and sent again
             self._send_errors += 1
+
+    def _drain(self, source: socket.socket) -> None:
+        realtime_ahead_s = time.clock_gettime(time.CLOCK_REALTIME) - time.monotonic()
+        for _ in range(_BURST):
+            try:
+                data, control, _, _ = source.recvmsg(_LONGEST_DATAGRAM, 64)
+            except OSError:  # nothing more to read, or an ICMP error told on this socket
+                return
+            known = self._exchanges.received(data, arrived_s(control, realtime_ahead_s))
+            if known is not None:
+                self._acknowledge(known, data)
+
+    def _acknowledge(self, known: Acknowledge, answer: bytes) -> None:
+        for data in after_final(self._request(known.number), answer, known.again):
+            self._put(known.number % len(self._sources), data)
 
     def _wake_at(self) -> float:
         exchanges = self._exchanges
@@ -137,16 +169,6 @@ def _open_source(plan: Plan) -> socket.socket:
     source.connect((plan.host, plan.port))
     source.setblocking(False)
     return source
-
-
-def _drain(source: socket.socket, exchanges: Exchanges) -> None:
-    realtime_ahead_s = time.clock_gettime(time.CLOCK_REALTIME) - time.monotonic()
-    for _ in range(_BURST):
-        try:
-            data, control, _, _ = source.recvmsg(_LONGEST_DATAGRAM, 64)
-        except OSError:  # nothing more to read, or an ICMP error told on this socket
-            return
-        exchanges.received(data, arrived_s(control, realtime_ahead_s))
 
 
 def arrived_s(control: list[tuple[int, int, bytes]], realtime_ahead_s: float) -> float:

@@ -14,7 +14,7 @@ import random
 import re
 from array import array
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from runtime.traffic.request import Template, checked, rendered, request_of
 
@@ -83,6 +83,11 @@ class Plan:
         """The plan as one line, for the generator's command line."""
         return json.dumps(asdict(self))
 
+    @property
+    def is_invite(self) -> bool:
+        """Whether the requests are INVITEs."""
+        return self.request.startswith("INVITE ")
+
     @classmethod
     def from_json(cls, text: str) -> Plan:
         """Read back what `to_json` wrote. Raises ValueError, TypeError or KeyError for anything else."""
@@ -125,11 +130,19 @@ class Counts:
     statuses: dict[int, int] = field(default_factory=dict)
 
 
+class Acknowledge(NamedTuple):
+    """An INVITE's final answer is there: the number of the request, and whether it was there before."""
+
+    number: int
+    again: bool
+
+
 class Exchanges:
     """The generator's side of every request: when it is sent again, and how long its answer took.
 
     It is the client half of a non-INVITE transaction (RFC 3261 section 17.1.2): Timer E resends after T1, doubling
-    up to T2, and at once every T2 after a provisional answer; Timer F gives up after 64*T1.
+    up to T2, and at once every T2 after a provisional answer; Timer F gives up after 64*T1. An INVITE (section 17.1.1)
+    is resent by Timer A, which doubles for ever, until there is any answer; its final one has to be acknowledged.
 
     Invariant: each request sent has had its one final answer, or is outstanding (`check()`).
 
@@ -150,6 +163,7 @@ class Exchanges:
         self._interval_s = array("d", bytes(8 * plan.count))
         self._done = bytearray(plan.count)
         self._accepted = accepted(plan.accept)
+        self._invites = plan.is_invite
         self._resend: list[tuple[float, int]] = []
         self._number = re.compile(rb"branch=z9hG4bK" + plan.run.encode("ascii") + rb"-([0-9]{1,9})(?![0-9])")
         self._new_fast, self._new_slow = array("d"), array("d")
@@ -177,7 +191,9 @@ class Exchanges:
             _, number = heapq.heappop(self._resend)
             if self._done[number] or now - self._sent_s[number] >= TIMER_F_S:
                 continue
-            interval_s = min(2 * self._interval_s[number], T2_S)
+            if self._interval_s[number] == math.inf:
+                continue
+            interval_s = 2 * self._interval_s[number] if self._invites else min(2 * self._interval_s[number], T2_S)
             self._interval_s[number] = interval_s
             heapq.heappush(self._resend, (now + interval_s, number))
             again.append(number)
@@ -190,23 +206,30 @@ class Exchanges:
             heapq.heappop(self._resend)
         return self._resend[0][0] if self._resend else math.inf
 
-    def received(self, data: bytes, at_s: float) -> None:
-        """A datagram came in. What is no answer to a request of this run is counted as a stray and ignored."""
+    def received(self, data: bytes, at_s: float) -> Acknowledge | None:
+        """A datagram came in. What is no answer to a request of this run is counted as a stray and ignored.
+
+        Returns:
+            What has to be acknowledged, if it is an INVITE's final answer.
+        """
         found = self._number.search(data)
         status = data[8:11]
         if found is None or not data.startswith(b"SIP/2.0 ") or not status.isdigit():
             self.counts.strays += 1
-            return
+            return None
         number, code = int(found[1]), int(status)
         if number >= self.counts.sent:
             self.counts.strays += 1
-        elif self._done[number]:
+            return None
+        again = self._done[number] == 1
+        if again:
             self.counts.duplicates += 1
         elif code < 200:
             self.counts.provisional += 1
-            self._interval_s[number] = T2_S
+            self._interval_s[number] = math.inf if self._invites else T2_S
         else:
             self._finish(number, code, at_s)
+        return Acknowledge(number, again) if self._invites and code >= 200 else None
 
     def _finish(self, number: int, code: int, at_s: float) -> None:
         self._done[number] = 1

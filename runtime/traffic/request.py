@@ -25,9 +25,11 @@ User-Agent: layby
 """
 _REST: Final = {
     "MESSAGE": "Content-Type: text/plain\nContent-Length: [len]\n\nHello",
+    "INVITE": "Content-Type: application/sdp\nContent-Length: [len]\n\nv=0\no=- 1 1 IN IP4 [local_ip]\ns=-\n"
+    "c=IN IP4 [local_ip]\nt=0 0\nm=audio 6000 RTP/AVP 0\n",
 }
 _METHOD: Final = re.compile(r"[A-Z]{1,32}")
-_CALLS: Final = frozenset(["INVITE", "ACK", "BYE", "CANCEL", "PRACK"])
+_WITHIN: Final = frozenset(["ACK", "BYE", "CANCEL", "PRACK"])
 
 
 class Template(NamedTuple):
@@ -44,12 +46,12 @@ def request_of(method: str) -> str:
     """A plain request with this method, with its keywords.
 
     Raises:
-        ValueError: it is no method, or one that belongs to a call: those are not answered one by one.
+        ValueError: it is no method, or one that belongs to what an INVITE has begun.
     """
     if not _METHOD.fullmatch(method):
         raise ValueError(f"{method!r} is no method")
-    if method in _CALLS:
-        raise ValueError(f"{method} belongs to a call: requests are offered that stand for themselves")
+    if method in _WITHIN:
+        raise ValueError(f"{method} belongs to a call: what is offered stands for itself")
     user = "" if method == "REGISTER" else "[service]@"
     return _HEAD.format(method=method, user=user) + _REST.get(method, "Content-Length: 0\n\n")
 
@@ -65,7 +67,7 @@ def checked(text: str) -> str:
     if unknown := sorted({found[1] for found in _KEYWORD.finditer(head)} - set(KEYWORDS)):
         raise ValueError(f"unknown: [{unknown[0]}]; there are {', '.join(f'[{each}]' for each in KEYWORDS)}")
     method = head.partition(" ")[0]
-    if method in _CALLS or not _METHOD.fullmatch(method):
+    if method in _WITHIN or not _METHOD.fullmatch(method):
         request_of(method)
     if "branch=[branch]" not in head:
         raise ValueError("no Via with branch=[branch], by which the answer is known")

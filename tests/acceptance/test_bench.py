@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,19 @@ def test_a_script_that_answers_otherwise_is_told_before_anything_is_measured(tmp
     assert done.returncode == 0, done.stderr
     ((point,),) = [run["points"] for each in json.loads(done.stdout)["cells"] for run in each["runs"]]
     assert (point["statuses"], point["refused"]) == ({"404": 20}, 0)
+
+
+def test_an_interrupt_ends_it_with_what_there_is(tmp: Path) -> None:
+    figures = tmp / "bench.json"
+    sweep = ["--flavours", "none,launch", "--ms", "1", "--rate", "50", "--seconds", "0.2", "--runs", "100"]
+    command = [sys.executable, "-m", "runtime", "bench", *sweep, "--json", str(figures)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("run 1 of 100: none: 50 requests/s")
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert told.endswith("interrupted\n")
+    found = from_json(figures.read_bytes())
+    assert found.interrupted
+    assert [len(result.runs) for result in found.cells] in ([1, 0], [1, 1])

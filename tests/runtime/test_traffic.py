@@ -26,6 +26,7 @@ from runtime.traffic import server
 from runtime.traffic.generator import LoadError, offer
 from runtime.traffic.merging import Merging, divided
 from runtime.traffic.offer import (
+    Acknowledge,
     Counts,
     Ended,
     Exchanges,
@@ -37,6 +38,7 @@ from runtime.traffic.offer import (
     to_wire,
     which_are_slow,
 )
+from runtime.traffic.request import request_of
 from runtime.traffic.spread import percentile
 
 START_S = 100.0
@@ -175,6 +177,29 @@ def test_after_a_provisional_answer_it_is_sent_again_every_four_seconds():
     assert exchanges.next_due() == START_S + 4.5
     assert exchanges.counts.provisional == 1
     assert exchanges.lost == 1
+
+
+def test_an_invite_is_sent_again_as_timer_a_says_until_there_is_any_answer():
+    exchanges = exchanges_of(request=request_of("INVITE"))
+    exchanges.sent(0, START_S)
+    exchanges.sent(1, START_S)
+    assert exchanges.received(reply(1, 100), START_S + 0.1) is None
+    times = []
+    for hundredths in range(4000):
+        now = START_S + hundredths / 100
+        times += [(number, now - START_S) for number in exchanges.due(now)]
+    assert [number for number, _ in times] == [0] * 6
+    assert [at for _, at in times] == pytest.approx([0.5, 1.5, 3.5, 7.5, 15.5, 31.5], abs=0.02)
+
+
+def test_the_final_answer_to_an_invite_is_acknowledged_each_time_it_comes():
+    exchanges = exchanges_of(request=request_of("INVITE"))
+    exchanges.sent(0, START_S)
+    assert exchanges.received(reply(0, 180), START_S) is None
+    assert exchanges.received(reply(0), START_S) == Acknowledge(0, again=False)
+    assert exchanges.received(reply(0), START_S) == Acknowledge(0, again=True)
+    assert exchanges.received(reply(1), START_S) is None
+    assert exchanges_of().received(reply(0), START_S) is None
 
 
 def test_an_answer_ends_the_exchange_and_its_latency_counts_from_the_intended_moment():
@@ -374,6 +399,20 @@ def test_two_generators_offer_what_one_would():
     assert frames[-1].counts == Counts(sent=200, answered=200, statuses={200: 200})
     assert sum(len(each.fast_s) + len(each.slow_s) for each in frames[:-1]) == 200
     assert len(responder.sources) == 32
+
+
+@pytest.mark.processes
+def test_calls_are_acknowledged_and_those_that_were_taken_are_hung_up():
+    with Responder() as responder:
+        plan = plan_of(port=responder.port, rate_per_s=100, seconds=0.2, request=request_of("INVITE"))
+        _, _, ended = offered(plan)
+        # The last ones are not waited for: nothing of them is measured.
+        deadline = time.monotonic() + 5
+        while len(responder.seen) < 60 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert ended.counts.statuses == {200: 20}
+    kinds = Counter(branch[len(b"z9hG4bK") :].split(b"r1-")[0] for branch in responder.seen)
+    assert kinds == {b"": 20, b"ACK": 20, b"BYE": 20}
 
 
 @pytest.mark.processes

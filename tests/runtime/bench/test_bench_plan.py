@@ -26,6 +26,11 @@ def test_what_makes_no_difference_is_measured_once() -> None:
     assert {cell.workers for cell in found if cell.flavour == "gather"} == {0, 4}
 
 
+def test_a_command_that_is_not_told_how_long_it_takes_is_measured_once() -> None:
+    found = cells(Asked(command="uptime", durations_ms=(5.0, 50.0), workers=(1,), flavours=("none", "mi", "async")))
+    assert [str(cell) for cell in found] == ["none", "mi, 5 %", "async, 1 worker, 5 %"]
+
+
 def test_a_script_of_the_users_own_is_measured_in_the_ways_that_he_names() -> None:
     assert cells(Asked(script="a.cfg", flavours=("script",))) == [Cell("script", 4, 50.0, 0.05)]
     assert cells(Asked(script="a.cfg", flavours=("red",), shares=(0.0,))) == [Cell("red", 4, 0.0, 0.0)]
@@ -99,10 +104,11 @@ def test_a_load_has_the_share_of_its_cell_and_time_for_the_last_command() -> Non
     [
         (["--flavours", "none,nosuch"], "flavours of the built-in script"),
         (["--ms", "soon"], "could not convert"),
-        (["--method", "INVITE"], "INVITE belongs to a call"),
+        (["--method", "BYE"], "BYE belongs to a call"),
         (["--user", "a b"], "what a SIP URI may have there"),
         (["--accept", "ok"], "accept: final statuses"),
         (["nosuch.cfg"], "nosuch.cfg: no such file"),
+        (["--generator", "sipp", "--accept", "404"], "sipp"),
         (["--compare", __file__], "has no results of layby bench"),
         (["--compare", "nosuch.json"], "nosuch.json"),
         (["--request", "nosuch.sip"], "nosuch.sip"),

@@ -13,8 +13,8 @@ from runtime.bench.compare import compare, differences
 from runtime.bench.page import page
 from runtime.bench.plots import Line, plot
 from runtime.bench.report import show, show_comparison
-from runtime.bench.results import CellResult, CellRun, Document, Knee, from_json, to_json
-from runtime.bench.summary import answer, complaints, knee_of, noise, reference_rate, row_of
+from runtime.bench.results import CellResult, CellRun, Document, Knee, Saturation, from_json, to_json
+from runtime.bench.summary import answer, complaints, noise, reference_rate, row_of, who_saturated
 from tests.runtime.bench.made import ASKED, MACHINE, document, point
 
 
@@ -55,7 +55,8 @@ def test_the_table_has_medians_and_how_far_the_runs_are_off() -> None:
     text = shown(document())
     assert "A <CPU> & more, 2 CPUs, Python 3.11.2, layby 0.1.0; 4 SIP processes; 2 runs of 2 s" in text
     assert "The command: bench_sleep 50, called by 5 % of the requests, 4 job workers." in text
-    assert re.search(r"mi +707 ±0% +900 +40\.\d +40\.\d ±1%", text)
+    assert re.search(r" +knee saturation fast p50 +p99 p99\.9 +slow p99 all p99 +CPU s", text)
+    assert re.search(r"mi +707 ±0% +900 +40\.\d +40\.\d ±1% +40\.\d +51\.2 ±0% +51\.2 +2\.02 ±1%", text)
 
 
 def test_rates_that_were_named_have_a_row_each() -> None:
@@ -85,11 +86,18 @@ def test_what_disturbs_is_told() -> None:
     assert told.startswith("the generator had no real-time priority")
 
 
-def test_the_noise_is_the_worst_factor_between_a_run_and_its_median() -> None:
-    assert noise(document(), lambda row: row.cpu_s) is not None
+def test_how_far_runs_differ_and_who_found_the_saturation_is_told() -> None:
+    assert noise(document()) == (
+        "Runs differed from their median: the fast requests' p99 by up to 1 %, CPU seconds by up to 1 %, "
+        "knees by up to 0 %."
+    )
     alone = replace(document(), cells=[CellResult(each.cell, each.runs[:1]) for each in document().cells])
-    assert noise(alone, lambda row: row.cpu_s) is None
-    assert knee_of(CellResult(document().cells[0].cell, [])) is None
+    assert noise(alone) == ""
+    assert "by layby's own generator" in shown(document())
+    run = replace(alone.cells[0].runs[0], saturation=Saturation(900.0, "sipp", 3))
+    by_sipp = replace(alone, cells=[CellResult(alone.cells[0].cell, [run])])
+    assert who_saturated(by_sipp) == "Saturation: by sipp, 64 requests outstanding; 3 requests failed."
+    assert who_saturated(replace(alone, cells=[])) == ""
 
 
 def test_a_comparison_shows_what_has_changed_and_counts_what_has_not() -> None:
