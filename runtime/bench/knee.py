@@ -22,6 +22,9 @@ WITHIN: Final = 1.2
 """The two rates that the knee lies between differ by no more: their middle is a tenth from either."""
 IN_TIME: Final = 0.98
 """Of what is offered so much must be answered in time."""
+FEW: Final = 16
+"""So many calls may wait when a load ends; if more do, and more than the rest of `IN_TIME`, the queue would have gone
+on to grow: loads are short, and latencies have not yet told."""
 FACTOR: Final = 10.0
 """Where the user names no limit, the p99 may grow so much from what it is at the lowest rate."""
 _LAG_SHARE: Final = 0.5
@@ -72,10 +75,16 @@ def judged(point: Point, limits: Limits) -> Point:
 def _over(point: Point, limits: Limits) -> str:
     if point.in_time < IN_TIME * point.offered:
         return f"answered in time: {100 * point.in_time / point.offered:.1f} %"
+    if point.queued > max(FEW, (1 - IN_TIME) * _calls(point)):
+        return f"{point.queued} calls of the command had queued up"
     found = p99_ms(point)
     if limits.p99_ms is not None and found is not None and found > limits.p99_ms:
         return f"p99 {milliseconds(found)} ms, above {milliseconds(limits.p99_ms)}"
     return ""
+
+
+def _calls(point: Point) -> int:
+    return point.slow.count if point.slow else 0
 
 
 def is_certain(point: Point) -> bool:

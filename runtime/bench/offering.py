@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from msgspec import structs
+
 from runtime.bench.knee import Limits, Search, is_certain, judged, limits_after
 from runtime.bench.plan import Asked, Cell
 from runtime.bench.results import CellRun, Moment, Point
-from runtime.bench.site import plan_of, started
+from runtime.bench.site import Started, plan_of, started
 from runtime.bench.statistics import Histogram, latency_of
 from runtime.traffic.generator import offer
 from runtime.traffic.offer import T1_S, Ended, Plan, Progress
@@ -34,7 +36,7 @@ class Subject:
         self._asked = asked
         self._folder = folder
         self._stack = contextlib.ExitStack()
-        self._server: Server | None = None
+        self._started: Started | None = None
 
     def __enter__(self) -> Subject:
         return self
@@ -42,20 +44,21 @@ class Subject:
     def __exit__(self, *_: object) -> None:
         self.replace()
 
-    def server(self) -> Server:
+    def started(self) -> Started:
         """The server, ready for the next load.
 
         Raises:
             ServerError: it did not start.
             LoadError: its warm-up could not be offered.
+            CannotMeasure: the command fails, or no answer is as wanted.
         """
-        if self._server is None:
-            self._server = self._stack.enter_context(started(self._cell, self._asked, self._folder))
-        return self._server
+        if self._started is None:
+            self._started = self._stack.enter_context(started(self._cell, self._asked, self._folder))
+        return self._started
 
     def replace(self) -> None:
         """Stop the server: what it was offered would weigh on the next load."""
-        self._server = None
+        self._started = None
         self._stack.close()
 
 
@@ -118,11 +121,16 @@ class CellMeasurement:
             subject.replace()
 
     def _offer(self, subject: Subject, rate_per_s: float) -> Point:
-        server = subject.server()
+        server = subject.started().server
         plan = plan_of(self._cell, self._asked, server.port, rate_per_s)
+        before = subject.started().calls()
         point = offered(plan, self._asked.generators, self._cell.duration_ms, server, self._told)
         server.check_alive()
-        return point
+        after = subject.started().calls()
+        launched = after.launched if after else 0
+        running = rate_per_s * self._cell.share * self._cell.duration_ms / 1000
+        failed = after.failed - before.failed if before and after else None
+        return structs.replace(point, failed=failed, queued=max(0, round(point.queued + launched - running)))
 
 
 def offered(plan: Plan, generators: int, duration_ms: float, server: Server, told: Told) -> Point:
@@ -188,6 +196,7 @@ def _point(
         fast=latency_of(latencies[0]),
         slow=latency_of(latencies[1]),
         timeline=timeline,
+        queued=ended.waiting_slow,
     )
 
 

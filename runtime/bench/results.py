@@ -76,6 +76,9 @@ class Point(Struct, frozen=True):
         real_time: whether the generator ran at real-time priority.
         fast, slow: latencies from the intended moment, of requests without and with the command.
         timeline: how it went.
+        failed: calls that ended with a negative ``$rc``, launched ones as well; None where the server did not say.
+        queued: calls that had not ended when the load had, beyond those that may run in that time; where the server did
+            not say, launched ones are not among them.
         verdict: ``within`` the limits, ``over`` them, or the ``generator`` was too slow to say.
         why: what was over them.
     """
@@ -99,6 +102,8 @@ class Point(Struct, frozen=True):
     fast: Latency | None
     slow: Latency | None
     timeline: list[Moment]
+    failed: int | None = None
+    queued: int = 0
     verdict: Verdict = "within"
     why: str = ""
 

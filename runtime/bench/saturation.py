@@ -68,8 +68,8 @@ def added(found: CellRun, cell: Cell, asked: Asked, folder: Path) -> CellRun:
     own = max(point.answered_per_s for point in found.points)
     if asked.generator == "own" or cannot_sipp(asked):
         return replace(found, saturation=Saturation(own, "own"))
-    with started(cell, asked, folder) as server:
-        return replace(found, saturation=_by_sipp(cell, asked, server, own, folder))
+    with started(cell, asked, folder) as subject:
+        return replace(found, saturation=_by_sipp(cell, asked, subject.server, own, folder))
 
 
 def _by_sipp(cell: Cell, asked: Asked, server: Server, likely_per_s: float, folder: Path) -> Saturation:

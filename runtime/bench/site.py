@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from runtime.bench.plan import WARM_UP_S, Asked, Cell, cells
+from runtime.mi_client import call
+from runtime.mi_wire import Http, MiClientError
 from runtime.traffic.generator import offer
 from runtime.traffic.offer import Ended, Plan, accepted
 from runtime.traffic.request import request_of
@@ -78,16 +81,40 @@ _FAILED: Final = "the command failed: "
 
 READY_S: Final = 20.0
 GRACE_S: Final = 2.0
+_MI_S: Final = 3.0
 _WARM_UP_PER_S: Final = 250.0
 _ANY: Final = "2xx,3xx,4xx,5xx,6xx"
+
+
+class Calls(NamedTuple):
+    """Calls of commands: how many ended with a negative ``$rc``, and how many launched ones have not ended."""
+
+    failed: int
+    launched: int
 
 
 class CannotMeasure(Exception):
     """The command fails, or the server gives none of the answers that are wanted; the text says how."""
 
 
+class Started(NamedTuple):
+    """A server, and where it can be asked by MI."""
+
+    server: Server
+    mi: Http
+
+    def calls(self) -> Calls | None:
+        """What has become of the script's calls so far; None where it does not say."""
+        try:
+            told = [call(self.mi, "get_statistics", [group], _MI_S) for group in ("async:", "mi_script:")]
+            counts = {name: int(str(value)) for each in told if isinstance(each, dict) for name, value in each.items()}
+            return Calls(counts["mi_script:failed_calls"], counts["async:launched"] - counts["async:reported"])
+        except (MiClientError, LookupError, ValueError):
+            return None
+
+
 @contextlib.contextmanager
-def started(cell: Cell, asked: Asked, folder: Path) -> Iterator[Server]:
+def started(cell: Cell, asked: Asked, folder: Path) -> Iterator[Started]:
     """A server for one cell, ready and warm, that is stopped at the end of the block.
 
     Args:
@@ -100,12 +127,13 @@ def started(cell: Cell, asked: Asked, folder: Path) -> Iterator[Server]:
         LoadError: the warm-up could not be offered.
         CannotMeasure: the command fails, or no answer is as wanted.
     """
-    script, port = script_of(asked, folder), free_port()
-    with Server(command(script, port, asked.sip_processes, cell.workers, *options_of(cell, asked)), port) as server:
+    script, port, mi = script_of(asked, folder), free_port(), f"{Server.host}:{free_port(socket.SOCK_STREAM)}"
+    options = "--mi-http", mi, *options_of(cell, asked)
+    with Server(command(script, port, asked.sip_processes, cell.workers, *options), port) as server:
         plan = warm_up_of(cell, asked, port)
         server.wait_ready(READY_S, replace(plan, accept=_ANY))
         _warm_up(plan, server)
-        yield server
+        yield Started(server, Http(f"http://{mi}/mi"))
 
 
 def _warm_up(plan: Plan, server: Server) -> None:

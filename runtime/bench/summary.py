@@ -27,6 +27,7 @@ class Row(Struct, frozen=True):
         cpu_s: CPU seconds for 10,000 requests.
         offered, in_time, refused, lost: requests of all runs.
         statuses: answers of all runs by status code.
+        failed: calls that ended with a negative ``$rc``, as far as servers said.
         verdicts: of each run.
     """
 
@@ -41,6 +42,7 @@ class Row(Struct, frozen=True):
     refused: int
     lost: int
     statuses: dict[int, int]
+    failed: int
     verdicts: tuple[str, ...]
 
     @property
@@ -80,6 +82,7 @@ def row_of(result: CellResult, rate_per_s: float) -> Row | None:
         refused=sum(point.refused for point in points),
         lost=sum(point.lost for point in points),
         statuses=dict(sorted(statuses.items())),
+        failed=sum(point.failed or 0 for point in points),
         verdicts=tuple(point.verdict for point in points),
     )
 
@@ -189,11 +192,14 @@ def complaints(document: Document) -> list[str]:
 
 
 def _misses(row: Row) -> str:
-    good = row.offered - row.refused - row.lost
-    if not row.refused and not row.lost:
-        return ""
-    statuses = ", ".join(f"{status}: {count}" for status, count in row.statuses.items())
-    return f"of {row.offered} requests {good} were answered as wanted, {row.lost} never ({statuses})"
+    told = []
+    if row.refused or row.lost:
+        good = row.offered - row.refused - row.lost
+        statuses = ", ".join(f"{status}: {count}" for status, count in row.statuses.items())
+        told.append(f"of {row.offered} requests {good} were answered as wanted, {row.lost} never ({statuses})")
+    if row.failed:
+        told.append(f"{row.failed} calls of the command failed")
+    return "; ".join(told)
 
 
 def _of_the_generator(document: Document) -> Iterator[str]:

@@ -157,7 +157,17 @@ class Generator:
         lag_p99_s = lags[(len(lags) * 99 - 1) // 100]
         real_time = os.sched_getscheduler(0) == os.SCHED_FIFO
         lost, counts = exchanges.lost, exchanges.counts
-        end = Ended(counts, lost, window_s, lag_p99_s, lags[-1], real_time, self._send_errors, *exchanges.waiting(now))
+        end = Ended(
+            counts,
+            lost,
+            window_s,
+            lag_p99_s,
+            lags[-1],
+            real_time,
+            self._send_errors,
+            exchanges.waiting_slow,
+            *exchanges.waiting(now),
+        )
         self._report(end)
 
 

@@ -66,6 +66,7 @@ def ended_together(ends: list[Ended]) -> Ended:
         lag_max_s=max(each.lag_max_s for each in ends),
         real_time=all(each.real_time for each in ends),
         send_errors=sum(each.send_errors for each in ends),
+        waiting_slow=sum(each.waiting_slow for each in ends),
         lost_fast_s=array("d", [wait for each in ends for wait in each.lost_fast_s]),
         lost_slow_s=array("d", [wait for each in ends for wait in each.lost_slow_s]),
     )

@@ -158,6 +158,8 @@ class Exchanges:
         self.start_s = start_s
         self.last_answer_s = start_s
         self.end_s = start_s + plan.count / plan.rate_per_s + plan.grace_s
+        self.waiting_slow = 0
+        """Slow requests without a final answer when the last one was sent."""
         self._slow = slow
         self._sent_s = array("d", bytes(8 * plan.count))
         self._interval_s = array("d", bytes(8 * plan.count))
@@ -180,6 +182,8 @@ class Exchanges:
         """Request `number` has gone out for the first time; they go in order."""
         assert number == self.counts.sent
         self.counts.sent += 1
+        if self.counts.sent == self.plan.count:
+            self.waiting_slow = sum(self._slow) - sum(map(int.__and__, self._slow, self._done))
         self._sent_s[number] = now
         self._interval_s[number] = T1_S
         heapq.heappush(self._resend, (now + T1_S, number))
@@ -293,6 +297,7 @@ class Ended:
         lag_p99_s, lag_max_s: by how much the generator itself sent too late.
         real_time: whether the kernel let the generator run at real-time priority.
         send_errors: sends that failed; those requests were sent again.
+        waiting_slow: slow requests without a final answer when the last request was sent.
         lost_fast_s, lost_slow_s: for how many seconds the lost ones had waited when the run ended.
     """
 
@@ -303,6 +308,7 @@ class Ended:
     lag_max_s: float
     real_time: bool
     send_errors: int
+    waiting_slow: int = 0
     lost_fast_s: array[float] = field(default_factory=lambda: array("d"))
     lost_slow_s: array[float] = field(default_factory=lambda: array("d"))
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from hypothesis import event, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from runtime.bench.knee import FACTOR, IN_TIME, STEP, WITHIN, Limits, Search, judged, limits_after
+from runtime.bench.knee import FACTOR, FEW, IN_TIME, STEP, WITHIN, Limits, Search, judged, limits_after
 from runtime.bench.results import Point, Verdict
 from runtime.bench.statistics import Histogram, latency_of
 
@@ -125,6 +126,13 @@ def test_a_load_is_judged_by_what_came_in_time_and_then_by_its_p99(
     event(expected)
     assert found.verdict == expected
     assert bool(found.why) == over
+
+
+@given(st.integers(0, 200), st.integers(0, 10_000))
+def test_commands_that_are_called_faster_than_they_end_are_too_many(queued: int, calls: int) -> None:
+    point = point_of(queued=queued, slow=replace(point_of().fast, count=calls))
+    grows = queued > FEW and queued > (1 - IN_TIME) * calls
+    assert judged(point, Limits(100.0)).verdict == ("over" if grows else "within")
 
 
 def test_without_a_limit_of_the_users_it_is_ten_times_what_the_lowest_rate_has() -> None:

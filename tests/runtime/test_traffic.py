@@ -138,6 +138,7 @@ def test_what_is_lost_has_waited_until_the_end():
         exchanges.sent(number, START_S + 0.1)
     exchanges.received(reply(0), START_S + 0.2)
     slow = sum(exchanges.is_slow(number) for number in range(1, 10))
+    assert exchanges.waiting_slow == 5  # when the last one was sent
     fast_s, slow_s = exchanges.waiting(START_S + 5)
     assert (len(fast_s), len(slow_s)) == (9 - slow, slow)
     assert sorted([*fast_s, *slow_s]) == pytest.approx([4.91 + each / 100 for each in range(9)])
@@ -271,12 +272,12 @@ def test_several_generators_share_a_load_and_tell_one_story():
     assert merging.take(0, Progress(0.25, 10, 9, 1, fast_s, slow_s)) == Progress(0.25, 10, 9, 1, fast_s, slow_s)
     assert merging.take(1, Progress(0.5, 20, 18, 0, slow_s, fast_s)) == Progress(0.5, 30, 27, 1, slow_s, fast_s)
     ends = [
-        Ended(Counts(50, 49, statuses={200: 49}), 1, 1.0, 0.1, 0.2, True, 0, array("d", [5.0])),
-        Ended(Counts(50, 50, 3, statuses={200: 48, 500: 2}), 0, 1.5, 0.3, 0.4, False, 2),
+        Ended(Counts(50, 49, statuses={200: 49}), 1, 1.0, 0.1, 0.2, True, 0, 3, array("d", [5.0])),
+        Ended(Counts(50, 50, 3, statuses={200: 48, 500: 2}), 0, 1.5, 0.3, 0.4, False, 2, 4),
     ]
     assert merging.take(1, ends[1]) is None
     assert merging.take(0, ends[0]) == Ended(
-        Counts(100, 99, 3, statuses={200: 97, 500: 2}), 1, 1.5, 0.3, 0.4, False, 2, array("d", [5.0])
+        Counts(100, 99, 3, statuses={200: 97, 500: 2}), 1, 1.5, 0.3, 0.4, False, 2, 7, array("d", [5.0])
     )
 
 

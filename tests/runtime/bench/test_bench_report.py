@@ -71,6 +71,11 @@ def test_requests_without_the_wanted_answer_are_told_with_their_statuses() -> No
     assert told == "none at 250/s: of 500 requests 400 were answered as wanted, 20 never (200: 400, 404: 80)"
 
 
+def test_calls_that_failed_are_told_though_their_requests_were_answered() -> None:
+    (told, *_) = complaints(with_points(document(), point(failed=3)))
+    assert told == "none at 250/s: 3 calls of the command failed"
+
+
 def test_a_generator_that_was_the_limit_is_told_and_no_knee_is_claimed() -> None:
     found = with_points(document(), point(), point(500.0, verdict="generator"), limit="generator")
     assert "the generator was the limit" in complaints(found)[0]
