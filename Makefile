@@ -10,7 +10,7 @@ NATIVE_STAMP := build/native/.ready
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: run test check format reference mutants model simulate fuzz fuzz-script native test-native bench-pools lock clean help
+.PHONY: run test check format reference mutants model simulate fuzz fuzz-script native test-native bench bench-pools lock clean help
 
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
@@ -69,6 +69,9 @@ fuzz: $(DEV_STAMP) ## damage SIP messages and see that each is read, answered an
 
 fuzz-script: $(DEV_STAMP) ## damage scripts and see that each is a script or a list of problems (ARGS="--seconds 600")
 	$(BIN)/python tests/fuzz/fuzz_script.py $(ARGS)
+
+bench: $(RUN_STAMP) ## three minutes: ratios between the ways of calling a command, beside the committed ones (ARGS=--write)
+	$(BIN)/python benchmarks/ratios.py $(ARGS)
 
 bench-pools: $(BENCH_STAMP) ## the pool engine beside its peers (ARGS="--quick", ARGS="--runs 3 --json out/pools.json")
 	$(BENCH_BIN)/python benchmarks/pools.py $(ARGS)
