@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 FLAVOURS: Final = ("none", "mi", "async", "launch", "gather")
 """The ways in which the built-in script calls the command; ``none`` is the same traffic without any."""
@@ -37,9 +37,9 @@ class Cell(Struct, frozen=True, order=True):
     """
 
     flavour: str
-    workers: int
-    duration_ms: float
-    share: float
+    workers: Annotated[int, Meta(ge=0, le=_MAX_WORKERS)]
+    duration_ms: Annotated[float, Meta(ge=0, le=_MAX_MS)]
+    share: Annotated[float, Meta(ge=0, le=1)]
 
     def __str__(self) -> str:
         if not self.share:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from runtime.bench.plan import Asked, Cell
 from runtime.bench.statistics import Latency
 
 FORMAT: Final = 1
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 53)]
+Some: TypeAlias = Annotated[int, Meta(ge=1, le=1 << 53)]
+Amount: TypeAlias = Annotated[float, Meta(ge=0, le=1e12)]
+Positive: TypeAlias = Annotated[float, Meta(ge=1e-9, le=1e12)]
 
 Verdict: TypeAlias = Literal["within", "over", "generator"]
 Limit: TypeAlias = Literal["server", "generator", "top"]
@@ -51,11 +56,11 @@ class Moment(Struct, frozen=True):
         fast_p50_ms, fast_p99_ms: of the fast requests that were answered within it.
     """
 
-    at_s: float
-    sent_per_s: float
-    answered_per_s: float
-    fast_p50_ms: float | None
-    fast_p99_ms: float | None
+    at_s: Amount
+    sent_per_s: Amount
+    answered_per_s: Amount
+    fast_p50_ms: Amount | None
+    fast_p99_ms: Amount | None
 
 
 class Point(Struct, frozen=True):
@@ -83,27 +88,27 @@ class Point(Struct, frozen=True):
         why: what was over them.
     """
 
-    rate_per_s: float
-    seconds: float
-    offered: int
-    good: int
-    in_time: int
-    refused: int
-    lost: int
-    statuses: dict[int, int]
-    retransmitted: int
-    duplicates: int
-    send_errors: int
-    window_s: float
-    cpu_s: float
-    lag_p99_ms: float
-    lag_max_ms: float
+    rate_per_s: Positive
+    seconds: Positive
+    offered: Some
+    good: Count
+    in_time: Count
+    refused: Count
+    lost: Count
+    statuses: dict[Count, Count]
+    retransmitted: Count
+    duplicates: Count
+    send_errors: Count
+    window_s: Positive
+    cpu_s: Amount
+    lag_p99_ms: Amount
+    lag_max_ms: Amount
     real_time: bool
     fast: Latency | None
     slow: Latency | None
     timeline: list[Moment]
-    failed: int | None = None
-    queued: int = 0
+    failed: Count | None = None
+    queued: Count = 0
     verdict: Verdict = "within"
     why: str = ""
 
@@ -128,8 +133,8 @@ class Knee(Struct, frozen=True):
             was asked for.
     """
 
-    held_per_s: float
-    broke_per_s: float | None
+    held_per_s: Amount
+    broke_per_s: Positive | None
     limit: Limit
 
 
@@ -143,10 +148,10 @@ class Saturation(Struct, frozen=True):
         cpu_s_per_10000: CPU seconds of the server meanwhile; None where that was not weighed.
     """
 
-    rate_per_s: float
+    rate_per_s: Amount
     generator: str
-    failed: int = 0
-    cpu_s_per_10000: float | None = None
+    failed: Count = 0
+    cpu_s_per_10000: Amount | None = None
 
 
 class CellRun(Struct, frozen=True):

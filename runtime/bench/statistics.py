@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from statistics import median
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from runtime.traffic.spread import rank
 
@@ -80,16 +80,20 @@ def bound_us(bucket: int) -> int:
     return ((bucket - (shift << _PRECISION) + 1) << shift) - 1
 
 
+Bucket: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 13)]
+Milliseconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e12)]
+
+
 class Latency(Struct, frozen=True):
     """How latencies spread, in milliseconds, and the buckets that say it; see `Histogram`."""
 
-    count: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    p999_ms: float
-    max_ms: float
-    buckets: dict[int, int]
+    count: Annotated[int, Meta(ge=1)]
+    p50_ms: Milliseconds
+    p95_ms: Milliseconds
+    p99_ms: Milliseconds
+    p999_ms: Milliseconds
+    max_ms: Milliseconds
+    buckets: Annotated[dict[Bucket, Annotated[int, Meta(ge=1, le=1 << 53)]], Meta(min_length=1)]
 
 
 def latency_of(histogram: Histogram) -> Latency | None:

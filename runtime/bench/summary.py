@@ -152,7 +152,7 @@ def answer(document: Document) -> list[str]:
 
 
 def _sentence(result: CellResult, row: Row, plain: CellResult, base: Row) -> str:
-    told = [*_latency_words(row, base), _cpu_words(row, base)]
+    told = [*_latency_words(row, base), *_cpu_words(row, base)]
     knee, before = knee_of(result), knee_of(plain)
     if knee and before and before.median > 0:
         told.append(f"the knee is at {knee.median:,.0f} requests/s instead of {before.median:,.0f}")
@@ -172,9 +172,10 @@ def _times(now: float, before: float) -> str:
     return f" ({now / before:.1f} times)" if before > 0 and now / before >= _ENOUGH else ""
 
 
-def _cpu_words(row: Row, base: Row) -> str:
-    each_us = 100 * (row.cpu_s.median - base.cpu_s.median) / row.cell.share
-    return f"a call costs {each_us:,.0f} µs of CPU"
+def _cpu_words(row: Row, base: Row) -> Iterator[str]:
+    if row.cell.share:
+        each_us = 100 * (row.cpu_s.median - base.cpu_s.median) / row.cell.share
+        yield f"a call costs {each_us:,.0f} µs of CPU"
 
 
 def complaints(document: Document) -> list[str]:
