@@ -215,11 +215,13 @@ class Timeline:
 
     def note(self, frame: Progress) -> None:
         """The generator tells how far it is."""
+        if len(self.moments) == 2 * _MOST_MOMENTS:
+            return
         self._fast_s.extend(frame.fast_s)
         at_s, sent, answered = self._before
         passed_s = frame.elapsed_s - at_s
         # A little less than a whole stretch will do, so that one is not kept waiting for the next frame.
-        if passed_s < 0.9 * self._every_s or len(self.moments) >= 2 * _MOST_MOMENTS:
+        if passed_s < 0.9 * self._every_s:
             return
         ordered = sorted(self._fast_s)
         p50_ms, p99_ms = (1000 * percentile(ordered, share) if ordered else None for share in (0.5, 0.99))

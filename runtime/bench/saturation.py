@@ -36,7 +36,8 @@ _SCENARIO: Final = """<?xml version="1.0" encoding="UTF-8" ?>
 
 {request}
 ]]></send>
-{provisional}  <recv response="{status}"/>
+  <recv response="100" optional="true"/>
+  <recv response="{status}"/>
 </scenario>
 """
 
@@ -53,6 +54,8 @@ def cannot_sipp(asked: Asked) -> str | None:
         return "sipp waits for one status, 200, and other answers are wanted"
     if asked.request.startswith("INVITE "):
         return "sipp is not given calls here"
+    if ";" in asked.user + asked.slow_user:
+        return "sipp's users may have no semicolon"
     return None
 
 
@@ -96,8 +99,7 @@ def _by_sipp(cell: Cell, asked: Asked, server: Server, likely_per_s: float, fold
 
 def _scenario(cell: Cell, asked: Asked, port: int) -> str:
     text = checked(plan_of(cell, asked, port, 1).request).replace("[service]", "[field0]").replace("\r\n", "\n")
-    status = min(accepted(asked.accept))
-    return _SCENARIO.format(request=text, status=status, provisional='  <recv response="100" optional="true"/>\n')
+    return _SCENARIO.format(request=text, status=min(accepted(asked.accept)))
 
 
 def _users(cell: Cell, asked: Asked) -> str:
@@ -111,9 +113,11 @@ def _counted(counts: Path) -> tuple[float, int]:
     try:
         with counts.open(newline="") as file:
             last = list(csv.DictReader(file, delimiter=";"))[-1]
-        hours, minutes, seconds, *rest = (int(word) for word in last["ElapsedTime(C)"].split(":"))
-        elapsed_s = 3600 * hours + 60 * minutes + seconds + (rest[0] / 1_000_000 if rest else 0)
-        succeeded, failed = int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"])
-    except (OSError, LookupError, ValueError) as error:
+        succeeded, failed, begun = (
+            int(last[f"{name}(C)"]) for name in ("SuccessfulCall", "FailedCall", "OutgoingCall")
+        )
+        # It writes the elapsed time in whole seconds, and the rate not.
+        elapsed_s = begun / float(last["CallRate(C)"])
+    except (OSError, LookupError, ValueError, ZeroDivisionError) as error:
         raise SippError(f"sipp's figures cannot be read: {error}") from error
     return succeeded / max(elapsed_s, 0.001), failed
