@@ -101,6 +101,12 @@ CORES = frozenset(
         "runtime.pyscript.functions",
         "runtime.pyscript.variables",
         "runtime.pyscript.words",
+        "runtime.tracing.events",
+        "runtime.tracing.order",
+        "runtime.tracing.picture",
+        "runtime.tracing.records",
+        "runtime.tracing.summary",
+        "runtime.tracing.timeline",
     ]
 )
 SHELLS = {"runtime.sip.ownership"}  # stands beside the cores that it serves, and takes the kernel's locks
