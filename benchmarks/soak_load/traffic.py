@@ -37,8 +37,8 @@ KINDS: Final = {
     ("INVITE", "sleeps"): 10,
     ("INVITE", "reply"): 5,
 }
-"""Of 1,000 requests: what they are, and what the script does with them. A command is run for 135 of them; 110 are parked
-for it, which is one in ten of all with the calls' BYEs."""
+"""Of 1,000 requests: what they are, and what the script does with them. A command is run for 135 of them; 110 are
+parked for it, one in ten of all with the calls' BYEs."""
 MOST_MS: Final = 50
 """A command takes up to so long; one that is run inline a tenth of it."""
 _START_IN_S: Final = 0.1
