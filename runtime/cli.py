@@ -1,4 +1,4 @@
-"""The command line: `layby run`, `check`, `mi`, `which`, `reference`, `demo`, `bench`, `verify`, `replay`."""
+"""The command line: `layby run`, `check`, `mi`, `which`, `reference`, `demo`, `bench`, `verify`, `replay`, `trace`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from runtime.bench.cli import bench
 from runtime.simulation import cli as simulation
+from runtime.tracing import cli as tracing
 
 app = typer.Typer(
     name="layby",
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(simulation.verify)
 app.command()(simulation.replay)
 app.command()(bench)
+app.add_typer(tracing.app)
 
 
 def main() -> None:
@@ -107,6 +109,12 @@ def run(
             "-R", "--runtime-folder", help="For sockets and shared state; made with mode 0700, removed at the end."
         ),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where every process writes down what it does, for `layby trace read FOLDER`."
+        ),
+    ] = None,
 ) -> None:
     """Run a server in the foreground until SIGINT or SIGTERM.
 
@@ -146,6 +154,7 @@ def run(
             log_level=log_level,
             drain_s=drain,
             folder=folder,
+            trace=trace,
         )
     except SettingsError as error:
         print_report([problem_of(script, error)], stderr=True)

@@ -176,6 +176,10 @@ class Marks:
         """It has read one that the kernel received then."""
         self._cells[self._slot] = received_ns
 
+    def looks_at(self) -> int:
+        """When the kernel received what this process looks at; 0 or `READING` where it does not look, or not know."""
+        return self._cells[self._slot]
+
     def through(self) -> None:
         """It has dealt with it, or given it away, or there was none."""
         self._cells[self._slot] = 0

@@ -210,6 +210,15 @@ class Program:
         script = _compiled(checked, modules, target, options, watched)
         return cls(path, checked, script, modules, target, tuple(listen), options, mi_http, watch=watched)
 
+    def watched(self, watch: Watch) -> Script:
+        """The script that runs now once more, compiled so that its statements say when they begin.
+
+        One in Python has no such statements: it is the same.
+        """
+        if isinstance(self.checked, PyChecked):
+            return self.script
+        return _compiled(self.checked, self.modules, self.target, self.options, watch)
+
     def reader(self, text: str) -> Callable[[Context], Value]:
         """Reads a text with variables in it, for a module whose parameter is one.
 

@@ -87,6 +87,7 @@ class Settings:
         open_files: how many files each process may hold; None for as many as it may already.
         drain_s: how long parked and relayed requests and running jobs may take to end at shutdown, in seconds.
         folder: the runtime folder; None makes one below `runtime_home()`.
+        trace: where every process writes down what it does, see `runtime.tracing`; None for nowhere.
         streams: what TCP connections are held to.
         dns: how next hops' names are looked up.
         thresholds: what is told of.
@@ -108,6 +109,7 @@ class Settings:
     open_files: int | None = None
     drain_s: float = 5.0
     folder: Path | None = None
+    trace: Path | None = None
     streams: StreamSettings = StreamSettings()
     dns: DnsSettings = field(default_factory=DnsSettings)
     thresholds: Thresholds = Thresholds()
@@ -123,6 +125,7 @@ def settle(
     log_level: int | None = None,
     drain_s: float = 5.0,
     folder: Path | None = None,
+    trace: Path | None = None,
 ) -> Settings:
     """Join the script's global parameters with the command line, which wins.
 
@@ -162,6 +165,7 @@ def settle(
         open_files=files,
         drain_s=drain_s,
         folder=folder,
+        trace=trace,
         dns=settle_dns(globals_),
         streams=_streams(globals_),
         thresholds=Thresholds(

@@ -40,11 +40,13 @@ from runtime.modules.status_report import StatusReport
 from runtime.modules.status_reports import StatusReporting
 from runtime.modules.textops import Textops
 from runtime.modules.thresholds import ThresholdsModule
+from runtime.modules.timelines import Timelines
 from runtime.modules.tm import Tm
 from runtime.modules.usrloc import Usrloc
 
 ALWAYS: Final[dict[str, type[RuntimeModule]]] = {
-    module.name: module for module in (Management, Jobs, CommandList, Events, StatusReporting, ThresholdsModule)
+    module.name: module
+    for module in (Management, Jobs, CommandList, Events, StatusReporting, ThresholdsModule, Timelines)
 }
 """What every server has, loaded or not."""
 

@@ -123,6 +123,10 @@ class Streams:
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_open = False
 
+    def tell(self, on_message: OnMessage) -> None:
+        """Tell somebody else of each message from now on."""
+        self._on_message = on_message
+
     def __len__(self) -> int:
         return len(self._connections)
 

@@ -63,6 +63,11 @@ class Transports:
             on_disconnected=on_disconnected,
         )
 
+    def tell(self, on_message: OnMessage) -> None:
+        """Tell somebody else of what comes in from now on."""
+        self.datagrams.tell(on_message)
+        self._streams.tell(on_message)
+
     def open(self) -> None:
         """Receive streams from now on."""
         self._streams.open()

@@ -56,6 +56,10 @@ class Datagrams:
         self._came = 0.0
         """When the last datagram had been dealt with that may not have been the last to lie there."""
 
+    def tell(self, on_message: OnMessage) -> None:
+        """Tell somebody else of each datagram from now on."""
+        self._on_message = on_message
+
     def take_counts(self) -> tuple[int, int]:
         """How many datagrams were read since this was last asked, and how many of them were late."""
         counts = self._read, self._late

@@ -9,7 +9,7 @@ from mi_script.calls import Call, Cause, prepare
 from mi_script.commands import Registry, commands_of
 from runtime.modules.catalog import ALWAYS, CATALOG
 
-CORE = {"core", "statistics", "evi", "status_report", "mi", "jobs", "mem", "tcp", "shm"}
+CORE = {"core", "statistics", "evi", "status_report", "mi", "jobs", "mem", "tcp", "shm", "timeline"}
 """Before the colon of the commands that come without a module."""
 OTHERS = {"cachedb_local": {"cache", "cachedb"}}
 """OpenSIPS 4.0's, where it is not the module's own name."""
