@@ -35,6 +35,9 @@ _MOST_PART: Final = 1 << 20
 _USUAL_PART: Final = 32 << 10
 """Bytes of a file in one answer: what a datagram has room for."""
 _USUAL_S: Final = 10.0
+_APART_S: Final = 0.03
+_LAST_S: Final = 0.5
+"""When processes begin, one after the other, and the last of them at the latest."""
 WHOLE_RUN_S: Final = 10 * 365 * 86_400.0
 """For who is recorded as long as it lives: longer than any server does."""
 
@@ -74,16 +77,21 @@ class Timelines(RuntimeModule):
     # A process's part.
 
     def _on_letter(self, sender: Peer, body: bytes) -> None:
-        self._follow()
+        # To begin takes milliseconds, for the script is compiled once more: one process after the other, so that the
+        # others serve meanwhile.
+        self._follow(begins=False)
+        self.process.loop.call_later(min(_LAST_S, self.process.slot * _APART_S), self._follow)
 
-    def _follow(self, *, born: bool = False) -> None:
+    def _follow(self, *, begins: bool = True, born: bool = False) -> None:
         """Do what the order says that was given last."""
         order = folders.given(self._folder)
         wanted = order if order is not None and order.ends_ns > time.monotonic_ns() else None
         if self._recorder is not None and (wanted is None or self._recorder.order.id != wanted.id):
             self._end()
-        if self._recorder is None and wanted is not None:
+        if begins and self._recorder is None and wanted is not None:
+            self.process.stand_still()
             self._begin(wanted, born=born)
+            self.process.move_again()
 
     def _begin(self, order: Order, *, born: bool) -> None:
         # Here, since it brings all kinds of processes along: most servers are never recorded.

@@ -26,23 +26,23 @@ _COLOURS: Final = {
     "route": "#B9DDF3",
     "statement": "#F0E442",
     "command": "#D55E00",
-    "answer": "#009E73",
+    "sent": "#009E73",
     "resume": "#0072B2",
     "job": "#E69F00",
     "parking": "#E4E4E4",
     "socket": "#F3F3F3",
     "reload": "#CC79A7",
 }
-_PALE_TEXT: Final = ("command", "resume", "answer")
+_PALE_TEXT: Final = ("command", "resume", "sent")
 _MEANINGS: Final = {
-    "message": "a message",
+    "message": "a message is taken",
     "route": "a route",
     "statement": "a statement",
     "command": "an MI command here and now",
     "parking": "parked",
     "job": "a job",
     "resume": "resumed",
-    "answer": "an answer",
+    "sent": "a message is sent",
 }
 
 

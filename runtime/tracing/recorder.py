@@ -12,7 +12,7 @@ from runtime.program import Program
 from runtime.script.compile import RUNS_AS
 from runtime.script.problems import Place
 from runtime.script.script import Script
-from runtime.tracing.order import Order, call_of, label_of, number_of
+from runtime.tracing.order import Order, call_of, chooser, label_of, number_of
 from runtime.tracing.recording import Recording
 from runtime.tracing.records import Command, Message, Record, Run, Sent, Stretch, clean
 
@@ -31,14 +31,17 @@ class Recorder:
         recording: where it goes.
 
     Attributes:
-        on: whether what runs now belongs to a call that was chosen. Whoever sets it puts back what was there.
+        on: whether what runs now belongs to a call that was chosen; None where no message was taken and none is taken
+            up. Whoever sets it puts back what was there.
         closed: whether nothing is written any more. Contexts that were parked meanwhile still know this recorder.
     """
 
     def __init__(self, order: Order, recording: Recording) -> None:
         self.order = order
-        self.on = False
+        self.on: bool | None = None
         self.closed = False
+        self.follows = chooser(order)
+        """Whether a message is to be recorded, by its bytes."""
         self._recording = recording
         self._least_ns = order.least_ns
         self._mark: Mark = (None, 0)
@@ -58,15 +61,10 @@ class Recorder:
     def close(self) -> None:
         """Write no more."""
         if not self.closed:
-            self.on, self.closed = False, True
+            self.on, self.closed = None, True
             self._recording.close(monotonic_ns())
 
     # Which calls.
-
-    def follows(self, data: bytes) -> bool:
-        """Whether a message is to be recorded, by its bytes."""
-        order = self.order
-        return number_of(call_of(data), order.seed) < order.chosen
 
     def follows_context(self, context: Context) -> bool:
         """Whether what runs on a context is."""
@@ -102,9 +100,9 @@ class Recorder:
         """An MI command has been run."""
         self.put(Command(began, monotonic_ns() - began, name, code, later))
 
-    def sent(self, began: int, status: int) -> None:
-        """An answer was sent."""
-        self.put(Sent(began, monotonic_ns() - began, status))
+    def sent(self, began: int, data: bytes) -> None:
+        """A message was sent."""
+        self.put(Sent(began, monotonic_ns() - began, label_of(data)))
 
     # Statements.
 

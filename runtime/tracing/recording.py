@@ -44,11 +44,11 @@ class Recording:
         finally:
             os.close(descriptor)
         self._memory[:RECORDS_AT] = head_of(who)
+        self._counts = memoryview(self._memory)[COUNTS_AT : COUNTS_AT + COUNTS.size].cast("Q")
         self._end = RECORDS_AT
         self._size = size
         self._limit = size - _ROOM_TO_END
         """Up to where records go; 0 from the first on that found no room."""
-        self._count = 0
         self.dropped = 0
 
     def put(self, record: Record) -> None:
@@ -56,18 +56,21 @@ class Recording:
         self._put(record, self._limit)
 
     def _put(self, record: Record, limit: int) -> None:
-        data = packed(record)
-        end = self._end + len(data)
+        data, counts = packed(record), self._counts
+        start = self._end
+        end = start + len(data)
         if end > limit:
             self.dropped += 1
             self._limit = 0  # nothing later either: what is there has no holes
-        else:
-            self._memory[self._end : end] = data
-            self._end = end
-            self._count += 1
-        COUNTS.pack_into(self._memory, COUNTS_AT, self._end - RECORDS_AT, self._count, self.dropped)
+            counts[2] = self.dropped
+            return
+        self._memory[start:end] = data
+        self._end = end
+        counts[0] = end - RECORDS_AT
+        counts[1] += 1
 
     def close(self, now_ns: int) -> None:
         """Write no more."""
         self._put(Ended(now_ns), self._size)
+        self._counts.release()
         self._memory.close()

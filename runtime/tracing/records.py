@@ -103,11 +103,11 @@ class Command(_Record, frozen=True, tag=4):
 
 
 class Sent(_Record, frozen=True, tag=5):
-    """An answer that was made and sent."""
+    """A message that was sent; `label` as of a `Message`."""
 
     at: int
     took: int
-    status: int
+    label: str
 
 
 class Asked(_Record, frozen=True, tag=6):

@@ -195,7 +195,7 @@ class _Track:
             case Command():
                 self._command(record)
             case Sent():
-                self._slice(f"answer {record.status}", "answer", record.at, record.took, {})
+                self._slice(f"send {record.label}", "sent", record.at, record.took, {})
             case Reloaded():
                 self._slice("reload the script", "reload", record.at, record.took, {"generation": record.generation})
             case Asked():

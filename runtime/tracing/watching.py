@@ -7,7 +7,7 @@ recorded has no question in its code whether it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -27,10 +27,12 @@ from runtime.sip_process import SipProcess
 from runtime.tracing.recorder import Recorder
 from runtime.tracing.records import Asked, Began, Died, Later, Over, Reloaded, Resumed, clean
 from runtime.tracing.records import Parked as PutAside
-from runtime.transports.base import ListenSocket
+from runtime.transports.base import Failed, ListenSocket
+from runtime.transports.transports import Transports
 from runtime.worker_process import WorkerProcess
+from workers import jobs
 from workers.gathering import GatheredAll
-from workers.jobs import Failed, Job, Outcome, Peer, Returned, WorkerLost
+from workers.jobs import Job, Outcome, Peer
 from workers.worker import Running
 
 _UNKNOWN: Final = "(unknown)"
@@ -89,6 +91,29 @@ class _WatchedReception(Reception):
         finally:
             recorder.on = outside
             recorder.message(began, data, received_ns, hops)
+
+
+class _WatchedTransports(Transports):
+    """Writes down what is sent of the calls that were chosen, also what nobody has just asked for."""
+
+    recorder: Recorder
+
+    def send(
+        self,
+        socket: ListenSocket,
+        data: bytes,
+        to: Address,
+        failed: Failed | None = None,
+        otherwise: Address | None = None,
+    ) -> bool:
+        recorder = self.recorder
+        if not (recorder.follows(data) if recorder.on is None else recorder.on):
+            return super().send(socket, data, to, failed, otherwise)
+        began = recorder.now()
+        try:
+            return super().send(socket, data, to, failed, otherwise)
+        finally:
+            recorder.sent(began, data)
 
 
 class _Watched(Process):
@@ -153,7 +178,7 @@ def _hearing(
 def _taking_up(
     recorder: Recorder, ids: list[str], words: list[str], workers: list[str], *, reports: bool = False
 ) -> Iterator[None]:
-    outside, recorder.on = recorder.on, not recorder.closed
+    outside, recorder.on = recorder.on, None if recorder.closed else True
     began = recorder.now()
     try:
         yield
@@ -168,9 +193,9 @@ class _WatchedScripts(_Watched, ScriptProcess):
     def _run(self, context: Context, route: Route, then: Then) -> Ended | None:
         recorder = self.recorder
         outside = recorder.on
-        recorder.on = outside or recorder.follows_context(context)
-        if not recorder.on:
+        if not (recorder.follows_context(context) if outside is None else outside):
             return super()._run(context, route, then)
+        recorder.on = True
         below, began = recorder.begin_run(), recorder.now()
         ended: Ended | None = Ended.FAILED
         try:
@@ -243,9 +268,9 @@ class WatchedSip(_WatchedScripts, SipProcess):
 
     def begin_to_watch(self, recorder: Recorder) -> None:
         super().begin_to_watch(recorder)
-        reception = cast(Any, self._reception)
-        reception.__class__ = _WatchedReception
-        reception.recorder = recorder
+        reception, transports = cast(Any, self._reception), cast(Any, self.transports)
+        reception.__class__, reception.recorder = _WatchedReception, recorder
+        transports.__class__, transports.recorder = _WatchedTransports, recorder
         self.transports.tell(self._reception.take)
         self.on_reloaded()
 
@@ -255,6 +280,7 @@ class WatchedSip(_WatchedScripts, SipProcess):
 
     def end_watching(self) -> None:
         cast(Any, self._reception).__class__ = Reception
+        cast(Any, self.transports).__class__ = Transports
         self.transports.tell(self._reception.take)
         super().end_watching()
 
@@ -269,36 +295,6 @@ class WatchedSip(_WatchedScripts, SipProcess):
         finally:
             if program.script is watched:  # else it has been replaced meanwhile
                 program.script = plain
-
-    def answer(
-        self,
-        key: str,
-        code: int,
-        reason: str,
-        headers: Sequence[str] = (),
-        *,
-        to_source: bool = False,
-        body: bytes = b"",
-        tag: str | None = None,
-    ) -> int:
-        if not self.recorder.on:
-            return super().answer(key, code, reason, headers, to_source=to_source, body=body, tag=tag)
-        began = self.recorder.now()
-        try:
-            return super().answer(key, code, reason, headers, to_source=to_source, body=body, tag=tag)
-        finally:
-            self.recorder.sent(began, code)
-
-    def reply_stateless(
-        self, origin: Origin, code: int, reason: str, headers: Iterable[str] = (), *, to_source: bool = False
-    ) -> None:
-        if not self.recorder.on:
-            return super().reply_stateless(origin, code, reason, headers, to_source=to_source)
-        began = self.recorder.now()
-        try:
-            return super().reply_stateless(origin, code, reason, headers, to_source=to_source)
-        finally:
-            self.recorder.sent(began, code)
 
 
 class WatchedMi(_WatchedScripts, MiProcess):
@@ -343,4 +339,4 @@ def word_of(outcome: Outcome) -> str:
 
 def worker_of(outcome: Outcome) -> str:
     """Who ran a job, or lost it; empty where nobody did."""
-    return str(outcome.worker) if isinstance(outcome, Returned | Failed | WorkerLost) else ""
+    return str(outcome.worker) if isinstance(outcome, jobs.Returned | jobs.Failed | jobs.WorkerLost) else ""

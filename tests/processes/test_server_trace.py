@@ -133,7 +133,7 @@ def test_a_running_server_is_recorded_by_mi_with_what_parks_runs_dies_and_resume
     )
     assert statement["args"]["place"].startswith(f"{server.script}:{line}:")
     assert len(slices(events, "resume", "report")) == 1
-    assert slices(events, "answer", "answer 202")
+    assert slices(events, "sent", "send 202 INVITE")
 
     assert not recorded(server)
     assert client.ask("parks").status == 202

@@ -45,7 +45,7 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.builds(Run, TIMES, TIMES, TEXTS, TEXTS, TEXTS),
     st.builds(Stretch, TIMES, TIMES, TEXTS, st.integers(1, 10**6), st.integers(1, 10**6)),
     st.builds(Command, TIMES, TIMES, TEXTS, st.integers(-32768, 700), st.booleans()),
-    st.builds(Sent, TIMES, TIMES, st.integers(100, 699)),
+    st.builds(Sent, TIMES, TIMES, TEXTS),
     st.builds(Asked, TIMES, TEXTS, TEXTS),
     st.builds(Parked, TIMES, TEXTS, TEXTS, TEXTS, st.integers(1, 10**6)),
     st.builds(Resumed, TIMES, TIMES, st.lists(TEXTS, max_size=3), st.lists(TEXTS, max_size=3), st.just([""])),

@@ -76,7 +76,7 @@ class Process:
                 self.records.append(Parked(self.passes(), job, "uptime", "/x/route.cfg", 7))
         self.records.append(Run(route, self.passes() - route, "route", "", "well"))
         answer = self.passes()
-        self.records.append(Sent(answer, self.passes() - answer, 200))
+        self.records.append(Sent(answer, self.passes() - answer, "200 INVITE"))
         self.records.append(
             Message(began, self.passes() - began, "INVITE", "#0", self.draw(st.sampled_from([0, 90000])))
         )
@@ -147,7 +147,7 @@ def test_all_that_was_recorded_is_in_the_trace(recordings: list[Recorded], sampl
         route=sum(isinstance(record, Run) for record in records),
         statement=sum(isinstance(record, Stretch) for record in records),
         command=sum(isinstance(record, Command) for record in records),
-        answer=sum(isinstance(record, Sent) for record in records),
+        sent=sum(isinstance(record, Sent) for record in records),
         resume=sum(isinstance(record, Resumed) for record in records),
         reload=sum(isinstance(record, Reloaded) for record in records),
     )
