@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import math
 import os
 import secrets
 import time
@@ -243,11 +244,11 @@ def new_order(
 
 
 def _number(params: Params, name: str, usual: float, least: float, most: float) -> float:
-    text = params.raw(name, usual)
+    given = params.raw(name, usual)
     try:
-        number = float(text) if isinstance(text, int | float | str) else least - 1
-    except ValueError:
-        number = least - 1
+        number = float(given) if isinstance(given, int | float | str) and given is not True else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
     if not least <= number <= most:
         raise MiError(400, "Bad parameter value", f"{name} must be a number from {least:g} to {most:g}")
     return number

@@ -104,6 +104,12 @@ class _Drawing:
         self._window = window
         self._scale = scale
         self._lanes: dict[int, list[_Box]] = {}
+        self._slices: dict[int, dict[int, list[Event]]] = {}
+        """What each track has, by its process."""
+        for event in events:
+            if event.ph == "X":
+                self._slices.setdefault(event.pid, {}).setdefault(event.tid, []).append(event)
+        self._spans = sorted(spans_of(events), key=lambda one: one[0].ts)
         self._tops: dict[int, int] = {}
         self._bases: dict[int, int] = {}
         """The lane in which the slices of a track begin, among those of its process."""
@@ -139,22 +145,20 @@ class _Drawing:
 
     def _boxes(self, pid: int) -> list[_Box]:
         """What a process has in the window: slices by how deep they lie, and below them what may overlap."""
-        tids = sorted({event.tid for event in self._events if event.ph == "X" and event.pid == pid})
         found: list[_Box] = []
-        for tid in tids:
+        for tid, slices in sorted(self._slices.get(pid, {}).items()):
             self._bases[tid] = _free(found)
-            found += self._slices(tid, self._bases[tid])
+            found += self._nested(slices, self._bases[tid])
         first = _free(found)
         ends: list[float] = []
-        for began, end in sorted(spans_of(self._events), key=lambda one: one[0].ts):
+        for began, end in self._spans:
             if began.pid == pid and self._shows(began.ts, end.ts):
                 lane = next((number for number, until in enumerate(ends) if until <= began.ts), len(ends))
                 ends[lane : lane + 1] = [end.ts]
                 found.append(_Box(began, began.ts, end.ts, first + lane))
         return found
 
-    def _slices(self, tid: int, base: int) -> Iterator[_Box]:
-        slices = [event for event in self._events if event.ph == "X" and event.tid == tid]
+    def _nested(self, slices: list[Event], base: int) -> Iterator[_Box]:
         stack: list[float] = []
         for event in sorted(slices, key=lambda one: (one.ts, -one.end)):
             while stack and event.ts >= stack[-1]:

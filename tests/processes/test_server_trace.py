@@ -187,6 +187,26 @@ def test_a_server_of_its_own_is_recorded_from_its_first_message_to_its_last(tmp:
     assert "parked: 1" in shown
 
 
+def test_what_a_killed_server_has_left_is_read_and_drawn(start_server: Callable[..., Server], tmp: Path) -> None:
+    left, out, picture = tmp / "left", tmp / "read.json", tmp / "picture.svg"
+    options = ("--udp-workers", "1", "--mi-workers", "1", "--trace", str(left))
+    server = start_server(ROUTES, options=options)
+    client = server.client()
+    assert client.ask("parks").status == 202
+    client.send(client.request("dies")[1])
+    wait_until(lambda: any(job["state"] == "sent" for job in server.mi("job_list")["Jobs"]), what="the job")
+    for pid in server.all_pids():
+        os.kill(pid, signal.SIGKILL)
+    server.wait()
+    code, shown = ended(trace("read", str(left), "-o", str(out)))
+    assert code == 0
+    assert "parked: 2" in shown
+    events = read(out)
+    assert [one["args"].get("unfinished") for one in parkings(events, "bench_sleep")] == [None, True]
+    assert ended(trace("picture", str(out), "-o", str(picture)))[0] == 0
+    assert "parked: bench_sleep" in picture.read_text()
+
+
 @pytest.mark.parametrize("arguments", [("read", "/nowhere"), ("run", "/nowhere.cfg")])
 def test_what_cannot_be_recorded_is_said(arguments: tuple[str, ...], tmp: Path) -> None:
     assert ended(trace(*arguments, "-o", str(tmp / "none.json"))) == (2, "")
