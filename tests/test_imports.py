@@ -101,6 +101,7 @@ CORES = frozenset(
         "runtime.pyscript.functions",
         "runtime.pyscript.variables",
         "runtime.pyscript.words",
+        "runtime.tracing.arrows",
         "runtime.tracing.events",
         "runtime.tracing.order",
         "runtime.tracing.picture",

@@ -14,7 +14,7 @@ from runtime.script.problems import Place
 from runtime.script.script import Script
 from runtime.tracing.order import Order, call_of, chooser, label_of, number_of
 from runtime.tracing.recording import Recording
-from runtime.tracing.records import Command, Message, Record, Run, Sent, Stretch, clean
+from runtime.tracing.records import Command, Given, Message, Record, Run, Sent, Stretch, clean
 
 _OF_NO_CALL: Final = (RouteType.STARTUP, RouteType.TIMER, RouteType.EVENT)
 """Routes that no message brought about: they are always written down."""
@@ -90,6 +90,10 @@ class Recorder:
         now = monotonic_ns()
         waited = max(0, time_ns() - now + began - received_ns) if received_ns > 1 else 0
         self.put(Message(began, now - began, label_of(data), self._call(data), waited, hops))
+
+    def given(self, data: bytes, hops: int) -> None:
+        """A message was given to another process, as one that has been given so often."""
+        self.put(Given(monotonic_ns(), label_of(data), self._call(data), hops))
 
     def run(self, began: int, context: Context, ended: str) -> None:
         """A route has run."""

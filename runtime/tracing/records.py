@@ -189,8 +189,31 @@ class Ended(_Record, frozen=True, tag=14):
     at: int
 
 
+class Given(_Record, frozen=True, tag=15):
+    """A message was given to another process; `label` and `call` as of a `Message`, `hops` as it has them there."""
+
+    at: int
+    label: str
+    call: str
+    hops: int
+
+
 Record: TypeAlias = (
-    Message | Run | Stretch | Command | Sent | Asked | Parked | Resumed | Began | Later | Over | Reloaded | Died | Ended
+    Message
+    | Run
+    | Stretch
+    | Command
+    | Sent
+    | Given
+    | Asked
+    | Parked
+    | Resumed
+    | Began
+    | Later
+    | Over
+    | Reloaded
+    | Died
+    | Ended
 )
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
 

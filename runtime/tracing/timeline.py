@@ -6,11 +6,11 @@ ended here, and say so. Of an arrow every point must lie in a slice, and there m
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Final, NamedTuple, assert_never
 
+from runtime.tracing.arrows import Arrows, handovers
 from runtime.tracing.events import Args, Event, Trace
 from runtime.tracing.order import ALL, Order
 from runtime.tracing.records import (
@@ -19,6 +19,7 @@ from runtime.tracing.records import (
     Command,
     Died,
     Ended,
+    Given,
     Later,
     Message,
     Over,
@@ -36,7 +37,6 @@ _NOTICEABLE_NS: Final = 50_000
 """A message that lay in its socket for less has not waited."""
 _PIDS: Final = 1 << 22
 """More than the kernel has (PID_MAX_LIMIT)."""
-_POINT_US: Final = 1.0
 _BAD: Final = "terrible"
 _LOST: Final = "WorkerLost"
 
@@ -60,12 +60,13 @@ def trace_of(order: Order, recordings: Sequence[Recorded]) -> Trace:
     ends = max([order.began_ns, *(_end_of(record) for one in ours for record in one.records)])
     jobs = None if order.chosen >= ALL else _asked(ours)
     pids = _pids(ours)
-    arrows = _Arrows()
+    arrows = Arrows("job")
     tracks = [_Track(one, pids[one.who.peer], order.began_ns, ends, deaths, jobs, arrows) for one in ours]
     for track in tracks:
         track.read()
     events = [event for track in tracks for event in track.events]
     events += arrows.events(events)
+    events += handovers(ours, pids, order.began_ns).events(events)
     events += _strangers(deaths, pids, order.began_ns)
     events.sort(key=lambda event: (event.ph != "M", event.ts, -(event.dur or 0.0)))
     return Trace(events, _other(order, ours, ends))
@@ -116,7 +117,7 @@ def _end_of(record: Record) -> int:
     match record:
         case Message() | Run() | Stretch() | Command() | Sent() | Resumed() | Reloaded():
             return record.at + record.took
-        case Asked() | Parked() | Began() | Later() | Over() | Died() | Ended():
+        case Asked() | Parked() | Began() | Later() | Over() | Died() | Ended() | Given():
             return record.at
         case _:
             assert_never(record)
@@ -144,7 +145,7 @@ class _Track:
         ends: int,
         deaths: Mapping[str, _Death],
         jobs: set[str] | None,
-        arrows: _Arrows,
+        arrows: Arrows,
     ) -> None:
         self.pid = pid
         self.events: list[Event] = []
@@ -207,7 +208,7 @@ class _Track:
             case Began() | Later() | Over():
                 if self._jobs is None or record.job in self._jobs:
                     self._job(record)
-            case Died() | Ended():
+            case Died() | Ended() | Given():
                 pass
             case _:
                 assert_never(record)
@@ -321,73 +322,6 @@ class _Track:
 
     def _meta(self, name: str, told: Args, tid: int = 0) -> None:
         self.events.append(Event(name, "M", 0.0, self.pid, tid or self.pid, args=told))
-
-
-class _Point(NamedTuple):
-    ts: float
-    pid: int
-    tid: int
-    name: str
-
-
-class _Arrows:
-    """From the asking for a job to each process that ran it, and back to what came of it."""
-
-    def __init__(self) -> None:
-        self._points: dict[str, list[_Point]] = {}
-
-    def point(self, job: str, ts: float, pid: int, tid: int, name: str) -> None:
-        """A point of a job's arrow, and what its slice is called where it turns out to lie in none."""
-        self._points.setdefault(job, []).append(_Point(ts, pid, tid, name))
-
-    def events(self, others: Iterable[Event]) -> list[Event]:
-        """The arrows of jobs of which more than one end is known.
-
-        Args:
-            others: all other events.
-        """
-        slices: dict[int, list[Event]] = {}
-        for event in others:
-            if event.ph == "X":
-                slices.setdefault(event.tid, []).append(event)
-        outlines = {tid: _Outline(events) for tid, events in slices.items()}
-        found: list[Event] = []
-        for job, points in self._points.items():
-            points.sort()
-            if len(points) < 2:
-                continue
-            for number, point in enumerate(points):
-                if (missing := outlines.setdefault(point.tid, _Outline()).missing_at(point)) is not None:
-                    found.append(missing)
-                ph = "s" if number == 0 else "f" if number == len(points) - 1 else "t"
-                bp = "e" if ph == "f" else None
-                found.append(Event("job", ph, point.ts, point.pid, point.tid, "job", id=job, bp=bp))
-        return found
-
-
-class _Outline:
-    """Where a track has slices at all."""
-
-    def __init__(self, slices: Iterable[Event] = ()) -> None:
-        self._starts: list[float] = []
-        self._ends: list[float] = []
-        for event in sorted(slices, key=lambda one: one.ts):
-            if self._ends and event.ts <= self._ends[-1]:
-                self._ends[-1] = max(self._ends[-1], event.end)
-            else:
-                self._starts.append(event.ts)
-                self._ends.append(event.end)
-
-    def missing_at(self, point: _Point) -> Event | None:
-        """A short slice to be put there where there is none: the one around it was never ended, or not recorded."""
-        after = bisect_right(self._starts, point.ts)
-        if after and point.ts <= self._ends[after - 1]:
-            return None
-        room = self._starts[after] - point.ts if after < len(self._starts) else _POINT_US
-        dur = min(_POINT_US, room / 2)
-        self._starts.insert(after, point.ts)
-        self._ends.insert(after, point.ts + dur)
-        return Event(point.name, "X", point.ts, point.pid, point.tid, "job", dur, args={"end": "not recorded"})
 
 
 def _strangers(deaths: Mapping[str, _Death], pids: Mapping[str, int], began: int) -> list[Event]:

@@ -23,6 +23,7 @@ from runtime.runs import Ended, Parked, Route, Then
 from runtime.script.declare import BatchRequest, JobRequest
 from runtime.script_process import ScriptProcess
 from runtime.server_transactions import Origin
+from runtime.sip.message import Message
 from runtime.sip_process import SipProcess
 from runtime.tracing.recorder import Recorder
 from runtime.tracing.records import Asked, Began, Died, Later, Over, Reloaded, Resumed, clean
@@ -91,6 +92,12 @@ class _WatchedReception(Reception):
         finally:
             recorder.on = outside
             recorder.message(began, data, received_ns, hops)
+
+    def hand_over(self, owner: int | None, message: Message, socket: ListenSocket, source: Address) -> bool:
+        given = super().hand_over(owner, message, socket, source)
+        if given and self.recorder.on:
+            self.recorder.given(message.raw, self._hops + 1)
+        return given
 
 
 class _WatchedTransports(Transports):

@@ -23,7 +23,7 @@ async def place_calls(server: Server) -> Load:
     """Calls for a while, with a reload amid them."""
     async with Load(server.sip_port, 40.0, USERS) as load:
         await load.until(lambda: False, 0.7)
-        await asyncio.to_thread(server.mi, "reload_routes")
+        await asyncio.to_thread(server.mi, "reload_routes", None, 60.0)
         await load.until(lambda: False, 0.7)
         await load.end(10.0)
     return load
@@ -49,8 +49,11 @@ def test_of_each_call_all_is_there_or_nothing_whichever_processes_serve_it(start
     assert {call: WHOLE - names for call, names in seen.items() if not names >= WHOLE} == {}
     routes = {event.name for event in trace.events if event.cat == "route"}
     assert {"route", "route[go]", "failure_route[next]", "onreply_route[seen]"} <= routes
-    asked = {event.id for event in trace.events if event.ph == "s"}
+    asked = {event.id for event in trace.events if event.ph == "s" and event.name == "job"}
     parked = {event.id for event in trace.events if event.ph == "b" and event.cat == "parking"}
     assert parked
     assert parked <= asked
+    given = [event for event in trace.events if event.ph == "s" and event.name == "handed over"]
+    taken = [event for event in trace.events if event.cat == "message" and "handed over" in event.args]
+    assert len(given) == len(taken)
     assert len([event for event in trace.events if event.name == "reload the script"]) == 4

@@ -19,6 +19,7 @@ from runtime.tracing.records import (
     Command,
     Died,
     Ended,
+    Given,
     Later,
     Message,
     Over,
@@ -53,6 +54,7 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.builds(Later, TIMES, TEXTS),
     st.builds(Over, TIMES, TEXTS),
     st.builds(Died, TIMES, TEXTS, TEXTS),
+    st.builds(Given, TIMES, TEXTS, TEXTS, st.integers(1, 3)),
 )
 
 

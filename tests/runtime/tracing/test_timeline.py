@@ -18,6 +18,7 @@ from runtime.tracing.records import (
     Command,
     Died,
     Ended,
+    Given,
     Later,
     Message,
     Over,
@@ -81,6 +82,16 @@ class Process:
             Message(began, self.passes() - began, "INVITE", "#0", self.draw(st.sampled_from([0, 90000])))
         )
 
+    def hand_over(self, other: Process) -> None:
+        """A message that is the other one's, who may not come to take it any more."""
+        began = self.passes()
+        self.records.append(Given(self.passes(), "BYE", "#1", 1))
+        self.records.append(Message(began, self.passes() - began, "BYE", "#1"))
+        other.at = max(other.at, self.at)
+        if self.draw(st.booleans()):
+            began = other.passes()
+            other.records.append(Message(began, other.passes() - began, "BYE", "#1", 0, 1))
+
     def run_job(self, job: str) -> None:
         """A job, here and now or beside others."""
         self.records.append(Began(self.passes(), job, self.draw(NAMES)))
@@ -103,6 +114,8 @@ def servers(draw: st.DrawFn) -> list[Recorded]:
         for _ in range(draw(st.integers(0, 3))):
             jobs: list[str] = []
             sip.turn(jobs, awaited)
+            if draw(st.booleans()):
+                sip.hand_over(sips[sip is sips[0]])
             for job in jobs:
                 worker = draw(st.sampled_from(workers))
                 worker.at = max(worker.at, sip.at)
@@ -202,6 +215,20 @@ def test_a_job_that_its_process_took_with_it_ends_there_and_is_called_lost() -> 
 
 def _arrow(events: list[Event]) -> list[tuple[str, int, float]]:
     return [(one.ph, one.pid, one.ts) for one in events if one.ph in ("s", "t", "f")]
+
+
+def test_a_message_that_was_handed_over_has_an_arrow_from_who_read_it_to_who_took_it() -> None:
+    reader, owner = who("sip-1", 0), who("sip-2", 1)
+    recordings = [
+        Recorded(reader, [Given(BEGAN + 2000, "BYE", "#1", 1), Message(BEGAN + 1000, 2000, "BYE", "#1")], 0),
+        Recorded(owner, [Message(BEGAN + 4000, 2000, "BYE", "#1", 0, 1)], 0),
+    ]
+    events = trace_of(ORDER, recordings).events
+    assert _arrow(events) == [("s", reader.pid, 2.0), ("f", owner.pid, 4.0)]
+    (taken,) = [one for one in events if one.ph == "X" and one.pid == owner.pid]
+    assert taken.args == {"call": "#1", "handed over": 1}
+    assert _arrow(trace_of(ORDER, recordings[:1]).events) == []
+    assert _arrow(trace_of(ORDER, recordings[1:]).events) == []
 
 
 def test_processes_that_had_the_same_pid_have_tracks_of_their_own_and_other_orders_none() -> None:
