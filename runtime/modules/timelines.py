@@ -91,8 +91,10 @@ class Timelines(RuntimeModule):
             self._end()
         if begins and self._recorder is None and wanted is not None:
             self.process.stand_still()
-            self._begin(wanted, born=born)
-            self.process.move_again()
+            try:
+                self._begin(wanted, born=born)
+            finally:
+                self.process.move_again()
 
     def _begin(self, order: Order, *, born: bool) -> None:
         # Here, since it brings all kinds of processes along: most servers are never recorded.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from mi_script.calls import Call, Fault
-from mi_script.execute import Answer, Answered, Executor
+from mi_script.execute import CANCELLED, Answer, Answered, Executor
 from runtime.context import Address, Context
 from runtime.futures import FutureRequest
 from runtime.mi_process import MiProcess
@@ -31,9 +31,9 @@ from runtime.tracing.records import Parked as PutAside
 from runtime.transports.base import Failed, ListenSocket
 from runtime.transports.transports import Transports
 from runtime.worker_process import WorkerProcess
-from workers import jobs
 from workers.gathering import GatheredAll
-from workers.jobs import Job, Outcome, Peer
+from workers.jobs import Failed as HandlerFailed
+from workers.jobs import Job, Outcome, Peer, Returned, WorkerLost
 from workers.worker import Running
 
 _UNKNOWN: Final = "(unknown)"
@@ -59,9 +59,13 @@ class _WatchedExecutor(Executor):
         return self._awaited(began, name, answer)
 
     async def _awaited(self, began: int, name: str, later: Awaitable[Answer]) -> Answer:
-        answer = await later
-        self.recorder.command(began, name, _code_of(answer), later=True)
-        return answer
+        code = CANCELLED
+        try:
+            answer = await later
+            code = _code_of(answer)
+            return answer
+        finally:
+            self.recorder.command(began, name, code, later=True)
 
     def _name_of(self, call: Call) -> str:
         found = self._registry.find(call.method)
@@ -216,7 +220,6 @@ class _WatchedScripts(_Watched, ScriptProcess):
     def _submit(self, begin: JobRequest, timeout_s: float, settled: Callable[[Job, Outcome], None]) -> Job:
         if not self.recorder.on:
             return super()._submit(begin, timeout_s, settled)
-
         recorder = self.recorder
 
         def told(job: Job, outcome: Outcome) -> None:
@@ -230,7 +233,6 @@ class _WatchedScripts(_Watched, ScriptProcess):
     def _submit_all(self, begin: BatchRequest, timeout_s: float, settled: GatheredAll) -> list[Job]:
         if not self.recorder.on:
             return super()._submit_all(begin, timeout_s, settled)
-
         recorder = self.recorder
 
         def told(jobs: list[Job], outcomes: list[Outcome]) -> None:
@@ -346,4 +348,4 @@ def word_of(outcome: Outcome) -> str:
 
 def worker_of(outcome: Outcome) -> str:
     """Who ran a job, or lost it; empty where nobody did."""
-    return str(outcome.worker) if isinstance(outcome, jobs.Returned | jobs.Failed | jobs.WorkerLost) else ""
+    return str(outcome.worker) if isinstance(outcome, Returned | HandlerFailed | WorkerLost) else ""
