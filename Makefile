@@ -18,7 +18,7 @@ run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in fou
 # Those that start servers mostly wait, so several files go side by side; of those that put a load on a server, or count
 # on what a machine can do, two. What measures, or counts what the whole process has, goes alone.
 ALONE := $(addprefix tests/acceptance/test_,bench.py demo.py mi_under_load_benchmark.py must_survive_routing.py must_survive_sip.py pools_benchmark.py \
-	script_benchmark.py sip_benchmark.py sipp_calls.py) \
+	script_benchmark.py hot_path_benchmark.py sipp_calls.py) \
 	$(addprefix tests/runtime/test_,garbage.py traffic.py) tests/workers/test_spinning.py
 PAIRED := $(filter-out $(ALONE),$(addprefix tests/acceptance/test_,embedding_docs.py testing_docs.py real_clients.py \
 	sip_phones.py sipp.py soak_benchmark.py) $(wildcard tests/workers/test_*.py) \

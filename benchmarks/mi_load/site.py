@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from peers.cpu import tree_cpu
 from sip_ends import HOST
-from sip_peers.cpu import tree_cpu
 
 from mi_load.calls import NUMBERS_FROM
 from mi_load.operating import EVENT

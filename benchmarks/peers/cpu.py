@@ -20,13 +20,13 @@ class CpuTime:
     by_pid: dict[int, float]
 
     def since(self, before: CpuTime) -> float:
-        """What has been used since `before`.
+        """What has been used since `before`; of a process that has come since, all that it has used.
 
         Raises:
-            RuntimeError: a process has come or gone since, so that the difference says nothing.
+            RuntimeError: a process has gone since, so that the difference says nothing.
         """
-        if self.by_pid.keys() != before.by_pid.keys():
-            raise RuntimeError("the server's processes are not the same as before the load")
+        if before.by_pid.keys() - self.by_pid.keys():
+            raise RuntimeError("processes of the server have ended under the load")
         return sum(self.by_pid.values()) - sum(before.by_pid.values())
 
 

@@ -7,19 +7,17 @@ callee are both here, in one process on two sockets, so that neither adds a race
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import re
 import select
 import socket
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from runtime.traffic.server import free_port
-from sip_peers.servers import Entry, Site
+from peers.effort import Effort, started
+from peers.servers import Entry
 
 _HOST: Final = "127.0.0.1"
 _LONGEST_DATAGRAM: Final = 65_535
@@ -174,17 +172,13 @@ def _bound(port: int) -> socket.socket:
     return one
 
 
-def measure(entry: Entry, calls: int, per_s: int, processes: int) -> Order:
-    """Start a server, put so many calls through it, and stop it.
+def measure(entry: Entry, effort: Effort) -> dict[str, Any]:
+    """Start a server, put calls through it, and stop it.
 
     Raises:
         ServerError: the server did not start, or is gone at the end.
     """
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sip")))
-        site = Site("calls", free_port(), free_port(), processes, folder)
-        server = stack.enter_context(entry.start(site))
-        server.wait_ready()
-        order = Pair(site.port, site.uas_port, calls, per_s).run()
+    with started(entry, "calls", effort.processes) as (site, server):
+        order = Pair(site.port, site.uas_port, effort.order_calls, effort.order_per_s).run()
         server.check_alive()
-    return order
+    return {"calls": order.calls, **dataclasses.asdict(order)}

@@ -20,24 +20,6 @@ _NICENESS: Final = ["nice", "-n", "5"]
 _FROM_TO: Final = """From: <sip:caller@[local_ip]:[local_port]>;tag=[pid]a[call_number]
     To: <sip:[service]@[remote_ip]:[remote_port]>"""
 
-OPTIONS: Final = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
-<scenario name="options">
-  <send retrans="500"><![CDATA[
-    OPTIONS sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
-    Max-Forwards: 70
-    {_FROM_TO}
-    Call-ID: [call_id]
-    CSeq: 1 OPTIONS
-    Contact: <sip:caller@[local_ip]:[local_port]>
-    User-Agent: sipp
-    Content-Length: 0
-
-  ]]></send>
-  <recv response="200"/>
-</scenario>
-"""
-
 _SDP: Final = """Content-Type: application/sdp
     Content-Length: [len]
 
@@ -150,12 +132,11 @@ def missing() -> str | None:
     return None if shutil.which("sipp") else "sipp is not installed (Debian: sip-tester)"
 
 
-def send(folder: Path, scenario: str, port: int, calls: int, per_s: int) -> Told:
+def send(folder: Path, port: int, calls: int, per_s: int) -> Told:
     """Offer calls to a server and wait for their end.
 
     Args:
         folder: for sipp's files.
-        scenario: `OPTIONS` or `CALLER`.
         port: the server's, on 127.0.0.1.
         calls: how many.
         per_s: how many are begun each second.
@@ -164,7 +145,7 @@ def send(folder: Path, scenario: str, port: int, calls: int, per_s: int) -> Told
         SippError: it did not end in time, or died.
     """
     path, statistics = folder / "caller.xml", folder / "caller.csv"
-    path.write_text(scenario)
+    path.write_text(CALLER)
     statistics.unlink(missing_ok=True)
     limit_s = calls / per_s + 40
     command = [*_NICENESS, "sipp", f"{_HOST}:{port}", "-sf", str(path), "-i", _HOST, "-p", str(free_port())]

@@ -1,0 +1,33 @@
+"""What a proxied call costs a server: CPU seconds over a load, less what was used before it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from peers import sipp
+from peers.cpu import tree_cpu
+from peers.effort import Effort, started
+from peers.requests import wait_idle
+from peers.servers import Entry
+
+_UNIT: Final = 1_000
+
+
+def measure(entry: Entry, per_s: int, effort: Effort) -> dict[str, Any]:
+    """Start a server, put calls through it at one rate, and stop it.
+
+    Raises:
+        ServerError: the server did not start, or is gone at the end.
+        SippError: the load could not be offered.
+        RuntimeError: processes of the server died under it.
+    """
+    with started(entry, "calls", effort.processes) as (site, server), sipp.callee(site.folder, site.uas_port):
+        sipp.send(site.folder, site.port, max(1, round(per_s * effort.warm_up_s)), per_s)
+        wait_idle(server)
+        before = tree_cpu(server.pid)
+        calls = round(per_s * effort.calls_s)
+        told = sipp.send(site.folder, site.port, calls, per_s)
+        used_s = tree_cpu(server.pid).since(before)
+        server.check_alive()
+    return {"cpu_s": used_s * _UNIT / calls, "calls": calls, **dataclasses.asdict(told)}

@@ -1,0 +1,16 @@
+"""OPTIONS answered without a transaction."""
+
+import KSR
+
+
+def mod_init():
+    return Routes()
+
+
+class Routes:
+    def child_init(self, rank):
+        return 0
+
+    def ksr_request_route(self, msg):
+        KSR.sl.sl_send_reply(200, "OK")
+        return 1

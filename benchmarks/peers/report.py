@@ -1,0 +1,105 @@
+"""What `benchmarks/hot_path.py` found, as tables: medians, ranges where there were several runs, and the goals."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from typing import Any, Final, TypeAlias
+
+from pools_peers.report import grid, spread
+
+from peers.goals import Figures, Verdict, judge
+from peers.rows import ROWS
+from peers.servers import LAYBY
+
+Result: TypeAlias = dict[str, Any]
+"""`status` (`ok`, `missing` or `failed`), `why` where it is not `ok`, else the figures."""
+Run: TypeAlias = dict[str, dict[str, Result]]
+"""Results by row and by server."""
+
+LIMITED: Final = ">"
+"""Stands before a rate that the generator limited: the server may be able to do more."""
+
+
+def tables(runs: list[Run]) -> Iterator[str]:
+    """One table for each row that was asked for, with its goals below."""
+    for row in runs[0]:
+        yield "\n".join([ROWS[row].title, _table(runs, row), *_goal_lines(runs, row)])
+    if any(_is_limited(run, row, name) for run in runs for row in run for name in run[row]):
+        yield f"{LIMITED} the generator could give no more"
+
+
+def _table(runs: list[Run], row: str) -> str:
+    columns = [
+        column
+        for column in ROWS[row].columns
+        if any(column[1] in result for run in runs for result in run[row].values())
+    ] or list(ROWS[row].columns[:1])
+    head = ["", *(title for title, _, _ in columns)]
+    return grid(head, [_line(runs, row, name, columns) for name in runs[0][row]])
+
+
+def _line(runs: list[Run], row: str, name: str, columns: list[tuple[str, str, int]]) -> list[str]:
+    good = _good(runs, row, name)
+    if not good:
+        return [name, _not_measured(runs[0][row][name]), *("-" for _ in columns[1:])]
+    return [name, *(_cell(runs, row, name, key, digits) for _, key, digits in columns)]
+
+
+def _not_measured(result: Result) -> str:
+    # What is missing is said there; what failed is too long for it and is told elsewhere.
+    return str(result["why"]) if result["status"] == "missing" else "failed"
+
+
+def _cell(runs: list[Run], row: str, name: str, key: str, digits: int) -> str:
+    text = spread([result[key] for result in _good(runs, row, name) if key in result], digits)
+    limited = key == "rate_per_s" and any(_is_limited(run, row, name) for run in runs)
+    return LIMITED + text if limited else text
+
+
+def _is_limited(run: Run, row: str, name: str) -> bool:
+    return bool(run[row][name].get("generator_limited"))
+
+
+def _good(runs: list[Run], row: str, name: str) -> list[Result]:
+    return [run[row][name] for run in runs if run[row].get(name, {}).get("status") == "ok"]
+
+
+def medians(runs: list[Run], row: str) -> dict[str, Figures]:
+    """The median of every figure of every server that could be measured."""
+    found: dict[str, Figures] = {}
+    for name in runs[0][row]:
+        if good := _good(runs, row, name):
+            keys = [key for key, value in good[0].items() if isinstance(value, (int, float))]
+            found[name] = {key: statistics.median(result[key] for result in good if key in result) for key in keys}
+    return found
+
+
+def _goal_lines(runs: list[Run], row: str) -> Iterator[str]:
+    measured = medians(runs, row)
+    for name in LAYBY:
+        if name in measured:
+            for verdict in judge(row, name, measured):
+                yield f"goal, {name}: {told(verdict)}"
+
+
+def told(verdict: Verdict | str) -> str:
+    """A verdict with its figures."""
+    if isinstance(verdict, str):
+        return verdict
+    source = f" ({verdict.source})" if verdict.source else ""
+    return f"{verdict.goal.words}: {verdict.words()}; {number(verdict.value)} against {number(verdict.limit)}{source}"
+
+
+def number(value: float) -> str:
+    """Three digits that count, or all of a large number's."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def verdicts(runs: list[Run]) -> dict[str, dict[str, list[str]]]:
+    """All of them in words, by row and server, for the JSON."""
+    return {
+        row: {name: [told(verdict) for verdict in judge(row, name, measured)] for name in LAYBY if name in measured}
+        for row in runs[0]
+        if (measured := medians(runs, row))
+    }

@@ -1,0 +1,119 @@
+"""`benchmarks/hot_path.py`, short: what it measures, prints and leaves behind. Its figures are not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
+if str(BENCHMARKS) not in sys.path:
+    sys.path.append(str(BENCHMARKS))
+
+from hot_path import Progress  # noqa: E402
+from peers.goals import RECORDED, judge  # noqa: E402
+from peers.report import told  # noqa: E402
+
+
+def bench(*options: str, before: str = "pass") -> subprocess.CompletedProcess[str]:
+    """Run it as a user would, after some Python that changes what it finds on the machine."""
+    code = f"import sys; sys.path[0] = 'benchmarks'; sys.argv[1:] = {list(options)!r}; {before}; import hot_path"
+    command = [sys.executable, "-c", f"{code}; sys.exit(hot_path.main())"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+
+
+@pytest.mark.processes
+def test_a_row_has_its_figures_and_its_goals(tmp: Path) -> None:
+    file = tmp / "hot.json"
+    asked = ("--rows", "options,async,order", "--only", "layby", "--seconds", "0.3", "--json", str(file))
+    done = bench("--quick", *asked)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    (run,) = found["runs"]
+    assert list(run) == ["options", "async", "order"]
+    for row in ("options", "async"):
+        result = run[row]["layby"]
+        assert (result["status"], result["failed"], result["in_vain"]) == ("ok", 0, 0)
+        assert result["requests"] > 16
+        assert 0 < result["p50_ms"] <= result["p99_ms"]
+        assert min(result["cpu_s"], result["rate_per_s"]) > 0
+    assert (run["order"]["layby"]["calls"], run["order"]["layby"]["unanswered"]) == (300, 0)
+    assert done.stdout.startswith("OPTIONS answered without a transaction: CPU seconds of 10,000")
+    assert len(found["goals"]["async"]["layby"]) == 3
+    assert "goal, layby: CPU at most 2 times OpenSIPS's: " in done.stdout
+    assert "left]" in done.stderr
+
+
+def test_what_is_not_installed_is_a_row_that_says_so() -> None:
+    before = "import shutil; shutil.which = lambda *names, **more: None"
+    done = bench("--quick", "--rows", "options,parked", "--only", "opensips,kamailio", before=before)
+    assert (done.returncode, done.stderr.count("missing")) == (0, 4), done.stderr
+    assert done.stdout.count("not installed (Debian: kamailio)") == 2
+    assert done.stdout.count("not installed (no opensips on PATH)") == 2
+
+
+def test_what_cannot_be_measured_is_told_and_ends_with_1(tmp: Path) -> None:
+    before = "from peers import servers; servers._layby_arguments = lambda site: ['runtime', 'run', 'nowhere.cfg']"
+    done = bench("--quick", "--rows", "options", "--only", "layby", before=before)
+    assert done.returncode == 1
+    assert "not measured: options, layby: the server ended with exit code" in done.stderr
+
+
+def test_an_unknown_server_is_refused() -> None:
+    done = bench("--only", "asterisk")
+    assert done.returncode == 2
+    assert "unknown: asterisk; there are layby, layby-native, opensips" in done.stderr
+
+
+# How figures are held against the goals.
+
+
+def test_a_goal_is_held_against_a_peer_of_the_same_run() -> None:
+    measured = {"layby": {"cpu_s": 0.5}, "opensips": {"cpu_s": 0.2}, "kamailio-python": {"cpu_s": 0.5}}
+    against_opensips, against_python = judge("options", "layby", measured)
+    assert told(against_opensips) == (
+        "CPU at most 2 times OpenSIPS's: missed by 1.25 times; 0.5 against 0.4 (opensips in this run)"
+    )
+    assert told(against_python) == (
+        "CPU at most that of Kamailio with a Python script: met; 0.5 against 0.5 (kamailio-python in this run)"
+    )
+
+
+def test_for_a_peer_that_is_not_there_stands_what_was_measured_elsewhere() -> None:
+    slower_machine = {"cpu_s": 2 * RECORDED["stateful"]["kamailio-fm"]["cpu_s"]}
+    (unscaled,) = judge("stateful", "layby", {"layby": {"cpu_s": 0.5}})
+    (scaled,) = judge("stateful", "layby", {"layby": {"cpu_s": 0.5}, "kamailio-fm": slower_machine})
+    assert told(unscaled) == "CPU at most OpenSIPS's: missed by 1.22 times; 0.5 against 0.41 (opensips elsewhere)"
+    assert told(scaled) == (
+        "CPU at most OpenSIPS's: met; 0.5 against 0.82 (opensips elsewhere, brought here by kamailio-fm)"
+    )
+
+
+def test_more_is_better_of_rates_and_a_figure_may_be_held_against_another_of_the_same_server() -> None:
+    rate, *_ = judge("async", "layby", {"layby": {"rate_per_s": 5_000}, "opensips": {"rate_per_s": 10_000}})
+    assert told(rate) == "rate at least OpenSIPS's: missed by 2.00 times; 5,000 against 10,000 (opensips in this run)"
+    mine = {"fast_p99_ms": 0.2, "blocking_fast_p99_ms": 40.0, "slow_p99_ms": 61.0}
+    _, blocking, slow = judge("slow", "layby", {"layby": mine})
+    assert told(blocking) == "fast p99 at most 1/100 of the blocking form's: met; 0.2 against 0.4"
+    assert told(slow) == "slow p99 at most 60 ms: missed by 1.02 times; 61 against 60"
+
+
+def test_never_is_met_by_none_and_missed_by_one() -> None:
+    assert [told(*judge("order", "layby", {"layby": {"swapped": count}})) for count in (0, 1)] == [
+        "never swapped: met; 0 against 0",
+        "never swapped: missed; 1 against 0",
+    ]
+
+
+def test_what_is_still_to_do_takes_as_long_as_what_is_done_took() -> None:
+    progress = Progress([2.0, 2.0, 4.0])
+    assert progress.remaining_s == 8.0
+    progress.done(2.0, 3.0)
+    assert progress.remaining_s == 9.0
+    progress.done(0.0, 0.1)  # not installed
+    assert progress.remaining_s == pytest.approx(9.3)
