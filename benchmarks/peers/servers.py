@@ -161,11 +161,19 @@ def _sippy_file(job: Job) -> Path:
 
 
 def _sippy(site: Site) -> list[str]:
-    return [sys.executable, str(_sippy_file(site.job)), str(site.port)]
+    return [_python_with_sippy() or "python", str(_sippy_file(site.job)), str(site.port)]
 
 
 def _no_sippy() -> str | None:
-    return None if importlib.util.find_spec("sippy") else "not installed (PyPI: sippy)"
+    return None if _python_with_sippy() else "not installed (make .venv-bench/.ready)"
+
+
+def _python_with_sippy() -> str | None:
+    # It is in the environment of the pools' peers, since layby's own has no use for it.
+    if importlib.util.find_spec("sippy"):
+        return sys.executable
+    found = next((ROOT / ".venv-bench" / "lib").glob("python3*/site-packages/sippy"), None)
+    return str(ROOT / ".venv-bench" / "bin" / "python") if found else None
 
 
 def _found(program: str) -> str | None:
