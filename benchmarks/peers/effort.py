@@ -55,7 +55,7 @@ QUICK: Final = Effort(
     order_calls=300,
     order_per_s=300,
     starts=1,
-    parked=(100, 1_000),
+    parked=(100, 2_000),
 )
 
 

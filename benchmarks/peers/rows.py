@@ -127,7 +127,7 @@ ROWS: Final[dict[str, Row]] = {
         "parked",
         parking.measure,
         _PARKED_COLUMNS,
-        lambda effort: sum(2 * _START_AND_STOP_S + count / 2_500 for count in effort.parked),
+        lambda effort: sum(_START_AND_STOP_S + count / 3_000 for count in effort.parked),
     ),
     "start": Row(
         "From the start of the server to its first answer",

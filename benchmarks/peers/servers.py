@@ -90,16 +90,17 @@ def _layby_file(job: Job) -> Path:
 
 
 def _layby(site: Site) -> list[str]:
-    return [sys.executable, "-m", *_layby_arguments(site)]
+    return [sys.executable, *_layby_arguments(site)]
 
 
 def _layby_native(site: Site) -> list[str]:
     # -P: else the folder that we stand in, with the same packages as they are written, would come first.
-    return ["env", f"PYTHONPATH={_NATIVE}", sys.executable, "-P", "-m", *_layby_arguments(site)]
+    return ["env", f"PYTHONPATH={_NATIVE}", sys.executable, "-P", *_layby_arguments(site)]
 
 
 def _layby_arguments(site: Site) -> list[str]:
-    return ["runtime", "run", str(site.place(_layby_file(site.job))), "-R", str(site.folder / "run")]
+    program = [str(_PLACE / "layby" / "roomy.py")] if site.job == "parked" else ["-m", "runtime"]
+    return [*program, "run", str(site.place(_layby_file(site.job))), "-R", str(site.folder / "run")]
 
 
 def _no_native() -> str | None:

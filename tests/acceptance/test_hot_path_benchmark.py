@@ -58,7 +58,9 @@ def test_what_is_not_installed_is_a_row_that_says_so() -> None:
 
 
 def test_what_cannot_be_measured_is_told_and_ends_with_1(tmp: Path) -> None:
-    before = "from peers import servers; servers._layby_arguments = lambda site: ['runtime', 'run', 'nowhere.cfg']"
+    before = (
+        "from peers import servers; servers._layby_arguments = lambda site: ['-m', 'runtime', 'run', 'nowhere.cfg']"
+    )
     done = bench("--quick", "--rows", "options", "--only", "layby", before=before)
     assert done.returncode == 1
     assert "not measured: options, layby: the server ended with exit code" in done.stderr
