@@ -183,9 +183,13 @@ def _statistic(mi: Path, name: str) -> int:
         try:
             asking.settimeout(10.0)
             asking.sendto(json.dumps(request).encode(), str(mi))
-            return int(json.loads(asking.recv(65_535))["result"][name])
+            answer = json.loads(asking.recv(65_535))
         finally:
             mi.with_name("reply.sock").unlink()
+    value = answer.get("result", {}).get(name)
+    if value is None:
+        raise ParkingError(f"the server does not tell {name}: {answer}")
+    return int(value)
 
 
 def _named(server: Server, prefix: str) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from pools_peers.report import grid, spread
 
 from peers.goals import Figures, Verdict, judge
-from peers.rows import ROWS
+from peers.rows import ROWS, SUM, Table
 from peers.servers import LAYBY
 
 Result: TypeAlias = dict[str, Any]
@@ -22,37 +22,40 @@ LIMITED: Final = ">"
 
 
 def tables(runs: list[Run]) -> Iterator[str]:
-    """One table for each row that was asked for, with its goals below."""
+    """The tables of each row that was asked for, with its goals below."""
     for row in runs[0]:
-        yield "\n".join([ROWS[row].title, _table(runs, row), *_goal_lines(runs, row)])
+        shown = [table for table in ROWS[row].tables if _has_figures(runs, row, table)] or ROWS[row].tables[:1]
+        yield "\n".join([*(_titled(runs, row, table) for table in shown), *_goal_lines(runs, row)])
     if any(_is_limited(run, row, name) for run in runs for row in run for name in run[row]):
         yield f"{LIMITED} the generator could give no more"
 
 
-def _table(runs: list[Run], row: str) -> str:
-    columns = [
-        column
-        for column in ROWS[row].columns
-        if any(column[1] in result for run in runs for result in run[row].values())
-    ] or list(ROWS[row].columns[:1])
-    head = ["", *(title for title, _, _ in columns)]
-    return grid(head, [_line(runs, row, name, columns) for name in runs[0][row]])
+def _has_figures(runs: list[Run], row: str, table: Table) -> bool:
+    return any(key in result for _, key, _ in table.columns for run in runs for result in run[row].values())
 
 
-def _line(runs: list[Run], row: str, name: str, columns: list[tuple[str, str, int]]) -> list[str]:
-    good = _good(runs, row, name)
-    if not good:
-        return [name, _not_measured(runs[0][row][name]), *("-" for _ in columns[1:])]
-    return [name, *(_cell(runs, row, name, key, digits) for _, key, digits in columns)]
+def _titled(runs: list[Run], row: str, table: Table) -> str:
+    title = f"{ROWS[row].title}, {table.title}" if table.title else ROWS[row].title
+    head = ["", *(title for title, _, _ in table.columns)]
+    return f"{title}\n{grid(head, [_line(runs, row, name, table) for name in runs[0][row]])}"
+
+
+def _line(runs: list[Run], row: str, name: str, table: Table) -> list[str]:
+    if not _good(runs, row, name):
+        return [name, _not_measured(runs[0][row][name]), *("-" for _ in table.columns[1:])]
+    return [name, *(_cell(runs, row, name, key, digits) for _, key, digits in table.columns)]
 
 
 def _not_measured(result: Result) -> str:
-    # What is missing is said there; what failed is too long for it and is told elsewhere.
-    return str(result["why"]) if result["status"] == "missing" else "failed"
+    # In a word or two: the rest, and what failed, is too long for a cell and is told elsewhere.
+    return str(result["why"]).partition(" (")[0] if result["status"] == "missing" else "failed"
 
 
 def _cell(runs: list[Run], row: str, name: str, key: str, digits: int) -> str:
-    text = spread([result[key] for result in _good(runs, row, name) if key in result], digits)
+    values = [result[key] for result in _good(runs, row, name) if key in result]
+    if digits == SUM:
+        return f"{sum(values):,}" if values else "-"
+    text = spread(values, digits)
     limited = key == "rate_per_s" and any(_is_limited(run, row, name) for run in runs)
     return LIMITED + text if limited else text
 

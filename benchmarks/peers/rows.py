@@ -19,6 +19,23 @@ def _nothing() -> str | None:
     return None
 
 
+SUM: Final = -1
+"""In place of decimals: a count, of all runs together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is shown side by side.
+
+    Args:
+        title: what it is of, beside the row's title.
+        columns: title, figure and decimals of each.
+    """
+
+    title: str
+    columns: tuple[tuple[str, str, int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of the comparison.
@@ -27,7 +44,7 @@ class Row:
         title: what it is called in full.
         job: the configuration that servers run for it.
         measure: does it; the figures by name.
-        columns: title, figure and decimals of what is shown.
+        tables: what of it is shown.
         expected_s: about how long one server takes.
         missing: why nobody can be measured; None when they can.
     """
@@ -35,48 +52,81 @@ class Row:
     title: str
     job: Job
     measure: Callable[[Entry, Effort], dict[str, Any]]
-    columns: tuple[tuple[str, str, int], ...]
+    tables: tuple[Table, ...]
     expected_s: Callable[[Effort], float]
     missing: Callable[[], str | None] = _nothing
 
 
-_REQUEST_COLUMNS: Final = (
-    ("CPU s", "cpu_s", 3),
-    ("requests/s", "rate_per_s", 0),
-    ("p50 ms", "p50_ms", 2),
-    ("p99 ms", "p99_ms", 2),
-    ("steady CPU s", "steady_cpu_s", 3),
-    ("steady p50 ms", "steady_p50_ms", 3),
-    ("steady p99 ms", "steady_p99_ms", 3),
-    ("lag ms", "steady_lag_ms", 3),
-    ("failed", "failed", 0),
-    ("in vain", "in_vain", 0),
+_FAILED: Final = ("failed", "failed", SUM)
+_REQUEST_TABLES: Final = (
+    Table(
+        "as many as it takes",
+        (
+            ("CPU s", "cpu_s", 3),
+            ("requests/s", "rate_per_s", 0),
+            ("p50 ms", "p50_ms", 2),
+            ("p99 ms", "p99_ms", 2),
+            _FAILED,
+            ("in vain", "in_vain", SUM),
+        ),
+    ),
+    Table(
+        "at a steady rate",
+        (
+            ("CPU s", "steady_cpu_s", 3),
+            ("p50 ms", "steady_p50_ms", 3),
+            ("p99 ms", "steady_p99_ms", 3),
+            ("failed", "steady_failed", SUM),
+            ("load too late p99, ms", "steady_lag_ms", 3),
+        ),
+    ),
 )
-_SLOW_COLUMNS: Final = (
-    ("fast p50 ms", "fast_p50_ms", 3),
-    ("fast p99 ms", "fast_p99_ms", 3),
-    ("slow p50 ms", "slow_p50_ms", 1),
-    ("slow p99 ms", "slow_p99_ms", 1),
-    ("fast p99 if blocking", "blocking_fast_p99_ms", 1),
-    ("slow p99 if blocking", "blocking_slow_p99_ms", 1),
-    ("CPU s", "cpu_s", 3),
-    ("lag ms", "lag_ms", 3),
-    ("failed", "failed", 0),
+_SLOW_TABLES: Final = (
+    Table(
+        "asynchronously",
+        (
+            ("fast p50 ms", "fast_p50_ms", 3),
+            ("fast p99 ms", "fast_p99_ms", 3),
+            ("slow p50 ms", "slow_p50_ms", 1),
+            ("slow p99 ms", "slow_p99_ms", 1),
+            ("CPU s of 10,000", "cpu_s", 3),
+            _FAILED,
+        ),
+    ),
+    Table(
+        "blocking",
+        (
+            ("fast p99 ms", "blocking_fast_p99_ms", 1),
+            ("slow p99 ms", "blocking_slow_p99_ms", 1),
+            ("failed", "blocking_failed", SUM),
+            ("load too late p99, ms", "lag_ms", 3),
+        ),
+    ),
 )
-_CALL_COLUMNS: Final = (("CPU s", "cpu_s", 3), ("failed", "failed", 0), ("retransmitted", "retransmitted", 0))
-_ORDER_COLUMNS: Final = (
-    ("calls", "calls", 0),
-    ("swapped", "swapped", 0),
-    ("180 lost", "lost_180", 0),
-    ("unanswered", "unanswered", 0),
+_CALL_TABLES: Final = (Table("", (("CPU s", "cpu_s", 3), _FAILED, ("retransmitted", "retransmitted", SUM))),)
+_ORDER_TABLES: Final = (
+    Table(
+        "",
+        (
+            ("calls", "calls", SUM),
+            ("swapped", "swapped", SUM),
+            ("180 lost", "lost_180", SUM),
+            ("unanswered", "unanswered", SUM),
+        ),
+    ),
 )
-_PARKED_COLUMNS: Final = (
-    ("parked", "parked", 0),
-    ("bytes each", "bytes_each", 0),
-    ("resumed/s", "resumed_per_s", 0),
-    ("through that of few", "flatness", 2),
+_PARKED_TABLES: Final = (
+    Table(
+        "",
+        (
+            ("parked", "parked", 0),
+            ("bytes each", "bytes_each", 0),
+            ("resumed/s", "resumed_per_s", 0),
+            ("through that of few", "flatness", 2),
+        ),
+    ),
 )
-_START_COLUMNS: Final = (("s", "start_s", 2), ("slowest", "slowest_start_s", 2))
+_START_TABLES: Final = (Table("", (("s", "start_s", 2), ("slowest", "slowest_start_s", 2))),)
 
 
 def _request(job: Job, what: str) -> Row:
@@ -84,8 +134,13 @@ def _request(job: Job, what: str) -> Row:
         steady_s = effort.steady_s and effort.steady_s + 1
         return _START_AND_STOP_S + effort.warm_up_s + steady_s + effort.saturation_s
 
-    title = f"{what}: CPU seconds of 10,000"
-    return Row(title, job, lambda entry, effort: requests.measure(entry, job, effort), _REQUEST_COLUMNS, expected_s)
+    return Row(
+        f"{what}: CPU seconds of 10,000",
+        job,
+        lambda entry, effort: requests.measure(entry, job, effort),
+        _REQUEST_TABLES,
+        expected_s,
+    )
 
 
 def _calls(per_s: int) -> Row:
@@ -93,7 +148,7 @@ def _calls(per_s: int) -> Row:
         return _START_AND_STOP_S + 2 + effort.warm_up_s + effort.calls_s
 
     title = f"Calls proxied with Record-Route, {per_s:,} a second: CPU seconds of 1,000"
-    return Row(title, "calls", partial(_measure_calls, per_s), _CALL_COLUMNS, expected_s, sipp.missing)
+    return Row(title, "calls", partial(_measure_calls, per_s), _CALL_TABLES, expected_s, sipp.missing)
 
 
 def _measure_calls(per_s: int, entry: Entry, effort: Effort) -> dict[str, Any]:
@@ -107,10 +162,10 @@ ROWS: Final[dict[str, Row]] = {
     "async": _request("async", 'async(mi("uptime")) on every request'),
     "launch": _request("launch", 'launch(mi("uptime")) on every request'),
     "slow": Row(
-        "One request in twenty runs a command of 50 ms, asynchronously",
+        "One request in twenty runs a command of 50 ms",
         "slow",
         slow.measure,
-        _SLOW_COLUMNS,
+        _SLOW_TABLES,
         lambda effort: _START_AND_STOP_S + effort.warm_up_s + 2 * effort.slow_s + 3,
     ),
     "calls-300": _calls(300),
@@ -119,21 +174,21 @@ ROWS: Final[dict[str, Row]] = {
         "180 and 200 sent back to back",
         "calls",
         order.measure,
-        _ORDER_COLUMNS,
+        _ORDER_TABLES,
         lambda effort: _START_AND_STOP_S + effort.order_calls / effort.order_per_s + 1,
     ),
     "parked": Row(
         "Requests parked at the same time",
         "parked",
         parking.measure,
-        _PARKED_COLUMNS,
+        _PARKED_TABLES,
         lambda effort: sum(_START_AND_STOP_S + count / 3_000 for count in effort.parked),
     ),
     "start": Row(
         "From the start of the server to its first answer",
         "stateful",
         starting.measure,
-        _START_COLUMNS,
+        _START_TABLES,
         lambda effort: (effort.starts + 1) * _START_AND_STOP_S,
     ),
 }

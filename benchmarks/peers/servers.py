@@ -77,7 +77,7 @@ class Entry:
 
     def why_not(self, job: Job) -> str | None:
         """Why it cannot do a job; None when it can."""
-        return self.missing() or (None if self.file(job).exists() else "has no such thing")
+        return self.missing() or (None if self.file(job).exists() else f"does no {job}")
 
     def start(self, site: Site) -> Server:
         """Start it; the caller enters the server to have it stopped, and waits until it is ready."""

@@ -41,8 +41,9 @@ def measure(entry: Entry, effort: Effort) -> dict[str, Any]:
         "blocking_fast_p99_ms": blocking["p99_ms"],
         "blocking_slow_p99_ms": blocking["slow_p99_ms"],
         "cpu_s": used_s * _UNIT / (effort.slow_per_s * effort.slow_s),
-        "failed": parked["failed"] + blocking["failed"],
-        "retransmitted": parked["retransmitted"] + blocking["retransmitted"],
+        "failed": parked["failed"],
+        "blocking_failed": blocking["failed"],
+        "retransmitted": parked["retransmitted"],
         "lag_ms": max(parked["lag_ms"], blocking["lag_ms"]),
     }
 
