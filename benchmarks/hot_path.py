@@ -124,8 +124,8 @@ def brief(row: str, result: Result) -> str:
     """A result in a few words."""
     if result["status"] != "ok":
         return f"{result['status']}: {result['why'].splitlines()[0]}"
-    columns = [column for table in ROWS[row].tables for column in table.columns]
-    return ", ".join(f"{key} {number(result[key])}" for _, key, _ in columns if key in result)
+    keys = dict.fromkeys(key for table in ROWS[row].tables for _, key, _ in table.columns)
+    return ", ".join(f"{key} {number(result[key])}" for key in keys if key in result)
 
 
 def broken(runs: list[Run]) -> list[str]:

@@ -12,6 +12,9 @@ from typing import Final
 from peers.servers import Entry, Job, Site
 from runtime.traffic.server import Server, free_port
 
+READY_S: Final = 60.0
+"""Longer than any server takes, on a machine that has much else to do as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class Effort:
@@ -69,5 +72,5 @@ def started(entry: Entry, job: Job, processes: int) -> Iterator[tuple[Site, Serv
     with tempfile.TemporaryDirectory(prefix="peer") as folder:
         site = Site(job, free_port(), free_port(), processes, Path(folder))
         with entry.start(site) as server:
-            server.wait_ready()
+            server.wait_ready(READY_S)
             yield site, server

@@ -22,7 +22,8 @@ from peers.servers import Entry
 _HOST: Final = "127.0.0.1"
 _LONGEST_DATAGRAM: Final = 65_535
 _BURST: Final = 64
-_GRACE_S: Final = 3.0
+_GRACE_S: Final = 10.0
+_LATE_S: Final = 1.0
 _CALL_ID: Final = re.compile(rb"\r\nCall-ID: order-([0-9]{1,9})\r\n", re.IGNORECASE)
 _TO: Final = re.compile(rb"\r\nTo: ([^\r]*)", re.IGNORECASE)
 _ROUTE: Final = re.compile(rb"\r\nRecord-Route: ([^\r]*)", re.IGNORECASE)
@@ -91,7 +92,7 @@ class Pair:
 
     def _settled(self, now: float, start_s: float) -> bool:
         # A 180 that is late may still come for a while after the last 200.
-        return self._answered == self._calls and now > start_s + self._calls / self._per_s + _GRACE_S / 3
+        return self._answered == self._calls and now > start_s + self._calls / self._per_s + _LATE_S
 
     def _judge(self) -> Order:
         ends = Counter(_kind(statuses) for statuses in self._arrived)

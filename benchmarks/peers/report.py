@@ -8,8 +8,9 @@ from typing import Any, Final, TypeAlias
 
 from pools_peers.report import grid, spread
 
+from peers import rows
 from peers.goals import Figures, Verdict, judge
-from peers.rows import ROWS, SUM, Table
+from peers.rows import ROWS, Table
 from peers.servers import LAYBY
 
 Result: TypeAlias = dict[str, Any]
@@ -53,11 +54,19 @@ def _not_measured(result: Result) -> str:
 
 def _cell(runs: list[Run], row: str, name: str, key: str, digits: int) -> str:
     values = [result[key] for result in _good(runs, row, name) if key in result]
-    if digits == SUM:
-        return f"{sum(values):,}" if values else "-"
+    match digits:
+        case rows.SUM:
+            return f"{sum(values):,}" if values else "-"
+        case rows.RATIO:
+            return spread(_ratios(runs, row, name, key), 2)
     text = spread(values, digits)
     limited = key == "rate_per_s" and any(_is_limited(run, row, name) for run in runs)
     return LIMITED + text if limited else text
+
+
+def _ratios(runs: list[Run], row: str, name: str, key: str) -> list[float]:
+    pairs = [(run[row][name].get(key), run[row].get(rows.BASE, {}).get(key)) for run in runs]
+    return [mine / base for mine, base in pairs if mine is not None and base]
 
 
 def _is_limited(run: Run, row: str, name: str) -> bool:
@@ -82,8 +91,10 @@ def _goal_lines(runs: list[Run], row: str) -> Iterator[str]:
     measured = medians(runs, row)
     for name in LAYBY:
         if name in measured:
+            failed = sum(result.get("failed", 0) for result in _good(runs, row, name))
+            but = f"; but {failed:,} failed" if failed else ""
             for verdict in judge(row, name, measured):
-                yield f"goal, {name}: {told(verdict)}"
+                yield f"goal, {name}: {told(verdict)}{but}"
 
 
 def told(verdict: Verdict | str) -> str:

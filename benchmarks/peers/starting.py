@@ -11,13 +11,12 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from peers.effort import Effort
+from peers.effort import READY_S, Effort
 from peers.servers import Entry, Site
 from runtime.traffic.offer import Plan, template
 from runtime.traffic.server import Server, ServerError, free_port
 
 _ASK_EVERY_S: Final = 0.005
-_WITHIN_S: Final = 15.0
 
 
 def measure(entry: Entry, effort: Effort) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def _one(entry: Entry, processes: int) -> float:
         begun_s = time.monotonic()
         with entry.start(site) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.connect((server.host, site.port))
-            _wait_answer(server, asking, begun_s + _WITHIN_S)
+            _wait_answer(server, asking, begun_s + READY_S)
             return time.monotonic() - begun_s
 
 
@@ -52,4 +51,4 @@ def _wait_answer(server: Server, asking: socket.socket, until_s: float) -> None:
             if select.select([asking], [], [], _ASK_EVERY_S)[0] and asking.recv(65_535).startswith(b"SIP/2.0 200"):
                 return
         time.sleep(_ASK_EVERY_S)
-    raise ServerError(f"no answer within {_WITHIN_S:.0f} s of the start")
+    raise ServerError(f"no answer within {READY_S:.0f} s of the start")
