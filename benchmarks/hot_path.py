@@ -54,7 +54,7 @@ from pools_peers.processes import adopt_orphans, end_descendants
 from runtime.traffic.generator import LoadError
 from runtime.traffic.server import ServerError
 
-_PROBLEMS = (ServerError, LoadError, GeneratorError, ParkingError, sipp.SippError, RuntimeError, OSError)
+_PROBLEMS = (ServerError, LoadError, GeneratorError, ParkingError, sipp.SippError, OSError)
 
 
 def names(text: str, known: Sequence[str]) -> list[str]:

@@ -20,7 +20,6 @@ def measure(entry: Entry, per_s: int, effort: Effort) -> dict[str, Any]:
     Raises:
         ServerError: the server did not start, or is gone at the end.
         SippError: the load could not be offered.
-        RuntimeError: processes of the server died under it.
     """
     with started(entry, "calls", effort.processes) as (site, server), sipp.callee(site.folder, site.uas_port):
         sipp.send(site.folder, site.port, max(1, round(per_s * effort.warm_up_s)), per_s)

@@ -17,7 +17,7 @@ from peers.effort import Effort, started
 from peers.servers import Entry, Job
 from runtime.traffic import generator as open_loop
 from runtime.traffic.offer import Ended, Plan, Progress
-from runtime.traffic.server import Server
+from runtime.traffic.server import Server, ServerError
 from runtime.traffic.spread import spread
 
 _UNIT: Final = 10_000
@@ -34,7 +34,6 @@ def measure(entry: Entry, job: Job, effort: Effort) -> dict[str, Any]:
     Raises:
         ServerError: the server did not start, or is gone at the end.
         GeneratorError, LoadError: the load could not be offered.
-        RuntimeError: processes of the server died under it.
     """
     with Generator() as generator, started(entry, job, effort.processes) as (site, server):
         generator.offer(Load(server.host, site.port, "service", effort.window, effort.warm_up_s))
@@ -70,7 +69,7 @@ def wait_idle(server: Server) -> float:
     """Wait until the server does nothing more; for how long it went on.
 
     Raises:
-        RuntimeError: it does not come to rest.
+        ServerError: it does not come to rest.
     """
     begun_s, before = time.monotonic(), tree_cpu(server.pid)
     while (now_s := time.monotonic()) < begun_s + _SETTLED_WITHIN_S:
@@ -79,7 +78,7 @@ def wait_idle(server: Server) -> float:
         if after.since(before) < _IDLE_SHARE * _LOOK_S:
             return now_s - begun_s
         before = after
-    raise RuntimeError(f"the server is still busy {_SETTLED_WITHIN_S:.0f} s after the load")
+    raise ServerError(f"the server is still busy {_SETTLED_WITHIN_S:.0f} s after the load")
 
 
 def _steady(server: Server, effort: Effort) -> dict[str, Any]:

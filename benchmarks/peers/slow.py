@@ -23,7 +23,6 @@ def measure(entry: Entry, effort: Effort) -> dict[str, Any]:
     Raises:
         ServerError: the server did not start, or is gone at the end.
         LoadError: the load could not be offered.
-        RuntimeError: processes of the server died under it.
     """
     with started(entry, "slow", effort.processes) as (_, server):
         _one(server, "async", effort.slow_per_s, effort.warm_up_s)
