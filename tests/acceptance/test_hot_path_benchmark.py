@@ -10,9 +10,11 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from runtime.program import Program
 from tests.harness import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -21,8 +23,10 @@ if str(BENCHMARKS) not in sys.path:
 
 from hot_path import Progress  # noqa: E402
 from peers.closed_loop import Load, Loop  # noqa: E402
+from peers.cpu import tree_cpu  # noqa: E402
 from peers.goals import RECORDED, judge  # noqa: E402
 from peers.report import told  # noqa: E402
+from peers.servers import ENTRIES, Job, Site  # noqa: E402
 
 
 def bench(*options: str, before: str = "pass") -> subprocess.CompletedProcess[str]:
@@ -77,6 +81,15 @@ def test_an_unknown_server_is_refused() -> None:
     assert "unknown: asterisk; there are layby, layby-native, opensips" in done.stderr
 
 
+@pytest.mark.parametrize("job", [*get_args(Job)])
+def test_nothing_is_wrong_with_what_layby_runs(job: Job, tmp: Path) -> None:
+    layby = ENTRIES["layby"]
+    assert layby.why_not(job) is None
+    site = Site(job, 5060, 5070, 4, tmp)
+    script = site.place(layby.file(job))
+    assert Program.load(script).warnings() == []
+
+
 # What the closed loop makes of the answers.
 
 
@@ -118,6 +131,26 @@ def test_the_closed_loop_asks_again_and_counts_each_request_once() -> None:
     assert (server.seen[1], told.retransmitted) == (2, 1)
     assert (told.refused, told.lost) == (1, 0)
     assert told.seconds > 0.5 > told.p50_ms / 1000
+
+
+# What a server has used.
+
+
+def test_what_a_process_has_used_counts_when_it_has_ended_too() -> None:
+    child = "sum(range(4_000_000))"
+    code = f"import subprocess, sys; input(); subprocess.run([sys.executable, '-c', '{child}']); print('done'); input()"
+    command = [sys.executable, "-uc", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        before = tree_cpu(parent.pid)
+        parent.stdin.write("\n")
+        parent.stdin.flush()
+        assert parent.stdout.readline() == "done\n"
+        after = tree_cpu(parent.pid)
+        parent.communicate("\n")
+    assert before.by_pid.keys() == after.by_pid.keys() == {parent.pid}
+    assert after.since(before) > 0.03
 
 
 # How figures are held against the goals.
