@@ -111,7 +111,7 @@ GOALS: Final[dict[str, tuple[Goal, ...]]] = {
     ),
     "calls-300": (Goal("cpu_s", "CPU at most Kamailio's as installed", peers=("kamailio",)),),
     "calls-1000": (Goal("cpu_s", "CPU at most Kamailio's as installed", peers=("kamailio",)),),
-    "order": (Goal("swapped", "never swapped", fixed=0.0),),
+    "order": (Goal("out_of_order", "never out of order", fixed=0.0),),
     "parked": (
         Goal("bytes_each", "under 2 KiB each beside the message", fixed=2_048.0),
         Goal("flatness", "resumed as fast when many are parked, within a fifth", fixed=0.8, more=True),

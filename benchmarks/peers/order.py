@@ -182,4 +182,6 @@ def measure(entry: Entry, effort: Effort) -> dict[str, Any]:
     with started(entry, "calls", effort.processes) as (site, server):
         order = Pair(site.port, site.uas_port, effort.order_calls, effort.order_per_s).run()
         server.check_alive()
-    return {"calls": order.calls, **dataclasses.asdict(order)}
+    # A proxy may drop a 180 that comes behind its 200, so that one that is lost was overtaken as well.
+    out_of_order = order.swapped + order.lost_180
+    return {"calls": order.calls, "out_of_order": out_of_order, **dataclasses.asdict(order)}

@@ -78,12 +78,16 @@ def _good(runs: list[Run], row: str, name: str) -> list[Result]:
 
 
 def medians(runs: list[Run], row: str) -> dict[str, Figures]:
-    """The median of every figure of every server that could be measured."""
+    """The median of every figure of every server that could be measured; of what is counted, the sum."""
+    counts = {key for table in ROWS[row].tables for _, key, digits in table.columns if digits == rows.SUM}
     found: dict[str, Figures] = {}
     for name in runs[0][row]:
         if good := _good(runs, row, name):
             keys = [key for key, value in good[0].items() if isinstance(value, (int, float))]
-            found[name] = {key: statistics.median(result[key] for result in good if key in result) for key in keys}
+            found[name] = {
+                key: (sum if key in counts else statistics.median)(result[key] for result in good if key in result)
+                for key in keys
+            }
     return found
 
 

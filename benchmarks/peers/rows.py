@@ -115,6 +115,7 @@ _ORDER_TABLES: Final = (
             ("calls", "calls", SUM),
             ("swapped", "swapped", SUM),
             ("180 lost", "lost_180", SUM),
+            ("out of order", "out_of_order", SUM),
             ("unanswered", "unanswered", SUM),
         ),
     ),

@@ -25,7 +25,7 @@ from hot_path import Progress  # noqa: E402
 from peers.closed_loop import Load, Loop  # noqa: E402
 from peers.cpu import tree_cpu  # noqa: E402
 from peers.goals import RECORDED, judge  # noqa: E402
-from peers.report import told  # noqa: E402
+from peers.report import medians, told  # noqa: E402
 from peers.servers import ENTRIES, Job, Site  # noqa: E402
 
 
@@ -187,10 +187,22 @@ def test_more_is_better_of_rates_and_a_figure_may_be_held_against_another_of_the
 
 
 def test_never_is_met_by_none_and_missed_by_one() -> None:
-    assert [told(*judge("order", "layby", {"layby": {"swapped": count}})) for count in (0, 1)] == [
-        "never swapped: met; 0 against 0",
-        "never swapped: missed; 1 against 0",
+    assert [told(*judge("order", "layby", {"layby": {"out_of_order": count}})) for count in (0, 1)] == [
+        "never out of order: met; 0 against 0",
+        "never out of order: missed; 1 against 0",
     ]
+
+
+def test_figures_are_medians_of_the_runs_and_counts_are_sums() -> None:
+    runs = [
+        {
+            "order": {"layby": {"status": "ok", "out_of_order": count}},
+            "start": {"layby": {"status": "ok", "start_s": s}},
+        }
+        for count, s in ((0, 1.0), (0, 2.0), (1, 9.0))
+    ]
+    assert medians(runs, "order") == {"layby": {"out_of_order": 1}}
+    assert medians(runs, "start") == {"layby": {"start_s": 2.0}}
 
 
 def test_what_is_still_to_do_takes_as_long_as_what_is_done_took() -> None:
