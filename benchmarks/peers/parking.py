@@ -32,7 +32,7 @@ from runtime.traffic.server import Server
 _MIB: Final = 1 << 20
 _AT_ONCE: Final = 20
 _PER_S: Final = 5_000
-_CHUNK: Final = 200
+_CHUNK: Final = 100
 """So many may be on their way into the server: the kernel keeps that many for it."""
 _LEAST_RESUMES: Final = 2_000
 """Where fewer are parked, it is done several times: what takes milliseconds could not be told from chance."""
@@ -78,6 +78,8 @@ def _hold(entry: Entry, count: int, processes: int) -> float:
         crowd.come(count)
         wait_idle(server)
         server.check_alive()
+        if dropped := _dropped(server.port):
+            raise ParkingError(f"{dropped} requests did not fit the kernel's buffer")
         if (grown := _bytes_of(server) - before) <= 0:
             raise ParkingError(f"nothing was parked: {server.log()[-400:]}")
         return grown / count - crowd.message_bytes
@@ -195,6 +197,12 @@ def _statistic(mi: Path, name: str) -> int:
 def _named(server: Server, prefix: str) -> list[int]:
     """The server's processes whose titles end in such a name."""
     return [pid for pid in descendants(server.pid) if f": {prefix}" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def _dropped(port: int) -> int:
+    """Datagrams for that port that the kernel had no room for."""
+    lines = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+    return sum(int(fields[-1]) for fields in lines if fields[1].endswith(f":{port:04X}"))
 
 
 def _bytes_of(server: Server) -> float:
