@@ -38,7 +38,6 @@ NATIVE = [
             "table",
             "timers",
             "transaction",
-            "transaction_words",
             "uri",
         )
     ],

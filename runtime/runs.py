@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from runtime.context import Context, Document, Value
 from runtime.script.problems import Place
@@ -33,8 +34,7 @@ Done = Callable[[int, Reply | None], None]
 """Told how a request of our own ended: the final status and the reply; no reply where we made the status ourselves."""
 
 
-@dataclass(slots=True)
-class Parked:
+class Parked(Struct):
     """A context that waits for its job.
 
     Args:
@@ -56,8 +56,7 @@ class Parked:
     abandon: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(Struct, frozen=True):
     """What is left of a `launch()` until its report."""
 
     report: Route | None

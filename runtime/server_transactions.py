@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from runtime.alarm import Alarm
 from runtime.clock import monotonic_now
@@ -39,8 +39,8 @@ from runtime.transports.transports import Transports
 log = logging.getLogger("layby.sip")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+# A NamedTuple, not a frozen dataclass: one is made for every request, in less than half the time.
+class Origin(NamedTuple):
     """A request as it came in: what was received where, and from whom."""
 
     request: Request

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import groupby
+
+from msgspec.structs import replace
 
 from runtime.context import Branch, Context
 from runtime.script.branch_access import branch_at, flags_of, own_branch, q_value, take_branch
@@ -60,7 +61,7 @@ class BranchFunctions(Module):
         if not can_be_sent(target) or weight is None:
             return -1
         if flags == "inherite":
-            c.branches.append(dataclasses.replace(own_branch(c), uri=target, q=weight))
+            c.branches.append(replace(own_branch(c), uri=target, q=weight))
         else:
             c.branches.append(Branch(target, c.dst_uri if uri is None else None, q=weight))
         return 1
@@ -148,7 +149,7 @@ def _copy(c: Context, index: int) -> Branch:
     branch = branch_at(c, index)
     if branch is None:
         return own_branch(c)
-    return dataclasses.replace(branch, flags=set(branch.flags), attributes=dict(branch.attributes))
+    return replace(branch, flags=set(branch.flags), attributes=dict(branch.attributes))
 
 
 def _put(c: Context, index: int, branch: Branch) -> None:

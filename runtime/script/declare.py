@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from msgspec import Struct
+
 from runtime.context import Context, RouteType, Value
 from workers.jobs import Outcome
 
@@ -56,8 +58,7 @@ class Ref(Protocol):
         """Every value, oldest first: the order in which the script added them."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(Struct, frozen=True):
     """What an asynchronous form asks for: this job, and how its end becomes `$rc` and the output variable.
 
     Args:
@@ -74,8 +75,7 @@ class JobRequest:
     idempotent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRequest:
+class BatchRequest(Struct, frozen=True):
     """What an asynchronous form asks for that needs several jobs: they run side by side, and the context waits once.
 
     Args:
@@ -89,8 +89,7 @@ class BatchRequest:
     finish: Callable[[Context, list[Outcome]], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """It could not be asked for. `finish` writes why and gives `$rc`; the resume route runs at once."""
 
     finish: Callable[[Context], int]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 
 @dataclass(frozen=True, slots=True)
 class Timers:
@@ -99,17 +101,17 @@ class Kind(IntEnum):
 
 
 # --- stimuli
+#
+# Structs, not frozen dataclasses: some are made for every message, in 0.1 µs instead of 0.5.
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """A message from the network belongs to this transaction."""
 
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Replied:
+class Replied(Struct, frozen=True):
     """The script, or who relays for it, replies.
 
     Args:
@@ -123,44 +125,37 @@ class Replied:
     relayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(Struct, frozen=True):
     """A timer that `Start` asked for."""
 
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True)
-class TransportFailed:
+class TransportFailed(Struct, frozen=True):
     """The last message could not be sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class TryingWanted:
+class TryingWanted(Struct, frozen=True):
     """The script will take its time (it parks): the 100 goes out now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """Somebody vouches that a reply comes within this time, however long it is."""
 
     for_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyReceived:
+class ReplyReceived(Struct, frozen=True):
     """To a client: a reply to its request arrived."""
 
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class CancelWanted:
+class CancelWanted(Struct, frozen=True):
     """To a client: the INVITE shall end. A CANCEL goes out as soon as it may (RFC 3261 9.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Struct, frozen=True):
     """To a client: nobody wants to hear of it any more."""
 
 
@@ -173,82 +168,68 @@ ClientStimulus: TypeAlias = ReplyReceived | TimerFired | TransportFailed | Cance
 # --- effects
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send these bytes to where replies to this request go."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SendTrying:
+class SendTrying(Struct, frozen=True):
     """Build a 100 and hand it in as `Replied`: only the shell has the request to build it from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Start a timer that does not run."""
 
     timer: Timer
     after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """Stop a timer that runs."""
 
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True)
-class PassAck:
+class PassAck(Struct, frozen=True):
     """The ACK of a 2xx: the script's to see."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassCancel:
+class PassCancel(Struct, frozen=True):
     """The INVITE shall end; told once. The script's side replies 487 (RFC 3261 9.2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassFailure:
+class PassFailure(Struct, frozen=True):
     """A server's reply could not be sent (RFC 3261 17.2.4), or a client's request (17.1.4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unanswered:
+class Unanswered(Struct, frozen=True):
     """No reply for `unanswered_s`: reply now, or the transaction ends without one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terminated:
+class Terminated(Struct, frozen=True):
     """The transaction is over; forget it. `reason` says why, for the log and for counting."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendRequest:
+class SendRequest(Struct, frozen=True):
     """Of a client: send its request, for the first time or again. The shell has the bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendAck:
+class SendAck(Struct, frozen=True):
     """Of a client: build and send the ACK of the 300-699 that arrived, to where the INVITE went (RFC 3261 17.1.1.3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendCancel:
+class SendCancel(Struct, frozen=True):
     """Of a client: make a CANCEL, a client transaction of its own, to where the INVITE went (RFC 3261 9.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassReply:
+class PassReply(Struct, frozen=True):
     """Of a client: the reply that arrived is for the proxy core (RFC 3261 16.7)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassTimeout:
+class PassTimeout(Struct, frozen=True):
     """Of a client: no final reply came in time: to the proxy core it is a 408 (RFC 3261 16.8)."""
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from runtime.context import Branch, Context
 from tests.runtime.script.conftest import INVITE, make_context
 
@@ -31,7 +29,7 @@ def test_a_copy_has_everything_and_shares_only_what_is_the_message_s() -> None:
 
 def values(context: Context) -> dict[str, object]:
     found: dict[str, object] = {}
-    for field in fields(Context):
-        value = getattr(context, field.name)
-        found[field.name] = value.copy() if isinstance(value, list | dict | set) else value
+    for field in Context.__struct_fields__:
+        value = getattr(context, field)
+        found[field] = value.copy() if isinstance(value, list | dict | set) else value
     return found
