@@ -131,6 +131,7 @@ class Context(Struct):
         force_rport: whether the reply goes to the source port though the request did not ask for it (RFC 3581).
         replied: whether a final reply has been sent without a transaction.
         local_rport: whether our own Via asks for replies to the port that it is sent from (RFC 3581).
+        key: what the key of its server transaction is or would be, where that was worked out; empty elsewhere.
         transaction: the key of the server transaction that holds this message, once there is one.
         send_socket: `$fs`: the index of the socket to send from; None lets the next hop decide.
         routes: the Route values that are left for the next hop, each without commas; None while nothing was changed.
@@ -207,6 +208,7 @@ class Context(Struct):
     other_dialog: str | None = None
     accounting: Account | None = None
     script: Script | None = None
+    key: str = ""
 
     def copy(self) -> Context:
         """A context of its own as this one is now, for what goes on while a script may still change this one.

@@ -84,7 +84,7 @@ class Reception:
             case Request() as request:
                 if not hops:
                     self._process.count("core:rcv_requests")
-                self._on_request(Origin(request, socket, source))
+                self._on_request(Origin(request, socket, source, server_key(request)))
             case Reply() as reply:
                 self._on_reply(reply, socket, source)
             case Bad(reason, answerable, status):
@@ -126,7 +126,7 @@ class Reception:
 
     def _on_request(self, origin: Origin) -> None:
         request, process = origin.request, self._process
-        key = server_key(request)
+        key = origin.key
         known = process.transactions.receive(request, key)
         if known is not None:
             if request.method != "ACK":

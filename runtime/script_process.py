@@ -45,6 +45,8 @@ class ScriptProcess(Process):
 
     def __init__(self, child: Child, house: House) -> None:
         super().__init__(child, house)
+        self.count: Callable[[str], None] = house.statistics.count
+        """Count one of the server's statistics, by its full name."""
         self.variables: dict[str, Value] = {}
         self.documents: dict[str, Document] = {}
         self.parked: dict[int, Parked] = {}
@@ -86,9 +88,6 @@ class ScriptProcess(Process):
     def give_up(self) -> None:
         while self.parked:
             self.parked.popitem()[1].abandon()
-
-    def count(self, full_name: str) -> None:
-        self.house.statistics.count(full_name)
 
     # Running.
 

@@ -41,11 +41,12 @@ log = logging.getLogger("layby.sip")
 
 # A NamedTuple, not a frozen dataclass: one is made for every request, in less than half the time.
 class Origin(NamedTuple):
-    """A request as it came in: what was received where, and from whom."""
+    """A request as it came in: what was received where, from whom, and its `server_key` where that was worked out."""
 
     request: Request
     socket: ListenSocket
     source: Address
+    key: str = ""
 
 
 @dataclass(slots=True)
@@ -145,6 +146,8 @@ class ServerTransactions:
         Returns:
             None when no transaction of this process knows it; else whether it is an ACK for the script to see.
         """
+        if key not in self._table and request.method != "ACK":
+            return None  # it is new, as nearly all are
         told = self._table.receive(request, key, monotonic_now())
         if told is None:
             return None

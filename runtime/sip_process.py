@@ -220,6 +220,7 @@ class SipProcess(ScriptProcess):
             variables=self.variables,
             script=script,
             documents=self.documents,
+            key=origin.key,
         )
         self.run_script(context, route, self._request_through)
 
@@ -328,7 +329,7 @@ class SipProcess(ScriptProcess):
         origin = self._origin(context)
         if origin is None:
             return False
-        key = server_key(origin.request)
+        key = context.key or server_key(origin.request)
         if not self._create(origin, key):
             return False
         context.transaction = key
@@ -368,7 +369,7 @@ class SipProcess(ScriptProcess):
         if request.method == "ACK":
             # One that belongs to a reply other than 2xx never comes so far.
             return 1 if self.transactions.acknowledges(request) else -1
-        owner = self._reception.owner_of(request, server_key(request))
+        owner = self._reception.owner_of(request, context.key or server_key(request))
         handed = self._reception.hand_over(owner, request, self.house.sockets[context.socket], context.source)
         return 0 if handed else -1
 

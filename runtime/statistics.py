@@ -45,6 +45,8 @@ class Statistics:
     _memory: mmap.mmap = field(init=False)
     _cells: memoryview = field(init=False)
     _counters: dict[str, Counter] = field(default_factory=dict)
+    _places: dict[str, int] = field(default_factory=dict)
+    """In which cell this process counts each of them."""
     _computed: dict[str, Callable[[], int]] = field(default_factory=dict)
     _there: dict[str, Callable[[], bool]] = field(default_factory=dict)
     """Whether some of `_computed` are there now."""
@@ -77,7 +79,7 @@ class Statistics:
                 continue
             if len(self._counters) >= MAX_COUNTERS:
                 raise ValueError(f"more than {MAX_COUNTERS} statistics; {full} has no room")
-            self._counters[full] = Counter(group, name, len(self._counters))
+            self._give_place(Counter(group, name, len(self._counters)))
 
     def declare_gauges(self, group: str, names: Iterable[str]) -> None:
         """Give a place to what is counted up and down: how much of something the processes have at the moment.
@@ -106,7 +108,12 @@ class Statistics:
             group, name: what it is called.
             index: its place, the next free one, which this process has agreed upon with all others.
         """
-        self._counters.setdefault(f"{group}:{name}", Counter(group, name, index))
+        if f"{group}:{name}" not in self._counters:
+            self._give_place(Counter(group, name, index))
+
+    def _give_place(self, counter: Counter) -> None:
+        self._counters[counter.full_name] = counter
+        self._places[counter.full_name] = self._row + counter.index
 
     def compute(self, group: str, name: str, value: Callable[[], int], there: Callable[[], bool] | None = None) -> None:
         """Declare a statistic whose value is worked out when it is read.
@@ -123,8 +130,9 @@ class Statistics:
     def enter(self, slot: int) -> None:
         """From now on this process counts in row `slot`."""
         self._row = slot * MAX_COUNTERS
+        self._places = {name: self._row + counter.index for name, counter in self._counters.items()}
         for full_name in self._gauges:
-            self._cells[self._row + self._counters[full_name].index] = 0
+            self._cells[self._places[full_name]] = 0
 
     def count(self, full_name: str, amount: int = 1) -> None:
         """Count, in this process's own row.
@@ -132,7 +140,7 @@ class Statistics:
         Raises:
             KeyError: nobody declared it.
         """
-        cells, cell = self._cells, self._row + self._counters[full_name].index
+        cells, cell = self._cells, self._places[full_name]
         try:
             cells[cell] += amount
         except ValueError:

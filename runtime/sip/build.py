@@ -152,9 +152,12 @@ def _record_routes(request: Request) -> str:
 
 def _vias(request: Request, source: Address) -> str:
     """All Via lines, with `received` and `rport` filled in at the top one; all else as it stands."""
-    top, *others = request.fields("via") if request.names.count("via") > 1 else (request.field("via") or "",)
-    top = stamped_via(top, request.via, source)
-    return f"Via: {top}\r\n" + "".join([f"Via: {value}\r\n" for value in others])
+    names = request.names
+    field = request.lines[names.index("via")].partition(":")[2].strip(LWS)
+    top = f"Via: {stamped_via(field, request.via, source)}\r\n"
+    if names.count("via") == 1:
+        return top
+    return top + "".join([f"Via: {value}\r\n" for value in request.fields("via")[1:]])
 
 
 def stamped_via(field: str, via: Via, source: Address) -> str:
