@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 from runtime.context import Context, Document, RouteType, Value
 from runtime.futures import FutureRequest, FutureWait
@@ -38,6 +38,9 @@ from workers.steps import after, before
 log = logging.getLogger("layby.process")
 script_log = logging.getLogger("layby.script")
 script_log.setLevel(1)  # the compiled code has compared with xlog_level, which is not log_level
+
+_FEW_PARKED: Final = 1000
+"""So many parked messages are kept as they were parsed, 4 MB at most by and large: most are taken up again at once."""
 
 
 class ScriptProcess(Process):
@@ -167,8 +170,9 @@ class ScriptProcess(Process):
         self._end = None
         documents = copy_of(self.documents) if self.documents else {}
         parked = Parked(context, resume, script, place, dict(self.variables), documents, self._then, abandon)
-        # Its bytes are enough: what was parsed of it is parsed again when somebody asks.
-        context.message.compact()
+        if len(self.parked) >= _FEW_PARKED:
+            # Its bytes are enough: what was parsed of it is parsed again when somebody asks. That takes 8 µs.
+            context.message.compact()
         self.count("async:parked")
         match begin:
             case Refused(finish):

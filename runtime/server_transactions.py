@@ -226,8 +226,9 @@ class ServerTransactions:
 
     def hold(self, key: str, for_s: float) -> None:
         """A reply will come within `for_s` seconds: keep it until then, and say 100 to an INVITE now."""
-        self._perform(self._table.trying(key, monotonic_now()) or [])
-        self._perform(self._table.hold(key, for_s, monotonic_now()) or [])
+        if self.is_invite(key):  # the only one that is to hear of it
+            self._perform(self._table.trying(key, monotonic_now()) or [])
+        self.keep(key, for_s)
 
     def keep(self, key: str, for_s: float) -> None:
         """A reply will come within `for_s` seconds: keep it until then, and say nothing."""

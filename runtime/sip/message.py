@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal, TypeAlias
 
 from mypy_extensions import mypyc_attr
@@ -517,6 +518,8 @@ _DUMMY = (
 )
 
 
+# Kept, since nothing changes a message: to read it anew would be a third of what the report of a `launch` costs.
+@cache
 def dummy_request() -> Request:
     """The request that a route works on where there is none: startup and timer routes, reports of `launch`."""
     request = parse(_DUMMY)
