@@ -16,7 +16,7 @@ from runtime.transports.udp import Datagrams
 
 _LOOK_S: Final = 0.1
 """How often a process that reads asks itself whether it is one too many or too few."""
-_WATCH_S: Final = 0.02
+_WATCH_S: Final = 0.05
 """How often the first of those that rest looks whether what waits is read."""
 _REST_S: Final = 0.2
 """How often the others do."""

@@ -77,6 +77,8 @@ class Overseer:
         self._policy = policy
         self._elastic = Elastic(policy, count, most) if most > count else None
         self._memory_limit = memory_limit_bytes
+        self._rests = self._elastic is None and memory_limit_bytes is None
+        """Whether there is nothing to do as long as no job is to be killed and none waits for another worker."""
         self._measured_at = 0.0
         self._fat: dict[Peer, int] = {}
         """Who exceeded the limit at the last look, and how many jobs it had ended by then."""
@@ -84,7 +86,7 @@ class Overseer:
 
     def look(self) -> float:
         """Look once and act; after how many seconds to look again."""
-        if self._elastic is None and self._memory_limit is None and not self._board.anybody_to_kill():
+        if self._rests and not self._board.anybody_to_kill() and not self._is_wanted():
             # The attendant shares its processors with those who work, and what it does comes in between their jobs.
             return self._policy.rest_s
         now = self._clock()
@@ -96,7 +98,13 @@ class Overseer:
             self._kill_fat(self._memory_limit, views)
         if self._elastic is not None:
             pause_s = min(pause_s, self._resize(self._elastic, now, views))
+            settled = all(view.life is Life.UP and not view.seat.spare for view in views)
+            self._rests = self._memory_limit is None and settled and not self._is_wanted()
         return pause_s
+
+    def _is_wanted(self) -> bool:
+        """Whether one more worker may be wanted."""
+        return self._elastic is not None and self._board.anybody_waits()
 
     def _kill_late(self, now: float, views: Sequence[SeatView]) -> float:
         pause_s = self._policy.rest_s
