@@ -10,6 +10,9 @@ from runtime.clock import monotonic_now
 
 _GRAIN_S: Final = 0.001
 """What is added to the deadline: timers of a loop count in milliseconds, and must not turn on the spot before it."""
+_REST_S: Final = 0.01
+"""How long after one ring the next comes at the earliest. Under load some timer is due in every tick of the wheel, 256
+times a second; to wake up, and take a turn of the loop, for each costs more than what is done then."""
 
 
 class Alarm:
@@ -25,16 +28,24 @@ class Alarm:
         self._ring = ring
         self._timer: asyncio.TimerHandle | None = None
         self._at = float("inf")
+        self._rests_until = float("-inf")
 
     def set(self, deadline: float | None) -> None:
-        """Ring at `deadline` (CLOCK_MONOTONIC, seconds) where it is not to ring before; None changes nothing."""
+        """Ring at `deadline` (CLOCK_MONOTONIC, seconds) where it is not to ring before; None changes nothing.
+
+        Where it has only just rung it may be up to `_REST_S` late.
+        """
         if deadline is None or deadline >= self._at:
+            return
+        at = max(deadline, self._rests_until)
+        if at >= self._at:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._at = deadline
-        self._timer = self._loop.call_later(max(0.0, deadline - monotonic_now()) + _GRAIN_S, self._rung)
+        self._at = at
+        self._timer = self._loop.call_later(max(0.0, at - monotonic_now()) + _GRAIN_S, self._rung)
 
     def _rung(self) -> None:
         self._timer, self._at = None, float("inf")
+        self._rests_until = monotonic_now() + _REST_S
         self._ring()
