@@ -102,6 +102,7 @@ class Process:
             on_letter=self.on_letter,
             on_timed_out=lambda job, timeout_s: self.on_timed_out(job, timeout_s),
             on_late=partial(self.house.statistics.count, "async:late_answers"),
+            transport=self.house.settings.transport,
         )
         handlers.enter(self)
         self.attach(self.loop)

@@ -12,6 +12,7 @@ from typing import Final
 from runtime.dns_settings import DnsSettings, settle_dns
 from runtime.errors import SettingsError
 from runtime.listen import Listen, parse_listen
+from workers.channel import Transport
 
 __all__ = [
     "Listen",
@@ -85,6 +86,7 @@ class Settings:
         server_header: the `Server` header of replies, or None for no such header.
         user_agent: the `User-Agent` header of requests of the server's own, or None for no such header.
         open_files: how many files each process may hold; None for as many as it may already.
+        transport: what jobs and letters between the processes go over; see `workers.channel`.
         drain_s: how long parked and relayed requests and running jobs may take to end at shutdown, in seconds.
         folder: the runtime folder; None makes one below `runtime_home()`.
         trace: where every process writes down what it does, see `runtime.tracing`; None for nowhere.
@@ -107,6 +109,7 @@ class Settings:
     server_header: str | None = "layby"
     user_agent: str | None = None
     open_files: int | None = None
+    transport: Transport = "zmq"
     drain_s: float = 5.0
     folder: Path | None = None
     trace: Path | None = None
@@ -163,6 +166,7 @@ def settle(
         server_header=header if _truth(globals_, "server_signature", default=True) and header else None,
         user_agent=agent or None,
         open_files=files,
+        transport=_transport(globals_),
         drain_s=drain_s,
         folder=folder,
         trace=trace,
@@ -182,6 +186,17 @@ def _log_format(globals_: Mapping[str, int | str]) -> str:
     if found not in ("plain_text", "json"):
         raise SettingsError(f"{name} is {found!r}; it must be plain_text or json", name)
     return found
+
+
+def _transport(globals_: Mapping[str, int | str]) -> Transport:
+    name = "process_transport"
+    match globals_.get(name, "zmq"):
+        case "zmq":
+            return "zmq"
+        case "unix":
+            return "unix"
+        case other:
+            raise SettingsError(f"{name} is {other!r}; it must be zmq or unix", name)
 
 
 def _streams(globals_: Mapping[str, int | str]) -> StreamSettings:

@@ -50,6 +50,12 @@ _DECLARED: Final = (
     Global("udp_workers", int, "How many processes serve SIP, 1 to 64; they serve TCP too.", 4),
     Global("udp_readers", int, "How many of them read datagrams at least; more do while those are busy.", 1),
     Global("mi_workers", int, "How many processes run MI jobs, 0 to 64; with 0 the SIP processes do.", 4),
+    Global(
+        "process_transport",
+        str,
+        "What jobs and letters go over from process to process: `zmq`, or `unix` for Unix streams, which cost less.",
+        "zmq",
+    ),
     Global("open_files_limit", int, "How many files and connections a process may hold, as far as the system lets it."),
     Global("mi_workers_max", int, "Up to how many there are while jobs wait and all are occupied.", 16),
     # Logging

@@ -435,3 +435,15 @@ def test_the_ack_of_a_2xx_of_ours_reaches_the_script_once_and_may_park(start_ser
     wait_until(lambda: server.statistic("script:acked") == 10)
     assert server.statistic("script:acks") == 10
     assert server.statistic("core:retransmissions") == 0
+
+
+def test_over_unix_streams_between_the_processes_all_is_as_over_zeromq(start_server) -> None:
+    options = ("--udp-workers", "2", "--mi-workers", "1", "-o", "process_transport=unix")
+    server = start_server(FLAVOURS, head=FLAVOURS_HEAD, options=options)
+    client = server.client()
+    answers = {user: client.ask(user) for user in ("quick", "async-later", "launch-instant", "mi", "refused")}
+    assert {answer.status for answer in answers.values()} == {200}
+    assert answers["quick"].header("X-Worker") == "worker-1.1"
+    assert answers["async-later"].header("X-Result") == '{"waited_ms":1000}'
+    assert answers["refused"].header("X-Rc") == "-400"
+    assert wait_for_report(server, "instant").startswith("rc=1 ")

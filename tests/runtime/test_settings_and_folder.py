@@ -43,6 +43,13 @@ def test_what_is_logged_and_sent_comes_from_the_globals() -> None:
             settle(wrong, [])
 
 
+def test_what_the_processes_talk_over_comes_from_the_globals() -> None:
+    assert settle({}, []).transport == "zmq"
+    assert [settle({"process_transport": name}, []).transport for name in ("zmq", "unix")] == ["zmq", "unix"]
+    with pytest.raises(SettingsError, match="process_transport is 'tcp'; it must be zmq or unix"):
+        settle({"process_transport": "tcp"}, [])
+
+
 def test_the_same_address_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="twice"):
         settle({}, ["udp:127.0.0.1:7", "udp:127.0.0.1:7"])
