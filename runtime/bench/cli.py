@@ -223,6 +223,8 @@ def _reported(document: Document, old: Document | None, console: Console, json: 
             _write(html, page(document, compared).encode())
     except OSError as error:
         _end(FAILED, error)
+    if document.failure:
+        _end(FAILED, document.failure)
     if document.interrupted:
         console.print("interrupted")
         return INTERRUPTED
@@ -234,6 +236,6 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _end(code: int, error: Exception) -> NoReturn:
+def _end(code: int, error: Exception | str) -> NoReturn:
     typer.echo(f"layby bench: {error}", err=True)
     raise typer.Exit(code) from None

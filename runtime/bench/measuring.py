@@ -15,7 +15,10 @@ from runtime.bench.machine import machine
 from runtime.bench.offering import CellMeasurement
 from runtime.bench.plan import Asked, Cell, cells, order
 from runtime.bench.results import FORMAT, CellResult, CellRun, Document
+from runtime.bench.site import CannotMeasure
+from runtime.traffic.generator import LoadError
 from runtime.traffic.offer import Progress
+from runtime.traffic.server import ServerError
 
 
 class Observer(Protocol):
@@ -38,10 +41,11 @@ class Measured:
     asked: Asked
     runs: dict[Cell, list[CellRun]] = field(default_factory=dict)
     interrupted: bool = False
+    failure: str = ""
 
 
 def measure(asked: Asked, observer: Observer) -> Document:
-    """Measure all of it; an interrupt ends it with what there is.
+    """Measure all of it; an interrupt, or what fails later than in the first cell, ends it with what there is.
 
     Raises:
         ServerError, LoadError: a server or a generator failed.
@@ -57,9 +61,14 @@ def measure(asked: Asked, observer: Observer) -> Document:
                 _run(measured, order(found, run), run, Path(folder), observer)
         except KeyboardInterrupt:
             measured.interrupted = True
+        except (ServerError, LoadError, CannotMeasure, saturation.SippError) as error:
+            if not any(measured.runs.values()):
+                raise
+            measured.failure = str(error)
     results = [CellResult(cell, runs) for cell, runs in measured.runs.items()]
     taken_s = round(time.monotonic() - began_s, 1)
-    return Document(FORMAT, made.isoformat(timespec="seconds"), where, asked, results, measured.interrupted, taken_s)
+    ended = measured.interrupted, measured.failure
+    return Document(FORMAT, made.isoformat(timespec="seconds"), where, asked, results, *ended, taken_s)
 
 
 def _run(measured: Measured, found: Sequence[Cell], run: int, folder: Path, observer: Observer) -> None:

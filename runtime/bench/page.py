@@ -114,7 +114,7 @@ def page(document: Document, compared: Sequence[Compared] | None = None) -> str:
 def _question(document: Document) -> str:
     asked = document.asked
     script = asked.script or "the built-in script"
-    ended = " Interrupted: this is what there was." if document.interrupted else ""
+    ended = " Interrupted: this is what there was." if document.interrupted or document.failure else ""
     return f"{script}, the command: {asked.command}; seed {asked.seed}.{ended}"
 
 

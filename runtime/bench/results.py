@@ -179,6 +179,7 @@ class Document(Struct, frozen=True):
         asked: what was asked.
         cells: what was found.
         interrupted: whether the user did not wait for all of it.
+        failure: what kept it from its end; empty where nothing did.
         seconds: how long it took.
     """
 
@@ -188,6 +189,7 @@ class Document(Struct, frozen=True):
     asked: Asked
     cells: list[CellResult]
     interrupted: bool
+    failure: str
     seconds: float
 
 

@@ -63,10 +63,33 @@ def test_a_script_that_answers_otherwise_is_told_before_anything_is_measured(tmp
     done = bench(str(script), "--rate", "100", "--seconds", "0.2", "--runs", "1")
     assert done.returncode == 3
     assert "none was answered as wanted (2xx); 404: " in done.stderr
-    done = bench(str(script), "--rate", "100", "--seconds", "0.2", "--runs", "1", "--accept", "404", "--json", "-")
-    assert done.returncode == 0, done.stderr
-    ((point,),) = [run["points"] for each in json.loads(done.stdout)["cells"] for run in each["runs"]]
-    assert (point["statuses"], point["refused"]) == ({"404": 20}, 0)
+
+
+SOON_GONE = """
+loadmodule "proto_udp.so"
+loadmodule "sl.so"
+loadmodule "mi_script.so"
+socket=udp:127.0.0.1:5060
+route {
+    if ($argv(flavour) == "kill") mi("kill");
+    sl_send_reply(404, "Not Here");
+}
+"""
+
+
+def test_what_fails_later_leaves_a_report_of_the_users_own_script_until_then(tmp: Path) -> None:
+    script, figures = tmp / "gone.cfg", tmp / "bench.json"
+    script.write_text(SOON_GONE)
+    ways = ["--flavours", "stay,kill", "--accept", "404", "--rate", "50", "--seconds", "0.2", "--runs", "1"]
+    done = bench(str(script), *ways, "--json", str(figures))
+    assert done.returncode == 3, done.stdout
+    assert "layby bench: the server " in done.stderr
+    found = from_json(figures.read_bytes())
+    assert [(result.cell.flavour, len(result.runs)) for result in found.cells] == [("stay", 1), ("kill", 0)]
+    (point,) = found.cells[0].runs[0].points
+    assert (point.statuses, point.good, point.refused) == ({404: 10}, 10, 0)
+    assert found.failure in done.stderr
+    assert "stay" in done.stdout
 
 
 def test_an_interrupt_ends_it_with_what_there_is(tmp: Path) -> None:

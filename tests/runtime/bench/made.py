@@ -50,7 +50,7 @@ def point(rate: float = 250.0, fast_ms: float = 0.2, slow_ms: float | None = Non
 def document(scale: float = 1.0, asked: Asked = ASKED, **changes: Any) -> Document:
     """A measurement whose latencies and costs are `scale` times the usual ones."""
     results = [CellResult(cell, [_run(cell, scale, drift) for drift in (1.0, 1.02)]) for cell in cells(asked)]
-    plain = {"machine": MACHINE, "asked": asked, "cells": results, "interrupted": False, "seconds": 60.0}
+    plain = {"machine": MACHINE, "asked": asked, "cells": results, "interrupted": False, "failure": "", "seconds": 60.0}
     return Document(**{"format": FORMAT, "made": "2025-01-01T00:00:00+00:00", **plain, **changes})
 
 
