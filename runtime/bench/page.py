@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from runtime.bench.compare import Compared
+from runtime.bench.plan import Cell
 from runtime.bench.plots import Line, bars, legend, look, plot
 from runtime.bench.report import comparison_line, count, machine_line, span
 from runtime.bench.results import CellResult, Document, Moment, Point
+from runtime.bench.statistics import Range
 from runtime.bench.summary import (
     PERCENTILES,
     Row,
@@ -101,6 +105,7 @@ def page(document: Document, compared: Sequence[Compared] | None = None) -> str:
         _list(filter(None, [who_saturated(document), noise(document)])),
         _list(f"Mind: {line}." for line in complaints(document)),
         _comparison(compared) if compared is not None else "",
+        _sweeps(document),
         *(_plots(document, group) for group in groups(document)),
         f"<h2>The machine</h2><p>{escape(machine_line(document))} {escape(document.machine.kernel)}, "
         f"{document.machine.memory_gib:g} GiB; measured {escape(document.made)} in {document.seconds:.0f} s.</p>",
@@ -180,11 +185,67 @@ def _comparison(compared: Sequence[Compared]) -> str:
 
 
 def _plots(document: Document, group: Group) -> str:
-    looks = [look(result.cell.flavour, place) for place, result in enumerate(group.results)]
+    looks = [_look(document, result.cell.flavour) for result in group.results]
     keys = legend([(result.cell.flavour, each) for result, each in zip(group.results, looks, strict=True)])
     parts = [*_against_rate(group, looks), _costs(document, group, looks), *_over_time(document, group, looks)]
     drawn = "".join(f"<div>{part}</div>" for part in parts if part)
     return f'<h2>{escape(group.title)}</h2><p>{keys}</p><div class="plots">{drawn}</div>'
+
+
+def _sweeps(document: Document) -> str:
+    """What each thing that was swept does to the knee and to the fast requests, where it has several values."""
+    asked, rate = document.asked, reference_rate(document)
+    swept = {
+        "workers": ("job workers", asked.workers, False),
+        "duration_ms": ("ms that the command takes", asked.durations, True),
+        "share": ("share of the requests that call it", [share for share in asked.shares if share], True),
+    }
+    drawn = []
+    for field, (words, values, logarithmic) in swept.items():
+        if len(values) > 1:
+            knees = _along(document, field, knee_of)
+            drawn.append(plot("Knee", knees, (words, "requests/s"), (logarithmic, True)))
+            p99s = _along(document, field, lambda result: _fast_p99(result, rate))
+            at = f", at {count(rate)}/s" if rate else ""
+            drawn.append(plot(f"Fast requests: p99{at}", p99s, (words, "ms"), (logarithmic, True)))
+    parts = "".join(f"<div>{part}</div>" for part in drawn if part)
+    keys = legend([(flavour, _look(document, flavour)) for flavour in asked.flavours])
+    return f'<h2>What makes the difference</h2><p>{keys}</p><div class="plots">{parts}</div>' if parts else ""
+
+
+def _fast_p99(result: CellResult, rate: float | None) -> Range | None:
+    row = row_of(result, rate) if rate else None
+    return row.fast.get("p99") if row else None
+
+
+def _along(document: Document, field: str, figure: Callable[[CellResult], Range | None]) -> list[Line]:
+    """A line for all cells that differ in nothing else."""
+    found: dict[Cell, list[tuple[float, float]]] = {}
+    for result in document.cells:
+        value = figure(result)
+        if value is not None and result.cell.share:
+            # Zero in place of what differs: such a cell stands for all of them.
+            rest = replace(result.cell, **{field: 0})
+            found.setdefault(rest, []).append((float(getattr(result.cell, field)), value.median))
+    return [
+        Line(_without(cell, field), _look(document, cell.flavour), sorted(points))
+        for cell, points in found.items()
+        if len(points) > 1
+    ]
+
+
+def _look(document: Document, flavour: str) -> tuple[str, str]:
+    flavours = document.asked.flavours
+    return look(flavour, flavours.index(flavour) if flavour in flavours else len(flavours))
+
+
+def _without(cell: Cell, field: str) -> str:
+    words = {
+        "workers": f"{cell.workers} workers",
+        "duration_ms": f"{cell.duration_ms:g} ms",
+        "share": f"{100 * cell.share:g} %",
+    }
+    return ", ".join([cell.flavour, *(text for name, text in words.items() if name != field)])
 
 
 def _against_rate(group: Group, looks: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -169,6 +169,16 @@ def test_the_page_needs_nothing_from_anywhere_and_has_a_plot_for_each_percentile
     assert '<td class="worse">worse</td>' in text
 
 
+def test_what_was_swept_has_plots_of_its_own() -> None:
+    asked = replace(ASKED, workers=(0, 1, 4), durations_ms=(5.0, 50.0))
+    text = page(document(asked=asked))
+    assert "What makes the difference" in text
+    for axis in ("job workers", "ms that the command takes"):
+        assert text.count(f">{axis}</text>") == 2
+    assert "share of the requests that call it" not in text
+    assert "What makes the difference" not in page(document())
+
+
 def test_a_page_of_an_interrupted_measurement_has_what_there_was() -> None:
     found = replace(with_points(document(), point()), interrupted=True)
     assert "Interrupted: this is what there was." in page(found)
