@@ -2,8 +2,8 @@
 
 The rate grows by a factor of two from one load to the next until one is over the limits. Then the gap between the
 highest rate that held and the lowest that did not is halved, on a logarithmic scale, until the two are a tenth to
-either side of their middle. A load that is over its limits only by its latencies is offered a second time: one
-hiccup of a machine that has other things to do is no knee.
+either side of their middle. A load that is over its limits though it was answered in time, or whose generator was too
+late to say, is offered a second time: one hiccup of a machine that has other things to do is no knee.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ class Search:
                 if self._broke is None and rate >= self._top:
                     self._limit, self._ended = "top", True
             case "over" if not (certain or doubted):
+                self._doubted = rate
+            case "generator" if not doubted:
                 self._doubted = rate
             case "over":
                 self._broke = rate

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from runtime.bench.knee import FACTOR, FEW, IN_TIME, STEP, WITHIN, Limits, Search, judged, limits_after
-from runtime.bench.results import Point, Verdict
+from runtime.bench.results import Knee, Point, Verdict
 from runtime.bench.statistics import Histogram, latency_of
 
 CAPACITY = st.floats(1, 200_000)
@@ -58,9 +58,6 @@ def test_the_search_ends_whatever_the_loads_say(first: float, top: float, verdic
         search.check()
         count += 1
         assert count < 2 * MOST_LOADS
-        if verdict == "generator":
-            assert search.next_rate() is None
-            assert search.knee().limit == "generator"
     assert search.next_rate() is None
 
 
@@ -73,6 +70,16 @@ def test_one_hiccup_at_a_rate_is_no_knee(capacity: float, hiccups: list[bool]) -
         search.note(rate, "over" if rate > capacity or hiccup else "within", certain=False)
     knee = search.knee()
     assert knee.broke_per_s is None or knee.broke_per_s > capacity
+
+
+def test_a_generator_that_is_late_twice_at_one_rate_ends_the_search_and_once_does_not() -> None:
+    search = Search(250, 32_000)
+    for verdict, following in (("within", 500), ("generator", 500), ("within", 1000), ("generator", 1000)):
+        search.note(search.next_rate() or 0, verdict)  # type: ignore[arg-type]
+        assert search.next_rate() == following
+    search.note(1000, "generator")
+    assert search.next_rate() is None
+    assert search.knee() == Knee(500, 1000, "generator")
 
 
 def test_it_doubles_and_then_halves_the_gap() -> None:
