@@ -173,7 +173,11 @@ def _times(now: float, before: float) -> str:
 
 
 def _cpu_words(row: Row, base: Row) -> Iterator[str]:
-    if row.cell.share:
+    if not row.cell.share:
+        return
+    if row.cpu_s.low <= base.cpu_s.high:
+        yield "a call costs less CPU than runs differ by"
+    else:
         each_us = 100 * (row.cpu_s.median - base.cpu_s.median) / row.cell.share
         yield f"a call costs {each_us:,.0f} µs of CPU"
 
