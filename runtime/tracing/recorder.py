@@ -91,9 +91,9 @@ class Recorder:
         waited = max(0, time_ns() - now + began - received_ns) if received_ns > 1 else 0
         self.put(Message(began, now - began, label_of(data), self._call(data), waited, hops))
 
-    def given(self, data: bytes, hops: int) -> None:
+    def given(self, at: int, data: bytes, hops: int) -> None:
         """A message was given to another process, as one that has been given so often."""
-        self.put(Given(monotonic_ns(), label_of(data), self._call(data), hops))
+        self.put(Given(at, label_of(data), self._call(data), hops))
 
     def run(self, began: int, context: Context, ended: str) -> None:
         """A route has run."""

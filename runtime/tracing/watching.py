@@ -98,9 +98,10 @@ class _WatchedReception(Reception):
             recorder.message(began, data, received_ns, hops)
 
     def hand_over(self, owner: int | None, message: Message, socket: ListenSocket, source: Address) -> bool:
+        at = self.recorder.now()  # before: it may be taken before this process runs again
         given = super().hand_over(owner, message, socket, source)
         if given and self.recorder.on:
-            self.recorder.given(message.raw, self._hops + 1)
+            self.recorder.given(at, message.raw, self._hops + 1)
         return given
 
 
