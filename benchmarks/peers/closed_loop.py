@@ -121,12 +121,14 @@ class Loop:
     def run(self) -> Told:
         """Offer it."""
         cpu_s, start_s = time.process_time(), time.perf_counter()
-        for slot in self._slots.values():
-            self._begin(slot, start_s)
-        end_s = self._serve(start_s + self._load.seconds)
+        try:
+            for slot in self._slots.values():
+                self._begin(slot, start_s)
+            end_s = self._serve(start_s + self._load.seconds)
+        finally:
+            for slot in self._slots.values():
+                slot.socket.close()
         cpu_s = time.process_time() - cpu_s
-        for slot in self._slots.values():
-            slot.socket.close()
         return self._told(max(end_s - start_s, 1e-9), cpu_s)
 
     def _serve(self, until_s: float) -> float:
@@ -152,7 +154,7 @@ class Loop:
 
     def _begin(self, slot: _Slot, now: float) -> None:
         number = next(self._numbers)
-        slot.datagram = slot.template % (number, number, number)
+        slot.datagram = slot.template.numbered(number)
         slot.expected = b"%b-%d@" % (self._run.encode(), number)
         slot.is_open = True
         slot.sent_s = slot.tried_s = now

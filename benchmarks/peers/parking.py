@@ -126,7 +126,7 @@ class _Crowd:
     @property
     def message_bytes(self) -> int:
         """Of the last that was sent."""
-        return len(self._template % (self._number, self._number, self._number))
+        return len(self._template.numbered(self._number))
 
     def close(self) -> None:
         """Close the socket."""
@@ -137,7 +137,7 @@ class _Crowd:
         begun_s = time.monotonic()
         for sent in range(count):
             self._number += 1
-            self._socket.send(self._template % (self._number, self._number, self._number))
+            self._socket.send(self._template.numbered(self._number))
             if sent % _AT_ONCE == 0:
                 time.sleep(max(0.0, begun_s + sent / _PER_S - time.monotonic()))
 

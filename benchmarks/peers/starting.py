@@ -47,7 +47,7 @@ def _wait_answer(server: Server, asking: socket.socket, until_s: float) -> None:
         server.check_alive()
         number += 1
         with contextlib.suppress(OSError):  # nobody listens yet
-            asking.send(request % (number, number, number))
+            asking.send(request.numbered(number))
             if select.select([asking], [], [], _ASK_EVERY_S)[0] and asking.recv(65_535).startswith(b"SIP/2.0 200"):
                 return
         time.sleep(_ASK_EVERY_S)

@@ -123,10 +123,12 @@ def test_the_closed_loop_asks_again_and_counts_each_request_once() -> None:
     serving = threading.Thread(target=server.serve)
     serving.start()
     host, port = server.socket.getsockname()
-    told = Loop(Load(host, port, "service", window=4, seconds=0.05)).run()
-    server.socket.sendto(b"end", (host, port))
-    serving.join()
-    server.socket.close()
+    try:
+        told = Loop(Load(host, port, "service", window=4, seconds=0.05)).run()
+    finally:
+        server.socket.sendto(b"end", (host, port))
+        serving.join()
+        server.socket.close()
     assert sorted(server.seen) == list(range(1, told.answered + 1))
     assert (server.seen[1], told.retransmitted) == (2, 1)
     assert (told.refused, told.lost) == (1, 0)
