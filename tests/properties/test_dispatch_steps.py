@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hypothesis import event, given
+from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from workers.dispatch import Dispatcher
@@ -209,6 +209,34 @@ def test_answers_settle_what_is_waited_for_and_free_the_worker(
     assert dispatcher.handle(Submitted([directed], now, {})) == [Settle([(99, Rejected(f"{ONE} is not there"))])]
     effects = dispatcher.handle(WorkerUp(TWO, 2, True, now, {}))
     assert sent(effects, TWO) == sorted(waiting)
+
+
+@given(some_jobs(), MOMENTS)
+def test_what_a_closing_worker_gives_back_has_not_been_run(given: Given, now: float) -> None:
+    """So it is sent again whatever it is; and an idempotent one may still lose two workers before it is lost."""
+    dispatcher, held, waiting, cancelled = given
+    assume(held)
+    wanted = [job for serial, job in held.items() if serial not in cancelled]
+    in_vain: list[tuple[int, Outcome]] = [(job.serial, timed_out(job)) for job in wanted if now >= job.deadline]
+    refused: list[tuple[int, Outcome]] = [
+        (job.serial, Rejected(f"{ONE} is closing")) for job in wanted if job.kind.to is not None and now < job.deadline
+    ]
+    settled = {serial for serial, _ in in_vain + refused}
+    again = {job.serial: job for job in wanted if job.serial not in settled}
+    expected = [Occupy(1, 0, 0.0), *told(sorted(in_vain + refused))]
+    assert dispatcher.handle(Answered(ONE, [(serial, None, 0.0) for serial in held], now)) == expected
+    assert (dispatcher.late, dispatcher.waiting) == (len(cancelled), len(waiting) + len(again))
+    event(f"{min(len(again), 2)} are sent again, {min(len(in_vain), 2)} came back in vain")
+
+    third, fourth = Peer("worker-2", 2), Peer("worker-2", 3)
+    left = {**waiting, **again}
+    assert sent(dispatcher.handle(WorkerUp(TWO, 2, True, now, {})), TWO) == sorted(left)
+    left = {serial: job for serial, job in left.items() if job.kind.idempotent and now < job.deadline}
+    dispatcher.handle(WorkerDown(TWO, "signal 9", now, {}))
+    assert sent(dispatcher.handle(WorkerUp(third, 2, True, now, {})), third) == sorted(left)
+    dispatcher.handle(WorkerDown(third, "signal 9", now, {}))
+    assert sent(dispatcher.handle(WorkerUp(fourth, 2, True, now, {})), fourth) == []
+    dispatcher.check()
 
 
 def is_learnt(expected_s: float, times_s: list[float]) -> bool:

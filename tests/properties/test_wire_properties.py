@@ -6,7 +6,7 @@ The format of version 2 stands here a second time, as data: of each record what 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -51,10 +51,12 @@ class Part(NamedTuple):
 
     good: st.SearchStrategy[Sequence[Any]]
     bad: st.SearchStrategy[Sequence[Any]]
+    never: Sequence[Any] = ()
+    """Of one field: all that `bad` may give."""
 
 
 def field(good: st.SearchStrategy[Any], *bad: Any) -> Part:
-    return Part(st.tuples(good), st.tuples(st.sampled_from(bad)))
+    return Part(st.tuples(good), st.tuples(st.sampled_from(bad)), bad)
 
 
 def text(limit: int) -> Part:
@@ -166,6 +168,33 @@ def wrong_records(draw: st.DrawFn) -> Any:
             return draw(st.sampled_from([7, None, "text", b"bytes", {}, {1: 2}, True]))
 
 
+class Row(NamedTuple):
+    """A record, or the part of one that has a field for each of its values."""
+
+    parts: Sequence[Part]
+    record: Callable[[list[Any]], list[Any]]
+
+
+def answer_of(code: int) -> Callable[[list[Any]], list[Any]]:
+    return lambda found: [ANSWERS, [[found[0], code, *found[1:]]]]
+
+
+ROWS = [
+    Row([TEXT, TEXT, FLAGS, PRIORITY], lambda found: [DISPATCH, *found, [1], [b""], [0.5]]),
+    Row([SERIAL, BYTES, SECONDS], lambda found: [DISPATCH, "", "", 0, 0, *([value] for value in found)]),
+    Row([SERIAL], lambda found: [WITHDRAW, *found]),
+    *(Row([SERIAL, *parts, SECONDS], answer_of(code)) for code, parts in OUTCOMES.items()),
+    Row([SERIAL], lambda found: [LATER, *found]),
+    Row([TEXT, BYTES], lambda found: [LETTER, *found]),
+    Row([SERIAL, BYTES, SECONDS], lambda found: [RESULTS, *([value] for value in found)]),
+    Row(
+        [SERIAL, BYTES, SECONDS],
+        lambda found: [RESULTS, *([value, good] for value, good in zip(found, (1, b"", 0.5), strict=True))],
+    ),
+    Row([SERIAL, FRACTION, TEXT], lambda found: [PROGRESS, *found]),
+]
+
+
 def raw(*records: object, name: object = "sip-1", incarnation: object = 3) -> bytes:
     return b"\x02" + msgpack.packb((name, incarnation, records))
 
@@ -260,6 +289,15 @@ def test_a_frame_over_the_limit_is_not_looked_at(records: list[Any], more: int) 
 
 
 # -- what differs -----------------------------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(ROWS).flatmap(lambda row: st.tuples(st.just(row), all_of(row.parts).good)))
+def test_no_field_takes_what_may_not_stand_there(found: tuple[Row, list[Any]]) -> None:
+    row, values = found
+    assert not refused(raw(row.record(values)))
+    for index, part in enumerate(row.parts):
+        for never in part.never:
+            assert refused(raw(row.record([*values[:index], never, *values[index + 1 :]]))), (index, never)
 
 
 @settings(max_examples=700)
