@@ -20,6 +20,7 @@ _LETTER: Final = 6.2
 _LEAST: Final = 1.5
 _TICKS: Final = 8
 _MOST_LANES: Final = 6
+_ROUNDING_US: Final = 0.0005
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 _COLOURS: Final = {
     "message": "#56B4E9",
@@ -161,7 +162,7 @@ class _Drawing:
     def _nested(self, slices: list[Event], base: int) -> Iterator[_Box]:
         stack: list[float] = []
         for event in sorted(slices, key=lambda one: (one.ts, -one.end)):
-            while stack and event.ts >= stack[-1]:
+            while stack and event.ts >= stack[-1] - _ROUNDING_US:
                 stack.pop()
             if self._shows(event.ts, event.end) and len(stack) < _MOST_LANES:
                 yield _Box(event, event.ts, event.end, base + len(stack))

@@ -39,22 +39,30 @@ def record(script: Path, options: Sequence[str], order: Order, seconds: float | 
         folder = Path(path)
         folders.give(folder, order)
         command = [sys.executable, "-m", "runtime", "run", str(script), *options, "--trace", path]
-        # In a session of its own: a Ctrl-C is for this program, which hands it on once.
-        server = subprocess.Popen(command, env=environment(), start_new_session=True)
-        code = _wait(server, seconds)
-        return code, of_folder(folder)
+        return _run(command, seconds), of_folder(folder)
 
 
-def _wait(server: subprocess.Popen[bytes], seconds: float | None) -> int:
+def _run(command: Sequence[str], seconds: float | None) -> int:
+    """Run a server, and hand on to it what would end this program; its exit code."""
+    asked = False
+    server: subprocess.Popen[bytes] | None = None
+
     def hand_on(number: int, frame: FrameType | None) -> None:
-        server.send_signal(signal.SIGTERM)
+        nonlocal asked
+        asked = True
+        if server is not None:
+            server.terminate()
 
     before = {number: signal.signal(number, hand_on) for number in _SIGNALS}
+    # In a session of its own: a Ctrl-C is for this program, which hands it on once.
+    server = subprocess.Popen(command, env=environment(), start_new_session=True)
     try:
+        if asked:
+            server.terminate()
         try:
             return server.wait(seconds)
         except subprocess.TimeoutExpired:
-            server.send_signal(signal.SIGTERM)
+            server.terminate()
             return server.wait()
     finally:
         for number, handler in before.items():
