@@ -98,8 +98,6 @@ class Overseer:
             self._kill_fat(self._memory_limit, views)
         if self._elastic is not None:
             pause_s = min(pause_s, self._resize(self._elastic, now, views))
-            settled = all(view.life is Life.UP and not view.seat.spare for view in views)
-            self._rests = self._memory_limit is None and settled and not self._is_wanted()
         return pause_s
 
     def _is_wanted(self) -> bool:
@@ -146,6 +144,8 @@ class Overseer:
                     self._tree.retire(peer)
                 case _:
                     assert_never(decision)
+        settled = all(view.life is Life.UP and not view.seat.spare for view in views)
+        self._rests = self._memory_limit is None and settled and not waiting
         return elastic.pause_s(waiting)
 
     def _see(self, view: SeatView) -> Seen:

@@ -23,8 +23,10 @@ class Tree:
 
     lives: dict[Peer, Life] = field(default_factory=lambda: {W1: Life.UP, W2: Life.VACANT})
     asked: list[tuple[object, ...]] = field(default_factory=list)
+    looked: int = 0
 
     def views(self) -> list[SeatView]:
+        self.looked += 1
         slots = {peer: slot for slot, peer in enumerate(self.lives)}
         return [
             SeatView(Seat(peer.name, "worker", slots[peer], True, slots[peer] > 0), peer, life)
@@ -121,6 +123,20 @@ def test_nobody_is_measured_where_there_is_no_limit_or_there_is_room():
             clock.now += 1.0
             overseer.look()
         assert tree.asked == []
+
+
+def test_while_nothing_waits_and_nobody_is_to_go_it_does_not_look_at_the_workers():
+    tree, board, clock, overseer = watch(most=2)
+    for _ in range(4):
+        assert overseer.look() == 0.05
+        clock.now += 0.05
+    assert tree.looked == 1
+    board.wait(4, 3)
+    board.occupy(4, 0, 1, 0.01)
+    assert (overseer.look(), tree.looked, tree.asked) == (0.02, 2, [])
+    clock.now += 0.02
+    overseer.look()
+    assert (tree.looked, tree.asked) == (3, [("grow", "worker")])
 
 
 def test_it_grows_and_shrinks_by_what_the_board_says():
