@@ -10,8 +10,9 @@ import inspect
 import json
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
 
 from mi_script.service import Service
 from runtime.context import Context, Value
