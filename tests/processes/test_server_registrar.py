@@ -270,7 +270,10 @@ def test_a_restart_keeps_the_contacts(start, tmp: Path, mode: int) -> None:
     phone = Phone(server.client(), "frank")
     ends = time.time() + 3.1
     phone.register(ONE, f"{TWO};expires=3")
-    assert rows(tmp) == ([] if mode == 2 else ["frank sip:one@192.0.2.1", "frank sip:two@192.0.2.2:5070"])
+    if mode == 1:  # a busy database is not waited for longer than half a second
+        wait_until(lambda: rows(tmp) == ["frank sip:one@192.0.2.1", "frank sip:two@192.0.2.2:5070"])
+    else:
+        assert rows(tmp) == []
     assert server.stop() == 0
     assert rows(tmp)[0] == "frank sip:one@192.0.2.1"
     wait_until(lambda: time.time() > ends)
