@@ -27,8 +27,8 @@ PAIRED := $(filter-out $(ALONE),$(addprefix tests/acceptance/test_,embedding_doc
 	$(addprefix tests/processes/test_server_,reading.py flavours.py call_faults.py faults.py elastic.py))
 
 test: $(DEV_STAMP) ## all tests
-	$(BIN)/pytest -n 3 --dist loadfile $(addprefix --ignore=,$(ALONE) $(PAIRED))
 	$(BIN)/pytest -n 2 --dist loadfile $(PAIRED)
+	$(BIN)/pytest -n 3 --dist loadfile $(addprefix --ignore=,$(ALONE) $(PAIRED))
 	$(BIN)/pytest $(ALONE)
 
 check: $(DEV_STAMP) ## ruff and mypy --strict
