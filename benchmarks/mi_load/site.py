@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from peers.cpu import tree_cpu
+from pools_peers.processes import descendants
 from sip_ends import HOST
 
 from mi_load.calls import NUMBERS_FROM
 from mi_load.operating import EVENT
-from runtime.traffic.server import Server
+from runtime.traffic.server import Server, process_cpu_s
 
 MIB: Final = 1 << 20
 
@@ -238,7 +238,7 @@ class Usage:
 
 def usage(server: Server) -> Usage:
     """What the server has used so far."""
-    cpu_s = tree_cpu(server.pid).by_pid
+    cpu_s = {pid: process_cpu_s(pid) for pid in {server.pid, *descendants(server.pid)}}
     return Usage(cpu_s, sum(map(memory_mib, cpu_s)))
 
 

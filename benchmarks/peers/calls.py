@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any, Final
 
 from peers import sipp
-from peers.cpu import tree_cpu
 from peers.effort import Effort, started
 from peers.requests import wait_idle
 from peers.servers import Entry
@@ -24,9 +23,9 @@ def measure(entry: Entry, per_s: int, effort: Effort) -> dict[str, Any]:
     with started(entry, "calls", effort.processes) as (site, server), sipp.callee(site.folder, site.uas_port):
         sipp.send(site.folder, site.port, max(1, round(per_s * effort.warm_up_s)), per_s)
         wait_idle(server)
-        before = tree_cpu(server.pid)
+        before_s = server.cpu_s()
         calls = round(per_s * effort.calls_s)
         told = sipp.send(site.folder, site.port, calls, per_s)
-        used_s = tree_cpu(server.pid).since(before)
+        used_s = server.cpu_s() - before_s
         server.check_alive()
     return {"cpu_s": used_s * _UNIT / calls, "calls": calls, **dataclasses.asdict(told)}

@@ -12,7 +12,6 @@ from array import array
 from typing import Any, Final
 
 from peers.closed_loop import Generator, Load
-from peers.cpu import tree_cpu
 from peers.effort import Effort, started
 from peers.servers import Entry, Job
 from runtime.traffic import generator as open_loop
@@ -46,11 +45,11 @@ def measure(entry: Entry, job: Job, effort: Effort) -> dict[str, Any]:
 
 
 def _saturated(server: Server, generator: Generator, effort: Effort) -> dict[str, Any]:
-    before, begun_s = tree_cpu(server.pid), time.monotonic()
+    before_s, begun_s = server.cpu_s(), time.monotonic()
     told = generator.offer(Load(server.host, server.port, "service", effort.window, effort.saturation_s))
     # What is launched goes on when all is answered; the rate is that at which it is done.
     trailing_s = wait_idle(server)
-    used_s, taken_s = tree_cpu(server.pid).since(before), time.monotonic() - begun_s
+    used_s, taken_s = server.cpu_s() - before_s, time.monotonic() - begun_s
     return {
         "cpu_s": used_s * _UNIT / max(1, told.answered),
         "rate_per_s": told.answered / (told.seconds + trailing_s),
@@ -71,21 +70,21 @@ def wait_idle(server: Server) -> float:
     Raises:
         ServerError: it does not come to rest.
     """
-    begun_s, before = time.monotonic(), tree_cpu(server.pid)
+    begun_s, before_s = time.monotonic(), server.cpu_s()
     while (now_s := time.monotonic()) < begun_s + _SETTLED_WITHIN_S:
         time.sleep(_LOOK_S)
-        after = tree_cpu(server.pid)
-        if after.since(before) < _IDLE_SHARE * _LOOK_S:
+        after_s = server.cpu_s()
+        if after_s - before_s < _IDLE_SHARE * _LOOK_S:
             return now_s - begun_s
-        before = after
+        before_s = after_s
     raise ServerError(f"the server is still busy {_SETTLED_WITHIN_S:.0f} s after the load")
 
 
 def _steady(server: Server, effort: Effort) -> dict[str, Any]:
     plan = Plan(server.host, server.port, effort.steady_per_s, effort.steady_s, "service", "service", 0, 0, _run())
-    before = tree_cpu(server.pid)
+    before_s = server.cpu_s()
     told = offer(plan)
-    used_s = tree_cpu(server.pid).since(before)
+    used_s = server.cpu_s() - before_s
     found = {f"steady_{key}": value for key, value in told.items() if key in ("p50_ms", "p99_ms", "failed", "lag_ms")}
     return {"steady_cpu_s": used_s * _UNIT / plan.count, **found}
 

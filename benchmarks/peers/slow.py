@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from typing import Any, Final
 
-from peers.cpu import tree_cpu
 from peers.effort import Effort, started
 from peers.requests import offer, wait_idle
 from peers.servers import Entry
@@ -28,9 +27,9 @@ def measure(entry: Entry, effort: Effort) -> dict[str, Any]:
         _one(server, "async", effort.slow_per_s, effort.warm_up_s)
         blocking = _one(server, "mi", effort.slow_per_s, effort.slow_s)
         wait_idle(server)
-        before = tree_cpu(server.pid)
+        before_s = server.cpu_s()
         parked = _one(server, "async", effort.slow_per_s, effort.slow_s)
-        used_s = tree_cpu(server.pid).since(before)
+        used_s = server.cpu_s() - before_s
         server.check_alive()
     return {
         "fast_p50_ms": parked["p50_ms"],

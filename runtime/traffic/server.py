@@ -168,10 +168,11 @@ def tree_cpu_s(root: int) -> float:
         if entry.isdecimal():
             with contextlib.suppress(OSError):  # it ended between the two looks
                 parents[int(entry)], reaped[int(entry)] = _parent_and_reaped(Path("/proc", entry, "stat").read_bytes())
-    return sum(_process_s(pid) + reaped[pid] / _TICKS_PER_S for pid in _tree(root, parents))
+    return sum(process_cpu_s(pid) + reaped[pid] / _TICKS_PER_S for pid in _tree(root, parents))
 
 
-def _process_s(pid: int) -> float:
+def process_cpu_s(pid: int) -> float:
+    """User and system CPU seconds of one process, to the nanosecond; 0 where there is none."""
     with contextlib.suppress(OSError):  # it has ended
         return time.clock_gettime(~pid << 3 | _SCHEDULERS)
     return 0.0
