@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import socket
 import time
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from runtime.memory import is_stopped
 from runtime.testing.peer import Received, serial
 from runtime.testing.server import Server as TestedServer
 from runtime.testing.waiting import LIMIT_S as LIMIT_S
@@ -18,6 +21,15 @@ from runtime.testing.waiting import wait_until as wait_until
 from runtime.traffic.server import free_port as free_port
 
 ROOT = Path(__file__).parent.parent
+
+
+def stop_process(pid: int) -> None:
+    """Stop a process by SIGSTOP, and wait until it does stand still.
+
+    A datagram that comes while it is only about to stop may wake it alone, and then wakes nobody who would read it.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(pid), what=f"{pid} stands still")
 
 
 class SipClient:
@@ -104,6 +116,28 @@ class Server(TestedServer):
     def client(self) -> SipClient:
         self.clients.append(SipClient(self.sip_port))
         return self.clients[-1]
+
+    def wait_replaced(self, before: list[int], *killed: int, kind: str = "SIP") -> list[int]:
+        """Wait until what was killed is gone and there are as many of its kind as before, by one look at all of them.
+
+        Right after a kill there are as many as before, too, as long as nobody has noticed; and what two looks show
+        may be two different states.
+
+        Args:
+            before: the PIDs of all of that kind, asked for before the first was killed.
+            killed: those that were; all of them where none is named.
+            kind: as `pids` takes it.
+
+        Returns:
+            The PIDs now.
+        """
+        gone = set(killed or before)
+
+        def replaced() -> list[int]:
+            now = self.pids(kind)
+            return now if len(now) == len(before) and not gone & set(now) else []
+
+        return wait_until(replaced, what=f"{sorted(gone)} of {before} are replaced")
 
     def close(self) -> None:
         for client in self.clients:

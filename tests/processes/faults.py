@@ -163,7 +163,3 @@ def alive(pid: int) -> bool:
         return b"\nState:\tZ" not in Path(f"/proc/{pid}/status").read_bytes()
     except OSError:
         return False
-
-
-def stopped(pid: int) -> bool:
-    return b"\nState:\tT" in Path(f"/proc/{pid}/status").read_bytes()

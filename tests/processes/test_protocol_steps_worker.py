@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from runtime.memory import is_stopped
 from runtime.steps import ServerStep
 from tests.harness import Server, wait_until
-from tests.processes.faults import PROMPT_S, Calls, Faults, Yard, check_rest, counted, its_own, lost_with, stopped
+from tests.processes.faults import PROMPT_S, Calls, Faults, Yard, check_rest, counted, its_own, lost_with
 from workers.steps import Step
 
 pytestmark = pytest.mark.processes
@@ -173,7 +174,7 @@ def test_what_a_stopped_worker_has_ends_on_time_and_its_late_answers_change_noth
             assert took_s < PROMPT_S / 2, user
     victim = faults.victim()
     assert victim is not None
-    assert stopped(victim)
+    assert is_stopped(victim)
     assert 1 <= timed_out <= 6
 
     # The others do what comes now.

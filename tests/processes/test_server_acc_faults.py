@@ -36,7 +36,7 @@ def test_a_killed_process_loses_no_call(accounts: Accounts, call: Call) -> None:
     server, before = accounts.server, accounts.server.pids("SIP")
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: len(server.pids("SIP")) == 3 and not set(server.pids("SIP")) & set(before))
+    server.wait_replaced(before)
     call.hang_up()
     (row,) = accounts.wait_rows("acc", call.call_id)
     assert (told(row), row["who"]) == (("INVITE", "200", "x"), "cdr")
@@ -46,7 +46,8 @@ def test_a_process_that_is_killed_while_calls_end_loses_and_doubles_none(account
     server = accounts.server
     with contextlib.ExitStack() as stack:
         calls = [stack.enter_context(calling(server)).establish("cdr") for _ in range(20)]
-        victim = server.pids("SIP")[1]
+        before = server.pids("SIP")
+        victim = before[1]
         byes = {}
         for number, call in enumerate(calls):
             byes[call.call_id] = call.say("BYE").text
@@ -58,7 +59,7 @@ def test_a_process_that_is_killed_while_calls_end_loses_and_doubles_none(account
         accounts.lines(call.call_id)
     accounts.settle()
     assert [len(accounts.rows("acc", call.call_id)) for call in calls] == [1] * 20
-    wait_until(lambda: len(server.pids("SIP")) == 3)
+    server.wait_replaced(before, victim)
 
 
 def part(calls: list[Call], byes: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ROOT, free_port, wait_until
+from tests.harness import ROOT, free_port, stop_process, wait_until
 from tests.shared_memory import named_memory
 
 pytestmark = pytest.mark.processes
@@ -91,7 +91,7 @@ def test_a30_a_killed_sip_process_is_replaced_and_what_it_had_parked_is_answered
     # The other process serves on, and the UAC's retransmission starts the request anew.
     assert client.ask("fast", limit_s=2).status == 200
     assert client.final(call_id, resend=data).header("X-Rc") == "1"
-    wait_until(lambda: len(server.pids("SIP")) == 2 and pid not in server.pids("SIP"))
+    server.wait_replaced(victims, pid)
     assert server.statistic("script:seen") == 2
     assert not inbox.exists()
 
@@ -121,9 +121,10 @@ def test_what_a_killed_process_had_been_given_is_given_to_whoever_took_the_reque
     client.send(data)
     wait_until(lambda: server.statistic("async:parked") == 1)
     owner = next(job["asked_by"] for job in server.mi("job_list")["Jobs"])
-    pid = server.pids("SIP")[int(owner.split("-")[1]) - 1]
+    pids = server.pids("SIP")
+    pid = pids[int(owner.split("-")[1]) - 1]
     before = server.statistic("core:handed_over")
-    os.kill(pid, signal.SIGSTOP)
+    stop_process(pid)
     for _ in range(3):
         client.send(data)
     wait_until(lambda: server.statistic("core:handed_over") >= before + 3, what="the copies wait for the owner")
@@ -134,7 +135,7 @@ def test_what_a_killed_process_had_been_given_is_given_to_whoever_took_the_reque
         return server.statistic("script:seen") > 1
 
     wait_until(taken_up)
-    wait_until(lambda: len(server.pids("SIP")) == 2 and pid not in server.pids("SIP"))
+    server.wait_replaced(pids, pid)
     assert client.final(call_id, resend=data).header("X-Rc") == "1"
     assert client.ask("count").header("X-Rc") == "1"
     assert server.statistic("script:seen") == 3, "the killed process's, the one that took it up, and the new request"
@@ -144,15 +145,14 @@ def test_nobody_is_asked_for_what_a_dead_process_had_answered(server) -> None:
     one, other = server.pids("SIP")
     client = server.client()
     call_id, data = client.request("count")
-    os.kill(one, signal.SIGSTOP)  # so that the other one answers
+    stop_process(one)  # so that the other one answers
     client.send(data)
     assert client.final(call_id).status == 200
     os.kill(one, signal.SIGCONT)
     os.kill(other, signal.SIGKILL)
-    wait_until(lambda: len(server.pids("SIP")) == 2 and other not in server.pids("SIP"), what="it is replaced")
-    (successor,) = {*server.pids("SIP")} - {one}
+    (successor,) = set(server.wait_replaced([one, other], other)) - {one}
     client.answers.clear()
-    os.kill(successor, signal.SIGSTOP)  # so that the first one reads the copy, which nobody has now
+    stop_process(successor)  # so that the first one reads the copy, which nobody has now
     client.send(data)
     assert client.final(call_id).status == 200
     os.kill(successor, signal.SIGCONT)

@@ -140,7 +140,7 @@ def test_a_process_that_is_replaced_after_a_reload_has_the_new_routes(server) ->
     victims = server.pids("SIP")
     for pid in victims:
         os.kill(pid, 9)
-    wait_until(lambda: len(fresh := server.pids("SIP")) == 2 and not set(fresh) & set(victims))
+    server.wait_replaced(victims)
     assert all(server.client().ask("x").header("X-Route") == "two" for _ in range(10))
 
 
@@ -200,9 +200,10 @@ def test_a_reload_with_an_optional_file_that_is_not_there(start_server) -> None:
     server = start_server('import_file "not_there.cfg"\nroute { sl_send_reply(200, "one"); }')
     server.script.write_text(server.script.read_text().replace('"one"', '"two"'))
     assert server.mi("reload_routes") == "OK"
-    for pid in server.pids("SIP"):
+    victims = server.pids("SIP")
+    for pid in victims:
         os.kill(pid, 9)
-    wait_until(lambda: len(server.pids("SIP")) == 4)
+    server.wait_replaced(victims)
     assert server.client().ask("x").reason == "two"
 
 

@@ -215,7 +215,7 @@ class TestDialogs:
             os.kill(pid, signal.SIGKILL)
 
         assert self.states(listener, 1) == [(EARLY, DELETED)]
-        wait_until(lambda: len(set(server.pids("SIP")) - set(before)) == 2, what="both are replaced")
+        server.wait_replaced(before)
         assert server.mi("raise_event", ["E_DLG_STATE_CHANGED", ["last"]]) == "OK"
         assert listener.hears()["params"] == ["last"]
 

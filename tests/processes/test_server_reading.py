@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.harness import Server, wait_until
+from tests.harness import Server, stop_process, wait_until
 from tests.sip_peer import Peer, Received
 
 pytestmark = pytest.mark.processes
@@ -89,7 +89,7 @@ def test_when_the_reader_is_killed_another_one_reads(server: Server, phone: Peer
 
 def test_when_the_reader_is_stopped_it_is_missed(server: Server, phone: Peer) -> None:
     reader = answered_by(phone)
-    os.kill(reader, signal.SIGSTOP)
+    stop_process(reader)
     try:
         call_id = send(phone)
         assert phone.wait_reply(call_id, 200, limit_s=1.0).start != f"SIP/2.0 200 {reader}", "and nothing was lost"

@@ -218,9 +218,10 @@ def test_a_killed_process_loses_no_contact(start) -> None:
     phones = [Phone(client, f"user{n}") for n in range(20)]
     for phone in phones:
         phone.register(ONE)
-    for pid in server.pids("SIP"):
+    before = server.pids("SIP")
+    for pid in before:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: len(server.pids("SIP")) == 3)
+    server.wait_replaced(before)
     assert [contacts(phone.register()) for phone in phones] == [["sip:one@192.0.2.1"]] * 20
 
 

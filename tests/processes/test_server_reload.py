@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import LIMIT_S, Server, wait_until
+from tests.harness import LIMIT_S, Server, stop_process, wait_until
 from tests.processes.dialog_calls import Call
 from tests.sip_peer import Peer, Received
 
@@ -364,18 +364,20 @@ def test_a_process_that_is_stopped_in_a_command_takes_the_script_when_it_goes_on
 
 
 def test_a_process_that_is_killed_before_it_has_taken_the_script_is_replaced_by_one_that_has(scripts: Scripts) -> None:
-    victim = scripts.server.pids("SIP")[0]
-    os.kill(victim, signal.SIGSTOP)
+    before = scripts.server.pids("SIP")
+    victim = before[0]
+    stop_process(victim)
     scripts.write(named("two"))
     results: list[Any] = []
     reload = threading.Thread(target=lambda: results.append(scripts.server.mi("reload_routes")))
     reload.start()
-    wait_until(lambda: b"by two" in (scripts.server.folder / "script").read_bytes(), what="the script is published")
+    published = scripts.server.folder / "script"
+    wait_until(lambda: published.exists() and b"by two" in published.read_bytes(), what="the script is published")
     assert results == []
     os.kill(victim, signal.SIGKILL)
     reload.join(LIMIT_S)
     assert results == ["OK"]
-    wait_until(lambda: len(scripts.server.pids("SIP")) == 3, what="it is replaced")
+    scripts.server.wait_replaced(before, victim)
     assert scripts.served() == {"by two"}
 
 

@@ -231,6 +231,7 @@ def test_a_server_transaction_over_tcp_repeats_nothing(server, connect) -> None:
 
 
 def test_connections_are_shared_out_and_the_death_of_a_process_ends_only_its_own(server, connect) -> None:
+    before = server.pids("SIP")
     clients = [connect() for _ in range(40)]
     owners = [client.ask("x").reason.split()[1] for client in clients]
     assert len(set(owners)) == 2, "both processes accept"
@@ -242,7 +243,7 @@ def test_connections_are_shared_out_and_the_death_of_a_process_ends_only_its_own
         else:
             assert client.ask("x").reason == f"OK {owner}"
         assert connect().ask("x").status == 200
-    wait_until(lambda: len(server.pids("SIP")) == 2 and int(dead) not in server.pids("SIP"))
+    server.wait_replaced(before, int(dead))
     wait_until(lambda: connect().ask("x").reason.split()[1] not in owners, what="the replacement accepts too")
 
 
