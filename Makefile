@@ -7,6 +7,7 @@ BIN := .venv/bin
 RUN_STAMP := .venv/.ready-run
 DEV_STAMP := .venv/.ready-dev
 NATIVE_STAMP := build/native/.ready
+COMPILED := setup.py $(shell find runtime -name '*.pyx')
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 
@@ -26,10 +27,14 @@ PAIRED := $(filter-out $(ALONE),$(addprefix tests/acceptance/test_,embedding_doc
 	$(filter-out tests/processes/test_server_%,$(wildcard tests/processes/test_*.py)) \
 	$(addprefix tests/processes/test_server_,reading.py flavours.py call_faults.py faults.py elastic.py))
 
+# What is compiled was tested by all of these; here is the Python that does the same without it.
+IN_PYTHON := $(addprefix tests/runtime/sip/test_sip_,message.py torture.py keys.py judge.py build.py)
+
 test: $(DEV_STAMP) ## all tests
 	$(BIN)/pytest -n 2 --dist loadfile $(PAIRED)
 	$(BIN)/pytest -n 3 --dist loadfile $(addprefix --ignore=,$(ALONE) $(PAIRED))
 	$(BIN)/pytest $(ALONE)
+	LAYBY_PURE=1 $(BIN)/pytest -q $(IN_PYTHON)
 
 check: $(DEV_STAMP) ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -88,6 +93,7 @@ lock: $(DEV_STAMP) ## work out the locked versions anew (needs uv on PATH)
 
 clean: ## remove what set-up and runs made
 	rm -rf .venv .venv-bench mutants out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find runtime -name '*.so' -delete
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -98,7 +104,7 @@ help: ## this list
 	$(PYTHON) -m venv .venv
 
 # The locked packages first, by hash; then layby itself, which fetches nothing.
-$(RUN_STAMP): requirements/run.txt pyproject.toml | .venv/bin/python
+$(RUN_STAMP): requirements/run.txt pyproject.toml $(COMPILED) | .venv/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -107,7 +113,7 @@ $(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(NATIVE_STAMP): $(DEV_STAMP) setup.py $(shell find runtime mi_script workers tests -name '*.py')
+$(NATIVE_STAMP): $(DEV_STAMP) $(COMPILED) $(shell find runtime mi_script workers tests -name '*.py')
 	rm -rf build/native && mkdir -p build/native
 	cp -R runtime mi_script workers tests requirements docs examples benchmarks setup.py pyproject.toml README.md LICENSE build/native/
 	cd build/native && LAYBY_NATIVE=1 ../../$(BIN)/python setup.py -q build_ext --inplace

@@ -135,14 +135,14 @@ def parse_params(text: str) -> Params:
     # A bracket means nothing here: one that a sender leaves open must not hide what others append.
     for piece in text.split(";") if '"' not in text else [text[a:b] for a, b in _cuts(text, ";", brackets=False)]:
         name, equals, value = piece.partition("=")
-        if name not in _USUAL_PARAMS:
+        if name not in USUAL_PARAMS:
             name = name.strip(LWS).lower()
         if name and name not in params:
             params[name] = value.strip(LWS) if equals else None
     return params
 
 
-_USUAL_PARAMS = frozenset(("branch", "rport", "received", "tag", "lr", "expires", "q", "transport"))
+USUAL_PARAMS: Final = frozenset(("branch", "rport", "received", "tag", "lr", "expires", "q", "transport"))
 
 
 def parse_via(text: str) -> Via | None:

@@ -15,8 +15,10 @@ from typing import Final, Literal, TypeAlias
 
 from mypy_extensions import mypyc_attr
 
+from runtime.compiled import is_compiled
 from runtime.sip.fields import (
     LWS,
+    USUAL_PARAMS,
     NameAddr,
     Via,
     is_token,
@@ -28,7 +30,19 @@ from runtime.sip.fields import (
 from runtime.sip.headers import COMPACT, KNOWN_NAMES, LIST_HEADERS, spelling
 from runtime.sip.lazy import Lazy
 
-__all__ = ["Bad", "KeepAlive", "Message", "NameAddr", "Parsed", "Reply", "Request", "Via", "dummy_request", "parse"]
+__all__ = [
+    "Bad",
+    "KeepAlive",
+    "Message",
+    "NameAddr",
+    "Parsed",
+    "Reply",
+    "Request",
+    "Via",
+    "dummy_request",
+    "parse",
+    "parse_any",
+]
 
 MAX_DATAGRAM_BYTES: Final = 65_536
 MAX_HEADERS: Final = 256
@@ -209,6 +223,17 @@ def parse(data: bytes) -> Parsed:
     Returns:
         the message; `Bad` for one that RFC 3261 does not allow; `KeepAlive` for a datagram that says nothing.
         Never raises, whatever the bytes are.
+    """
+    if _scan is not None and (usual := _scan(data)) is not None:
+        return usual
+    return parse_any(data)
+
+
+def parse_any(data: bytes) -> Parsed:
+    """The same in Python alone, for any message: what says how a message is read, and the only one that says why not.
+
+    Args:
+        data: as for `parse`.
     """
     if not data or data[0] <= 0x20:
         if not data.strip(_KEEP_ALIVE_BYTES):
@@ -505,6 +530,14 @@ _READERS: Final[dict[str, Callable[[Message], object]]] = {
 }
 """Every lazy slot and what fills it. CSeq's two are not among them: they are small, and always filled."""
 Message.readers = _READERS
+
+_scan: Callable[[bytes], Request | Reply | None] | None = None
+"""Reads a usual message in a quarter of the time, where that is compiled; None for any other message."""
+if is_compiled("runtime.sip.scan"):
+    from runtime.sip import scan
+
+    scan.learn(KNOWN_NAMES, USUAL_PARAMS, (MAX_DATAGRAM_BYTES, MAX_HEADERS, MAX_LINE_CHARS), (Request, Reply, Via))
+    _scan = scan.scan
 
 _DUMMY = (
     b"DUMMY sip:user@dummy.com SIP/2.0\r\n"

@@ -21,9 +21,11 @@ from runtime.sip.message import (
     Bad,
     KeepAlive,
     Message,
+    Parsed,
     Reply,
     Request,
     parse,
+    parse_any,
 )
 from runtime.sip.sdp import lines_of, sdp_of, split_streams
 from runtime.sip.uri import parse_uri
@@ -51,6 +53,7 @@ def check(data: bytes) -> tuple[object, ...]:
         AssertionError: an oracle does not hold. Any other exception is a fault as well.
     """
     _check_framing(data)
+    assert everything(parse(data)) == everything(parse_any(data)), "compiled or not, a message is read in the same way"
     match parse(data):
         case Request() as request:
             return ("request", *_read(request), *_check_request(request))
@@ -66,6 +69,17 @@ def check(data: bytes) -> tuple[object, ...]:
         case KeepAlive():
             assert not data.strip(b"\r\n\0 \t")
             return ("keep-alive",)
+
+
+def everything(parsed: Parsed) -> object:
+    """All that can be asked of what was read, to compare two readings by."""
+    if isinstance(parsed, Bad):
+        return parsed.reason, parsed.status, parsed.answerable and everything(parsed.answerable)
+    if isinstance(parsed, KeepAlive):
+        return parsed
+    own = ("method", "ruri") if isinstance(parsed, Request) else ("status", "reason")
+    found = [getattr(parsed, name) for name in (*own, *LAZY)]
+    return type(parsed), [(type(value), value) for value in found], list(parsed.via.params)
 
 
 def _check_framing(data: bytes) -> None:

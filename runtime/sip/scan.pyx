@@ -1,0 +1,439 @@
+"""The usual SIP message, read in one pass over its bytes.
+
+What `runtime/sip/message.py` does for every message, for those in which nothing is out of the ordinary: each line ends in
+CRLF, nothing is folded, the topmost Via stands alone in its field, method and CSeq are letters and agree. All else is
+handed back unread, and the Python there reads it and says what is wrong with it; so no rule about errors stands here.
+Limits, names and classes are taken from there as well (`learn`).
+
+The bytes are a stranger's. A pointer is read only below an end that was worked out of the object's size: each search
+is a `memchr` over what is left of a line, and numbers have so few digits that no int overflows.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Contains
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.string cimport memchr, memcmp
+
+cdef extern from *:
+    """
+    static PyObject *new_object(PyObject *type, PyObject *arguments) {
+        return ((PyTypeObject *)type)->tp_new((PyTypeObject *)type, arguments, NULL);
+    }
+    /* A named tuple's own __new__ is Python, which takes longer than all the rest of the tuple. */
+    static PyObject *new_tuple(PyObject *type, PyObject *arguments) {
+        return PyTuple_Type.tp_new((PyTypeObject *)type, arguments, NULL);
+    }
+    """
+    object new_object(object type, tuple arguments)
+    object new_tuple(object type, tuple arguments)
+
+cdef enum:
+    SPELLINGS = 1024
+    SLOTS = 4096
+    NAME_CHARS = 64
+    ZERO = 48
+
+cdef enum:
+    VIA = 1
+    FROM = 2
+    TO = 4
+    CALL_ID = 8
+    CSEQ = 16
+    MAX_FORWARDS = 32
+    CONTENT_LENGTH = 64
+
+cdef int NEEDED = VIA | FROM | TO | CALL_ID | CSEQ
+cdef int ONCE = FROM | TO | CALL_ID | CSEQ | MAX_FORWARDS | CONTENT_LENGTH
+cdef dict BITS = {
+    "via": VIA, "from": FROM, "to": TO, "call-id": CALL_ID, "cseq": CSEQ, "max-forwards": MAX_FORWARDS,
+    "content-length": CONTENT_LENGTH,
+}
+
+cdef struct Spelling:
+    const char *text
+    Py_ssize_t size
+    int bit
+    int next  # the next spelling in the same slot, plus 1; 0 at the end
+
+cdef struct Span:
+    const char *at
+    const char *end
+
+cdef Spelling[SPELLINGS] spellings
+cdef int[SLOTS] slots  # by hash: a spelling, plus 1
+cdef list spelt = []  # what `spellings` points into
+cdef list names = []  # by spelling: the full name
+cdef dict usual_params = {}
+cdef object Request, Reply, Via
+cdef tuple NOTHING = ()
+cdef Py_ssize_t max_bytes, max_line
+cdef int max_headers
+
+
+def learn(dict known, params, tuple limits, tuple classes):
+    """Take over what the Python knows; once, before the first `scan`.
+
+    Args:
+        known: `headers.KNOWN_NAMES`.
+        params: `fields.USUAL_PARAMS`.
+        limits: MAX_DATAGRAM_BYTES, MAX_HEADERS, MAX_LINE_CHARS.
+        classes: Request, Reply, Via.
+    """
+    global max_bytes, max_headers, max_line, Request, Reply, Via
+    cdef Spelling *one
+    cdef unsigned int slot
+    if len(names) or len(known) > SPELLINGS:
+        raise ValueError("learnt already, or too much to learn")
+    max_bytes, max_headers, max_line = limits
+    Request, Reply, Via = classes
+    for param in params:
+        usual_params[param.encode()] = param
+    for spelling, name in known.items():
+        one = &spellings[len(names)]
+        spelt.append(spelling.encode())
+        one.text, one.size = PyBytes_AS_STRING(spelt[-1]), len(spelling)
+        one.bit = BITS.get(name, 0)
+        slot = hash_of(one.text, one.size)
+        one.next = slots[slot]
+        names.append(name)
+        slots[slot] = <int>len(names)
+
+
+def scan(data):
+    """Read a usual message.
+
+    Args:
+        data: one datagram.
+
+    Returns:
+        the Request or Reply; None for what is not usual, whatever it is.
+    """
+    cdef const char *end
+    cdef const char *line
+    cdef Span start, cut, name, via, cseq, length
+    cdef Py_ssize_t body_at, body
+    cdef int found = 0, known, bit = 0, count = 0
+    cdef long number
+    cdef list lines, heads
+    if not PyBytes_CheckExact(data) or PyBytes_GET_SIZE(data) > max_bytes or PyBytes_GET_SIZE(data) < 1:
+        return None
+    line = PyBytes_AS_STRING(data)
+    end = line + PyBytes_GET_SIZE(data)
+    if <unsigned char>line[0] <= 32 or not next_line(&line, end, &start):
+        return None
+    via.at = via.end = cseq.at = cseq.end = length.at = length.end = NULL
+    lines, heads = [], []
+    while True:
+        if not next_line(&line, end, &cut):
+            return None
+        if cut.at == cut.end:
+            break
+        count += 1
+        if count > max_headers or cut.end - cut.at > max_line or not name_of(cut, &name):
+            return None
+        known = spelling_of(name)
+        if known >= 0:
+            bit = spellings[known].bit
+            heads.append(names[known])
+        else:
+            full = unusual_name(name, &bit)
+            if full is None:
+                return None
+            heads.append(full)
+        if bit:
+            if found & bit & ONCE:
+                return None
+            name.at, name.end = name.end + 1, cut.end
+            if bit == VIA:
+                if not found & VIA:
+                    via = name
+            elif bit == CSEQ:
+                cseq = name
+            elif bit == CONTENT_LENGTH:
+                length = name
+            found |= bit
+        lines.append(PyUnicode_DecodeLatin1(cut.at, cut.end - cut.at, NULL))
+    if found & NEEDED != NEEDED:
+        return None
+    body = body_at = line - PyBytes_AS_STRING(data)
+    if length.at == NULL:
+        body = PyBytes_GET_SIZE(data)
+    else:
+        strip(&length)
+        number = decimal(length, 5)
+        if number < 0 or number > PyBytes_GET_SIZE(data) - body_at:
+            return None
+        body += number
+    number = cseq_number(&cseq)
+    if number < 0:
+        return None
+    message = begun(start, cseq)
+    if message is None:
+        return None
+    top = via_of(via)
+    if top is None:
+        return None
+    message.raw = data
+    message.lines = lines
+    message.names = heads
+    message.via = top
+    message.cseq_number = number
+    message.body_at = body_at
+    message.body_end = body
+    message.folded = False
+    return message
+
+
+cdef object begun(Span start, Span cseq):
+    """The request or reply that a first line starts, with CSeq's method; None for an unusual one."""
+    cdef Span first = until(start, b' ')
+    cdef Span second, third
+    cdef long status
+    if first.end == start.end:
+        return None
+    second.at, second.end = first.end + 1, start.end
+    if is_version(first):
+        third.at, third.end = second.at, second.at + 3
+        if second.end - second.at < 4 or second.at[3] != b' ':
+            return None
+        status = decimal(third, 3)
+        if status < 100 or status > 699:
+            return None
+        message = new_object(Reply, NOTHING)
+        message.status = status
+        message.reason = PyUnicode_DecodeLatin1(third.end + 1, second.end - third.end - 1, NULL)
+        message.cseq_method = text(cseq)
+        return message
+    third = second
+    second = until(second, b' ')
+    if second.end == second.at or second.end == third.end or memchr(start.at, b'<', start.end - start.at) != NULL:
+        return None
+    third.at = second.end + 1
+    if not is_version(third) or not are_letters(first) or not are_same(first, cseq):
+        return None
+    message = new_object(Request, NOTHING)
+    message.method = message.cseq_method = text(first)
+    message.ruri = text(second)
+    return message
+
+
+cdef object via_of(Span field):
+    """A Via field's only value; None for an unusual one."""
+    cdef Span sent, place, host, port
+    cdef long number
+    strip(&field)
+    sent = until(field, b';')
+    place = until(sent, b' ')
+    # SIP/2.0/UDP at least, and one blank behind it.
+    if place.end - place.at < 9 or place.end == sent.end or place.at[7] != b'/' or sent.end - sent.at > 300:
+        return None
+    host.at, host.end = place.end + 1, sent.end
+    sent.at, sent.end = place.at, place.at + 7
+    place.at += 8
+    if not is_version(sent) or not are_letters(place):
+        return None
+    port.end = host.end
+    host = until(host, b':')
+    if not is_host(host) or not are_usual(field):
+        return None
+    number = -1
+    if host.end != port.end:
+        port.at = host.end + 1
+        number = decimal(port, 5)
+        if number < 0 or number > 65535:
+            return None
+    params = params_of(port.end, field.end)
+    if params is None:
+        return None
+    value = (text(place), text(host), None if number < 0 else number, params)
+    return new_tuple(Via, (value,))
+
+
+cdef dict params_of(const char *at, const char *end):
+    """Parameters, from a first semicolon on; None where a name is not ASCII."""
+    cdef dict params = {}
+    cdef Span rest, piece, name
+    cdef char[NAME_CHARS] lowered
+    while at < end:
+        rest.at, rest.end = at + 1, end
+        piece = until(rest, b';')
+        name = until(piece, b'=')
+        at = piece.end
+        key = usual_params.get(name.at[: name.end - name.at])
+        if key is None:
+            strip(&name)
+            if not lower(name, lowered):
+                return None
+            if name.at == name.end:
+                continue
+            key = PyUnicode_DecodeLatin1(lowered, name.end - name.at, NULL)
+        if PyDict_Contains(params, key):
+            continue
+        name = until(piece, b'=')
+        if name.end == piece.end:
+            params[key] = None
+        else:
+            piece.at = name.end + 1
+            strip(&piece)
+            params[key] = text(piece)
+    return params
+
+
+cdef object unusual_name(Span name, int *bit):
+    """The full name of a header whose spelling is not known; None for what is no token."""
+    cdef char[NAME_CHARS] lowered
+    cdef Span low
+    cdef int known
+    if not is_token(name) or not lower(name, lowered):
+        return None
+    low.at, low.end = lowered, lowered + (name.end - name.at)
+    known = spelling_of(low)
+    if known >= 0:
+        bit[0] = spellings[known].bit
+        return names[known]
+    bit[0] = 0
+    return text(low)
+
+
+cdef inline object text(Span span):
+    return PyUnicode_DecodeLatin1(span.at, span.end - span.at, NULL)
+
+
+cdef bint next_line(const char **at, const char *end, Span *line) noexcept nogil:
+    """Cut a line that ends in CRLF and has no other CR or LF in it, and go behind it; false where there is none."""
+    cdef const char *stop = <const char *>memchr(at[0], b'\n', end - at[0])
+    if stop == NULL or stop == at[0] or (stop - 1)[0] != b'\r':
+        return False
+    line.at, line.end = at[0], stop - 1
+    at[0] = stop + 1
+    return memchr(line.at, b'\r', line.end - line.at) == NULL
+
+
+cdef inline Span until(Span span, char mark) noexcept nogil:
+    """What stands before the first such character, or all of it."""
+    cdef const char *found = <const char *>memchr(span.at, mark, span.end - span.at)
+    if found != NULL:
+        span.end = found
+    return span
+
+
+cdef inline bint name_of(Span line, Span *name) noexcept nogil:
+    name[0] = until(line, b':')
+    return name.at < name.end < line.end
+
+
+cdef inline void strip(Span *span) noexcept nogil:
+    while span.at < span.end and (span.at[0] == b' ' or span.at[0] == b'\t'):
+        span.at += 1
+    while span.at < span.end and ((span.end - 1)[0] == b' ' or (span.end - 1)[0] == b'\t'):
+        span.end -= 1
+
+
+cdef long decimal(Span span, int digits) noexcept nogil:
+    """A number of one to so many digits, at most nine; -1 for anything else."""
+    cdef long value = 0
+    if not 0 < span.end - span.at <= digits:
+        return -1
+    while span.at < span.end:
+        if not b'0' <= span.at[0] <= b'9':
+            return -1
+        value = value * 10 + (span.at[0] - ZERO)
+        span.at += 1
+    return value
+
+
+cdef long cseq_number(Span *field) noexcept nogil:
+    """CSeq's number, and the field becomes its method; -1 where one of them is unusual."""
+    cdef Span digits
+    strip(field)
+    digits = until(field[0], b' ')
+    if digits.end == field.end:
+        return -1
+    field.at = digits.end + 1
+    return decimal(digits, 9) if are_letters(field[0]) else -1
+
+
+cdef inline bint is_version(Span span) noexcept nogil:
+    return span.end - span.at == 7 and memcmp(span.at, b"SIP/2.0", 7) == 0
+
+
+cdef inline bint are_same(Span one, Span other) noexcept nogil:
+    return one.end - one.at == other.end - other.at and memcmp(one.at, other.at, one.end - one.at) == 0
+
+
+cdef bint are_letters(Span span) noexcept nogil:
+    if span.at == span.end:
+        return False
+    while span.at < span.end:
+        if not is_letter(span.at[0]):
+            return False
+        span.at += 1
+    return True
+
+
+cdef bint is_host(Span span) noexcept nogil:
+    """Whether it is a name or an IPv4 address, as `fields.is_host` has them."""
+    cdef char one
+    if span.at == span.end:
+        return False
+    while span.at < span.end:
+        one = span.at[0]
+        if not (is_letter(one) or b'0' <= one <= b'9' or one == b'.' or one == b'-' or one == b'_'):
+            return False
+        span.at += 1
+    return True
+
+
+cdef bint is_token(Span span) noexcept nogil:
+    cdef char one
+    while span.at < span.end:
+        one = span.at[0]
+        if not (is_letter(one) or b'0' <= one <= b'9' or (one != 0 and memchr(b".!%*_+`'~-", one, 10) != NULL)):
+            return False
+        span.at += 1
+    return True
+
+
+cdef bint are_usual(Span span) noexcept nogil:
+    """Whether it is one value, with nothing quoted or in brackets."""
+    cdef Py_ssize_t size = span.end - span.at
+    return memchr(span.at, b',', size) == NULL and memchr(span.at, b'"', size) == NULL \
+        and memchr(span.at, b'<', size) == NULL
+
+
+cdef inline bint is_letter(char one) noexcept nogil:
+    return b'a' <= one <= b'z' or b'A' <= one <= b'Z'
+
+
+cdef bint lower(Span span, char *into) noexcept nogil:
+    """Write it in lower case; false where it is too long or not ASCII."""
+    if span.end - span.at > NAME_CHARS:
+        return False
+    while span.at < span.end:
+        if <unsigned char>span.at[0] > 127:
+            return False
+        into[0] = span.at[0] + 32 if b'A' <= span.at[0] <= b'Z' else span.at[0]
+        into += 1
+        span.at += 1
+    return True
+
+
+cdef inline unsigned int hash_of(const char *at, Py_ssize_t size) noexcept nogil:
+    return (
+        <unsigned char>at[0] * 31U + <unsigned char>at[size - 1] * 7U + <unsigned char>at[size >> 1] * 3U
+        + <unsigned int>size * 131U
+    ) & (SLOTS - 1)
+
+
+cdef inline int spelling_of(Span name) noexcept nogil:
+    """The number of a known spelling, or -1."""
+    cdef Py_ssize_t size = name.end - name.at
+    cdef int at
+    if not 0 < size <= NAME_CHARS:
+        return -1
+    at = slots[hash_of(name.at, size)]
+    while at:
+        if spellings[at - 1].size == size and memcmp(spellings[at - 1].text, name.at, size) == 0:
+            return at - 1
+        at = spellings[at - 1].next
+    return -1

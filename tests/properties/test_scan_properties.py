@@ -1,0 +1,132 @@
+"""The compiled scan reads what the Python reads: usual messages in all their variety, and whatever is done to them."""
+
+from __future__ import annotations
+
+import shutil
+from random import Random
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from runtime.compiled import PURE, is_compiled
+from runtime.sip.headers import KNOWN_NAMES
+from runtime.sip.message import MAX_DATAGRAM_BYTES, MAX_HEADERS, MAX_LINE_CHARS, parse, parse_any
+from runtime.testing.strategies import damaged, hostile_messages
+from tests.fuzz.fuzz_parse import seeds
+from tests.fuzz.oracles import everything
+
+COMPILED = is_compiled("runtime.sip.scan")
+
+
+@pytest.mark.skipif(PURE or shutil.which("gcc") is None, reason="not to be compiled")
+def test_the_scan_is_compiled_where_a_compiler_is() -> None:
+    assert COMPILED
+
+
+def agree(data: bytes) -> None:
+    assert everything(parse(data)) == everything(parse_any(data))
+
+
+class Maker:
+    """Makes messages of parts of which each is usual most of the time: one of many fields is seldom usual otherwise."""
+
+    def __init__(self, chance: Random) -> None:
+        self.chance = chance
+
+    def one(self, usual: str, unusual: str = "") -> str:
+        """A part: of the usual ones or, rarely, of the others; each list is parted by bars."""
+        return self.chance.choice((usual if self.chance.random() < 0.97 else unusual or usual).split("|"))
+
+    def message(self) -> bytes:
+        """A message, whole or not."""
+        one, chance = self.one, self.chance
+        method = one("OPTIONS|INVITE|ACK|x", "|INVITE |M-X|\xc9|SIP|options")
+        if chance.random() < 0.6:
+            start = f"{method} {one('sip:a@h|sip:h;lr|tel:+1', 'sip:a b||<sip:h>|' + chr(9))} {self.version()}"
+        else:
+            status = one("200|100|699", "099|700|20|2000|2x0|\xb200|-10")
+            start = f"{self.version()} {status}{one(' OK| | b' + chr(233), '|  |x')}"
+        lines = [
+            f"{one('Via:|v:|VIA:|vIa:', 'Via :|Vi' + chr(224) + ':')}{self.via()}",
+            f"{one('From:|f:|fRom:')}{one('<sip:a@h>;tag=1|', '<')}",
+            f"To:{self.blank()}<sip:h>",
+            f"Call-ID:{self.blank()}1",
+            f"CSeq:{self.blank()}{self.number()}{one(' ', '|  |' + chr(9))}{method}{self.blank()}",
+            *[f"{self.name()}:{self.blank()}{one('x||1')}" for _ in range(chance.randrange(5))],
+        ]
+        if chance.random() < 0.7:
+            lines.append(f"{one('Content-Length|l|CONTENT-LENGTH')}:{self.blank()}{self.length()}{self.blank()}")
+        if chance.random() < 0.2:
+            chance.shuffle(lines)
+        return ("\r\n".join([start, *lines]) + one("\r\n\r\n", "\r\n|\n\n|\r\n\r|\r\r\n\r\n|") + "body").encode(
+            "latin-1"
+        )
+
+    def version(self) -> str:
+        return self.one("SIP/2.0", "SIP/3.0|sip/2.0|SIP/2.0 |SIP/2.00|SIP/2|")
+
+    def blank(self) -> str:
+        return self.one("| |\t", "  | \t |\r\n |\xa0|\0|\r|\n")
+
+    def number(self) -> str:
+        return self.one("0|1|70|999999999|007", "|2147483647|2147483648|-1|1_0|\xb2")
+
+    def length(self) -> str:
+        return self.one("0|4|3|00001", "5|000000|65537||x|\xb2|+1")
+
+    def name(self) -> str:
+        odd = f"X-A|rEASON|{'x' * 64}"
+        return (
+            self.chance.choice(KNOWN) if self.chance.random() < 0.8 else self.one(odd, f"|a b|X |\xc9|X\0|{'x' * 65}")
+        )
+
+    def host(self) -> str:
+        return self.one("192.0.2.1|a-b.c_d|H", "|[2001:db8::1]|h h|\xe9|h/h")
+
+    def via(self) -> str:
+        one = self.one
+        port = one("|:5060|:0|:65535|:00080", ":|:65536|:999999| : 5060|:x")
+        params = "".join(f";{self.param()}" for _ in range(self.chance.randrange(4)))
+        transport = one("UDP|tcp", "|TLS-SCTP|UDP |U\tP|\xe9")
+        sent = f"{self.blank()}{self.version()}/{transport}{one(' ', '|  |' + chr(9))}{self.host()}"
+        return f"{sent}{port}{params}{one('|;', ',|, SIP/2.0/UDP h| ;|' + 'x' * 300)}"
+
+    def param(self) -> str:
+        name = self.one(f"branch|rport|Received|x-y|{'a' * 64}| ttl ", f'|\xc0|{"a" * 65}|<|"|,')
+        return f"{name}{self.one('=|', '= | =|==')}{self.host()}{self.blank()}"
+
+
+KNOWN = sorted(KNOWN_NAMES)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_what_is_made_of_usual_and_unusual_parts_is_read_alike(seed: int) -> None:
+    maker = Maker(Random(seed))
+    for _ in range(50):
+        data = maker.message()
+        agree(data)
+        event(type(parse(data)).__name__)
+
+
+@given(damaged() | hostile_messages())
+@settings(max_examples=300, deadline=None)
+def test_what_is_damaged_is_read_alike(data: bytes) -> None:
+    agree(data)
+
+
+@pytest.mark.parametrize("data", seeds())
+def test_a_message_is_read_alike_wherever_it_ends(data: bytes) -> None:
+    for end in range(min(len(data), 1_500)):
+        agree(data[:end])
+
+
+START = b"OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nFrom: a\r\nTo: b\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n"
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_the_limits_are_the_same(more: int) -> None:
+    agree(START + b"X: 1\r\n" * (MAX_HEADERS - 5 + more) + b"\r\n")
+    agree(START + b"X:" + b"x" * (MAX_LINE_CHARS - 2 + more) + b"\r\n\r\n")
+    agree(START + b"\r\n" + b"x" * (MAX_DATAGRAM_BYTES - len(START) - 2 + more))
