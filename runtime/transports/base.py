@@ -19,9 +19,8 @@ from runtime.errors import SettingsError
 from runtime.listen import Listen, parse_listen
 from runtime.settings import StreamSettings
 from runtime.sip.framing import Broken, Framed, Framer
+from runtime.transports.datagrams import SO_TIMESTAMPNS
 
-SO_TIMESTAMPNS: Final = 35
-"""Of asm-generic/socket.h: the kernel says when it received a datagram. Python's `socket` does not have it."""
 RECEIVE_BUFFER: Final = 4 << 20
 """Bytes that the kernel is asked to hold for a UDP socket while every process is busy; it may grant less."""
 _PATIENCE_S: Final = 2.0

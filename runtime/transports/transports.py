@@ -11,8 +11,9 @@ from runtime.settings import StreamSettings
 from runtime.sip.ownership import Fingerprints
 from runtime.sip_loop import SipLoop
 from runtime.transports.base import Failed, ListenSocket, OnBroken, OnDisconnected, OnMessage
+from runtime.transports.datagrams import Send, sending_to
 from runtime.transports.streams import PeerRow, Post, Streams
-from runtime.transports.udp import Datagrams, send_datagram
+from runtime.transports.udp import Datagrams
 
 
 class Transports:
@@ -51,6 +52,7 @@ class Transports:
         on_disconnected: OnDisconnected | None = None,
     ) -> None:
         self.datagrams = Datagrams([one for one in sockets if not one.reliable], loop, on_message, marks, took)
+        self._sends: dict[int, Send] = {one.index: sending_to(one.sock) for one in sockets if not one.reliable}
         self._streams = Streams(
             sockets,
             loop,
@@ -103,7 +105,7 @@ class Transports:
         """
         if socket.reliable:
             return self._streams.send(socket, data, to, failed, otherwise)
-        return send_datagram(socket.sock, data, to)
+        return self._sends[socket.index](data, to)
 
     def on_letter(self, topic: str, body: bytes) -> bool:
         """A letter came from another process; False when it is not for the transports."""

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic, time_ns
+from time import monotonic
 from typing import Final
 
-from runtime.context import Address
 from runtime.handover import Marks
-from runtime.sip.reading import LATE_S
 from runtime.sip_loop import SipLoop
 from runtime.transports.base import ListenSocket, OnMessage
+from runtime.transports.datagrams import Intake, intake_of
 
-_TIMESPEC: Final = struct.Struct("@ll")
 _BURST_S: Final = 0.00005
 """When there is something to read again so soon, it has been there already."""
-_LATE_NS: Final = int(LATE_S * 1e9)
-STAMP_SPACE: Final = socket.CMSG_SPACE(_TIMESPEC.size)
-MAX_DATAGRAM: Final = 65_535
 BATCH: Final = 64
 """Datagrams read in one turn of the loop, so that answers and timers get theirs."""
 
@@ -46,13 +39,12 @@ class Datagrams:
         marks: Marks,
         took: Callable[[int], None],
     ) -> None:
-        self._sockets = sockets
+        self._sockets = [(one, intake_of(one.sock, marks)) for one in sockets]
         self._loop = loop
         self._on_message = on_message
         self._marks = marks
         self._took = took
         self._read = 0
-        self._late = 0
         self._came = 0.0
         """When the last datagram had been dealt with that may not have been the last to lie there."""
 
@@ -62,71 +54,48 @@ class Datagrams:
 
     def take_counts(self) -> tuple[int, int]:
         """How many datagrams were read since this was last asked, and how many of them were late."""
-        counts = self._read, self._late
-        self._read = self._late = 0
+        counts = self._read, sum(intake.late for _, intake in self._sockets)
+        self._read = 0
+        for _, intake in self._sockets:
+            intake.late = 0
         return counts
 
     def filenos(self) -> list[int]:
         """The descriptors of the sockets."""
-        return [one.sock.fileno() for one in self._sockets]
+        return [one.sock.fileno() for one, _ in self._sockets]
 
     def open(self) -> None:
         """Read from now on."""
-        for one in self._sockets:
-            self._loop.add_direct(one.sock.fileno(), partial(self._receive, one), exclusive=True)
+        for one, intake in self._sockets:
+            self._loop.add_direct(one.sock.fileno(), partial(self._receive, one, intake), exclusive=True)
 
     def close(self) -> None:
         """Read no more; the sockets stay open, for they are everybody's."""
-        for one in self._sockets:
+        for one, _ in self._sockets:
             self._loop.remove_direct(one.sock.fileno())
 
     def drain(self) -> None:
         """Read what is there, without being called."""
-        for one in self._sockets:
+        for one, intake in self._sockets:
             self._came = monotonic()
-            self._receive(one)
+            self._receive(one, intake)
 
-    def _receive(self, one: ListenSocket) -> None:
-        receive, recvmsg, marks = self._on_message, one.sock.recvmsg, self._marks
+    def _receive(self, one: ListenSocket, intake: Intake) -> None:
+        receive, take, through = self._on_message, intake.take, self._marks.through
         # One by one while they come one by one: to read until there is nothing costs a call of the kernel more.
         at_most = BATCH if monotonic() - self._came < _BURST_S else 1
         for taken in range(at_most):
-            marks.reading()
-            try:
-                data, stamps, _, source = recvmsg(MAX_DATAGRAM, STAMP_SPACE)
-            except (BlockingIOError, InterruptedError, ConnectionError):
-                # Nothing there, or another process was faster. A ConnectionError is a peer's ICMP answer to something
-                # that was sent before; UDP has no connection.
-                marks.through()
+            found = take()
+            if found is None:
                 self._tell(taken)
                 return
-            # Without a stamp nobody waits for this one, and it waits for nobody.
-            stamp = stamp_of(stamps[0][2]) if stamps else 0
-            marks.looking(stamp)
-            if stamp and time_ns() - stamp > _LATE_NS:
-                self._late += 1
             try:
-                receive(one, data, Address(source[0], source[1]))
+                receive(one, found[0], found[1])
             finally:
-                marks.through()
+                through()
         self._came = monotonic()
         self._tell(at_most)
 
     def _tell(self, taken: int) -> None:
         self._read += taken
         self._took(taken)
-
-
-def stamp_of(packed: bytes) -> int:
-    """When the kernel received a datagram, in nanoseconds: the content of SCM_TIMESTAMPNS."""
-    seconds, nanoseconds = _TIMESPEC.unpack(packed)
-    return int(seconds * 1_000_000_000 + nanoseconds)
-
-
-def send_datagram(sock: socket.socket, data: bytes, to: Address) -> bool:
-    """Send a datagram; False when the kernel would not take it (SIP's retransmissions make up for that)."""
-    try:
-        sock.sendto(data, (to.host, to.port))
-    except OSError:
-        return False
-    return True
