@@ -32,7 +32,7 @@ from runtime.program import Program
 from runtime.readers import Readers
 from runtime.settings import Settings, SettingsError
 from runtime.sip.own import OwnAddresses, aliases_of
-from runtime.sip.ownership import Claims, Fingerprints
+from runtime.sip.ownership import ORDERED, Claims, Fingerprints
 from runtime.sip.reading import State
 from runtime.sip_process import SipProcess
 from runtime.statistics import Statistics
@@ -105,7 +105,7 @@ def furnish(
         xlog_levels=Levels.shared(slots, settings.xlog_level),
         consumers=Consumers(not settings.log_stderr, not settings.log_syslog),
         fingerprints=fingerprints,
-        claims=Claims(fingerprints, os.memfd_create("layby-claims")),
+        claims=Claims(fingerprints, None if ORDERED else os.memfd_create("layby-claims")),
         handover=Handover(settings.udp_workers),
         marks=mmap.mmap(-1, settings.udp_workers * 8),
         readers=Readers(mmap.mmap(-1, Readers.size(settings.udp_workers)), settings.udp_workers),

@@ -1,7 +1,7 @@
 """The server transactions of a SIP process, as a shell around their table: it sends, keeps time, and publishes them.
 
-A transaction is published by its fingerprint in shared memory, under a lock of the kernel, so that a copy of its
-request that another process receives finds its way here (RFC 3261 section 17.2; `runtime.sip.ownership`).
+A transaction is published by its fingerprint in shared memory, by one process only, so that a copy of its request that
+another process receives finds its way here (RFC 3261 section 17.2; `runtime.sip.ownership`).
 """
 
 from __future__ import annotations

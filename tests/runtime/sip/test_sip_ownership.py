@@ -12,9 +12,13 @@ from collections.abc import Callable
 
 import pytest
 
-from runtime.sip.ownership import Claims, Fingerprints, fingerprint
+from runtime.sip.ownership import ORDERED, Claims, Fingerprints, fingerprint
 
 LIMIT_S = 20.0
+by_announcing = pytest.param(
+    False, marks=pytest.mark.skipif(not ORDERED, reason="this machine orders stores as it likes"), id="announced"
+)
+in_both_ways = pytest.mark.parametrize("locked", [by_announcing, pytest.param(True, id="locked")])
 
 
 def tables(processes: int, slots: int = 1024) -> Fingerprints:
@@ -25,6 +29,18 @@ def test_a_fingerprint_is_a_nonzero_word_of_64_bits() -> None:
     found = {fingerprint(f"INVITE h z9hG4bK{number}") for number in range(1000)}
     assert len(found) == 1000
     assert all(0 < one < 2**64 for one in found)
+
+
+def test_who_has_begun_to_publish_is_found_soon() -> None:
+    prints = tables(2)
+    prints.add(0, 5)
+    assert [prints.find(77, skip=0) for _ in range(200)] == [None] * 200
+    prints.add(1, 77)
+    assert prints.find(77, skip=0) == 1
+    prints.remove(1, 77)
+    assert [prints.find(77, skip=0) for _ in range(200)] == [None] * 200
+    prints.add(1, 77)
+    assert prints.find(77, skip=0) == 1
 
 
 def test_what_one_publishes_the_others_find() -> None:
@@ -82,10 +98,11 @@ def test_too_small_a_buffer_is_a_mistake() -> None:
         Fingerprints(mmap.mmap(-1, 4096), 8, 1024)
 
 
-def test_a_claim_in_one_process(tmp_path) -> None:
+@in_both_ways
+def test_a_claim_in_one_process(locked: bool, tmp_path) -> None:
     prints = tables(2)
-    claims = Claims(prints, tmp_path / "claims")
-    assert os.stat(tmp_path / "claims").st_mode & 0o777 == 0o600
+    claims = Claims(prints, tmp_path / "claims" if locked else None)
+    assert not locked or os.stat(tmp_path / "claims").st_mode & 0o777 == 0o600
     assert claims.claim(0, 5) is None
     assert claims.claim(1, 5) == 0
     prints.remove(0, 5)
@@ -128,10 +145,10 @@ def ended_well(pid: int) -> bool:
 class Race:
     """Processes that claim the same keys in the same order. `outcomes[process][key]`: 0 none yet, 1 won, 2 + owner."""
 
-    def __init__(self, processes: int, keys: int) -> None:
+    def __init__(self, processes: int, keys: int, locked: bool) -> None:
         self.keys = [fingerprint(f"INVITE h z9hG4bK{number}") for number in range(keys)]
         self.prints = tables(processes, 8 * keys)
-        self.claims = Claims(self.prints, os.memfd_create("claims"))
+        self.claims = Claims(self.prints, os.memfd_create("claims") if locked else None)
         self.shared = mmap.mmap(-1, 1 + processes * keys)
 
     def start(self, process: int) -> int:
@@ -158,8 +175,9 @@ class Race:
 
 
 @pytest.mark.processes
-def test_of_several_processes_exactly_one_wins_each_key() -> None:
-    race = Race(processes=4, keys=3000)
+@in_both_ways
+def test_of_several_processes_exactly_one_wins_each_key(locked: bool) -> None:
+    race = Race(processes=4, keys=3000, locked=locked)
     pids = [race.start(process) for process in range(4)]
     race.shared[0] = 1
     assert all([ended_well(pid) for pid in pids])
@@ -172,8 +190,9 @@ def test_of_several_processes_exactly_one_wins_each_key() -> None:
 
 
 @pytest.mark.processes
-def test_deaths_in_the_middle_leave_no_lock_and_no_double_owner() -> None:
-    race = Race(processes=3, keys=3000)
+@in_both_ways
+def test_deaths_in_the_middle_leave_no_lock_and_no_double_owner(locked: bool) -> None:
+    race = Race(processes=3, keys=3000, locked=locked)
     survivors = [race.start(process) for process in (0, 1)]
     victim = race.start(2)
     race.shared[0] = 1
@@ -229,3 +248,27 @@ def is_blocked(pid: int) -> bool:
     """Whether the kernel lists the process among those that wait for a lock."""
     with open("/proc/locks") as locks:
         return any("->" in line and f" {pid} " in line for line in locks)
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not ORDERED, reason="this machine orders stores as it likes")
+@pytest.mark.parametrize("claimant", [0, 2])
+def test_a_claim_waits_for_who_has_announced_the_same_and_goes_on_when_he_is_written_off(claimant: int) -> None:
+    prints = tables(3)
+    claims = Claims(prints)
+    told = mmap.mmap(-1, 1)
+    prints.announced[1] = 99  # he was stopped before he could look who else has
+
+    def claim() -> None:
+        assert claims.claim(claimant, 98) is None, "another key waits for nobody"
+        told[0] = 1
+        assert claims.claim(claimant, 99) is None
+
+    claimer = forked(claim)
+    wait_until(lambda: told[0] == 1)
+    wait_until(lambda: prints.announced[claimant] == (99 if claimant == 0 else 0))
+    assert prints.find(99) is None
+    prints.clear(1)
+    assert ended_well(claimer)
+    assert prints.find(99) == claimant
+    assert prints.announced.tolist() == [0, 0, 0]
