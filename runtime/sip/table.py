@@ -205,16 +205,16 @@ class TransactionTable:
     def _perform(self, entry: _Entry, effects: list[Effect], now: float) -> list[Tagged]:
         told: list[Tagged] = []
         for effect in effects:
-            match effect:
-                case Start(timer, after_s):
-                    entry.handles[timer] = self._wheel.start(now, after_s, (entry, timer))
-                case Stop(timer):
-                    self._wheel.cancel(entry.handles.pop(timer))
-                case Terminated():
+            # Not by `match`, whose patterns with fields take twice as long: it is done four times for each request.
+            if isinstance(effect, Start):
+                timer = effect.timer
+                entry.handles[timer] = self._wheel.start(now, effect.after_s, (entry, timer))
+            elif isinstance(effect, Stop):
+                self._wheel.cancel(entry.handles.pop(effect.timer))
+            else:
+                if isinstance(effect, Terminated):
                     self._forget(entry)
-                    told.append((entry.key, effect))
-                case _:
-                    told.append((entry.key, effect))
+                told.append((entry.key, effect))
         return told
 
     def _forget(self, entry: _Entry) -> None:

@@ -151,10 +151,10 @@ class ServerTransaction:
     def handle(self, stimulus: Stimulus) -> list[Effect]:
         """What happens, and in which order: state first, then send."""
         match stimulus:
+            case Replied():  # first, and no fields in the pattern: it comes to each request
+                return self._row(_reply_event(stimulus.status), stimulus)
             case Received(kind):
                 return self._row(kind, None)
-            case Replied(status):
-                return self._row(_reply_event(status), stimulus)
             case TimerFired(timer):
                 if timer not in self._running:
                     return []  # it was stopped while its firing was on the way
