@@ -213,7 +213,7 @@ def _serve(house: House) -> int:
             prepare=lambda child: logs.in_child(child.peer.name, child.slot),
         )
         if settings.mi_workers:
-            tree.oversee(roles.WORKER, house.board, quick_share=DEFAULT_LIMITS.quick_share)
+            tree.oversee(roles.WORKER, house.board, limits=DEFAULT_LIMITS)
         addresses = " ".join(str(listen) for listen in settings.listen)
         log.info("serving %s on %s (runtime folder %s)", house.program.path, addresses, house.folder)
         # What is loaded by now lives as long as the server; out of the collector's sight it stays shared.

@@ -79,7 +79,8 @@ class Settings:
         udp_workers: SIP processes. They serve streams too, whatever `tcp_workers` says.
         udp_readers: how many of them read datagrams at least; more do while those are busy or stand still.
         mi_workers: processes that run MI jobs; 0 lets the SIP processes run each other's, as OpenSIPS does.
-        mi_workers_max: up to how many there are while jobs wait and all are occupied; 0 where mi_workers is.
+        mi_workers_max: up to how many there are while jobs wait and all are occupied, or slow jobs have all that they
+            may have; 0 where mi_workers is.
         log_level, xlog_level: OpenSIPS's levels, -3 (alert) to 4 (debug).
         log_stderr, log_syslog: where log lines go.
         log_json: whether lines on standard error are JSON objects.

@@ -153,7 +153,7 @@ class Attendance:
         self._tree.oversee(
             WORKER,
             self._board,
-            quick_share=settings.limits.quick_share,
+            limits=settings.limits,
             idle_s=settings.idle_s,
             memory_limit_bytes=settings.memory_limit_bytes,
         )

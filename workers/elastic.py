@@ -5,9 +5,16 @@ Whoever watches the pool looks at it now and then and tells what it sees; the an
 **One more** is started while jobs wait and every worker is occupied, but for those that slow jobs leave to quick ones:
 a handler that blocks costs no CPU while it sleeps, so another process is worth its memory. Not for a backlog that the
 workers there are work off sooner than ``worth_s`` at the rate just seen: many quick jobs in flight always wait a
-little, and more processes than cores would only be in each other's way. The pressure must last from one look to the
-next, at most one worker comes at a time, and none while one is still on its way in or out. So workers come one per look
-at most, and never in a storm.
+little, and more processes than cores would only be in each other's way. This pressure must last from one look to the
+next.
+
+One more is started, too, as soon as slow jobs have all the workers that they may have: the next slow one would wait
+for as long as a slow job takes, and a worker takes as long to come as such a job takes to end. 50 jobs of 50 ms a
+second, which come at random, find all of 4 workers taken one time in four: their p99 is 101 ms with 4, and 51 with the
+8 to 10 that it comes to in this way.
+
+At most one worker comes at a time, and none while one is still on its way in or out. So workers come one per look at
+most, and never in a storm.
 
 **One is let go** when the pool could have done without it for ``idle_s``. Not when that very worker was idle for so
 long: which worker gets a little traffic is a matter of chance. What counts is how many were
@@ -25,7 +32,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from workers.jobs import Peer
-from workers.policy import reserved
+from workers.policy import DEFAULT_LIMITS, reserved, slow_s
 
 
 class ElasticPolicy(Struct, frozen=True):
@@ -34,9 +41,10 @@ class ElasticPolicy(Struct, frozen=True):
     Args:
         idle_s: how long a worker must have been superfluous before it is let go.
         worth_s: a backlog that is worked off sooner is left to the workers that there are.
-        look_s: how often to look while jobs wait.
+        look_s: how often to look while jobs wait, or a worker has slow ones.
         rest_s: how often to look else.
         quick_share: the share of the workers that slow jobs leave free, see `workers.policy.Limits`.
+        slow_s: a worker that is expected to be occupied for longer has slow jobs, see `workers.policy.slow_s`.
     """
 
     idle_s: float = 10.0
@@ -44,6 +52,7 @@ class ElasticPolicy(Struct, frozen=True):
     look_s: float = 0.02
     rest_s: float = 0.05
     quick_share: float | None = None
+    slow_s: float = slow_s(DEFAULT_LIMITS)
 
 
 class Seen(Struct, frozen=True):
@@ -55,6 +64,7 @@ class Seen(Struct, frozen=True):
         settled: whether it is up; False while it comes, waits for its restart, or leaves.
         occupied: whether it has anything to do.
         done: how many jobs it has ended in this life.
+        slow: whether what it has to do takes long.
     """
 
     peer: Peer
@@ -62,6 +72,7 @@ class Seen(Struct, frozen=True):
     settled: bool
     occupied: bool
     done: int
+    slow: bool = False
 
 
 class Grow(Struct, frozen=True):
@@ -75,6 +86,11 @@ class LetGo(Struct, frozen=True):
 
 
 Decision: TypeAlias = Grow | LetGo
+
+
+def is_taken(slow: int, workers: int, quick_share: float | None) -> bool:
+    """Whether slow jobs have all of so many workers that they may have, so that the next one would wait."""
+    return 0 < slow >= workers - reserved(workers, quick_share)
 
 
 class Elastic:
@@ -116,17 +132,18 @@ class Elastic:
         occupied = sum(worker.occupied for worker in up)
         left_free = reserved(len(up), self._policy.quick_share)
         pressed = waiting > 0 and occupied + left_free >= len(up) and waiting >= rate * self._policy.worth_s
-        self._note_need(now, occupied + (left_free if occupied else 0) + pressed)
+        taken = is_taken(sum(worker.slow for worker in up), len(up), self._policy.quick_share)
+        self._note_need(now, occupied + (left_free if occupied else 0) + (pressed or taken))
         was_pressed, self._pressed = self._pressed, pressed
         if len(up) < len(workers):
             return []
-        if pressed:
-            return [Grow()] if was_pressed and len(up) < self._most else []
+        if pressed or taken:
+            return [Grow()] if (was_pressed or taken) and len(up) < self._most else []
         return self._let_go(now, up)
 
-    def pause_s(self, waiting: int) -> float:
-        """How long to wait with the next look, given how many jobs wait."""
-        return self._policy.look_s if waiting else self._policy.rest_s
+    def pause_s(self, pressing: int) -> float:
+        """How long to wait with the next look, given how many jobs wait and how many workers have slow ones."""
+        return self._policy.look_s if pressing else self._policy.rest_s
 
     def check(self) -> None:
         """Assert every invariant of this machine."""

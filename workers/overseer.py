@@ -1,7 +1,7 @@
 """Who looks at the workers of a running tree: their number, their memory, and jobs past their deadlines.
 
-It reads the load board, and ``/proc`` where there is a memory limit, and asks the tree to act. While nothing waits and
-no job is to be killed, a look every 50 ms is all that it costs.
+It reads the load board, and ``/proc`` where there is a memory limit, and asks the tree to act. While nothing waits, no
+job is slow and none is to be killed, a look every 50 ms is all that it costs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, assert_never
 
-from workers.elastic import Elastic, ElasticPolicy, Grow, LetGo, Seen
+from workers.elastic import Elastic, ElasticPolicy, Grow, LetGo, Seen, is_taken
 from workers.jobs import Peer
 from workers.loads import LoadBoard
 from workers.supervision import Life, SeatView
@@ -78,7 +78,9 @@ class Overseer:
         self._elastic = Elastic(policy, count, most) if most > count else None
         self._memory_limit = memory_limit_bytes
         self._rests = self._elastic is None and memory_limit_bytes is None
-        """Whether there is nothing to do as long as no job is to be killed and none waits for another worker."""
+        """Whether there is nothing to do as long as no job is to be killed and no other worker is wanted."""
+        self._slots: list[int] = []
+        """Those of the workers that were there at the last look."""
         self._measured_at = 0.0
         self._fat: dict[Peer, int] = {}
         """Who exceeded the limit at the last look, and how many jobs it had ended by then."""
@@ -86,9 +88,10 @@ class Overseer:
 
     def look(self) -> float:
         """Look once and act; after how many seconds to look again."""
-        if self._rests and not self._board.anybody_to_kill() and not self._is_wanted():
+        slow = self._slow_workers()
+        if self._rests and not self._board.anybody_to_kill() and not self._is_wanted(slow):
             # The attendant shares its processors with those who work, and what it does comes in between their jobs.
-            return self._policy.rest_s
+            return self._policy.look_s if slow else self._policy.rest_s
         now = self._clock()
         views = [view for view in self._tree.views() if view.seat.role == self._role and view.life is not Life.VACANT]
         pause_s = self._kill_late(now, views)
@@ -100,9 +103,15 @@ class Overseer:
             pause_s = min(pause_s, self._resize(self._elastic, now, views))
         return pause_s
 
-    def _is_wanted(self) -> bool:
-        """Whether one more worker may be wanted."""
-        return self._elastic is not None and self._board.anybody_waits()
+    def _is_wanted(self, slow: int) -> bool:
+        """Whether one more worker may be wanted, when so many of those that there are have slow jobs."""
+        if self._elastic is None:
+            return False
+        return self._board.anybody_waits() or is_taken(slow, len(self._slots), self._policy.quick_share)
+
+    def _slow_workers(self) -> int:
+        """How many of the workers have slow jobs; nobody wants to know where no other can be started."""
+        return sum(self._is_slow(slot) for slot in self._slots) if self._elastic is not None else 0
 
     def _kill_late(self, now: float, views: Sequence[SeatView]) -> float:
         pause_s = self._policy.rest_s
@@ -136,7 +145,8 @@ class Overseer:
 
     def _resize(self, elastic: Elastic, now: float, views: Sequence[SeatView]) -> float:
         waiting = sum(self._board.waiting())
-        for decision in elastic.look(now, waiting, [self._see(view) for view in views]):
+        seen = [self._see(view) for view in views]
+        for decision in elastic.look(now, waiting, seen):
             match decision:
                 case Grow():
                     self._tree.grow(self._role)
@@ -144,14 +154,19 @@ class Overseer:
                     self._tree.retire(peer)
                 case _:
                     assert_never(decision)
+        self._slots = [view.seat.slot for view in views]
         settled = all(view.life is Life.UP and not view.seat.spare for view in views)
         self._rests = self._memory_limit is None and settled and not waiting
-        return elastic.pause_s(waiting)
+        return elastic.pause_s(waiting + sum(worker.slow for worker in seen))
 
     def _see(self, view: SeatView) -> Seen:
         slot, is_up = view.seat.slot, view.life is Life.UP
         occupied = is_up and (self._board.running(slot) or self._board.load(slot).outstanding > 0)
-        return Seen(view.peer, view.seat.spare, is_up, occupied, self._board.done_by(slot) if is_up else 0)
+        done, slow = (self._board.done_by(slot), self._is_slow(slot)) if is_up else (0, False)
+        return Seen(view.peer, view.seat.spare, is_up, occupied, done, slow)
+
+    def _is_slow(self, slot: int) -> bool:
+        return self._board.load(slot).expected_s > self._policy.slow_s
 
 
 def resident_bytes(pid: int | str = "self") -> int:

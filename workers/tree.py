@@ -42,6 +42,7 @@ from workers.links import WatchedLink
 from workers.loads import LoadBoard
 from workers.loop import READ, Loop, OnTime
 from workers.overseer import Overseer
+from workers.policy import Limits, slow_s
 from workers.reaping import is_dead, open_pidfd, reap
 from workers.steps import ATTENDANT, Step, after, before, enter
 from workers.supervision import Phase, RestartPolicy, SeatView, Supervisor, seats_of
@@ -238,17 +239,23 @@ class ProcessTree:
         role: str,
         board: LoadBoard,
         *,
-        quick_share: float | None,
+        limits: Limits,
         idle_s: float = 10.0,
         memory_limit_bytes: int | None = None,
     ) -> None:
         """Look after the workers of a role by the load board, from now on: start more of them, up to the role's
-        ``max_count``, while jobs wait and all are occupied but for the ``quick_share`` of them that slow jobs leave
-        free; retire those that were not needed for ``idle_s`` seconds; kill one whose job is past its deadline, or
-        that exceeds the memory limit in the middle of a job.
+        ``max_count``, and retire those that were not needed for ``idle_s`` seconds, as `workers.elastic` says; kill
+        one whose job is past its deadline, or that exceeds the memory limit in the middle of a job.
+
+        Args:
+            role: their role's name.
+            board: the load board.
+            limits: what they say is slow, and how many workers slow jobs leave free.
+            idle_s: how long one is kept that is not needed.
+            memory_limit_bytes: see `Overseer`.
         """
         (found,) = (one for one in self._roles if one.name == role)
-        policy = ElasticPolicy(idle_s=idle_s, quick_share=quick_share)
+        policy = ElasticPolicy(idle_s=idle_s, quick_share=limits.quick_share, slow_s=slow_s(limits))
         overseer = Overseer(
             self, role, found.count, found.most, board, policy=policy, memory_limit_bytes=memory_limit_bytes
         )

@@ -57,7 +57,12 @@ _DECLARED: Final = (
         "zmq",
     ),
     Global("open_files_limit", int, "How many files and connections a process may hold, as far as the system lets it."),
-    Global("mi_workers_max", int, "Up to how many there are while jobs wait and all are occupied.", 16),
+    Global(
+        "mi_workers_max",
+        int,
+        "Up to how many there are while jobs wait and all are occupied, or slow ones have all they may have.",
+        16,
+    ),
     # Logging
     Global("log_level", int, "Up to which level is logged, -3 (alerts only) to 4 (debug).", 3),
     Global("xlog_level", int, "Up to which level xlog() is heard; as log_level where it is not set."),

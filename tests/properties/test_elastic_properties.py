@@ -39,12 +39,16 @@ class Model:
         before = self.looks[-1] if self.looks else (now, {}, False)
         worked_off_soon = waiting < self.rate(now, before[0], before[1], seen) * self.policy.worth_s
         pressed = bool(waiting) and len(up) - len(occupied) <= free and not worked_off_soon
+        slow = [one for one in up if one.slow]
+        taken = bool(slow) and len(up) - len(slow) <= free
         self.looks.append((now, {one.peer: one.done for one in seen}, pressed))
-        self.needs.append((now, len(occupied) + (free if occupied else 0) + pressed))
+        self.needs.append((now, len(occupied) + (free if occupied else 0) + (pressed or taken)))
         if not all(one.settled for one in seen):
             return []
+        if taken or (pressed and before[2]):
+            return [Grow()] if len(up) < self.most else []
         if pressed:
-            return [Grow()] if before[2] and len(up) < self.most else []
+            return []
         return self.let_go(now, up)
 
     def rate(self, now: float, before: float, done: dict[Peer, int], seen: Sequence[Seen]) -> float:
@@ -65,8 +69,13 @@ class Model:
         return [LetGo(peer) for peer in reversed(idle)][: max(superfluous, 0)]
 
 
-WORKERS = st.tuples(st.sampled_from([*[True] * 11, False]), st.booleans(), st.sampled_from([*[0] * 9, 1, 1, 2, 4, -3]))
-"""Whether it is settled, whether it is occupied, and how much it has done since it was seen last."""
+WORKERS = st.tuples(
+    st.sampled_from([*[True] * 11, False]),
+    st.booleans(),
+    st.sampled_from([*[0] * 9, 1, 1, 2, 4, -3]),
+    st.booleans(),
+)
+"""Whether it is settled and occupied, how much it has done since it was seen last, and whether slow jobs occupy it."""
 BUSY = st.sampled_from(["nobody", "some", "some", "everybody", "everybody"])
 LOOKS = st.lists(
     st.tuples(
@@ -74,6 +83,7 @@ LOOKS = st.lists(
         st.sampled_from([0, 0, 1, 2, 4]),
         BUSY,
         st.lists(WORKERS, min_size=6, max_size=6),
+        st.sampled_from(["quick", "both"]),
     ),
     max_size=16,
 )
@@ -96,13 +106,14 @@ def test_a_pool_grows_and_shrinks_as_the_model_of_it_does(
     elastic, model = Elastic(policy, count, count + more), Model(policy, count, count + more)
     present = [Peer(f"worker-{number}", 1) for number in range(1, count + min(grown, more) + 1)]
     done: dict[Peer, int] = {}
-    for steps, waiting, busy, states in looks:
+    for steps, waiting, busy, states, sorts in looks:
         now += steps * STEP_S
         seen = []
-        for place, (peer, (settled, occupied, ended)) in enumerate(zip(present, states, strict=False)):
+        for place, (peer, (settled, occupied, ended, slow)) in enumerate(zip(present, states, strict=False)):
             done[peer] = max(0, done.get(peer, 1) + ended)  # a new one has done something before it is seen
+            occupied = busy == "everybody" or (busy == "some" and occupied)
             seen.append(
-                Seen(peer, place >= count, settled, busy == "everybody" or (busy == "some" and occupied), done[peer])
+                Seen(peer, place >= count, settled, occupied, done[peer], occupied and slow and sorts != "quick")
             )
         decisions = elastic.look(now, waiting, seen)
         assert decisions == model.decide(now, waiting, seen)

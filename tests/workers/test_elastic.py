@@ -10,9 +10,11 @@ from workers.jobs import Peer
 POLICY = ElasticPolicy(idle_s=10.0, worth_s=0.1)
 
 
-def worker(number: int, occupied: bool = True, *, settled: bool = True, done: int = 0, spare: bool = True) -> Seen:
+def worker(
+    number: int, occupied: bool = True, *, settled: bool = True, done: int = 0, spare: bool = True, slow: bool = False
+) -> Seen:
     """Worker 1 is never spare."""
-    return Seen(Peer(f"worker-{number}", 1), spare and number > 1, settled, occupied, done)
+    return Seen(Peer(f"worker-{number}", 1), spare and number > 1, settled, occupied, done, slow)
 
 
 def let_go(*numbers: int) -> list[Decision]:
@@ -59,6 +61,35 @@ def test_what_slow_jobs_leave_free_does_not_keep_it_small():
     idle = [worker(number, occupied=number == 2) for number in range(1, 5)]
     assert elastic.look(40.0, 0, idle) == []
     assert elastic.look(51.0, 0, idle) == let_go(4)
+
+
+def test_it_grows_before_a_slow_job_has_to_wait():
+    """Slow jobs have the three that they may have of four, and nobody waits yet: a fifth comes at the first look."""
+    elastic = Elastic(ElasticPolicy(idle_s=10.0, quick_share=0.0), 4, 6)
+    two = [worker(1, False), worker(2), worker(3, slow=True), worker(4, slow=True)]
+    assert elastic.look(0.0, 0, two) == []
+    three = [worker(1, False), *[worker(number, slow=True) for number in (2, 3, 4)]]
+    assert elastic.look(0.02, 0, three) == [Grow()]
+    assert elastic.look(0.04, 0, [*three, worker(5, False, settled=False)]) == []
+    assert elastic.look(0.06, 0, [*three, worker(5, False)]) == []
+    assert elastic.look(0.08, 0, [*three, worker(5, slow=True)]) == [Grow()]
+    five = [worker(1, False), *[worker(number, False) for number in (2, 3, 4, 5)], worker(6, False)]
+    assert [elastic.look(moment, 0, five) for moment in (0.1, 10.0)] == [[], []], "it was needed a moment ago"
+    assert elastic.look(10.09, 0, five) == let_go(6, 5)
+
+
+def test_quick_jobs_that_occupy_everybody_are_no_reason_to_grow():
+    elastic = Elastic(ElasticPolicy(quick_share=0.0), 2, 4)
+    both = [worker(1), worker(2)]
+    assert [elastic.look(number / 50, 0, both) for number in range(5)] == [[]] * 5
+    one_slow = [worker(1), worker(2, slow=True)]
+    assert elastic.look(0.2, 0, one_slow) == [Grow()], "of two, slow jobs may have one"
+
+
+def test_a_pool_that_may_not_be_larger_is_not_made_so_for_slow_jobs():
+    elastic = Elastic(POLICY, 1, 2)
+    both = [worker(1, slow=True), worker(2, slow=True)]
+    assert [elastic.look(number / 50, 0, both) for number in range(5)] == [[]] * 5
 
 
 def test_with_more_idle_than_are_left_free_it_does_not_grow():

@@ -132,17 +132,31 @@ def test_while_nothing_waits_and_nobody_is_to_go_it_does_not_look_at_the_workers
         clock.now += 0.05
     assert tree.looked == 1
     board.wait(4, 3)
-    board.occupy(4, 0, 1, 0.01)
+    board.occupy(4, 0, 1, 0.002)
     assert (overseer.look(), tree.looked, tree.asked) == (0.02, 2, [])
     clock.now += 0.02
     overseer.look()
     assert (tree.looked, tree.asked) == (3, [("grow", "worker")])
 
 
+def test_it_looks_more_often_while_a_worker_has_slow_jobs_and_grows_when_all_have():
+    tree, board, _, overseer = watch(most=3)
+    board.occupy(4, 0, 1, 0.004)
+    assert (overseer.look(), overseer.look(), tree.looked, tree.asked) == (0.05, 0.05, 1, [])
+    board.occupy(4, 0, 1, 0.005)
+    assert (overseer.look(), tree.looked, tree.asked) == (0.02, 2, [("grow", "worker")])
+    tree.asked.clear()
+    tree.lives[W2] = Life.UP
+    overseer.look()
+    assert tree.asked == []
+    board.occupy(4, 0, 0, 0.0)
+    assert overseer.look() == 0.05
+
+
 def test_it_grows_and_shrinks_by_what_the_board_says():
     tree, board, clock, overseer = watch(most=2)
     board.wait(4, 3)
-    board.occupy(4, 0, 1, 0.01)
+    board.occupy(4, 0, 1, 0.002)
     assert overseer.look() == 0.02
     clock.now += 0.02
     overseer.look()
@@ -163,7 +177,7 @@ def test_it_grows_and_shrinks_by_what_the_board_says():
 def test_a_pool_that_cannot_grow_is_not_counted():
     tree, board, clock, overseer = watch(most=1)
     board.wait(4, 3)
-    board.occupy(4, 0, 1, 0.01)
+    board.occupy(4, 0, 1, 0.002)
     for _ in range(5):
         clock.now += 0.05
         assert overseer.look() == 0.05
