@@ -12,6 +12,7 @@ from runtime.context import Context, Document, Value
 from runtime.script.problems import Place
 from runtime.script.script import Exit, Script
 from runtime.sip.message import Reply
+from workers.jobs import Outcome
 
 Route = Callable[[Context], Exit | None]
 
@@ -34,7 +35,12 @@ Done = Callable[[int, Reply | None], None]
 """Told how a request of our own ended: the final status and the reply; no reply where we made the status ourselves."""
 
 
-class Parked(Struct):
+def unwritten(context: Context, outcome: Outcome) -> int:
+    """The outcome of a job that is the only one of nothing that is parked."""
+    return UNWRITABLE
+
+
+class Parked(Struct, gc=False):
     """A context that waits for its job.
 
     Args:
@@ -44,6 +50,8 @@ class Parked(Struct):
         documents: the `$json`s, likewise.
         then: what follows when the run that parked has come to its end.
         abandon: called where it will never be resumed.
+        finish: writes the outcome of its job into the context, where it waits for one job.
+        cancel: called where nobody wants it any more; None where it waits for one job.
     """
 
     context: Context
@@ -54,6 +62,8 @@ class Parked(Struct):
     documents: dict[str, Document]
     then: Then
     abandon: Callable[[], None]
+    finish: Callable[[Context, Outcome], int] = unwritten
+    cancel: Callable[[], None] | None = None
 
 
 class Launched(Struct, frozen=True):

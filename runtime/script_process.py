@@ -21,7 +21,7 @@ from runtime.log_levels import to_python
 from runtime.process import Process
 from runtime.roles import CATCH_UP
 from runtime.route_clock import RouteClock
-from runtime.runs import UNWRITABLE, Ended, Launched, Parked, Route, Then, nothing_more
+from runtime.runs import UNWRITABLE, Ended, Launched, Parked, Route, Then, nothing_more, unwritten
 from runtime.script.declare import BatchRequest, Begin, JobRequest, Refused
 from runtime.script.documents import copy_of
 from runtime.script.problems import AssertionFailed, Place, ScriptError, Stopped, in_words
@@ -32,7 +32,7 @@ from runtime.sip.own_request import OwnRequest
 from runtime.steps import ServerStep
 from workers.birth import Child
 from workers.gathering import GatheredAll, Wanted, gather
-from workers.jobs import Job, Outcome, Peer
+from workers.jobs import Job, JobId, Outcome, Peer
 from workers.steps import after, before
 
 log = logging.getLogger("layby.process")
@@ -41,6 +41,8 @@ script_log.setLevel(1)  # the compiled code has compared with xlog_level, which 
 
 _FEW_PARKED: Final = 1000
 """So many parked messages are kept as they were parsed, 4 MB at most by and large: most are taken up again at once."""
+_NO_VARIABLES: Final[dict[str, Value]] = {}
+_NO_DOCUMENTS: Final[dict[str, Document]] = {}
 
 
 class ScriptProcess(Process):
@@ -62,6 +64,8 @@ class ScriptProcess(Process):
         """Resumptions and reports that wait for the next turn of the loop, and futures that contexts wait for."""
         self._futures = 0
         """Counts downwards: what waits for a future is known by such a number, where others have their job's serial."""
+        self._told = self._settled
+        """Made once: to make it for each job that is waited for cost 64 bytes while it is."""
         self._then: Then = nothing_more
         """What follows the run that is on the stack now."""
         self._end: Ended | None = Ended.WELL
@@ -168,8 +172,9 @@ class ScriptProcess(Process):
             self._end = Ended.ELSEWHERE
             return False
         self._end = None
-        documents = copy_of(self.documents) if self.documents else {}
-        parked = Parked(context, resume, script, place, dict(self.variables), documents, self._then, abandon)
+        variables = dict(self.variables) if self.variables else _NO_VARIABLES
+        documents = copy_of(self.documents) if self.documents else _NO_DOCUMENTS
+        parked = Parked(context, resume, script, place, variables, documents, self._then, abandon)
         if len(self.parked) >= _FEW_PARKED:
             # Its bytes are enough: what was parsed of it is parsed again when somebody asks. Both take 10 µs together.
             context.message.compact()
@@ -181,8 +186,8 @@ class ScriptProcess(Process):
                 self._await(parked, begin)
             case JobRequest():
                 within_s = float(timeout_s or begin.timeout_s)  # 0 seconds: no time of its own
-                job = self._submit(begin, within_s, partial(self._settled, begin.finish))
-                self._put_aside(parked, [job], within_s)
+                parked.finish = begin.finish
+                self._put_aside(parked, [self._submit(begin, within_s, self._told)], within_s)
             case BatchRequest():
                 within_s = float(timeout_s or begin.timeout_s)
                 self._put_aside(parked, self._submit_all(begin, within_s, partial(self._all_settled, begin)), within_s)
@@ -193,11 +198,24 @@ class ScriptProcess(Process):
     @after(ServerStep.PARKED)
     def _put_aside(self, parked: Parked, jobs: list[Job], within_s: float) -> None:
         # By the first of its jobs: the others are settled with it.
-        self.parked[jobs[0].serial] = parked
+        serial = jobs[0].serial
+        self.parked[serial] = parked
+        if len(jobs) > 1:
+            parked.cancel = partial(self._cancel_all, jobs)
         self.house.statistics.count("async:waiting")
-        self.on_parked(parked.context, partial(self._cancel, jobs), within_s)
+        self.on_parked(parked.context, serial, within_s)
 
-    def _cancel(self, jobs: list[Job]) -> None:
+    def cancel_wait(self, serial: int) -> None:
+        """Have what is parked under that number resumed soon: nobody wants to wait for its end."""
+        parked = self.parked.get(serial)
+        if parked is None:
+            return
+        if parked.cancel is None:
+            self.node.cancel(JobId(self.peer, serial), "CANCEL")
+        else:
+            parked.cancel()
+
+    def _cancel_all(self, jobs: list[Job]) -> None:
         for job in jobs:
             self.node.cancel(job.id, "CANCEL")
 
@@ -217,10 +235,10 @@ class ScriptProcess(Process):
                 self._due -= 1
             close()
 
-        parked.abandon = abandon
+        parked.abandon, parked.cancel = abandon, waiting.cancel
         self.parked[serial] = parked
         self.house.statistics.count("async:waiting")
-        self.on_parked(parked.context, waiting.cancel, begin.timeout_s)
+        self.on_parked(parked.context, serial, begin.timeout_s)
 
     def launch(
         self, script: Script, context: Context, begin: Begin, report_route: str | None, param: str | None, place: Place
@@ -300,11 +318,11 @@ class ScriptProcess(Process):
         """See that the message is this process's to keep; False when another process has it, so nothing parks."""
         return True
 
-    def on_parked(self, context: Context, cancel: Callable[[], None], timeout_s: float) -> None:
-        """The context is put aside, for `timeout_s` seconds at most; `cancel` has it resumed soon."""
+    def on_parked(self, context: Context, serial: int, timeout_s: float) -> None:
+        """The context is put aside under a number, for `timeout_s` seconds at most; see `cancel_wait`."""
 
-    def on_resuming(self, context: Context) -> None:
-        """The context is taken up again; its resume route runs next."""
+    def on_resuming(self, context: Context, serial: int) -> None:
+        """The context is taken up again from where it was put aside; its resume route runs next."""
 
     # Endings.
 
@@ -333,7 +351,9 @@ class ScriptProcess(Process):
 
         self.loop.call_soon(run)
 
-    def _settled(self, finish: Callable[[Context, Outcome], int], job: Job, outcome: Outcome) -> None:
+    def _settled(self, job: Job, outcome: Outcome) -> None:
+        parked = self.parked.get(job.serial)
+        finish = unwritten if parked is None else parked.finish
         self._take_up(job.serial, lambda context: finish(context, outcome))
 
     def _all_settled(self, begin: BatchRequest, jobs: list[Job], outcomes: list[Outcome]) -> None:
@@ -346,6 +366,7 @@ class ScriptProcess(Process):
             self.count("async:resume_lost")
             return
         self.house.statistics.count("async:waiting", -1)
+        self.on_resuming(parked.context, serial)
         self._resume(parked, write)
 
     @before(ServerStep.TAKEN_UP)
@@ -357,7 +378,6 @@ class ScriptProcess(Process):
         context.variables = self.variables
         context.documents = self.documents
         context.params = ()
-        self.on_resuming(context)
         ended: Ended | None = Ended.FAILED
         if self._written(context, write, parked.place):
             ended = self._run(context, parked.resume, parked.then)

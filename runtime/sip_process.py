@@ -5,7 +5,7 @@ What comes in, and whose it is, is `runtime.reception`'s; here are the process's
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -66,8 +66,10 @@ class SipProcess(ScriptProcess):
         self.executes = house.settings.mi_workers == 0
         self._owners: dict[int, Peer] = {}
         """The other SIP processes by their row among the fingerprints."""
-        self._waiting: dict[str, dict[int, Callable[[], None]]] = {}
-        """What a CANCEL calls: by the transaction's key, and then for each of its contexts that is parked."""
+        self._through = self._request_through
+        """Made once, for the same reason as `_told`."""
+        self._waiting: dict[str, tuple[int, ...]] = {}
+        """What a CANCEL ends: by the transaction's key the number of each of its contexts that is parked."""
         self.on_disconnected: OnDisconnected | None = None
         """Told of each connection over which SIP was spoken and that has ended."""
         self._cancel_resumes = _on_cancel(house) != "wait"
@@ -222,7 +224,7 @@ class SipProcess(ScriptProcess):
             documents=self.documents,
             key=origin.key,
         )
-        self.run_script(context, route, self._request_through)
+        self.run_script(context, route, self._through)
 
     def _request_through(self, context: Context, ended: Ended) -> None:
         """The request route is through. What failed is answered 500; what was cancelled and not answered, 487."""
@@ -268,10 +270,10 @@ class SipProcess(ScriptProcess):
         for watcher in self.watchers:
             watcher.cancelled(key)
         # A parked context is resumed at once and may say what it thinks fit; else there is nobody to ask.
-        waiting = list(self._waiting.get(key, {}).values())
+        waiting = self._waiting.get(key, ())
         if self._cancel_resumes:
-            for cancel in waiting:
-                cancel()
+            for serial in waiting:
+                self.cancel_wait(serial)
         relay = self.proxy.relays.get(key)
         if relay is not None:
             relay.cancel()
@@ -463,19 +465,22 @@ class SipProcess(ScriptProcess):
     def hold(self, context: Context) -> bool:
         return self._origin(context) is None or self.new_transaction(context)
 
-    def on_parked(self, context: Context, cancel: Callable[[], None], timeout_s: float) -> None:
+    def on_parked(self, context: Context, serial: int, timeout_s: float) -> None:
         key = context.transaction
         if key is None or key not in self.transactions:
             return
         self.transactions.hold(key, timeout_s + _GRACE_S)
         if context.route is RouteType.ONREPLY:
             return  # a CANCEL is about the branches, and what they have answered goes its way
-        self._waiting.setdefault(key, {})[id(context)] = cancel
+        self._waiting[key] = (*self._waiting.get(key, ()), serial)
         if self.transactions.is_cancelled(key) and key not in self.proxy.relays:
             # It came before this parking, and the script goes on all the same: the caller waits for it no longer.
             self._terminate(key)
 
-    def on_resuming(self, context: Context) -> None:
-        waiting = self._waiting.get(context.transaction or "")
-        if waiting is not None and waiting.pop(id(context), None) is not None and not waiting:
-            del self._waiting[context.transaction or ""]
+    def on_resuming(self, context: Context, serial: int) -> None:
+        key = context.transaction or ""
+        waiting = self._waiting.get(key, ())
+        if waiting == (serial,):
+            del self._waiting[key]
+        elif serial in waiting:
+            self._waiting[key] = tuple(other for other in waiting if other != serial)

@@ -191,13 +191,18 @@ class _Scripted(_Simulated, ScriptProcess):
                 file, line = str(statement.place.file), statement.place.line
                 KERNEL.note(events.Blocked(since_s, self.spelled, file, line, CLOCK.at_s - since_s))
 
-    def _settled(self, finish: Callable[[Context, Outcome], int], job: Job, outcome: Outcome) -> None:
-        def noted(context: Context, ended: Outcome) -> int:
-            code = finish(context, ended)
-            self._note_resumed(context, [job], [ended], code)
-            return code
+    def _settled(self, job: Job, outcome: Outcome) -> None:
+        parked = self.parked.get(job.serial)
+        if parked is not None:
+            finish = parked.finish
 
-        super()._settled(noted, job, outcome)
+            def noted(context: Context, ended: Outcome) -> int:
+                code = finish(context, ended)
+                self._note_resumed(context, [job], [ended], code)
+                return code
+
+            parked.finish = noted
+        super()._settled(job, outcome)
 
     def _all_settled(self, begin: BatchRequest, jobs: list[Job], outcomes: list[Outcome]) -> None:
         def noted(context: Context, ended: list[Outcome]) -> int:

@@ -43,12 +43,12 @@ def resumes_twice() -> None:
     """Every seventh outcome is told twice."""
     told = ScriptProcess._settled
 
-    def settled(self: ScriptProcess, finish: Any, job: Job, outcome: Outcome) -> None:
+    def settled(self: ScriptProcess, job: Job, outcome: Outcome) -> None:
         parked = self.parked.get(job.serial)
-        told(self, finish, job, outcome)
+        told(self, job, outcome)
         if job.serial % 7 == 0 and parked is not None:
             self.parked[job.serial] = parked
-            told(self, finish, job, outcome)
+            told(self, job, outcome)
 
     ScriptProcess._settled = settled  # type: ignore[method-assign]
 
@@ -58,10 +58,10 @@ def swaps_answers() -> None:
     told = ScriptProcess._settled
     last: list[Outcome] = []
 
-    def settled(self: ScriptProcess, finish: Any, job: Job, outcome: Outcome) -> None:
+    def settled(self: ScriptProcess, job: Job, outcome: Outcome) -> None:
         given = last[0] if job.serial % 7 == 0 and last else outcome
         last[:] = [outcome]
-        told(self, finish, job, given)
+        told(self, job, given)
 
     ScriptProcess._settled = settled  # type: ignore[method-assign]
 
@@ -90,7 +90,7 @@ def ignores_deadlines() -> None:
 
 def keeps_transactions() -> None:
     """A context that is resumed is not taken out of those that a CANCEL resumes."""
-    SipProcess.on_resuming = lambda self, context: None  # type: ignore[method-assign]
+    SipProcess.on_resuming = lambda self, context, serial: None  # type: ignore[method-assign]
 
 
 def answers_twice() -> None:
@@ -111,9 +111,9 @@ def forgets_the_dead() -> None:
     """Nobody is told that a worker has died with his job."""
     told = ScriptProcess._settled
 
-    def settled(self: ScriptProcess, finish: Any, job: Job, outcome: Outcome) -> None:
+    def settled(self: ScriptProcess, job: Job, outcome: Outcome) -> None:
         if not isinstance(outcome, WorkerLost):
-            told(self, finish, job, outcome)
+            told(self, job, outcome)
 
     ScriptProcess._settled = settled  # type: ignore[method-assign]
 
@@ -122,11 +122,11 @@ def tells_of_the_dead_late() -> None:
     """Who waits for a worker that has died is told seconds later."""
     told = ScriptProcess._settled
 
-    def settled(self: ScriptProcess, finish: Any, job: Job, outcome: Outcome) -> None:
+    def settled(self: ScriptProcess, job: Job, outcome: Outcome) -> None:
         if isinstance(outcome, WorkerLost):
-            self.loop.call_later(2.0, told, self, finish, job, outcome)
+            self.loop.call_later(2.0, told, self, job, outcome)
         else:
-            told(self, finish, job, outcome)
+            told(self, job, outcome)
 
     ScriptProcess._settled = settled  # type: ignore[method-assign]
 
@@ -195,10 +195,10 @@ def resumes_at_once() -> None:
     """Some contexts are resumed before the route has left that parked them."""
     parked = SipProcess.on_parked
 
-    def at_once(self: SipProcess, context: Context, cancel: Any, timeout_s: float) -> None:
-        parked(self, context, cancel, timeout_s)
+    def at_once(self: SipProcess, context: Context, serial: int, timeout_s: float) -> None:
+        parked(self, context, serial, timeout_s)
         if context.message.call_id.endswith("7"):
-            cancel()
+            self.cancel_wait(serial)
             self.node.on_deadline(time.monotonic())
 
     SipProcess.on_parked = at_once  # type: ignore[method-assign]
@@ -282,9 +282,9 @@ def invents_deaths() -> None:
     """Every seventh job is told to have died with its worker."""
     told = ScriptProcess._settled
 
-    def settled(self: ScriptProcess, finish: Any, job: Job, outcome: Outcome) -> None:
+    def settled(self: ScriptProcess, job: Job, outcome: Outcome) -> None:
         lost = WorkerLost(Peer("worker-1", 1), "it died") if job.serial % 7 == 0 else outcome
-        told(self, finish, job, lost)
+        told(self, job, lost)
 
     ScriptProcess._settled = settled  # type: ignore[method-assign]
 
