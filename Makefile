@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN_STAMP := .venv/.ready-run
 DEV_STAMP := .venv/.ready-dev
 NATIVE_STAMP := build/native/.ready
-COMPILED := setup.py $(shell find runtime -name '*.pyx')
+COMPILED := setup.py $(shell find runtime -name '*.pyx' -o -name '*.pxd')
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 

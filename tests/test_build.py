@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_what_cannot_be_compiled_is_left_out_with_a_warning(tmp_path: Path) -> None:
-    package = [f"runtime/{name}" for name in ("__init__.py", "sip/__init__.py", "sip/scan.pyx")]
+    package = [f"runtime/{name}" for name in ("__init__.py", "sip/__init__.py", "sip/scan.pyx", "sip/spans.pxd")]
     for name in ["setup.py", "pyproject.toml", "README.md", "LICENSE", *package]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)

@@ -51,7 +51,7 @@ def refuse(request: Request) -> Refusal | None:
     Args:
         request: one that `message.parse` accepted.
     """
-    return refuse_target(request.ruri) or _refuse_addresses(request)
+    return None if request.plain else refuse_target(request.ruri) or _refuse_addresses(request)
 
 
 def refuse_target(ruri: str) -> Refusal | None:

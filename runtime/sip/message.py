@@ -166,12 +166,19 @@ class Message(Lazy):
 
 @mypyc_attr(native_class=False)
 class Request(Message):
-    """A request. `ruri` is the Request-URI as received."""
+    """A request.
 
-    __slots__ = ("method", "ruri")
+    Attributes:
+        method, ruri: as received.
+        plain: whether Request-URI, From and To were seen to be as `judge` finds nearly all of them, while they were
+            read; False says nothing about them.
+    """
+
+    __slots__ = ("method", "plain", "ruri")
 
     method: str
     ruri: str
+    plain: bool
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.ruri!r} {len(self.raw)} bytes>"
@@ -283,6 +290,7 @@ def _start(line: str) -> Request | Reply | None:
     request = Request()
     request.method = words[0]
     request.ruri = words[1] if len(words) == 3 else ""
+    request.plain = False
     return request
 
 

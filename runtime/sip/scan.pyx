@@ -14,6 +14,8 @@ from cpython.dict cimport PyDict_Contains
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr, memcmp
 
+from runtime.sip.spans cimport Span, are_in, are_same, holds, is_letter, strip, text, until
+
 cdef extern from *:
     """
     static PyObject *new_object(PyObject *type, PyObject *arguments) {
@@ -54,10 +56,6 @@ cdef struct Spelling:
     Py_ssize_t size
     int bit
     int next  # the next spelling in the same slot, plus 1; 0 at the end
-
-cdef struct Span:
-    const char *at
-    const char *end
 
 cdef Spelling[SPELLINGS] spellings
 cdef int[SLOTS] slots  # by hash: a spelling, plus 1
@@ -114,6 +112,7 @@ def scan(data):
     cdef Py_ssize_t body_at, body
     cdef int found = 0, known, bit = 0, count = 0
     cdef long number
+    cdef bint plain = True
     cdef list lines, heads
     if not PyBytes_CheckExact(data) or PyBytes_GET_SIZE(data) > max_bytes or PyBytes_GET_SIZE(data) < 1:
         return None
@@ -151,6 +150,8 @@ def scan(data):
                 cseq = name
             elif bit == CONTENT_LENGTH:
                 length = name
+            elif bit == FROM or bit == TO:
+                plain = plain and is_plain_address(name)
             found |= bit
         lines.append(PyUnicode_DecodeLatin1(cut.at, cut.end - cut.at, NULL))
     if found & NEEDED != NEEDED:
@@ -167,7 +168,7 @@ def scan(data):
     number = cseq_number(&cseq)
     if number < 0:
         return None
-    message = begun(start, cseq)
+    message = begun(start, cseq, plain)
     if message is None:
         return None
     top = via_of(via)
@@ -184,7 +185,7 @@ def scan(data):
     return message
 
 
-cdef object begun(Span start, Span cseq):
+cdef object begun(Span start, Span cseq, bint plain):
     """The request or reply that a first line starts, with CSeq's method; None for an unusual one."""
     cdef Span first = until(start, b' ')
     cdef Span second, third
@@ -214,6 +215,7 @@ cdef object begun(Span start, Span cseq):
     message = new_object(Request, NOTHING)
     message.method = message.cseq_method = text(first)
     message.ruri = text(second)
+    message.plain = plain and is_plain_target(second)
     return message
 
 
@@ -234,7 +236,7 @@ cdef object via_of(Span field):
         return None
     port.end = host.end
     host = until(host, b':')
-    if not is_host(host) or not are_usual(field):
+    if host.at == host.end or not are_in(host, b"_.-", 3) or not are_usual(field):
         return None
     number = -1
     if host.end != port.end:
@@ -284,7 +286,7 @@ cdef object unusual_name(Span name, int *bit):
     cdef char[NAME_CHARS] lowered
     cdef Span low
     cdef int known
-    if not is_token(name) or not lower(name, lowered):
+    if not are_in(name, b".!%*_+`'~-", 10) or not lower(name, lowered):
         return None
     low.at, low.end = lowered, lowered + (name.end - name.at)
     known = spelling_of(low)
@@ -293,10 +295,6 @@ cdef object unusual_name(Span name, int *bit):
         return names[known]
     bit[0] = 0
     return text(low)
-
-
-cdef inline object text(Span span):
-    return PyUnicode_DecodeLatin1(span.at, span.end - span.at, NULL)
 
 
 cdef bint next_line(const char **at, const char *end, Span *line) noexcept nogil:
@@ -309,24 +307,9 @@ cdef bint next_line(const char **at, const char *end, Span *line) noexcept nogil
     return memchr(line.at, b'\r', line.end - line.at) == NULL
 
 
-cdef inline Span until(Span span, char mark) noexcept nogil:
-    """What stands before the first such character, or all of it."""
-    cdef const char *found = <const char *>memchr(span.at, mark, span.end - span.at)
-    if found != NULL:
-        span.end = found
-    return span
-
-
 cdef inline bint name_of(Span line, Span *name) noexcept nogil:
     name[0] = until(line, b':')
     return name.at < name.end < line.end
-
-
-cdef inline void strip(Span *span) noexcept nogil:
-    while span.at < span.end and (span.at[0] == b' ' or span.at[0] == b'\t'):
-        span.at += 1
-    while span.at < span.end and ((span.end - 1)[0] == b' ' or (span.end - 1)[0] == b'\t'):
-        span.end -= 1
 
 
 cdef long decimal(Span span, int digits) noexcept nogil:
@@ -357,10 +340,6 @@ cdef inline bint is_version(Span span) noexcept nogil:
     return span.end - span.at == 7 and memcmp(span.at, b"SIP/2.0", 7) == 0
 
 
-cdef inline bint are_same(Span one, Span other) noexcept nogil:
-    return one.end - one.at == other.end - other.at and memcmp(one.at, other.at, one.end - one.at) == 0
-
-
 cdef bint are_letters(Span span) noexcept nogil:
     if span.at == span.end:
         return False
@@ -371,38 +350,75 @@ cdef bint are_letters(Span span) noexcept nogil:
     return True
 
 
-cdef bint is_host(Span span) noexcept nogil:
-    """Whether it is a name or an IPv4 address, as `fields.is_host` has them."""
-    cdef char one
-    if span.at == span.end:
+cdef bint is_plain_target(Span uri) noexcept nogil:
+    """Whether a Request-URI is like ``sip:user@host:5060;transport=udp``, as `judge` has it."""
+    cdef Span part
+    cdef long port
+    if uri.end - uri.at < 5 or memcmp(uri.at, b"sip", 3) != 0:
         return False
-    while span.at < span.end:
-        one = span.at[0]
-        if not (is_letter(one) or b'0' <= one <= b'9' or one == b'.' or one == b'-' or one == b'_'):
+    uri.at += 4 if uri.at[3] == b's' else 3
+    if uri.at[0] != b':':
+        return False
+    uri.at += 1
+    part = until(uri, b'@')
+    if part.end != uri.end:
+        if part.at == part.end or not are_in(part, b"_.+-", 4):
             return False
-        span.at += 1
-    return True
+        uri.at = part.end + 1
+    part = until(uri, b';')
+    if part.end != uri.end:
+        uri.at = part.end + 1
+        if uri.end - uri.at < 11 or memcmp(uri.at, b"transport=", 10) != 0:
+            return False
+        uri.at += 10
+        while uri.at < uri.end:
+            if not b'a' <= uri.at[0] <= b'z':
+                return False
+            uri.at += 1
+    uri = part
+    part = until(uri, b':')
+    if part.end != uri.end:
+        uri.at = part.end + 1
+        port = decimal(uri, 5)
+        if port < 0 or (uri.end - uri.at == 5 and not b'1' <= uri.at[0] <= b'5'):
+            return False
+    return part.at != part.end and are_in(part, b".-", 2)
 
 
-cdef bint is_token(Span span) noexcept nogil:
-    cdef char one
-    while span.at < span.end:
-        one = span.at[0]
-        if not (is_letter(one) or b'0' <= one <= b'9' or (one != 0 and memchr(b".!%*_+`'~-", one, 10) != NULL)):
+cdef bint is_plain_address(Span field) noexcept nogil:
+    """Whether a From or To is like ``"Name" <uri>;tag=1``, as `judge` has it."""
+    cdef Span part
+    while field.at < field.end and field.at[0] == b' ':
+        field.at += 1
+    if field.at < field.end and field.at[0] == b'"':
+        field.at += 1
+        part = until(field, b'"')
+        if part.end == field.end or memchr(part.at, b'\\', part.end - part.at) != NULL:
             return False
-        span.at += 1
-    return True
+        field.at = part.end + 1
+        while field.at < field.end and field.at[0] == b' ':
+            field.at += 1
+        part = until(field, b'<')
+        if part.at != part.end:
+            return False
+    else:
+        part = until(field, b'<')
+        if not are_in(part, b" .!%*_+`'~-", 11):
+            return False
+    if part.end == field.end:
+        return False
+    field.at = part.end + 1
+    part = until(field, b'>')
+    if part.at == part.end or part.end == field.end or holds(part, b'<') or holds(part, b'"') or holds(part, b' ') \
+            or holds(part, b'\t'):
+        return False
+    field.at = part.end + 1
+    return field.at == field.end or (field.at[0] == b';' and are_in(field, b".!%*_+`'~;=-", 12))
 
 
 cdef bint are_usual(Span span) noexcept nogil:
     """Whether it is one value, with nothing quoted or in brackets."""
-    cdef Py_ssize_t size = span.end - span.at
-    return memchr(span.at, b',', size) == NULL and memchr(span.at, b'"', size) == NULL \
-        and memchr(span.at, b'<', size) == NULL
-
-
-cdef inline bint is_letter(char one) noexcept nogil:
-    return b'a' <= one <= b'z' or b'A' <= one <= b'Z'
+    return not (holds(span, b',') or holds(span, b'"') or holds(span, b'<'))
 
 
 cdef bint lower(Span span, char *into) noexcept nogil:

@@ -141,6 +141,11 @@ def _read_body(message: Message) -> tuple[object, ...]:
 
 
 def _check_request(request: Request) -> tuple[object, ...]:
+    if request.plain:
+        again = parse_any(request.raw)
+        assert isinstance(again, Request)
+        assert not again.plain
+        assert refuse(again) is None, "what was seen to be plain is nothing to refuse"
     assert "\n" not in server_key(request) + invite_key(request) + dialog_ack_key(request)
     uri = parse_uri(request.ruri)
     assert uri is None or parse_uri(str(uri)) == uri
