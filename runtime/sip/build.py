@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from runtime.compiled import is_compiled
 from runtime.context import Address
 from runtime.sip.fields import LWS, Via, is_token, split_outside
 from runtime.sip.message import Request
+
+_COMPILED: Final = is_compiled("runtime.sip.usual")
+if _COMPILED:
+    from runtime.sip import usual
 
 _DIALOG_METHODS: Final = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 _OURS: Final = frozenset(("via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "content-length", "l"))
@@ -42,11 +47,30 @@ def build_reply(
     """
     if not 100 <= status <= 699:
         raise ValueError(f"{status} is no status of a reply")
-    lines, index = request.lines, request.names.index
-    names = request.names
     added = "".join([f"{line}\r\n" for text in headers if (line := clean_header(text)) is not None]) if headers else ""
     if server is not None:
         added = f"{added}Server: {one_line(server)}\r\n"
+    head = None
+    if _COMPILED:
+        routes = _forms_dialog(request.method, status)
+        head = usual.reply_head(request, status, reason, source, to_tag, added, len(body), routes)
+    if head is None:
+        head = reply_head_any(request, status, reason, source, to_tag, added, len(body))
+    return head + body if body else head
+
+
+def reply_head_any(
+    request: Request, status: int, reason: str, source: Address, to_tag: str, added: str, body: int
+) -> bytes:
+    """A reply's bytes up to its body, in Python alone, for any request.
+
+    Args:
+        request, status, reason, source, to_tag: as for `build_reply`.
+        added: the lines to add, each with its CRLF.
+        body: how many bytes follow.
+    """
+    lines, index = request.lines, request.names.index
+    names = request.names
     routes = _record_routes(request) if "record-route" in names and _forms_dialog(request.method, status) else ""
     if status == 100:
         to = lines[index("to")]
@@ -54,12 +78,11 @@ def build_reply(
     else:
         to = _tagged(request, lines[index("to")], to_tag)
         stamp = ""
-    head = (
+    return (
         f"SIP/2.0 {status} {one_line(reason)}\r\n{_vias(request, source)}{routes}"
         f"{lines[index('from')]}\r\n{to}\r\n{lines[index('call-id')]}\r\n{lines[index('cseq')]}\r\n"
-        f"{stamp}{added}Content-Length: {len(body)}\r\n\r\n"
+        f"{stamp}{added}Content-Length: {body}\r\n\r\n"
     ).encode("latin-1", "replace")
-    return head + body if body else head
 
 
 def one_line(text: str) -> str:

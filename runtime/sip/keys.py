@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from runtime.compiled import is_compiled
 from runtime.sip.fields import Via
 from runtime.sip.message import Request
+
+_COMPILED: Final = is_compiled("runtime.sip.usual")
+if _COMPILED:
+    from runtime.sip import usual
 
 MAGIC_COOKIE: Final = "z9hG4bK"
 
@@ -24,10 +29,14 @@ def server_key(request: Request) -> str:
     Args:
         request: one that `message.parse` accepted.
     """
-    method = request.method
-    if method == "ACK":
-        method = "INVITE"
-    return _key(request, method)
+    if _COMPILED and (key := usual.server_key(request)) is not None:
+        return key
+    return server_key_any(request)
+
+
+def server_key_any(request: Request) -> str:
+    """The same in Python alone, for any request."""
+    return _key(request, "INVITE" if request.method == "ACK" else request.method)
 
 
 def invite_key(request: Request) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from runtime.context import Address
 from runtime.sip.body import read_body
-from runtime.sip.build import build_reply, reply_target
+from runtime.sip.build import build_reply, reply_head_any, reply_target
 from runtime.sip.fields import parse_via
 from runtime.sip.forward import ack_of, cancel_of, forwarded_request, relayed_reply
 from runtime.sip.framing import Broken, Framer, Ping
 from runtime.sip.judge import refuse, refuse_relaying
-from runtime.sip.keys import dialog_ack_key, invite_key, server_key
+from runtime.sip.keys import dialog_ack_key, invite_key, server_key, server_key_any
 from runtime.sip.message import (
     MAX_DATAGRAM_BYTES,
     MAX_HEADERS,
@@ -146,6 +146,7 @@ def _check_request(request: Request) -> tuple[object, ...]:
         assert isinstance(again, Request)
         assert not again.plain
         assert refuse(again) is None, "what was seen to be plain is nothing to refuse"
+    assert server_key(request) == server_key_any(request)
     assert "\n" not in server_key(request) + invite_key(request) + dialog_ack_key(request)
     uri = parse_uri(request.ruri)
     assert uri is None or parse_uri(str(uri)) == uri
@@ -170,6 +171,13 @@ def _check_request(request: Request) -> tuple[object, ...]:
 
 def _check_answer(request: Request, status: int, reason: str) -> Reply | None:
     data = build_reply(request, status, reason, source=SOURCE, to_tag="our1", headers=["X-A: 1"], body=b"body")
+    assert data == reply_head_any(request, status, reason, SOURCE, "our1", "X-A: 1\r\n", 4) + b"body"
+    near = Address(request.via.host, 5060)
+    for code in (100, status):
+        plain = build_reply(request, code, reason, source=near, to_tag="our1")
+        assert plain == reply_head_any(request, code, reason, near, "our1", "", 0), (
+            "compiled or not, a reply is the same"
+        )
     head, empty, body = data.partition(b"\r\n\r\n")
     assert empty
     assert body == b"body"

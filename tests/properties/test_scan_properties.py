@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import pytest
@@ -10,19 +12,21 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from runtime.compiled import PURE, is_compiled
+from runtime.context import Address
+from runtime.sip.build import build_reply, one_line, reply_head_any
 from runtime.sip.headers import KNOWN_NAMES
 from runtime.sip.judge import refuse
-from runtime.sip.message import MAX_DATAGRAM_BYTES, MAX_HEADERS, MAX_LINE_CHARS, Request, parse, parse_any
+from runtime.sip.keys import server_key, server_key_any
+from runtime.sip.message import MAX_DATAGRAM_BYTES, MAX_HEADERS, MAX_LINE_CHARS, Bad, Request, parse, parse_any
 from runtime.testing.strategies import damaged, hostile_messages
 from tests.fuzz.fuzz_parse import seeds
 from tests.fuzz.oracles import everything
 
-COMPILED = is_compiled("runtime.sip.scan")
-
 
 @pytest.mark.skipif(PURE or shutil.which("gcc") is None, reason="not to be compiled")
-def test_the_scan_is_compiled_where_a_compiler_is() -> None:
-    assert COMPILED
+@pytest.mark.parametrize("module", ["runtime.sip.scan", "runtime.sip.usual"])
+def test_it_is_compiled_where_a_compiler_is(module: str) -> None:
+    assert is_compiled(module)
 
 
 def agree(data: bytes) -> None:
@@ -108,8 +112,9 @@ class Maker:
         return f"{sent}{port}{params}{one('|;', ',|, SIP/2.0/UDP h| ;|' + 'x' * 300)}"
 
     def param(self) -> str:
-        name = self.one(f"branch|rport|Received|x-y|{'a' * 64}| ttl ", f'|\xc0|{"a" * 65}|<|"|,')
-        return f"{name}{self.one('=|', '= | =|==')}{self.host()}{self.blank()}"
+        name = self.one(f"branch|branch|rport|rport|Received|x-y|{'a' * 64}| ttl ", f'|\xc0|{"a" * 65}|<|"|,')
+        value = self.host() if name != "branch" else self.one("z9hG4bK1|z9hG4bK.a\xe9|old", "z9hG4bK|")
+        return f"{name}{self.one('=|', '= | =|==')}{value}{self.blank()}" if name != "rport" else name
 
 
 KNOWN = sorted(KNOWN_NAMES)
@@ -123,6 +128,42 @@ def test_what_is_made_of_usual_and_unusual_parts_is_read_alike(seed: int) -> Non
         data = maker.message()
         agree(data)
         event(type(parse(data)).__name__)
+
+
+TEXTS = st.text("aA1 \r\n\0\xe9\u0142.;", max_size=4)
+HOSTS = st.sampled_from(["192.0.2.1", "H", "2001:db8::1", "198.51.100.7"])
+
+
+@given(st.integers(0, 2**32), st.sampled_from([100, 183, 200, 699]), TEXTS, TEXTS, TEXTS, HOSTS)
+@settings(max_examples=100, deadline=None)
+def test_what_is_made_of_a_request_is_the_same(
+    seed: int, status: int, reason: str, tag: str, server: str, host: str
+) -> None:
+    maker, source = Maker(Random(seed)), Address(host, seed % 65_536)
+    for request in filter(None, (answerable(maker.message()) for _ in range(20))):
+        assert server_key(request) == server_key_any(request)
+        added = f"Server: {one_line(server)}\r\n"
+        expected = bytes_or_none(partial(reply_head_any, request, status, reason, source, tag, added, 4))
+        made = partial(build_reply, request, status, reason, source=source, to_tag=tag, server=server, body=b"body")
+        assert bytes_or_none(made) == (expected and expected + b"body")
+
+
+def answerable(data: bytes) -> Request | None:
+    """The request that a reply is built for, also where it is refused."""
+    match parse(data):
+        case Request() as request:
+            return request
+        case Bad(answerable=request):
+            return request
+        case _:
+            return None
+
+
+def bytes_or_none(make: Callable[[], bytes]) -> bytes | None:
+    try:
+        return make()
+    except ValueError:
+        return None
 
 
 @given(damaged() | hostile_messages())
@@ -145,3 +186,13 @@ def test_the_limits_are_the_same(more: int) -> None:
     agree(START + b"X: 1\r\n" * (MAX_HEADERS - 5 + more) + b"\r\n")
     agree(START + b"X:" + b"x" * (MAX_LINE_CHARS - 2 + more) + b"\r\n\r\n")
     agree(START + b"\r\n" + b"x" * (MAX_DATAGRAM_BYTES - len(START) - 2 + more))
+
+
+@pytest.mark.parametrize("vias", [1, 2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 200])
+def test_a_reply_has_all_vias_however_many(vias: int) -> None:
+    request = parse(START.replace(b"From", b"v: SIP/2.0/UDP i\r\n" * (vias - 1) + b"From") + b"\r\n")
+    assert isinstance(request, Request)
+    source = Address("h", 5_060)
+    made = build_reply(request, 200, "OK", source=source, to_tag="1")
+    assert made == reply_head_any(request, 200, "OK", source, "1", "", 0)
+    assert made.count(b"\r\nVia: SIP/2.0/UDP ") == vias

@@ -1,0 +1,7 @@
+from runtime.context import Address
+from runtime.sip.message import Request
+
+def server_key(request: Request) -> str | None: ...
+def reply_head(
+    request: Request, status: int, reason: str, source: Address, tag: str, added: str, body: int, routes: bool
+) -> bytes | None: ...

@@ -1,0 +1,306 @@
+"""What is made of a usual message: the key of its transaction, the head of its reply.
+
+Each function does what the Python function that asks it does, and gives None for what is not usual: then Python does it.
+What is usual is text of one byte a character, as all is that `message.py` and `scan.pyx` read.
+
+Pointers go into strings that are held while they are looked at; room is made for the sum of what is then copied.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_GetItem
+from cpython.object cimport PyObject
+from libc.string cimport memchr, memcmp, memcpy
+
+from runtime.sip.spans cimport Span, are_in, holds, strip, until
+
+cdef extern from "Python.h":
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
+    int PyUnicode_KIND(object text)
+    int PyUnicode_1BYTE_KIND
+    bint PyUnicode_IS_ASCII(object text)
+    char *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+
+cdef enum:
+    ZERO = 48
+    PIECES = 96  # of a reply, at most
+    DIGITS = 20
+
+cdef struct Pieces:
+    Span[PIECES] spans
+    int count
+    Py_ssize_t size
+    bint too_many  # of a message with dozens of Vias
+
+
+def server_key(request):
+    """What `keys.server_key` gives, for a request whose branch has the magic cookie."""
+    cdef Span method, host, port, branch
+    cdef char[DIGITS] room
+    cdef char *to
+    cdef Py_ssize_t size
+    via, written = request.via, request.method
+    if not isinstance(via, tuple):
+        return None
+    _, place, number, params = <tuple>via
+    value = params.get("branch")
+    if not seen(value, &branch) or not seen(written, &method) or not seen(place, &host):
+        return None
+    if branch.end - branch.at < 8 or memcmp(branch.at, b"z9hG4bK", 7) != 0:
+        return None
+    if not (PyUnicode_IS_ASCII(value) and PyUnicode_IS_ASCII(written) and PyUnicode_IS_ASCII(place)):
+        return None
+    if method.end - method.at == 3 and memcmp(method.at, b"ACK", 3) == 0:
+        method.at = b"INVITE"
+        method.end = method.at + 6
+    port.at = port.end = NULL
+    if number is not None:
+        port = decimal(number, room)
+    size = (method.end - method.at) + (host.end - host.at) + (branch.end - branch.at) + 2
+    if port.at != NULL:
+        size += port.end - port.at + 1
+    key = PyUnicode_New(size, 127)
+    to = copied(method, PyUnicode_DATA(key))
+    to[0] = b' '
+    to = lowered(host, to + 1)
+    if port.at != NULL:
+        to[0] = b':'
+        to = copied(port, to + 1)
+    to[0] = b' '
+    copied(branch, to + 1)
+    return key
+
+
+def reply_head(request, int status, reason, source, tag, added, Py_ssize_t body, bint routes):
+    """A reply's bytes up to its body, as `build.build_reply` has them, where nothing has to be changed but the usual.
+
+    Args:
+        request: what is answered.
+        status: 100 to 699.
+        reason: the reason phrase.
+        source: the address that the request came from.
+        tag: for To, where it has none.
+        added: lines to add, each with its CRLF.
+        body: how many bytes follow.
+        routes: whether Record-Route is to be kept.
+    """
+    cdef list names = request.names, lines = request.lines
+    cdef Span line, top, sender, to, call_id, cseq, more, piece
+    cdef char[DIGITS] room, rooms, length
+    cdef Pieces pieces
+    cdef Py_ssize_t at, count = len(names)
+    cdef int what
+    via, host = request.via, source.host
+    if len(lines) != count or not isinstance(via, tuple) or not seen(reason, &more) or holds(more, b'\r') or holds(more, b'\n') or holds(more, 0):
+        return None
+    pieces.count, pieces.size, pieces.too_many = 0, 0, False
+    top.at = top.end = NULL
+    sender = to = call_id = cseq = top
+    put(&pieces, b"SIP/2.0 ", 8)
+    add(&pieces, decimal(status, room))
+    put(&pieces, b" ", 1)
+    add(&pieces, more)
+    for at in range(count):
+        what = name_of(names[at])
+        if what == OTHER:
+            continue
+        if not seen(lines[at], &line):
+            return None
+        if what == VIA:
+            line = until_end(line)
+            put(&pieces, b"\r\nVia: ", 7)
+            if top.at != NULL:
+                add(&pieces, line)
+                continue
+            top = line
+            if not stamp(&pieces, line, <tuple>via, host, source.port, rooms):
+                return None
+        elif what == FROM:
+            sender = sender if sender.at != NULL else line
+        elif what == TO:
+            to = to if to.at != NULL else line
+        elif what == CALL_ID:
+            call_id = call_id if call_id.at != NULL else line
+        elif what == CSEQ:
+            cseq = cseq if cseq.at != NULL else line
+        elif what == RECORD_ROUTE:
+            if routes:
+                return None
+        elif status == 100:  # a Timestamp
+            return None
+    if top.at == NULL or sender.at == NULL or to.at == NULL or call_id.at == NULL or cseq.at == NULL:
+        return None
+    put(&pieces, b"\r\n", 2)
+    add(&pieces, sender)
+    put(&pieces, b"\r\n", 2)
+    if status != 100:
+        if not seen(tag, &more) or more.at == more.end or not are_in(more, b".!%*_+`'~-", 10) or may_have_tag(to):
+            return None
+        strip(&to)
+        add(&pieces, to)
+        put(&pieces, b";tag=", 5)
+        to = more
+    add(&pieces, to)
+    put(&pieces, b"\r\n", 2)
+    add(&pieces, call_id)
+    put(&pieces, b"\r\n", 2)
+    add(&pieces, cseq)
+    put(&pieces, b"\r\n", 2)
+    if not seen(added, &more):
+        return None
+    add(&pieces, more)
+    put(&pieces, b"Content-Length: ", 16)
+    add(&pieces, decimal(body, length))
+    put(&pieces, b"\r\n\r\n", 4)
+    return None if pieces.too_many else joined(&pieces)
+
+
+cdef enum:
+    OTHER = 0
+    VIA = 1
+    FROM = 2
+    TO = 3
+    CALL_ID = 4
+    CSEQ = 5
+    TIMESTAMP = 6
+    RECORD_ROUTE = 7
+
+
+cdef int name_of(name):
+    """Which header it is of those that a reply takes over. By its letters: two equal names may be two objects."""
+    cdef Span span
+    if not seen(name, &span):
+        return OTHER
+    cdef Py_ssize_t size = span.end - span.at
+    if size == 2:
+        return TO if memcmp(span.at, b"to", 2) == 0 else OTHER
+    if size == 3:
+        return VIA if memcmp(span.at, b"via", 3) == 0 else OTHER
+    if size == 4:
+        return FROM if memcmp(span.at, b"from", 4) == 0 else CSEQ if memcmp(span.at, b"cseq", 4) == 0 else OTHER
+    if size == 7:
+        return CALL_ID if memcmp(span.at, b"call-id", 7) == 0 else OTHER
+    if size == 9:
+        return TIMESTAMP if memcmp(span.at, b"timestamp", 9) == 0 else OTHER
+    if size == 12:
+        return RECORD_ROUTE if memcmp(span.at, b"record-route", 12) == 0 else OTHER
+    return OTHER
+
+
+cdef bint stamp(Pieces *pieces, Span field, tuple via, host, int port, char *room) except -1:
+    """Put the topmost Via field down, with ``rport`` and ``received`` filled in; false where more has to change."""
+    cdef dict params = via[3]
+    cdef Span place, rest, digits
+    cdef const char *asked
+    cdef PyObject *rport = PyDict_GetItem(params, "rport")
+    if PyDict_GetItem(params, "received") != NULL or not seen(host, &place):
+        return False
+    if rport == NULL:
+        if via[1] != host:
+            return False
+        add(pieces, field)
+        return True
+    if <object>rport is not None or holds(field, b',') or holds(field, b'"'):
+        return False
+    asked = found(field, b";rport", 6)
+    if asked == NULL or (asked + 6 != field.end and asked[6] != b';'):
+        return False
+    rest.at, rest.end = asked + 6, field.end
+    field.end = asked + 6
+    add(pieces, field)
+    put(pieces, b"=", 1)
+    digits = decimal(port, room)
+    add(pieces, digits)
+    put(pieces, b";received=", 10)
+    add(pieces, place)
+    add(pieces, rest)
+    return True
+
+
+cdef inline bint seen(text, Span *span):
+    """Look at a text; false where it is none of one byte a character."""
+    if type(text) is not str or PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND:
+        return False
+    span.at = PyUnicode_DATA(text)
+    span.end = span.at + PyUnicode_GET_LENGTH(text)
+    return True
+
+
+cdef inline Span until_end(Span line) noexcept nogil:
+    """A line's value."""
+    cdef Span name = until(line, b':')
+    line.at = name.end if name.end == line.end else name.end + 1
+    strip(&line)
+    return line
+
+
+cdef const char *found(Span span, const char *mark, Py_ssize_t size) noexcept nogil:
+    """Where such a text first stands, or NULL."""
+    cdef const char *at = span.at
+    while span.end - at >= size:
+        at = <const char *>memchr(at, mark[0], span.end - at - size + 1)
+        if at == NULL or memcmp(at, mark, size) == 0:
+            return at
+        at += 1
+    return NULL
+
+
+cdef bint may_have_tag(Span line) noexcept nogil:
+    """Whether the three letters stand anywhere, in any case."""
+    while line.end - line.at >= 3:
+        if (line.at[0] | 32) == b't' and (line.at[1] | 32) == b'a' and (line.at[2] | 32) == b'g':
+            return True
+        line.at += 1
+    return False
+
+
+cdef Span decimal(long value, char *room) noexcept nogil:
+    """A number from 0 on, written into DIGITS bytes."""
+    cdef Span span
+    cdef char *at = room + DIGITS
+    span.end = at
+    while True:
+        at -= 1
+        at[0] = <char>(ZERO + value % 10)
+        value = value // 10
+        if value <= 0 or at == room:
+            break
+    span.at = at
+    return span
+
+
+cdef inline void add(Pieces *pieces, Span span) noexcept nogil:
+    if pieces.count == PIECES:
+        pieces.too_many = True
+        return
+    pieces.spans[pieces.count] = span
+    pieces.count += 1
+    pieces.size += span.end - span.at
+
+
+cdef inline void put(Pieces *pieces, const char *text, Py_ssize_t size) noexcept nogil:
+    cdef Span span
+    span.at, span.end = text, text + size
+    add(pieces, span)
+
+
+cdef bytes joined(Pieces *pieces):
+    cdef bytes whole = PyBytes_FromStringAndSize(NULL, pieces.size)
+    cdef char *to = PyBytes_AS_STRING(whole)
+    cdef int at
+    for at in range(pieces.count):
+        to = copied(pieces.spans[at], to)
+    return whole
+
+
+cdef inline char *copied(Span span, char *to) noexcept nogil:
+    memcpy(to, span.at, span.end - span.at)
+    return to + (span.end - span.at)
+
+
+cdef char *lowered(Span span, char *to) noexcept nogil:
+    while span.at < span.end:
+        to[0] = span.at[0] + 32 if b'A' <= span.at[0] <= b'Z' else span.at[0]
+        to += 1
+        span.at += 1
+    return to
