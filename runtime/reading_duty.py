@@ -5,12 +5,13 @@ What to do is decided by `runtime.sip.reading`; here the sockets are taken up an
 
 from __future__ import annotations
 
+import os
 import select
 from collections.abc import Callable
 from typing import Final
 
 from runtime.readers import Readers
-from runtime.sip.reading import Pace, State, helper, may_rest, next_to_read, too_few
+from runtime.sip.reading import Pace, State, has_room, helper, may_rest, next_to_read, too_few
 from runtime.sip_loop import SipLoop
 from runtime.transports.udp import Datagrams
 
@@ -49,6 +50,7 @@ class ReadingDuty:
         self._datagrams = datagrams
         self._call = call
         self._least = least
+        self._processors = len(os.sched_getaffinity(0))
         self._still = 0
         self._pace = Pace()
         self._was_missed: int | None = None
@@ -106,12 +108,12 @@ class ReadingDuty:
         readers.set_busy(self._slot, busy)
         states = readers.states()
         self._pace.look(taken, late)
-        if self._pace.is_behind(busy):
+        if self._pace.is_behind(busy, has_room=has_room(states, self._processors)):
             self._pace.begin_anew()
             called = next_to_read(states)
             if called is not None:
                 self._call(called)
-        elif self._pace.is_calm and may_rest(states, readers.busy(), self._slot, self._least):
+        elif self._pace.is_calm and may_rest(states, readers.busy(), self._slot, self._least, self._processors):
             readers.set(self._slot, State.RESTING)
             self._datagrams.close()
             self._datagrams.drain()  # a datagram that woke this process alone wakes nobody else

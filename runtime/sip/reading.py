@@ -5,7 +5,9 @@ read by one process needs no handing over. So one process reads while it keeps u
 go; the others rest. What makes another one read:
 
 - who reads is about to stand still, as a blocking `mi()` does, and nobody else reads: it calls one before it stops;
-- who reads is busy most of the time, or what it reads has lain for a while more often than rarely: it calls one;
+- who reads is busy most of the time, or what it reads has lain for a while more often than rarely: it calls one. Being
+  busy it calls only as many as there are processors: with four readers on two, and nothing late, a request took 5 to
+  8 % more CPU time than with two;
 - something waits in a socket and nobody has read anything for a while, whatever the reason (a process that was stopped,
   a script that computes for long): a resting process sees that and reads.
 
@@ -87,13 +89,19 @@ class Pace:
         self.late = FADE * self.late + late
         self.calm = self.calm + 1 if self.late <= CALM_PART * self.taken else 0
 
-    def is_behind(self, busy: float) -> bool:
-        """Whether it does not keep up.
+    @property
+    def is_late(self) -> bool:
+        """Whether what it reads has lain for too long, too often."""
+        return self.taken >= FEW and self.late > LATE_PART * self.taken
+
+    def is_behind(self, busy: float, *, has_room: bool) -> bool:
+        """Whether another one shall read, too.
 
         Args:
-            busy: for which part of its time it was busy at the last look.
+            busy: for which part of its time this one was busy at the last look.
+            has_room: whether there are more processors than readers.
         """
-        return busy > BUSY or (self.taken >= FEW and self.late > LATE_PART * self.taken)
+        return self.is_late or (busy > BUSY and has_room)
 
     @property
     def is_calm(self) -> bool:
@@ -111,7 +119,12 @@ def too_few(states: Sequence[int], least: int) -> bool:
     return sum(state >= State.READING for state in states) < least
 
 
-def may_rest(states: Sequence[int], busy: Sequence[float], me: int, least: int) -> bool:
+def has_room(states: Sequence[int], processors: int) -> bool:
+    """Whether there is a processor for one more who reads."""
+    return sum(state == State.READING for state in states) < processors
+
+
+def may_rest(states: Sequence[int], busy: Sequence[float], me: int, least: int, processors: int) -> bool:
     """Whether a process that reads is one too many. It is the last of them that goes.
 
     Args:
@@ -119,8 +132,9 @@ def may_rest(states: Sequence[int], busy: Sequence[float], me: int, least: int) 
         busy: for which part of its time each was busy of late.
         me: the slot of who asks.
         least: how many shall read at least.
+        processors: how many can at the same time.
     """
     reading = [slot for slot, state in enumerate(states) if state == State.READING]
     if len(reading) <= least or reading[-1] != me:
         return False
-    return sum(busy[slot] for slot in reading) < IDLE * (len(reading) - 1)
+    return len(reading) > processors or sum(busy[slot] for slot in reading) < IDLE * (len(reading) - 1)
