@@ -109,9 +109,11 @@ class DirectSelector(selectors.BaseSelector):
         while True:
             left = -1.0 if ends is None else max(0.0, ends - now)
             ready = self._look(left, now)
-            if ready or self.touched or left == 0.0:
+            if ready or self.touched:
                 return ready
             now = time.monotonic()
+            if ends is not None and now >= ends:
+                return ready
 
     def _look(self, timeout: float, now: float) -> list[tuple[selectors.SelectorKey, int]]:
         changes = self._changes
