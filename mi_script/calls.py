@@ -6,8 +6,9 @@ The texts and codes are those that MI clients know (JSON-RPC 2.0 section 5.1, an
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct
 
 from mi_script.access import Access
 from mi_script.commands import (
@@ -32,9 +33,11 @@ class Cause(enum.Enum):
     NO_ANSWER = "no answer"  # it ran or may have run, and no answer came of it
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A command to be run.
+# Structs, not frozen dataclasses: some are made for every command that a script runs, in 0.1 µs instead of 0.5.
+
+
+class Call(Struct, frozen=True, eq=False):
+    """A command to be run. Two with the same command and parameters are equal.
 
     Args:
         method: the command's name; also what stands behind the colon of one, where only one command has it there.
@@ -44,11 +47,13 @@ class Call:
 
     method: str
     params: dict[str, Json] | list[Json] | None = None
-    warning: str | None = field(default=None, compare=False)
+    warning: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Call) and (self.method, self.params) == (other.method, other.params)
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """A call without a result: the JSON-RPC error object, and why."""
 
     code: int
@@ -57,8 +62,7 @@ class Fault:
     cause: Cause = Cause.COMMAND
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """A call that may run: its command, and the parameters by name."""
 
     command: Command
@@ -97,11 +101,11 @@ def _not_found(registry: Registry, method: str) -> Fault:
 def _matched(command: Command, params: dict[str, Json] | list[Json] | None) -> Params | Fault:
     if isinstance(params, list) and params and command.named_only:
         return _invalid("Command only supports named parameters")
-    candidates = [recipe for recipe in command.recipes if len(recipe) == len(params or ())]
-    if not candidates:
-        return _invalid("Too few or too many parameters")
-    if not params:
+    if not params and () in command.recipes:
         return Params()
+    candidates = [recipe for recipe in command.recipes if len(recipe) == len(params or ())]
+    if not candidates or not params:
+        return _invalid("Too few or too many parameters")
     if isinstance(params, dict):
         return _by_name(candidates, params)
     return _by_position(command, candidates, params)

@@ -12,8 +12,10 @@ which the script added them, and integers stay integers. ``compat="3.6"`` asks f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
+
+from msgspec import Struct, field
 
 from mi_script.calls import Call, Cause, Fault
 from mi_script.commands import Json
@@ -45,8 +47,7 @@ class ScriptFault:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How a call ended, for the script.
 
     Args:
@@ -246,12 +247,12 @@ def _shown(name: Value) -> str:
 
 
 def _real(text: str) -> str:
-    return text.encode("latin-1").decode("utf-8", "replace")
+    return text if text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
 
 
 def _script(text: str) -> str:
     # A handler's message may hold half of a surrogate pair, which is no text and must not stop a route.
-    return text.encode("utf-8", "replace").decode("latin-1")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("latin-1")
 
 
 # What an answer is to the script.

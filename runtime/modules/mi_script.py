@@ -10,13 +10,13 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec import Struct
 
 from mi_script.calls import Call, Cause, Fault
 from mi_script.commands import SERVER_ERROR
-from mi_script.execute import Answer, Answered, answer_of, pack_call
+from mi_script.execute import ENDED, Answer, Answered, answer_of, pack_call
 from mi_script.script import COMPAT_36, Ending, ScriptFault, ending, ending_of, gathered, script_call, split_commands
 from runtime.clock import monotonic_now
 from runtime.context import Context
@@ -34,8 +34,12 @@ from runtime.script.declare import (
     asynchronous,
     function,
 )
+from runtime.script.kept import kept
 from runtime.settings import SettingsError
 from workers.jobs import Outcome, TimedOut
+
+if TYPE_CHECKING:
+    from runtime.process import Process
 
 log = logging.getLogger("layby.mi_script")
 
@@ -51,6 +55,7 @@ _UNWRITABLE: Final = -3
 _NOTICEABLE_S: Final = 0.001
 """A command that takes longer is one that others should not wait for."""
 _MOST_COMMANDS: Final = 1000
+_MOST_TEXTS: Final = 1000
 
 
 class MiScript(MiModule):
@@ -78,6 +83,12 @@ class MiScript(MiModule):
         super().__init__(settings)
         self._usual_s: dict[str, float] = {}
         """What each command has taken of late when it was run on the caller's time, the longest first."""
+        self._pretty = bool(self.settings["pretty_printing"])
+        self._compat = str(self.settings["compat"])
+        self._written = kept(_MOST_TEXTS)(lambda text: script_call(text, compat=self._compat))
+        """Reads a command with all that it takes in its text: most scripts write the same few again and again."""
+        self._here = ""
+        """This process, as `$mi(worker)` calls it."""
         if self.settings["compat"] not in ("", COMPAT_36):
             raise SettingsError(
                 f'modparam("mi_script", "compat", "{self.settings["compat"]}"): there is only "{COMPAT_36}"'
@@ -86,6 +97,10 @@ class MiScript(MiModule):
             raise SettingsError('modparam("mi_script", "on_cancel", …) is "resume" or "wait"', "on_cancel")
         if int(self.settings["timeout"]) < 1:
             raise SettingsError('modparam("mi_script", "timeout", …) must be at least 1 second')
+
+    def enter(self, process: Process) -> None:
+        super().enter(process)
+        self._here = str(process.peer)
 
     @function("mi", *_PARAMS)
     def mi(self, c: Context, command: str, result: Ref | None, names: Ref | None, values: Ref | None) -> int:
@@ -192,15 +207,9 @@ class MiScript(MiModule):
             idempotent=found is not None and found.idempotent,
         )
 
-    @property
-    def _pretty(self) -> bool:
-        return bool(self.settings["pretty_printing"])
-
-    @property
-    def _compat(self) -> str:
-        return str(self.settings["compat"])
-
     def _call(self, c: Context, command: str, names: Ref | None, values: Ref | None) -> Call | ScriptFault:
+        if names is None and values is None:
+            return self._written(command)
         call = script_call(
             command,
             names.all(c) if names else None,
@@ -213,12 +222,12 @@ class MiScript(MiModule):
 
     def run_here(self, call: Call) -> Ending:
         """Run a command in this process, which serves nothing else until it has ended."""
-        self.count("blocking_calls")
+        self.house.statistics.count("mi_script:blocking_calls")  # by its whole name, which `count` would put together
         started = time.monotonic()
         answer = self._answer_here(call)
         if answer is None:
             return ending(self._too_late(), self._compat)
-        return ending_of(answer, time.monotonic() - started, str(self.process.peer), self._compat)
+        return ending_of(answer, time.monotonic() - started, self._here, self._compat)
 
     def _too_late(self) -> TimedOut:
         return TimedOut(float(self.settings["timeout"]))
@@ -226,7 +235,7 @@ class MiScript(MiModule):
     def _answer_here(self, call: Call) -> Answer | None:
         """Run a command and wait for it; None when that took too long."""
         answer = self._perform(call)
-        if isinstance(answer, Answered | Fault):
+        if isinstance(answer, ENDED):
             return answer
         try:
             return self.process.block_on(_waited(answer), float(self.settings["timeout"]))

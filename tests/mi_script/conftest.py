@@ -107,6 +107,12 @@ class Demo:
     def no_json(self, params: Params) -> Json:
         return {"socket": object()}  # type: ignore[dict-item]
 
+    @command("no_end")
+    def no_end(self, params: Params) -> Json:
+        result: list[Json] = []
+        result.append(result)
+        return result
+
 
 @pytest.fixture
 def demo() -> Demo:

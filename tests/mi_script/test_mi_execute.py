@@ -106,6 +106,7 @@ def test_pretty(executor):
         ("broken", "Command handler failed", ZeroDivisionError),
         ("broken_later", "Command handler failed", ZeroDivisionError),
         ("no_json", "Command result is no JSON", TypeError),
+        ("no_end", "Command result is no JSON", RecursionError),
     ],
 )
 def test_our_own_mistakes_are_answered_and_logged(executor, caplog, method, data, kind):
