@@ -110,7 +110,6 @@ CORES = frozenset(
         "runtime.tracing.timeline",
     ]
 )
-SHELLS = {"runtime.sip.ownership"}  # stands beside the cores that it serves, and takes the kernel's locks
 CHOICES = {"runtime.compiled"}  # which of two ways to do the same a core takes, decided once, at import
 SHELLS = {"runtime.sip.ownership"}  # stands beside the cores that it serves, and waits for other processes
 PERFORMS = set(
