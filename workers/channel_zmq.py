@@ -17,6 +17,9 @@ from workers.jobs import Peer
 
 _PARTING_MS = 100
 """How long the last frames may take when a channel closes. A living peer takes them in well under a millisecond."""
+_FEW = 2
+"""After so many frames in a row it is not asked any more whether there is another."""
+_READABLE = int(zmq.POLLIN)
 
 
 class ZmqChannel:
@@ -25,6 +28,8 @@ class ZmqChannel:
     def __init__(self, me: Peer, folder: Path, max_frame_bytes: int) -> None:
         self.due = math.inf  # ZeroMQ's thread tries again by itself
         self._folder = folder
+        self._in_a_row = 0
+        """How many frames have been received since the inbox was last empty."""
         self._path = inbox_path(folder, me)
         self._lines: dict[Peer, zmq.Socket[bytes]] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -46,13 +51,20 @@ class ZmqChannel:
         return int(self._inbox.getsockopt(zmq.FD))
 
     def receive(self) -> bytes | None:
-        # Not by asking for EVENTS first: an empty inbox is cheaper to run into than to ask about. Both process what
-        # the socket has been told, so after either the descriptor tells of the next frame. Sends cannot use that up,
-        # since they go through other sockets.
-        try:
-            return self._inbox.recv(zmq.NOBLOCK)
-        except zmq.Again:
+        # To run into an empty inbox costs an exception, 7 us, and to ask whether it is empty 2.7. Most often there is
+        # one frame, so it is asked after that; after some more there may be many, and asking costs more than it saves.
+        # Both process what the socket has been told, so after either the descriptor tells of the next frame. Sends
+        # cannot use that up, since they go through other sockets.
+        if 0 < self._in_a_row <= _FEW and not int(self._inbox.get(zmq.EVENTS)) & _READABLE:
+            self._in_a_row = 0
             return None
+        try:
+            frame = self._inbox.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            self._in_a_row = 0
+            return None
+        self._in_a_row += 1
+        return frame
 
     def connect(self, peer: Peer) -> None:
         socket = self._context.socket(zmq.PUSH)
