@@ -28,6 +28,8 @@ _Ts = TypeVarTuple("_Ts")
 
 _MOST: Final = 64
 """Events that one look at the kernel gives."""
+_GLANCE_S: Final = 0.00005
+"""After so long it is worth a microsecond to look for datagrams between two things that take long."""
 
 
 class DirectSelector(selectors.BaseSelector):
@@ -41,6 +43,8 @@ class DirectSelector(selectors.BaseSelector):
     def __init__(self) -> None:
         self.touched = False
         self.waited_s = 0.0
+        self._looked_at = 0.0
+        """When the kernel last said what there is."""
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         """What the loop waits for, by descriptor."""
@@ -119,7 +123,8 @@ class DirectSelector(selectors.BaseSelector):
         changes = self._changes
         others: list[tuple[int, int]] = []
         found = self._epoll.poll(timeout, _MOST)
-        self.waited_s += time.monotonic() - now
+        self._looked_at = time.monotonic()
+        self.waited_s += self._looked_at - now
         for fd, mask in found:
             reader = self._direct.get(fd)
             if reader is None:
@@ -131,6 +136,17 @@ class DirectSelector(selectors.BaseSelector):
             # the old key of a descriptor that is read again would make it take the new reader out.
             others = self._epoll.poll(0, _MOST)
         return self._ready(others)
+
+    def glance(self) -> None:
+        """Call the readers for which something has come meanwhile, where the last look was a while ago."""
+        now = time.monotonic()
+        if now - self._looked_at < _GLANCE_S:
+            return
+        self._looked_at = now
+        for fd, _ in self._epoll.poll(0, _MOST):
+            reader = self._direct.get(fd)
+            if reader is not None:
+                reader()
 
     def _ready(self, found: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
         ready: list[tuple[selectors.SelectorKey, int]] = []
@@ -224,6 +240,10 @@ class SipLoop(asyncio.SelectorEventLoop):
     def remove_direct(self, fd: int) -> None:
         """Call its reader no more."""
         self._direct_selector.remove_direct(fd)
+
+    def glance(self) -> None:
+        """Read what has come meanwhile, ahead of something else that takes long. Not to be called by a reader."""
+        self._direct_selector.glance()
 
     def busy_part(self) -> float:
         """For which part of the time since this was last asked the loop had something to do: from 0 to 1."""
