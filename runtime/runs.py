@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Final
 
 from msgspec import Struct
 
 from runtime.context import Context, Document, Value
+from runtime.packed import Packed, pack, unpack
 from runtime.script.problems import Place
 from runtime.script.script import Exit, Script
 from runtime.sip.message import Reply
@@ -44,6 +46,7 @@ class Parked(Struct, gc=False):
     """A context that waits for its job.
 
     Args:
+        kept: the context, or what it is packed as.
         resume: what runs when the job has ended: a route by itself, or the rest of one.
         script: the one it was parked under; a reload does not change where it resumes.
         variables: the `$var`s as they were; the process's own go on changing meanwhile.
@@ -54,7 +57,7 @@ class Parked(Struct, gc=False):
         cancel: called where nobody wants it any more; None where it waits for one job.
     """
 
-    context: Context
+    kept: Context | Packed
     resume: Route
     script: Script
     place: Place
@@ -64,6 +67,36 @@ class Parked(Struct, gc=False):
     abandon: Callable[[], None]
     finish: Callable[[Context, Outcome], int] = unwritten
     cancel: Callable[[], None] | None = None
+
+    @property
+    def context(self) -> Context:
+        """What waits."""
+        kept = self.kept
+        if not isinstance(kept, Context):
+            self.kept = kept = unpack(kept)
+        return kept
+
+    def pack(self) -> Context | None:
+        """Keep the context in little room where nobody else has it, and else its message.
+
+        Not while anything on the stack works on it.
+
+        Returns:
+            what was packed.
+        """
+        context = self.kept
+        if not isinstance(context, Context):
+            return None
+        packed = pack(context) if getrefcount(context) == _ALONE else None
+        if packed is None:
+            context.message.compact()
+            return None
+        self.kept = packed
+        return context
+
+
+_ALONE: Final = 3
+"""Those that hold a context which nobody else has: what is parked, the name above, and the call that counts them."""
 
 
 class Launched(Struct, frozen=True):

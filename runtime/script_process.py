@@ -39,8 +39,8 @@ log = logging.getLogger("layby.process")
 script_log = logging.getLogger("layby.script")
 script_log.setLevel(1)  # the compiled code has compared with xlog_level, which is not log_level
 
-_FEW_PARKED: Final = 1000
-"""So many parked messages are kept as they were parsed, 4 MB at most by and large: most are taken up again at once."""
+_FEW_PARKED: Final = 250
+"""So many parked messages are kept as they were parsed, 1 MB at most by and large: most are taken up again at once."""
 _NO_VARIABLES: Final[dict[str, Value]] = {}
 _NO_DOCUMENTS: Final[dict[str, Document]] = {}
 
@@ -64,6 +64,8 @@ class ScriptProcess(Process):
         """Resumptions and reports that wait for the next turn of the loop, and futures that contexts wait for."""
         self._futures = 0
         """Counts downwards: what waits for a future is known by such a number, where others have their job's serial."""
+        self._newest = 0
+        """The serial of what was put aside last, where many were; see `_pack_older`."""
         self._told = self._settled
         """Made once: to make it for each job that is waited for cost 64 bytes while it is."""
         self._then: Then = nothing_more
@@ -175,9 +177,6 @@ class ScriptProcess(Process):
         variables = dict(self.variables) if self.variables else _NO_VARIABLES
         documents = copy_of(self.documents) if self.documents else _NO_DOCUMENTS
         parked = Parked(context, resume, script, place, variables, documents, self._then, abandon)
-        if len(self.parked) >= _FEW_PARKED:
-            # Its bytes are enough: what was parsed of it is parsed again when somebody asks. Both take 10 µs together.
-            context.message.compact()
         self.count("async:parked")
         match begin:
             case Refused(finish):
@@ -202,8 +201,17 @@ class ScriptProcess(Process):
         self.parked[serial] = parked
         if len(jobs) > 1:
             parked.cancel = partial(self._cancel_all, jobs)
+        if len(self.parked) > _FEW_PARKED:
+            self._pack_older(serial)
         self.house.statistics.count("async:waiting")
         self.on_parked(parked.context, serial, within_s)
+
+    def _pack_older(self, serial: int) -> None:
+        """Pack what was put aside before this one. This one itself is still on the stack, which may look at it."""
+        older, self._newest = self.parked.get(self._newest), serial
+        packed = None if older is None else older.pack()
+        if packed is not None:
+            self.on_packed(packed)
 
     def cancel_wait(self, serial: int) -> None:
         """Have what is parked under that number resumed soon: nobody wants to wait for its end."""
@@ -320,6 +328,9 @@ class ScriptProcess(Process):
 
     def on_parked(self, context: Context, serial: int, timeout_s: float) -> None:
         """The context is put aside under a number, for `timeout_s` seconds at most; see `cancel_wait`."""
+
+    def on_packed(self, context: Context) -> None:
+        """The context is kept in little room from now on, and another one will resume in its place."""
 
     def on_resuming(self, context: Context, serial: int) -> None:
         """The context is taken up again from where it was put aside; its resume route runs next."""

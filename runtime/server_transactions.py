@@ -17,9 +17,10 @@ from runtime.alarm import Alarm
 from runtime.clock import monotonic_now
 from runtime.context import Address
 from runtime.house import House
+from runtime.packed import shared_address, unpack_request
 from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.keys import dialog_ack_key
-from runtime.sip.message import Request
+from runtime.sip.message import Message, Request
 from runtime.sip.ownership import fingerprint
 from runtime.sip.table import Tagged, TransactionTable
 from runtime.sip.transaction import (
@@ -54,7 +55,7 @@ class _Kept:
     """What is kept for a transaction beside its state machine.
 
     Args:
-        request: what replies are built from; let go once the final one is out.
+        request: what replies are built from, or its bytes; let go once the final one is out.
         source: where it came from.
         target, otherwise: where replies go, and where when the connection to there is gone.
         socket: what it came in on.
@@ -64,7 +65,7 @@ class _Kept:
         cancelled: a CANCEL came.
     """
 
-    request: Request | None
+    request: Request | bytes | None
     source: Address
     target: Address
     otherwise: Address | None
@@ -186,14 +187,17 @@ class ServerTransactions:
         kept, transaction = self._kept.get(key), self._table.find(key)
         if kept is None or kept.request is None or transaction is None or transaction.answered:
             return -1
+        request = kept.request
+        if isinstance(request, bytes):
+            request = kept.request = unpack_request(request)
         if to_source:
             kept.target = kept.source
         data = build_reply(
-            kept.request,
+            request,
             code,
             reason,
             source=kept.source,
-            to_tag=to_tag(kept.request) if tag is None else tag,
+            to_tag=to_tag(request) if tag is None else tag,
             headers=tuple(headers),
             body=body,
             server=self._house.settings.server_header,
@@ -201,7 +205,7 @@ class ServerTransactions:
         if code >= 200:
             if code < 300 and kept.invite:
                 # Its ACK ends the repeating, and may come to another process (RFC 3261 section 13.2.2.4).
-                kept.ack = fingerprint(dialog_ack_key(kept.request))
+                kept.ack = fingerprint(dialog_ack_key(request))
                 self._house.fingerprints.add(self._slot, kept.ack)
             kept.request = None
             self._house.statistics.count(f"tm:{code // 100}xx_transactions")
@@ -233,6 +237,19 @@ class ServerTransactions:
     def keep(self, key: str, for_s: float) -> None:
         """A reply will come within `for_s` seconds: keep it until then, and say nothing."""
         self._perform(self._table.hold(key, for_s, monotonic_now()) or [])
+
+    def pack(self, key: str) -> None:
+        """Keep what replies are built from in little room: there will be none for long."""
+        kept = self._kept.get(key)
+        if kept is not None and isinstance(kept.request, Request):
+            kept.request = kept.request.raw
+            kept.source, kept.target = shared_address(kept.source), shared_address(kept.target)
+
+    def unpack(self, key: str, message: Message) -> None:
+        """Take what was packed out again: that request was read once more."""
+        kept = self._kept.get(key)
+        if kept is not None and isinstance(kept.request, bytes) and isinstance(message, Request):
+            kept.request = message
 
     def is_cancelled(self, key: str) -> bool:
         """Whether its CANCEL has come."""

@@ -68,8 +68,8 @@ class SipProcess(ScriptProcess):
         """The other SIP processes by their row among the fingerprints."""
         self._through = self._request_through
         """Made once, for the same reason as `_told`."""
-        self._waiting: dict[str, tuple[int, ...]] = {}
-        """What a CANCEL ends: by the transaction's key the number of each of its contexts that is parked."""
+        self._waiting: dict[str, int | tuple[int, ...]] = {}
+        """What a CANCEL ends: by the transaction's key the number of its parked context, or those of several."""
         self.on_disconnected: OnDisconnected | None = None
         """Told of each connection over which SIP was spoken and that has ended."""
         self._cancel_resumes = _on_cancel(house) != "wait"
@@ -275,7 +275,7 @@ class SipProcess(ScriptProcess):
         for watcher in self.watchers:
             watcher.cancelled(key)
         # A parked context is resumed at once and may say what it thinks fit; else there is nobody to ask.
-        waiting = self._waiting.get(key, ())
+        waiting = self._parked_of(key)
         if self._cancel_resumes:
             for serial in waiting:
                 self.cancel_wait(serial)
@@ -477,15 +477,27 @@ class SipProcess(ScriptProcess):
         self.transactions.hold(key, timeout_s + _GRACE_S)
         if context.route is RouteType.ONREPLY:
             return  # a CANCEL is about the branches, and what they have answered goes its way
-        self._waiting[key] = (*self._waiting.get(key, ()), serial)
+        self._waiting[key] = serial if key not in self._waiting else (*self._parked_of(key), serial)
         if self.transactions.is_cancelled(key) and key not in self.proxy.relays:
             # It came before this parking, and the script goes on all the same: the caller waits for it no longer.
             self._terminate(key)
 
     def on_resuming(self, context: Context, serial: int) -> None:
-        key = context.transaction or ""
-        waiting = self._waiting.get(key, ())
-        if waiting == (serial,):
+        key = context.transaction
+        if key is None:
+            return
+        self.transactions.unpack(key, context.message)
+        waiting = self._waiting.get(key)
+        if waiting == serial:
             del self._waiting[key]
-        elif serial in waiting:
-            self._waiting[key] = tuple(other for other in waiting if other != serial)
+        elif isinstance(waiting, tuple):
+            others = tuple(other for other in waiting if other != serial)
+            self._waiting[key] = others if len(others) > 1 else others[0]
+
+    def _parked_of(self, key: str) -> tuple[int, ...]:
+        waiting = self._waiting.get(key, ())
+        return waiting if isinstance(waiting, tuple) else (waiting,)
+
+    def on_packed(self, context: Context) -> None:
+        if context.transaction is not None:
+            self.transactions.pack(context.transaction)

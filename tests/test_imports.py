@@ -54,6 +54,7 @@ CORES = frozenset(
         "runtime.dialogs.paging",
         "runtime.errors",
         "runtime.listen",
+        "runtime.packed",
         "runtime.probe_schedule",
         "runtime.modules.drouting_calls",
         "runtime.roles",

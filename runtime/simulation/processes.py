@@ -19,6 +19,7 @@ from runtime.context import Context, Value
 from runtime.futures import FutureRequest
 from runtime.house import House
 from runtime.mi_process import MiProcess
+from runtime.packed import unpack_request
 from runtime.process import Process
 from runtime.roles import MI, SIP, WORKER
 from runtime.runs import Ended, Launched, Parked, Route, Then
@@ -303,6 +304,8 @@ class SimulatedSip(_Scripted, SipProcess):
         request = None if kept is None else kept.request
         if request is None or key in self._waiting:
             return
+        if isinstance(request, bytes):
+            request = unpack_request(request)
         if isinstance(effect, Unanswered) or effect == Terminated(NO_REPLY):
             call = request.call_id
             place = self._left.get(call)
