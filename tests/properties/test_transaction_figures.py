@@ -304,7 +304,7 @@ def test_check_forbids_the_timers_that_no_way_leads_to(whose: str) -> None:
         for timer in Timer:
             real = walked(begin, way).real
             running = {*real._running} ^ {timer}
-            real._running[:] = running
+            real._running = type(real._running)(running)
             if (real.state.name, frozenset(one.name for one in running)) in allowed:
                 real.check()
             else:
@@ -324,7 +324,7 @@ def test_check_finds_what_is_broken(name: str) -> None:
 def run_a_timer_twice(real: Core) -> str | None:
     if not real._running:
         return None
-    real._running.append(real._running[0])
+    real._running = type(real._running)([*real._running, real._running[0]])
     return "a timer runs once"
 
 

@@ -20,6 +20,7 @@ from runtime.sip.client_table import ClientTable, client_key
 from runtime.sip.keys import dialog_ack_key, server_key
 from runtime.sip.message import Request, parse
 from runtime.sip.table import TransactionTable
+from runtime.sip.transaction_words import Timer
 from tests.properties.complaints import complaint
 from tests.properties.sip_figures import (
     CLIENT_INVITE,
@@ -270,7 +271,7 @@ class ServerTables(Tables):
         self.acks = {ack_key: found for ack_key, found in self.acks.items() if found != key}
 
     def breaks(self) -> list[tuple[str, Break]]:
-        return [*BREAKS, ("", name_an_ack)]
+        return [*BREAKS, ("", name_an_ack), ("each has its handle", lose_a_handle)]
 
 
 # --- the clients'
@@ -332,21 +333,36 @@ class ClientTables(Tables):
 # --- what `check` would find
 
 
+def timers_of(table: TransactionTable | ClientTable, key: str) -> list[Timer]:
+    entry = table._entries[key]
+    return list(entry.handles) if isinstance(entry.handles, dict) else list(entry.timers)
+
+
+def end(table: TransactionTable | ClientTable, key: str, timer: Timer) -> None:
+    entry = table._entries[key]
+    handle = entry.handles.pop(timer) if isinstance(entry.handles, dict) else entry.take(timer)
+    assert handle is not None
+    table._wheel.cancel(handle)
+
+
+def lose_a_handle(table: TransactionTable, key: str) -> None:
+    entry = table._entries[key]
+    table._wheel.cancel(entry.handles[0])
+    entry.handles = entry.handles[1:]
+
+
 def forget_a_timer(table: TransactionTable | ClientTable, key: str) -> None:
-    handles = table._entries[key].handles
-    table._wheel.cancel(handles.pop(next(iter(handles))))
+    end(table, key, timers_of(table, key)[0])
 
 
 def keep_one_that_is_over(table: TransactionTable | ClientTable, key: str) -> None:
-    entry = table._entries[key]
-    for handle in entry.handles.values():
-        table._wheel.cancel(handle)
-    entry.handles.clear()
-    entry.transaction._terminate("unnoticed")
+    for timer in timers_of(table, key):
+        end(table, key, timer)
+    table._entries[key].transaction._terminate("unnoticed")
 
 
 def start_a_timer_for_nobody(table: TransactionTable | ClientTable, key: str) -> None:
-    table._wheel.start(0.0, 1.0, (table._entries[key], next(iter(table._entries[key].handles))))
+    table._wheel.start(0.0, 1.0, (table._entries[key], timers_of(table, key)[0]))  # type: ignore[arg-type]
 
 
 def give_it_another_key(table: TransactionTable | ClientTable, key: str) -> None:
@@ -354,8 +370,9 @@ def give_it_another_key(table: TransactionTable | ClientTable, key: str) -> None
 
 
 def run_a_timer_twice(table: TransactionTable | ClientTable, key: str) -> None:
-    running = table._entries[key].transaction._running
-    running.append(running[0])
+    transaction = table._entries[key].transaction
+    running = transaction._running
+    transaction._running = type(running)([*running, running[0]])  # type: ignore[assignment]
 
 
 def name_an_ack(table: TransactionTable, key: str) -> None:
