@@ -58,11 +58,17 @@ def pace(*looks: tuple[int, int]) -> Pace:
 
 def test_a_reader_is_behind_when_it_is_busy_or_often_late() -> None:
     assert pace().is_behind(0.8, has_room=True)
-    assert not pace((1000, 10)).is_behind(0.5, has_room=True)
-    assert pace((1000, 11)).is_behind(0.5, has_room=True)
+    assert not pace(*[(1000, 10)] * 100).is_behind(0.5, has_room=True)
+    assert pace(*[(1000, 11)] * 100).is_behind(0.5, has_room=True)
     assert not pace((10, 10)).is_behind(0.5, has_room=True), "too few to say"
     assert not pace().is_behind(0.8, has_room=False), "there is no processor for another one"
-    assert pace((1000, 11)).is_behind(0.5, has_room=False), "who is late may be stopped by something else"
+    assert pace(*[(1000, 11)] * 100).is_behind(0.5, has_room=False), "who is late may be stopped by something else"
+
+
+def test_the_first_of_few_that_is_late_calls_nobody_but_many_do_at_once() -> None:
+    assert not pace((55, 1)).is_behind(0.5, has_room=True), "a route that runs for the first time takes longer"
+    assert not pace((55, 5)).is_behind(0.5, has_room=True)
+    assert pace((55, 6)).is_behind(0.5, has_room=True), "even if nothing more is late within the second"
 
 
 def test_one_standstill_is_not_being_behind_but_several_within_a_second_are() -> None:
@@ -83,7 +89,7 @@ def test_after_a_change_only_what_follows_counts(before: list[tuple[int, int]]) 
     found.begin_anew()
     assert not found.is_behind(0.0, has_room=True)
     assert not found.is_calm
-    found.look(1000, 11)
+    found.look(1000, 101)
     assert found.is_behind(0.0, has_room=True)
 
 
