@@ -111,6 +111,19 @@ def test_hostile_routes(ruri: str, routes: list[str]) -> None:
     return None
 
 
+@given(st.lists(st.sampled_from(["<", ">", "sip:", "p1", "p2", ":5060", ";lr", ";r2=on", ";ftag=a", ";did=b.1", "="])))
+def test_a_usual_route_value_says_what_it_would_if_it_were_unusual(pieces: list[str]) -> None:
+    """White space before it changes nothing but how it is read."""
+    value = "".join(pieces)
+    for text in (value, f"<sip:{value}>", f"<sip:p1;lr{value}>"):
+        usual, unusual = (loose_route(CALLEE, [read], lambda *place: place[0] == "p1") for read in (text, f" {text}"))
+        if usual != unusual:
+            assert isinstance(usual, Routed)
+            assert isinstance(unusual, Routed)
+            assert usual == unusual._replace(routes=[text]), "nobody's of ours: it stays as it was written"
+        event(type(usual).__name__)
+
+
 @given(st.text(st.characters(max_codepoint=255), max_size=40), st.text(st.characters(max_codepoint=255), max_size=40))
 def test_the_direction_is_known_by_any_tag(tag: str, other: str) -> None:
     param = from_tag_param(tag)

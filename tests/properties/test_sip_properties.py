@@ -142,6 +142,13 @@ def test_no_caller_can_inject_a_header(headers: list[str], reason: str) -> None:
     event(f"{more} lines more")
 
 
+@given(st.lists(st.sampled_from(["<", ">", "sip:a@b", ";tag=", ";TAG=", ";x", "1", " ", '"', "\\", ";"])).map("".join))
+def test_a_usual_name_addr_says_what_it_would_if_it_were_unusual(text: str) -> None:
+    """White space before it changes nothing but how it is read."""
+    for value in (text, f"<{text}>", f"<sip:a@b>;tag={text}"):
+        assert parse_name_addr(value) == parse_name_addr(f" {value}")
+
+
 @given(st.one_of(st.text(max_size=60), st.text(st.sampled_from('sip:tel@;?=&[]<>"\\ a1.%+'), max_size=40)))
 @settings(max_examples=500, deadline=None)
 def test_any_text_is_taken_apart_without_an_exception(text: str) -> None:
