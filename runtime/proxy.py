@@ -78,6 +78,8 @@ class Proxy:
         self._protocols = tuple(dict.fromkeys(one.listen.protocol for one in self._sockets))
         """The transports that are served, those of the first sockets first."""
         self._kinds = [(one.listen.protocol, ipaddress.ip_address(one.listen.host).version) for one in self._sockets]
+        self._vias = [f"SIP/2.0/{one.listen.protocol.upper()} {one.listen.sent_by};branch=" for one in self._sockets]
+        """How our Via begins, by the index of the socket that it is sent from."""
         self._branches = Branches(process.house.secret)
         self.block_6xx = block_6xx
         count = process.house.statistics.count
@@ -160,7 +162,12 @@ class Proxy:
         found = self._resolver.locate_nowait(uri, self._protocols)
         if found is None:
             return True
-        return not isinstance(found, NotFound) and any(self._socket_for(context, one) for one in found)
+        if isinstance(found, NotFound):
+            return False
+        for one in found:  # noqa: SIM110 - any() over a generator costs 0.5 µs more, for every message
+            if self._socket_for(context, one) is not None:
+                return True
+        return False
 
     def locate_nowait(self, context: Context) -> Found | None:
         """The addresses of the next hop, the first one to be tried first; None where DNS must be asked."""
@@ -189,13 +196,13 @@ class Proxy:
 
     def _socket_for(self, context: Context, target: Target) -> ListenSocket | None:
         """What to send from: what the script says, else where the request came in, else the first that fits."""
-        family = 6 if ":" in target.host else 4
-        wanted = [context.send_socket, context.socket if context.source is not None else None]
-        for index in wanted:
-            if index is not None and self._kinds[index] == (target.protocol, family):
-                return self._sockets[index]
-        kind = target.protocol, family
-        return self._sockets[self._kinds.index(kind)] if kind in self._kinds else None
+        kinds, kind = self._kinds, (target.protocol, 6 if ":" in target.host else 4)
+        index = context.send_socket
+        if index is not None and kinds[index] == kind:
+            return self._sockets[index]
+        if context.source is not None and kinds[context.socket] == kind:
+            return self._sockets[context.socket]
+        return self._sockets[kinds.index(kind)] if kind in kinds else None
 
     def leg(self, context: Context, key: str, suffix: str, target: Target, served: Served) -> Leg | None:
         """A request ready to be sent to a target; None where no socket can."""
@@ -209,7 +216,7 @@ class Proxy:
         data = forwarded_request(
             request,
             ruri=context.ruri,
-            via=f"SIP/2.0/{socket.listen.protocol.upper()} {socket.listen.sent_by};branch={branch}{rport}",
+            via=f"{self._vias[socket.index]}{branch}{rport}",
             source=context.source,
             record_routes=self._record_routes(context, socket),
             routes=self._routes(context),

@@ -7,10 +7,11 @@ is parked in a reply route, those behind it wait, so that they go upstream in th
 from __future__ import annotations
 
 import logging
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
+
+from msgspec import Struct
 
 from runtime.client_transactions import Leg
 from runtime.context import Branch, Context, RouteType
@@ -55,12 +56,11 @@ MAX_QUEUED: Final = 64
 """Replies that wait behind a parked one. Beyond it those that come again are left out."""
 
 
-@dataclass(slots=True)
-class _Came:
+class _Came(Struct):
     """A branch's last reply, as the script left it."""
 
     reply: Reply
-    edits: list[Edit] = field(default_factory=list)
+    edits: Sequence[Edit] = ()
     body: bytes | None = None
     changed: tuple[int, str] | None = None
 
@@ -69,8 +69,7 @@ class _Came:
         return self.changed[0] if self.changed else self.reply.status
 
 
-@dataclass(slots=True)
-class _Trying:
+class _Trying(Struct):
     """What is left to try of a branch whose next hop has several addresses (RFC 3263 4.3)."""
 
     context: Context
@@ -130,7 +129,7 @@ class Relay:
         self._failure_route: RouteCode | None = None
         self._came: dict[int, _Came] = {}
         self._trying: dict[int, _Trying] = {}
-        self._queue: deque[tuple[Leg, Reply]] = deque()
+        self._queue: list[tuple[Leg, Reply]] = []
         self._reading = False
         self._emptying = False
         self._starting = False
@@ -301,7 +300,7 @@ class Relay:
     def _read(self, leg: Leg, reply: Reply) -> None:
         """Let the reply routes see a reply, and then deal with it."""
         general = self.script.routes.onreply.get("")
-        of_branch = self._branch_reply_routes.get(leg.index)
+        of_branch = self._branch_reply_routes.get(leg.index) if self._branch_reply_routes else None
         routes = [route for route in (general, of_branch, self._reply_route) if route is not None]
         if not routes:
             self._read_through(leg, _Came(reply))
@@ -333,7 +332,7 @@ class Relay:
         self._emptying = True
         try:
             while self._queue and not self._reading:
-                self._read(*self._queue.popleft())
+                self._read(*self._queue.pop(0))
         finally:
             self._emptying = False
 

@@ -11,9 +11,10 @@ has been dealt with once the script has tried the next one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias, assert_never
+
+from msgspec import Struct
 
 
 class Progress(IntEnum):
@@ -27,15 +28,13 @@ class Progress(IntEnum):
 # --- stimuli
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """The branch's request is on its way."""
 
     branch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Replied:
+class Replied(Struct, frozen=True):
     """A reply came in on a branch and is through its reply route.
 
     Args:
@@ -47,28 +46,24 @@ class Replied:
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """A branch ended without a reply: `status` stands for why (408, 503, or 500 where the script dropped it)."""
 
     branch: int
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True):
     """The CANCEL of the request came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """The script gave a final reply itself."""
 
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """What `AskScript` asked for is through."""
 
 
@@ -78,29 +73,25 @@ Stimulus: TypeAlias = Sent | Replied | Failed | Cancelled | Answered | Decided
 # --- effects
 
 
-@dataclass(frozen=True, slots=True)
-class Relay:
+class Relay(Struct, frozen=True):
     """Send this branch's last reply upstream."""
 
     branch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Send a final reply of our own upstream: no branch had one."""
 
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class CancelBranch:
+class CancelBranch(Struct, frozen=True):
     """Cancel what this branch has sent."""
 
     branch: int
 
 
-@dataclass(frozen=True, slots=True)
-class AskScript:
+class AskScript(Struct, frozen=True):
     """No branch is left and none took the request: run the failure route, if there is one, and say `Decided`.
 
     Args:
@@ -112,12 +103,13 @@ class AskScript:
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
+class Over(Struct, frozen=True):
     """A final reply has gone upstream and no branch is left: the context can be forgotten."""
 
 
 Effect: TypeAlias = Relay | Answer | CancelBranch | AskScript | Over
+
+_OVER: Final = Over()
 
 
 class _Branch:
@@ -165,7 +157,7 @@ class ResponseContext:
     @property
     def open(self) -> int:
         """How many branches have no final status yet."""
-        return sum(branch.progress is not Progress.DONE for branch in self._branches)
+        return len([branch for branch in self._branches if branch.progress is not Progress.DONE])
 
     def add(self) -> int:
         """Add a branch; its index."""
@@ -190,14 +182,10 @@ class ResponseContext:
     def handle(self, stimulus: Stimulus) -> list[Effect]:
         """What happens next, in order. What comes for a branch that is done is ignored, but for a 2xx to an INVITE."""
         match stimulus:
-            case Sent(index):
-                return self._sent(self._branches[index])
-            case Replied(index, status) if status < 200:
-                return self._provisional(index, status)
-            case Replied(index, status) if status < 300:
-                return self._success(index, status)
-            case Replied(index, status):
-                return self._ended(index, status, replied=True)
+            case Sent():  # not Sent(index): a pattern that takes fields costs 0.2 µs more
+                return self._sent(self._branches[stimulus.branch])
+            case Replied():
+                return self._replied(stimulus.branch, stimulus.status)
             case Failed(index, status):
                 return self._ended(index, status, replied=False)
             case Cancelled():
@@ -223,6 +211,11 @@ class ResponseContext:
         if branch.progress is Progress.WAITING:
             branch.progress = Progress.CALLING
         return []
+
+    def _replied(self, index: int, status: int) -> list[Effect]:
+        if status < 200:
+            return self._provisional(index, status)
+        return self._success(index, status) if status < 300 else self._ended(index, status, replied=True)
 
     def _provisional(self, index: int, status: int) -> list[Effect]:
         done = self._branches[index].progress is Progress.DONE
@@ -274,7 +267,7 @@ class ResponseContext:
             return self._ask()  # there is another round, and it may have ended while the script was at it
         index, self.final = self._best()
         reply: Effect = Relay(index) if self._branches[index].was_replied else Answer(self.final)
-        return [reply, Over()]
+        return [reply, _OVER]
 
     def _answered(self, status: int) -> list[Effect]:
         if self.final:
@@ -301,7 +294,7 @@ class ResponseContext:
         return effects
 
     def _over(self) -> list[Effect]:
-        return [] if self.open else [Over()]
+        return [] if self.open else [_OVER]
 
     def _best(self) -> tuple[int, int]:
         """The best final status of this round and its branch (16.7 step 6)."""
