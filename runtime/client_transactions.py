@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
+
+from msgspec import Struct
 
 from runtime.alarm import Alarm
 from runtime.clock import monotonic_now
@@ -57,8 +58,7 @@ class Sends(Protocol):
     def send(self, socket: ListenSocket, data: bytes, to: Address, failed: Failed | None = None) -> bool: ...
 
 
-@dataclass(slots=True, eq=False)
-class Leg:
+class Leg(Struct, eq=False):
     """One client transaction: a request that this process sent, and to where.
 
     Args:
@@ -70,9 +70,10 @@ class Leg:
         served: who hears of it.
         index: which branch of the relayed request it is.
         fr_timeout_s, fr_inv_timeout_s: how long a reply, and the final one to an INVITE, is awaited.
+        was_replied: whether any reply has come: somebody is there.
 
     Attributes:
-        was_replied: whether any reply has come: somebody is there.
+        key: its transaction's.
     """
 
     branch: str
@@ -84,9 +85,9 @@ class Leg:
     index: int = 0
     fr_timeout_s: float = 30.0
     fr_inv_timeout_s: float = 120.0
-    was_replied: bool = field(init=False, default=False)
-    key: str = field(init=False)
-    _parsed: Request | None = field(init=False, default=None)
+    was_replied: bool = False
+    key: str = ""
+    _parsed: Request | None = None
 
     def __post_init__(self) -> None:
         self.key = client_key(self.branch, self.method)

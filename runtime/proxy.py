@@ -118,13 +118,16 @@ class Proxy:
         """Send on an ACK from end to end, or a CANCEL whose INVITE nobody here knows (16.10), without a transaction."""
         request = context.message
         assert isinstance(request, Request), "only requests are relayed"
-        if not self.may_reach(context, context.dst_uri or context.ruri):
+        found = self.locate_nowait(context)
+        if not self._is_within_reach(context, found):
             return UNROUTABLE
         if request.method == "ACK":
             for watcher in self.watchers:
                 watcher.ack_relayed(context)
-        key, suffix = (invite_key(request), "0") if request.method == "CANCEL" else (server_key(request), STATELESS)
-        found = self.locate_nowait(context)
+        if request.method == "CANCEL":
+            key, suffix = invite_key(request), "0"
+        else:
+            key, suffix = context.key or server_key(request), STATELESS
         if found is not None:
             self._send_stateless(context, key, suffix, found)
         else:
@@ -159,7 +162,9 @@ class Proxy:
             context: the request's.
             uri: the next hop's.
         """
-        found = self._resolver.locate_nowait(uri, self._protocols)
+        return self._is_within_reach(context, self._resolver.locate_nowait(uri, self._protocols))
+
+    def _is_within_reach(self, context: Context, found: Found | None) -> bool:
         if found is None:
             return True
         if isinstance(found, NotFound):
