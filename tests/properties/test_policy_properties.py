@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from workers.jobs import Peer
 from workers.policy import Limits, Room, _level, has_room, is_progressing, is_slow, least_expected, reserved
@@ -47,6 +48,7 @@ def some_limits(draw: st.DrawFn) -> Limits:
         later_stall_s=LATER_STALL_S,
         max_outstanding=draw(st.integers(1, 40)),
         quick_share=draw(SHARES),
+        brief_s=draw(st.sampled_from([0.0, 0.0, 50 * GRAIN_S, 400 * GRAIN_S, 2 * BUDGET * GRAIN_S])),
     )
 
 
@@ -102,10 +104,17 @@ def rightful(case: Case) -> int | None:
     usable = [index for index, room in enumerate(rooms) if room.open]
     able = [index for index in usable[free:] if takes_with(rooms[index], limits.budget_s, limits)]
     turn = [(favourite + step) % len(rooms) for step in range(len(rooms))]
-    order = {index: (rooms[index].expected_s, rooms[index].outstanding, rooms[index].myself) for index in able}
-    best = min(able, key=lambda index: (order[index], turn.index(index)), default=None)
+    best = min(able, key=lambda index: (claim(rooms[index], case), turn.index(index)), default=None)
     quick_ones = [index for index in usable if index != best and takes_with(rooms[index], 2 * limits.budget_s, limits)]
     return best if len(quick_ones) >= free else None
+
+
+def claim(room: Room, case: Case) -> tuple[float, ...]:
+    """What goes first: the least work, then the fewest jobs; a brief job minds neither where little is to do."""
+    brief_s = case.limits.brief_s
+    if 0.0 < case.expected_s < brief_s and room.expected_s < brief_s:
+        return (brief_s, 0, room.myself, room.expected_s == 0.0)
+    return (room.expected_s, room.outstanding, room.myself)
 
 
 def give(room: Room, jobs: int, case: Case) -> None:
@@ -178,6 +187,8 @@ def test_levelling_gives_nobody_too_much_and_leaves_each_less_than_a_job(case: C
     limits = case.limits
     if not 0.0 < case.expected_s <= 2 * limits.budget_s:
         return
+    limits = replace(limits, brief_s=0.0)
+    case = case._replace(limits=limits)
     rooms, shares = deepcopy(case.rooms), [0] * len(case.rooms)
     given_out = _level(case.expected_s, case.count, rooms, limits, shares)
     assert given_out == sum(shares) <= case.count

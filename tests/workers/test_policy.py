@@ -53,6 +53,23 @@ def test_among_equals_another_process_goes_before_this_one() -> None:
     assert share(2, room(myself=True), room(), room()) == [0, 1, 1]
 
 
+def test_a_brief_job_goes_to_one_that_is_awake_rather_than_to_one_that_is_idle() -> None:
+    limits = replace(LIMITS, brief_s=0.0002)
+    rooms = [room(), room(3, 0.00015), room()]
+    assert least_expected(0.00002, 1, rooms, limits, True, 0) == [0, 1, 0]
+    assert least_expected(0.00002, 1, rooms, LIMITS, True, 0) == [1, 0, 0], "where none is brief"
+    assert least_expected(0.0002, 1, rooms, limits, True, 0) == [1, 0, 0], "one that takes as long as waking does"
+    assert least_expected(0.0, 1, rooms, limits, True, 0) == [1, 0, 0], "one that occupies nobody"
+    assert least_expected(0.00002, 1, [room(), room(3, 0.0002)], limits, True, 1) == [1, 0], "it has too much to do"
+
+
+def test_brief_jobs_go_to_one_worker_until_it_has_something_to_do() -> None:
+    limits = replace(LIMITS, brief_s=64 * GRAIN_S)
+    assert least_expected(16 * GRAIN_S, 4, [room(), room()], limits, True, 1) == [0, 4]
+    assert least_expected(16 * GRAIN_S, 6, [room(), room()], limits, True, 1) == [2, 4]
+    assert least_expected(16 * GRAIN_S, 12, [room(), room()], limits, True, 1) == [6, 6], "and then to all alike"
+
+
 def test_among_equals_the_favourite_wins() -> None:
     assert [choose(room(), room(), room(), favourite=one) for one in range(4)] == [0, 1, 2, 0]
 
