@@ -11,6 +11,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
+from runtime.compiled import is_compiled
+
+_COMPILED: Final = is_compiled("runtime.sip.scan")
+if _COMPILED:
+    from runtime.sip import scan
+
 Params: TypeAlias = dict[str, str | None]
 """Parameter names in lower case to their values as written; None for a parameter without `=`."""
 
@@ -201,6 +207,13 @@ def split_host_port(text: str) -> tuple[str, int | None] | None:
 
 def parse_name_addr(text: str) -> NameAddr | None:
     """Read ``"Name" <uri>;params``, ``Name <uri>;params`` or ``uri;params``; None when it is none of these."""
+    if _COMPILED and (found := scan.name_addr(text)) is not None:
+        return found
+    return parse_name_addr_any(text)
+
+
+def parse_name_addr_any(text: str) -> NameAddr | None:
+    """The same in Python alone, for any text."""
     usual = _USUAL_NAME_ADDR.fullmatch(text)
     if usual is not None:
         tag = usual[2]

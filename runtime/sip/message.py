@@ -519,7 +519,8 @@ def _read_via(message: Message) -> Via:
 
 
 def _name_addr(message: Message, name: str) -> NameAddr:
-    text = message.field(name) or ""
+    names = message.names
+    text = _value(message.lines[names.index(name)]) if name in names else ""
     return parse_name_addr(text) or NameAddr("", text, {})
 
 
@@ -555,7 +556,9 @@ _scan: Callable[[bytes], Request | Reply | None] | None = None
 if is_compiled("runtime.sip.scan"):
     from runtime.sip import scan
 
-    scan.learn(KNOWN_NAMES, USUAL_PARAMS, (MAX_DATAGRAM_BYTES, MAX_HEADERS, MAX_LINE_CHARS), (Request, Reply, Via))
+    scan.learn(
+        KNOWN_NAMES, USUAL_PARAMS, (MAX_DATAGRAM_BYTES, MAX_HEADERS, MAX_LINE_CHARS), (Request, Reply, Via, NameAddr)
+    )
     _scan = scan.scan
 
 _DUMMY = (

@@ -14,7 +14,7 @@ from cpython.dict cimport PyDict_Contains
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr, memcmp
 
-from runtime.sip.spans cimport Span, are_in, are_same, holds, is_letter, strip, text, until
+from runtime.sip.spans cimport Span, are_in, are_same, holds, is_letter, look_at, strip, text, until
 
 cdef extern from *:
     """
@@ -33,6 +33,7 @@ cdef enum:
     SPELLINGS = 1024
     SLOTS = 4096
     NAME_CHARS = 64
+    PARAMS = 32
     ZERO = 48
 
 cdef enum:
@@ -61,8 +62,9 @@ cdef Spelling[SPELLINGS] spellings
 cdef int[SLOTS] slots  # by hash: a spelling, plus 1
 cdef list spelt = []  # what `spellings` points into
 cdef list names = []  # by spelling: the full name
-cdef dict usual_params = {}
-cdef object Request, Reply, Via
+cdef Span[PARAMS] usual_params
+cdef list param_names = []  # by place in `usual_params`: the name, of whose bytes that is
+cdef object Request, Reply, Via, NameAddr
 cdef tuple NOTHING = ()
 cdef Py_ssize_t max_bytes, max_line
 cdef int max_headers
@@ -75,17 +77,18 @@ def learn(dict known, params, tuple limits, tuple classes):
         known: `headers.KNOWN_NAMES`.
         params: `fields.USUAL_PARAMS`.
         limits: MAX_DATAGRAM_BYTES, MAX_HEADERS, MAX_LINE_CHARS.
-        classes: Request, Reply, Via.
+        classes: Request, Reply, Via, NameAddr.
     """
-    global max_bytes, max_headers, max_line, Request, Reply, Via
+    global max_bytes, max_headers, max_line, Request, Reply, Via, NameAddr
     cdef Spelling *one
     cdef unsigned int slot
-    if len(names) or len(known) > SPELLINGS:
+    if len(names) or len(known) > SPELLINGS or len(params) > PARAMS:
         raise ValueError("learnt already, or too much to learn")
     max_bytes, max_headers, max_line = limits
-    Request, Reply, Via = classes
+    Request, Reply, Via, NameAddr = classes
     for param in params:
-        usual_params[param.encode()] = param
+        look_at(param, &usual_params[len(param_names)])
+        param_names.append(param)
     for spelling, name in known.items():
         one = &spellings[len(names)]
         spelt.append(spelling.encode())
@@ -108,7 +111,7 @@ def scan(data):
     """
     cdef const char *end
     cdef const char *line
-    cdef Span start, cut, name, via, cseq, length
+    cdef Span start, cut, name, via, cseq, length, call_id, hops
     cdef Py_ssize_t body_at, body
     cdef int found = 0, known, bit = 0, count = 0
     cdef long number
@@ -120,7 +123,8 @@ def scan(data):
     end = line + PyBytes_GET_SIZE(data)
     if <unsigned char>line[0] <= 32 or not next_line(&line, end, &start):
         return None
-    via.at = via.end = cseq.at = cseq.end = length.at = length.end = NULL
+    via.at = via.end = NULL
+    cseq = length = call_id = hops = via
     lines, heads = [], []
     while True:
         if not next_line(&line, end, &cut):
@@ -150,6 +154,10 @@ def scan(data):
                 cseq = name
             elif bit == CONTENT_LENGTH:
                 length = name
+            elif bit == CALL_ID:
+                call_id = name
+            elif bit == MAX_FORWARDS:
+                hops = name
             elif bit == FROM or bit == TO:
                 plain = plain and is_plain_address(name)
             found |= bit
@@ -182,6 +190,14 @@ def scan(data):
     message.body_at = body_at
     message.body_end = body
     message.folded = False
+    # What nearly every message is asked for; read later each takes ten times as long.
+    strip(&call_id)
+    message.call_id = text(call_id)
+    if hops.at != NULL:
+        strip(&hops)
+        number = decimal(hops, 9)
+        if number >= 0:
+            message.max_forwards = number
     return message
 
 
@@ -256,13 +272,16 @@ cdef dict params_of(const char *at, const char *end):
     cdef dict params = {}
     cdef Span rest, piece, name
     cdef char[NAME_CHARS] lowered
+    cdef int place
     while at < end:
         rest.at, rest.end = at + 1, end
         piece = until(rest, b';')
         name = until(piece, b'=')
         at = piece.end
-        key = usual_params.get(name.at[: name.end - name.at])
-        if key is None:
+        place = param_of(name)
+        if place >= 0:
+            key = param_names[place]
+        else:
             strip(&name)
             if not lower(name, lowered):
                 return None
@@ -279,6 +298,38 @@ cdef dict params_of(const char *at, const char *end):
             strip(&piece)
             params[key] = text(piece)
     return params
+
+
+def name_addr(written):
+    """What `fields.parse_name_addr` gives, for an address in angle brackets; None for what is not usual."""
+    cdef Span field, display, uri
+    if NameAddr is None or not look_at(written, &field) or holds(field, b'\r') or holds(field, b'\n'):
+        return None
+    strip(&field)
+    display, uri = field, field
+    if field.at < field.end and field.at[0] == b'"':
+        uri.at += 1
+        display = until(uri, b'"')
+        if display.end == field.end or holds(display, b'\\'):
+            return None
+        uri.at = display.end + 1
+        display.at = field.at
+    uri = until(uri, b'<')
+    if uri.end == field.end:
+        return None
+    display.end = uri.end
+    uri.at, uri.end = uri.end + 1, field.end
+    uri = until(uri, b'>')
+    if uri.end == field.end:
+        return None
+    field.at = uri.end + 1
+    strip(&field)
+    strip(&uri)
+    strip(&display)
+    if field.at < field.end and (field.at[0] != b';' or holds(field, b'"')):
+        return None
+    params = params_of(field.at, field.end)
+    return None if params is None else new_tuple(NameAddr, ((text(display), text(uri), params),))
 
 
 cdef object unusual_name(Span name, int *bit):
@@ -432,6 +483,15 @@ cdef bint lower(Span span, char *into) noexcept nogil:
         into += 1
         span.at += 1
     return True
+
+
+cdef inline int param_of(Span name) noexcept nogil:
+    """The number of a usual parameter's name, or -1."""
+    cdef int at
+    for at in range(PARAMS):
+        if usual_params[at].at != NULL and are_same(usual_params[at], name):
+            return at
+    return -1
 
 
 cdef inline unsigned int hash_of(const char *at, Py_ssize_t size) noexcept nogil:

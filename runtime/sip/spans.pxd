@@ -6,6 +6,12 @@ A stretch is read from `at` up to and without `end`, and by nothing else: each o
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr, memcmp
 
+cdef extern from "Python.h":
+    int PyUnicode_KIND(object text)
+    int PyUnicode_1BYTE_KIND
+    char *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+
 cdef struct Span:
     const char *at
     const char *end
@@ -13,6 +19,15 @@ cdef struct Span:
 
 cdef inline object text(Span span):
     return PyUnicode_DecodeLatin1(span.at, span.end - span.at, NULL)
+
+
+cdef inline bint look_at(text, Span *span):
+    """Point at a text's characters, as long as it is held; false where it is none of one byte a character."""
+    if type(text) is not str or PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND:
+        return False
+    span.at = PyUnicode_DATA(text)
+    span.end = span.at + PyUnicode_GET_LENGTH(text)
+    return True
 
 
 cdef inline Span until(Span span, char mark) noexcept nogil:

@@ -11,20 +11,18 @@ from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject
 from libc.string cimport memchr, memcmp, memcpy
 
-from runtime.sip.spans cimport Span, are_in, holds, strip, until
+from runtime.sip.spans cimport Span, are_in, holds, look_at, strip, text, until
 
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
-    int PyUnicode_KIND(object text)
-    int PyUnicode_1BYTE_KIND
     bint PyUnicode_IS_ASCII(object text)
     char *PyUnicode_DATA(object text)
-    Py_ssize_t PyUnicode_GET_LENGTH(object text)
 
 cdef enum:
     ZERO = 48
     PIECES = 96  # of a reply, at most
     DIGITS = 20
+    HEX = 16
 
 cdef struct Pieces:
     Span[PIECES] spans
@@ -44,7 +42,7 @@ def server_key(request):
         return None
     _, place, number, params = <tuple>via
     value = params.get("branch")
-    if not seen(value, &branch) or not seen(written, &method) or not seen(place, &host):
+    if not look_at(value, &branch) or not look_at(written, &method) or not look_at(place, &host):
         return None
     if branch.end - branch.at < 8 or memcmp(branch.at, b"z9hG4bK", 7) != 0:
         return None
@@ -71,6 +69,36 @@ def server_key(request):
     return key
 
 
+def to_tag(request):
+    """What `server_transactions.to_tag` gives."""
+    cdef list names = request.names, lines = request.lines
+    cdef Span line
+    cdef Py_ssize_t at
+    cdef char[HEX] digits
+    cdef unsigned long long mixed
+    call_id = sender = None
+    if len(lines) != len(names):
+        return None
+    for at in range(len(names)):
+        what = name_of(names[at])
+        if (what == FROM and sender is None) or (what == CALL_ID and call_id is None):
+            if not look_at(lines[at], &line):
+                return None
+            value = text(until_end(line))
+            if what == FROM:
+                sender = value
+            else:
+                call_id = value
+    if sender is None or call_id is None:
+        return None
+    mixed = <unsigned long long><Py_ssize_t>hash((call_id, sender, request.cseq_number))
+    for at in range(HEX):
+        digits[HEX - 1 - at] = b"0123456789abcdef"[mixed & 15]
+        mixed >>= 4
+    line.at, line.end = digits, digits + HEX
+    return text(line)
+
+
 def reply_head(request, int status, reason, source, tag, added, Py_ssize_t body, bint routes):
     """A reply's bytes up to its body, as `build.build_reply` has them, where nothing has to be changed but the usual.
 
@@ -91,7 +119,7 @@ def reply_head(request, int status, reason, source, tag, added, Py_ssize_t body,
     cdef Py_ssize_t at, count = len(names)
     cdef int what
     via, host = request.via, source.host
-    if len(lines) != count or not isinstance(via, tuple) or not seen(reason, &more) or holds(more, b'\r') or holds(more, b'\n') or holds(more, 0):
+    if len(lines) != count or not isinstance(via, tuple) or not look_at(reason, &more) or holds(more, b'\r') or holds(more, b'\n') or holds(more, 0):
         return None
     pieces.count, pieces.size, pieces.too_many = 0, 0, False
     top.at = top.end = NULL
@@ -104,7 +132,7 @@ def reply_head(request, int status, reason, source, tag, added, Py_ssize_t body,
         what = name_of(names[at])
         if what == OTHER:
             continue
-        if not seen(lines[at], &line):
+        if not look_at(lines[at], &line):
             return None
         if what == VIA:
             line = until_end(line)
@@ -134,7 +162,7 @@ def reply_head(request, int status, reason, source, tag, added, Py_ssize_t body,
     add(&pieces, sender)
     put(&pieces, b"\r\n", 2)
     if status != 100:
-        if not seen(tag, &more) or more.at == more.end or not are_in(more, b".!%*_+`'~-", 10) or may_have_tag(to):
+        if not look_at(tag, &more) or more.at == more.end or not are_in(more, b".!%*_+`'~-", 10) or may_have_tag(to):
             return None
         strip(&to)
         add(&pieces, to)
@@ -146,7 +174,7 @@ def reply_head(request, int status, reason, source, tag, added, Py_ssize_t body,
     put(&pieces, b"\r\n", 2)
     add(&pieces, cseq)
     put(&pieces, b"\r\n", 2)
-    if not seen(added, &more):
+    if not look_at(added, &more):
         return None
     add(&pieces, more)
     put(&pieces, b"Content-Length: ", 16)
@@ -169,7 +197,7 @@ cdef enum:
 cdef int name_of(name):
     """Which header it is of those that a reply takes over. By its letters: two equal names may be two objects."""
     cdef Span span
-    if not seen(name, &span):
+    if not look_at(name, &span):
         return OTHER
     cdef Py_ssize_t size = span.end - span.at
     if size == 2:
@@ -193,7 +221,7 @@ cdef bint stamp(Pieces *pieces, Span field, tuple via, host, int port, char *roo
     cdef Span place, rest, digits
     cdef const char *asked
     cdef PyObject *rport = PyDict_GetItem(params, "rport")
-    if PyDict_GetItem(params, "received") != NULL or not seen(host, &place):
+    if PyDict_GetItem(params, "received") != NULL or not look_at(host, &place):
         return False
     if rport == NULL:
         if via[1] != host:
@@ -214,15 +242,6 @@ cdef bint stamp(Pieces *pieces, Span field, tuple via, host, int port, char *roo
     put(pieces, b";received=", 10)
     add(pieces, place)
     add(pieces, rest)
-    return True
-
-
-cdef inline bint seen(text, Span *span):
-    """Look at a text; false where it is none of one byte a character."""
-    if type(text) is not str or PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND:
-        return False
-    span.at = PyUnicode_DATA(text)
-    span.end = span.at + PyUnicode_GET_LENGTH(text)
     return True
 
 

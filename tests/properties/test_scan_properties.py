@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from runtime.compiled import PURE, is_compiled
 from runtime.context import Address
+from runtime.server_transactions import to_tag, to_tag_any
 from runtime.sip.build import build_reply, one_line, reply_head_any
+from runtime.sip.fields import parse_name_addr, parse_name_addr_any
 from runtime.sip.headers import KNOWN_NAMES
 from runtime.sip.judge import refuse
 from runtime.sip.keys import server_key, server_key_any
@@ -85,7 +87,7 @@ class Maker:
 
     def address(self) -> str:
         name = self.one('| Ann |"A, B" | "" ', '"|"\\\\" |"a" b|\xe9|\t|a"b')
-        params = self.one("|;tag=1|;", ";\t|x|;a=<")
+        params = self.one("|;tag=1|;|;Tag = a ;x|", ';\t|x|;a=<|;a=";b"|;\xc9=1')
         return f"{self.blank()}{name}<{self.uri()}{self.one('>', '>>|')}{params}"
 
     def number(self) -> str:
@@ -142,10 +144,23 @@ def test_what_is_made_of_a_request_is_the_same(
     maker, source = Maker(Random(seed)), Address(host, seed % 65_536)
     for request in filter(None, (answerable(maker.message()) for _ in range(20))):
         assert server_key(request) == server_key_any(request)
+        assert to_tag(request) == to_tag_any(request)
         added = f"Server: {one_line(server)}\r\n"
         expected = bytes_or_none(partial(reply_head_any, request, status, reason, source, tag, added, 4))
         made = partial(build_reply, request, status, reason, source=source, to_tag=tag, server=server, body=b"body")
         assert bytes_or_none(made) == (expected and expected + b"body")
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_an_address_is_read_alike(seed: int) -> None:
+    maker = Maker(Random(seed))
+    for _ in range(50):
+        text = maker.address()
+        for one in (text, text[: maker.chance.randrange(len(text) + 1)], text.replace(";", maker.host())):
+            read, also = parse_name_addr(one), parse_name_addr_any(one)
+            assert (type(read), read) == (type(also), also)
+            assert read is None or also is None or list(read.params) == list(also.params)
 
 
 def answerable(data: bytes) -> Request | None:
