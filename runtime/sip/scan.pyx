@@ -52,6 +52,11 @@ cdef dict BITS = {
     "content-length": CONTENT_LENGTH,
 }
 
+cdef struct Fields:
+    Span via, cseq, length, call_id, hops
+    int found
+    bint plain
+
 cdef struct Spelling:
     const char *text
     Py_ssize_t size
@@ -109,31 +114,57 @@ def scan(data):
     Returns:
         the Request or Reply; None for what is not usual, whatever it is.
     """
+    cdef const char *begin
+    cdef const char *at
     cdef const char *end
-    cdef const char *line
-    cdef Span start, cut, name, via, cseq, length, call_id, hops
-    cdef Py_ssize_t body_at, body
-    cdef int found = 0, known, bit = 0, count = 0
-    cdef long number
-    cdef bint plain = True
-    cdef list lines, heads
+    cdef Span start
+    cdef Fields fields
+    cdef list lines = [], names = []
+    cdef long sequence
+    cdef Py_ssize_t body_end
     if not PyBytes_CheckExact(data) or PyBytes_GET_SIZE(data) > max_bytes or PyBytes_GET_SIZE(data) < 1:
         return None
-    line = PyBytes_AS_STRING(data)
-    end = line + PyBytes_GET_SIZE(data)
-    if <unsigned char>line[0] <= 32 or not next_line(&line, end, &start):
+    begin = at = PyBytes_AS_STRING(data)
+    end = begin + PyBytes_GET_SIZE(data)
+    if <unsigned char>begin[0] <= 32 or not next_line(&at, end, &start):
         return None
-    via.at = via.end = NULL
-    cseq = length = call_id = hops = via
-    lines, heads = [], []
-    while True:
-        if not next_line(&line, end, &cut):
-            return None
-        if cut.at == cut.end:
-            break
+    if not read_lines(&at, end, &fields, lines, names) or fields.found & NEEDED != NEEDED:
+        return None
+    body_end = end_of_body(at, end, fields)
+    sequence = cseq_number(&fields.cseq)
+    if body_end < 0 or sequence < 0:
+        return None
+    message = begun(start, fields)
+    if message is None:
+        return None
+    via = via_of(fields.via)
+    if via is None:
+        return None
+    message.raw = data
+    message.lines = lines
+    message.names = names
+    message.via = via
+    message.cseq_number = sequence
+    message.body_at = at - begin
+    message.body_end = at - begin + body_end
+    message.folded = False
+    fill_asked(message, fields)
+    return message
+
+
+cdef bint read_lines(const char **at, const char *end, Fields *fields, list lines, list heads) except -1:
+    """Cut the header into its lines, and go behind it; false where one of them is unusual."""
+    cdef Span line, name
+    cdef int known, bit = 0, count = 0
+    fields.via.at = fields.via.end = NULL
+    fields.cseq = fields.length = fields.call_id = fields.hops = fields.via
+    fields.found, fields.plain = 0, True
+    while next_line(at, end, &line):
+        if line.at == line.end:
+            return True
         count += 1
-        if count > max_headers or cut.end - cut.at > max_line or not name_of(cut, &name):
-            return None
+        if count > max_headers or line.end - line.at > max_line or not name_of(line, &name):
+            return False
         known = spelling_of(name)
         if known >= 0:
             bit = spellings[known].bit
@@ -141,67 +172,60 @@ def scan(data):
         else:
             full = unusual_name(name, &bit)
             if full is None:
-                return None
+                return False
             heads.append(full)
-        if bit:
-            if found & bit & ONCE:
-                return None
-            name.at, name.end = name.end + 1, cut.end
-            if bit == VIA:
-                if not found & VIA:
-                    via = name
-            elif bit == CSEQ:
-                cseq = name
-            elif bit == CONTENT_LENGTH:
-                length = name
-            elif bit == CALL_ID:
-                call_id = name
-            elif bit == MAX_FORWARDS:
-                hops = name
-            elif bit == FROM or bit == TO:
-                plain = plain and is_plain_address(name)
-            found |= bit
-        lines.append(PyUnicode_DecodeLatin1(cut.at, cut.end - cut.at, NULL))
-    if found & NEEDED != NEEDED:
-        return None
-    body = body_at = line - PyBytes_AS_STRING(data)
-    if length.at == NULL:
-        body = PyBytes_GET_SIZE(data)
+        name.at, name.end = name.end + 1, line.end
+        if bit and not take(fields, bit, name):
+            return False
+        lines.append(text(line))
+    return False
+
+
+cdef bint take(Fields *fields, int bit, Span value) noexcept nogil:
+    """Remember where a field stands; false where it may not stand twice and does."""
+    if fields.found & bit & ONCE:
+        return False
+    if bit == VIA:
+        if not fields.found & VIA:
+            fields.via = value
+    elif bit == CSEQ:
+        fields.cseq = value
+    elif bit == CONTENT_LENGTH:
+        fields.length = value
+    elif bit == CALL_ID:
+        fields.call_id = value
+    elif bit == MAX_FORWARDS:
+        fields.hops = value
     else:
-        strip(&length)
-        number = decimal(length, 5)
-        if number < 0 or number > PyBytes_GET_SIZE(data) - body_at:
-            return None
-        body += number
-    number = cseq_number(&cseq)
-    if number < 0:
-        return None
-    message = begun(start, cseq, plain)
-    if message is None:
-        return None
-    top = via_of(via)
-    if top is None:
-        return None
-    message.raw = data
-    message.lines = lines
-    message.names = heads
-    message.via = top
-    message.cseq_number = number
-    message.body_at = body_at
-    message.body_end = body
-    message.folded = False
-    # What nearly every message is asked for; read later each takes ten times as long.
-    strip(&call_id)
-    message.call_id = text(call_id)
-    if hops.at != NULL:
-        strip(&hops)
-        number = decimal(hops, 9)
-        if number >= 0:
-            message.max_forwards = number
-    return message
+        fields.plain = fields.plain and is_plain_address(value)
+    fields.found |= bit
+    return True
 
 
-cdef object begun(Span start, Span cseq, bint plain):
+cdef Py_ssize_t end_of_body(const char *at, const char *end, Fields fields) noexcept nogil:
+    """How many bytes behind the header are the body; -1 where Content-Length is unusual or too long."""
+    cdef Py_ssize_t size
+    if not fields.found & CONTENT_LENGTH:
+        return end - at
+    strip(&fields.length)
+    size = decimal(fields.length, 5)
+    return size if size <= end - at else -1
+
+
+cdef int fill_asked(message, Fields fields) except -1:
+    """What nearly every message is asked for: read later, each takes ten times as long."""
+    cdef long hops
+    strip(&fields.call_id)
+    message.call_id = text(fields.call_id)
+    if fields.found & MAX_FORWARDS:
+        strip(&fields.hops)
+        hops = decimal(fields.hops, 9)
+        if hops >= 0:
+            message.max_forwards = hops
+    return 0
+
+
+cdef object begun(Span start, Fields fields):
     """The request or reply that a first line starts, with CSeq's method; None for an unusual one."""
     cdef Span first = until(start, b' ')
     cdef Span second, third
@@ -217,21 +241,22 @@ cdef object begun(Span start, Span cseq, bint plain):
         if status < 100 or status > 699:
             return None
         message = new_object(Reply, NOTHING)
+        second.at = third.end + 1
         message.status = status
-        message.reason = PyUnicode_DecodeLatin1(third.end + 1, second.end - third.end - 1, NULL)
-        message.cseq_method = text(cseq)
+        message.reason = text(second)
+        message.cseq_method = text(fields.cseq)
         return message
     third = second
     second = until(second, b' ')
     if second.end == second.at or second.end == third.end or memchr(start.at, b'<', start.end - start.at) != NULL:
         return None
     third.at = second.end + 1
-    if not is_version(third) or not are_letters(first) or not are_same(first, cseq):
+    if not is_version(third) or not are_letters(first) or not are_same(first, fields.cseq):
         return None
     message = new_object(Request, NOTHING)
     message.method = message.cseq_method = text(first)
     message.ruri = text(second)
-    message.plain = plain and is_plain_target(second)
+    message.plain = fields.plain and is_plain_target(second)
     return message
 
 
