@@ -28,7 +28,7 @@ PAIRED := $(filter-out $(ALONE),$(addprefix tests/acceptance/test_,embedding_doc
 	$(addprefix tests/processes/test_server_,reading.py flavours.py call_faults.py faults.py elastic.py))
 
 # What is compiled was tested by all of these; here is the Python that does the same without it.
-IN_PYTHON := $(addprefix tests/runtime/sip/test_sip_,message.py torture.py keys.py judge.py build.py)
+IN_PYTHON := $(addprefix tests/runtime/sip/test_sip_,message.py torture.py keys.py judge.py build.py ownership.py)
 
 test: $(DEV_STAMP) ## all tests
 	$(BIN)/pytest -n 2 --dist loadfile $(PAIRED)
