@@ -19,6 +19,7 @@ What every channel promises, and `tests/workers/test_channels.py` holds each to:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, assert_never
 
@@ -56,6 +57,29 @@ class Channel(Protocol):
         """Let what was sent leave, within a moment; close everything and remove the inbox."""
 
 
+def channel_of(transport: Transport) -> Callable[[Peer, Path, int], Channel]:
+    """Load what carries frames, and make no use of it yet. A process that forks does it once for all of its children.
+
+    Args:
+        transport: which channel.
+
+    Returns:
+        What opens it; see `open_channel`.
+    """
+    # Imported when wanted: who uses the one should not have to load the other.
+    match transport:
+        case "unix":
+            from workers.channel_unix import UnixChannel
+
+            return UnixChannel
+        case "zmq":
+            from workers.channel_zmq import ZmqChannel
+
+            return ZmqChannel
+        case _:
+            assert_never(transport)
+
+
 def open_channel(transport: Transport, me: Peer, folder: Path, max_frame_bytes: int) -> Channel:
     """Bind the inbox of this process. To be called after the fork.
 
@@ -68,18 +92,7 @@ def open_channel(transport: Transport, me: Peer, folder: Path, max_frame_bytes: 
     Raises:
         OSError: the inbox cannot be bound, e.g. because the folder's path is too long for a Unix socket.
     """
-    # Imported when wanted: who uses the one should not have to load the other.
-    match transport:
-        case "unix":
-            from workers.channel_unix import UnixChannel
-
-            return UnixChannel(me, folder, max_frame_bytes)
-        case "zmq":
-            from workers.channel_zmq import ZmqChannel
-
-            return ZmqChannel(me, folder, max_frame_bytes)
-        case _:
-            assert_never(transport)
+    return channel_of(transport)(me, folder, max_frame_bytes)
 
 
 def inbox_path(folder: Path, peer: Peer) -> Path:
