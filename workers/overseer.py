@@ -88,10 +88,11 @@ class Overseer:
 
     def look(self) -> float:
         """Look once and act; after how many seconds to look again."""
-        slow = self._slow_workers()
-        if self._rests and not self._board.anybody_to_kill() and not self._is_wanted(slow):
+        if self._rests and not self._board.anybody_to_kill():
             # The attendant shares its processors with those who work, and what it does comes in between their jobs.
-            return self._policy.look_s if slow else self._policy.rest_s
+            slow = self._slow_workers()
+            if not self._is_wanted(slow):
+                return self._policy.look_s if slow else self._policy.rest_s
         now = self._clock()
         views = [view for view in self._tree.views() if view.seat.role == self._role and view.life is not Life.VACANT]
         pause_s = self._kill_late(now, views)
@@ -111,7 +112,9 @@ class Overseer:
 
     def _slow_workers(self) -> int:
         """How many of the workers have slow jobs; nobody wants to know where no other can be started."""
-        return sum(self._is_slow(slot) for slot in self._slots) if self._elastic is not None else 0
+        if self._elastic is None:
+            return 0
+        return sum(load.expected_s > self._policy.slow_s for load in self._board.loads_of(self._slots).values())
 
     def _kill_late(self, now: float, views: Sequence[SeatView]) -> float:
         pause_s = self._policy.rest_s
@@ -160,13 +163,12 @@ class Overseer:
         return elastic.pause_s(waiting + sum(worker.slow for worker in seen))
 
     def _see(self, view: SeatView) -> Seen:
-        slot, is_up = view.seat.slot, view.life is Life.UP
-        occupied = is_up and (self._board.running(slot) or self._board.load(slot).outstanding > 0)
-        done, slow = (self._board.done_by(slot), self._is_slow(slot)) if is_up else (0, False)
-        return Seen(view.peer, view.seat.spare, is_up, occupied, done, slow)
-
-    def _is_slow(self, slot: int) -> bool:
-        return self._board.load(slot).expected_s > self._policy.slow_s
+        slot = view.seat.slot
+        if view.life is not Life.UP:
+            return Seen(view.peer, view.seat.spare, False, False, 0)
+        load = self._board.load(slot)
+        occupied, slow = self._board.running(slot) or load.outstanding > 0, load.expected_s > self._policy.slow_s
+        return Seen(view.peer, view.seat.spare, True, occupied, self._board.done_by(slot), slow)
 
 
 def resident_bytes(pid: int | str = "self") -> int:
