@@ -44,7 +44,8 @@ class WorkerPool:
         handlers: what they may be asked to run by its name: modules, of which every public function can be run (those
             in ``__all__``, else those that are defined there and begin with no underscore), or single functions. One,
             or several.
-        max_workers: up to how many there are while jobs wait and all are occupied; by default no more than ``workers``.
+        max_workers: up to how many there are while jobs wait and all are occupied, or slow jobs have all but those that
+            they leave free; by default no more than ``workers``.
         allow_imports: whether any function can be run by its import path, as executors do. By default only in a pool
             that was given no handlers.
         timeout_s: the deadline of this process's jobs in seconds, unless a handler or a submission says otherwise; None

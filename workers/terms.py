@@ -35,7 +35,7 @@ class PoolSettings(Struct, frozen=True):
 
     Args:
         workers: how many processes run jobs, at least 1.
-        max_workers: up to how many while jobs wait; the same as ``workers`` for a pool that does not grow.
+        max_workers: up to how many while they are wanted; the same as ``workers`` for a pool that does not grow.
         handlers: import paths of the modules whose functions may be run; see `workers.calls`.
         folder: where the sockets are, mode 0700, at most `MAX_FOLDER_BYTES`. It is the pool's own, and goes with it.
         limits: the bounds of each process's place in the pool.

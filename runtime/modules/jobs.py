@@ -38,8 +38,8 @@ WORKER_LOST: Final = Event(
 AUTO_SCALE: Final = Event(
     "E_CORE_PROC_AUTO_SCALE",
     ("group_type", "group_filter", "group_load", "scale", "process_id", "pid"),
-    "A further worker has come because jobs waited (`up`), or one has gone that was not needed any more (`down`); "
-    "group_load is the percentage of the workers that are occupied.",
+    "A further worker has come because jobs waited or soon would (`up`), or one has gone that was not needed any more "
+    "(`down`); group_load is the percentage of the workers that are occupied.",
 )
 
 
