@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Literal, assert_never
 
 from runtime.context import Context, Document, RouteType, Value
@@ -41,6 +41,8 @@ script_log.setLevel(1)  # the compiled code has compared with xlog_level, which 
 
 _FEW_PARKED: Final = 250
 """So many parked messages are kept as they were parsed, 1 MB at most by and large: most are taken up again at once."""
+# There are few different ones, and each parked message would have one of its own.
+_seconds: Final = lru_cache(maxsize=256)(float)
 _NO_VARIABLES: Final[dict[str, Value]] = {}
 _NO_DOCUMENTS: Final[dict[str, Document]] = {}
 
@@ -184,11 +186,11 @@ class ScriptProcess(Process):
             case FutureRequest():
                 self._await(parked, begin)
             case JobRequest():
-                within_s = float(timeout_s or begin.timeout_s)  # 0 seconds: no time of its own
+                within_s = _seconds(timeout_s or begin.timeout_s)  # 0 seconds: no time of its own
                 parked.finish = begin.finish
                 self._put_aside(parked, [self._submit(begin, within_s, self._told)], within_s)
             case BatchRequest():
-                within_s = float(timeout_s or begin.timeout_s)
+                within_s = _seconds(timeout_s or begin.timeout_s)
                 self._put_aside(parked, self._submit_all(begin, within_s, partial(self._all_settled, begin)), within_s)
             case _:
                 assert_never(begin)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, assert_never
+
+from msgspec import Struct
 
 from runtime.alarm import Alarm
 from runtime.clock import monotonic_now
@@ -56,8 +57,7 @@ class Origin(NamedTuple):
     key: str = ""
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(Struct, gc=False):
     """What is kept for a transaction beside its state machine.
 
     Args:

@@ -6,7 +6,7 @@ What comes in, and whose it is, is `runtime.reception`'s; here are the process's
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from runtime.clock import monotonic_now
@@ -50,6 +50,11 @@ _GRACE_S: Final = 1.0
 def _on_cancel(house: House) -> object:
     module = house.program.modules.get("mi_script")
     return None if module is None else module.settings["on_cancel"]
+
+
+@lru_cache(maxsize=256)  # as `_seconds` in `runtime.script_process`
+def _with_grace(timeout_s: float) -> float:
+    return timeout_s + _GRACE_S
 
 
 def _unheard(status: int, reply: Reply | None) -> None:
@@ -474,7 +479,7 @@ class SipProcess(ScriptProcess):
         key = context.transaction
         if key is None or key not in self.transactions:
             return
-        self.transactions.hold(key, timeout_s + _GRACE_S)
+        self.transactions.hold(key, _with_grace(timeout_s))
         if context.route is RouteType.ONREPLY:
             return  # a CANCEL is about the branches, and what they have answered goes its way
         self._waiting[key] = serial if key not in self._waiting else (*self._parked_of(key), serial)

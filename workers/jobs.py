@@ -72,7 +72,7 @@ class Kind(Struct, frozen=True):
     kill: bool = False
 
 
-class Job(Struct, frozen=True):
+class Job(Struct, frozen=True, gc=False):
     """A call of a handler in another process.
 
     Args:

@@ -66,7 +66,7 @@ _COUNTER: dict[type[Outcome], str] = {
 }
 
 
-class _Waiter(Struct, frozen=True):
+class _Waiter(Struct, frozen=True, gc=False):
     job: Job
     settled: Settled
     through_pause: bool
