@@ -209,6 +209,7 @@ class MiProcess(ScriptProcess):
         self.errands.send_waiting()
 
     def on_peer_down(self, peer: Peer) -> None:
+        super().on_peer_down(peer)
         self.store.free_readers()
 
     def start_request(self, wanted: OwnRequest, avps: dict[str, list[Value]]) -> None:

@@ -168,9 +168,14 @@ class Process:
 
     def catch_up(self) -> int:
         """Take over the script that was published last, where it is newer; the generation of what runs then."""
-        program = self.house.program
-        if program.catch_up(self.house.folder):
-            self.on_reloaded()
+        program, folder = self.house.program, self.house.folder
+        if program.is_behind(folder):
+            self.stand_still()
+            try:
+                program.catch_up(folder)
+                self.on_reloaded()
+            finally:
+                self.move_again()
         return program.generation
 
     def on_reloaded(self) -> None:

@@ -302,6 +302,10 @@ class Program:
         """Whether there is another script to be caught up with than the one from the start."""
         return (folder / _BUNDLE).exists()
 
+    def is_behind(self, folder: Path) -> bool:
+        """Whether what was published last is newer than what runs."""
+        return _published(folder)[0] > self.generation
+
     def catch_up(self, folder: Path) -> bool:
         """Take over what was published last, unless it runs already; whether something changed.
 

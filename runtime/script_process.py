@@ -45,6 +45,8 @@ _FEW_PARKED: Final = 250
 _seconds: Final = lru_cache(maxsize=256)(float)
 _NO_VARIABLES: Final[dict[str, Value]] = {}
 _NO_DOCUMENTS: Final[dict[str, Document]] = {}
+_APART_S: Final = 0.1
+"""How long after one another processes look for a newer script, where nobody may be left who tells them when."""
 
 
 class ScriptProcess(Process):
@@ -89,6 +91,11 @@ class ScriptProcess(Process):
         # It may have looked for a newer script just before there was one, and been announced just after all were told.
         if self.house.program.is_published(self.house.folder):
             self.node.post(peer, CATCH_UP, b"")
+
+    def on_peer_down(self, peer: Peer) -> None:
+        # It may have been about to have the processes take a newer script, one after the other.
+        if self.house.program.is_published(self.house.folder):
+            self.loop.call_later(self.slot * _APART_S, self.catch_up)
 
     def _on_catch_up(self, sender: Peer, body: bytes) -> None:
         self.catch_up()

@@ -172,6 +172,7 @@ class SipProcess(ScriptProcess):
         self.loop.glance()
 
     def on_peer_down(self, peer: Peer) -> None:
+        super().on_peer_down(peer)
         self.duty.missed()
         self._owners = {slot: owner for slot, owner in self._owners.items() if owner != peer}
 

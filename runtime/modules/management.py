@@ -7,7 +7,8 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from functools import lru_cache, partial
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Final, assert_never
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from runtime.house import House
 
 RELOAD_TIMEOUT_S: Final = 10.0
+TURN_S: Final = 1.0
+"""How long the others wait for a process that is to take a newer script, beside what compiling it takes. One that needs
+longer is stopped in a command."""
 SPOKEN: Final = "3.6.0"
 """The version of OpenSIPS whose commands and answers these are; opensips-cli reads it before it diagnoses anything."""
 
@@ -156,7 +160,11 @@ class Management(LogCommands, MemoryCommands, StatisticsCommands):
 
     @command("reload_routes", (), idempotent=True, cost="quick", aliases=("core:reload_routes",))
     async def reload_routes(self, params: Params) -> Json:
-        """Read the script file again: new messages take the new routes, parked ones resume on the old ones."""
+        """Read the script file again: new messages take the new routes, parked ones resume on the old ones.
+
+        The processes take it one after the other, so that the others serve meanwhile.
+        """
+        began = monotonic_now()
         try:
             generation = self.house.program.publish(self.house.folder)
         except NotLoaded as error:
@@ -165,9 +173,8 @@ class Management(LogCommands, MemoryCommands, StatisticsCommands):
         except OSError as error:
             raise MiError(500, "Script is not loaded", f"{error.filename}: {error.strerror}") from error
         runners = [peer for peer in self._peers() if role_of(peer.name) in (SIP, MI)]
-        outcomes = await asyncio.gather(
-            *(self.process.node.call(RELOAD, b"", label=RELOAD, timeout_s=RELOAD_TIMEOUT_S, to=p) for p in runners)
-        )
+        turn, turn_s = asyncio.Lock(), TURN_S + monotonic_now() - began  # it was compiled here, twice
+        outcomes = await asyncio.gather(*(self._have_it_taken(peer, turn, turn_s) for peer in runners))
         # Who has died meanwhile runs nothing any more, and its replacement takes the newest before its first message.
         living = set(self._peers())
         missing = [
@@ -175,15 +182,39 @@ class Management(LogCommands, MemoryCommands, StatisticsCommands):
             for peer, outcome in zip(runners, outcomes, strict=True)
             if peer in living and (why := _not_reloaded(outcome, generation)) is not None
         ]
-        for peer, outcome in zip(runners, outcomes, strict=True):
-            if isinstance(outcome, TimedOut):  # the job is not begun any more, but a letter is read some time
-                self.process.node.post(peer, CATCH_UP, b"")
         if missing:
             raise MiError(500, "Reload is not complete", "\n".join(missing))
         return "OK"
 
+    async def _have_it_taken(self, peer: Peer, turn: asyncio.Lock, turn_s: float) -> Outcome:
+        """Have a process take the script that was published, when it is its turn."""
+        outcome: Outcome | None = None
+        try:
+            async with _at_most(turn_s, turn):
+                outcome = await self.process.node.call(RELOAD, b"", label=RELOAD, timeout_s=RELOAD_TIMEOUT_S, to=peer)
+                return outcome
+        finally:
+            # Where its time was over, or that of all of this, the job is not begun any more; but a letter is read
+            # some time.
+            if outcome is None or isinstance(outcome, TimedOut):
+                self.process.node.post(peer, CATCH_UP, b"")
+
     def _peers(self) -> list[Peer]:
         return [*self.process.node.peers(), self.process.peer]
+
+
+@asynccontextmanager
+async def _at_most(limit_s: float, lock: asyncio.Lock) -> AsyncIterator[None]:
+    """Hold a lock, but let others have it after a while, whatever is still done under it."""
+    await lock.acquire()
+    held = ExitStack()
+    held.callback(lock.release)
+    ends = asyncio.get_running_loop().call_later(limit_s, held.close)
+    try:
+        yield
+    finally:
+        ends.cancel()
+        held.close()
 
 
 def server_name() -> str:

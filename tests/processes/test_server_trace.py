@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -223,6 +224,20 @@ def test_what_a_killed_server_has_left_is_read_and_drawn(
     assert [one["args"].get("unfinished") for one in parkings(events, "bench_sleep")] == [None, True]
     assert ended(trace("picture", str(out), "-o", str(picture)))[0] == 0
     assert "parked: bench_sleep" in picture.read_text()
+
+
+def test_a_newer_script_is_taken_by_one_process_after_the_other(
+    start_server: Callable[..., Server], trace: Trace, tmp: Path
+) -> None:
+    left, out = tmp / "left", tmp / "reload.json"
+    more = "".join(f"route[r{number}] {{ $var(x) = {number}; }}\n" for number in range(40))
+    server = start_server(ROUTES + more, options=("--udp-workers", "4", "--mi-workers", "1", "--trace", str(left)))
+    assert server.mi("reload_routes") == "OK"
+    server.stop()
+    assert ended(trace("read", str(left), "-o", str(out)))[0] == 0
+    taken = sorted((one["ts"], one["ts"] + one["dur"]) for one in slices(read(out), "reload"))
+    assert len(taken) == 5
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(taken)), taken
 
 
 @pytest.mark.parametrize("arguments", [("read", "/nowhere"), ("run", "/nowhere.cfg")])

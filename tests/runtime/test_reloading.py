@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from runtime.roles import CATCH_UP
+from runtime.sip.reading import State
 from tests.harness import SipClient, wait_until
 from tests.one_process import OneProcess, one_process
+from workers.jobs import Peer
 
 ROUTES = """
 route {
@@ -40,6 +44,20 @@ def publish(server: OneProcess) -> None:
     house.program.publish(house.folder)
 
 
+def pipe_to(path: Path) -> BinaryIO | None:
+    """A named pipe that somebody has begun to read."""
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb")
+    except OSError:
+        return None
+
+
+def is_open(path: Path) -> bool:
+    """Whether any thread of this process has the file open."""
+    names = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return str(path) in {os.readlink(name) for name in names if os.path.lexists(name)}
+
+
 def test_what_is_published_runs_when_the_process_takes_it(server: OneProcess, client: SipClient) -> None:
     publish(server)
     assert client.ask("x").reason == "one"
@@ -57,6 +75,30 @@ def test_who_is_announced_after_the_others_were_told_is_told_by_them(server: One
     publish(server)
     server.do(lambda: server.process.on_peer_up(server.process.peer, 0))
     wait_until(lambda: client.ask("x").reason == "two")
+
+
+def test_who_was_to_be_told_by_a_process_that_died_takes_it_all_the_same(server: OneProcess, client: SipClient) -> None:
+    publish(server)
+    server.do(lambda: server.process.on_peer_down(Peer("mi-1", 1)))
+    wait_until(lambda: client.ask("x").reason == "two")
+
+
+def test_who_takes_it_has_others_read_meanwhile(server: OneProcess, client: SipClient) -> None:
+    publish(server)
+    house, process = server.process.house, server.process
+    published = house.folder / "script"
+    text = published.read_bytes()
+    published.unlink()
+    os.mkfifo(published)  # whose reader waits for what is written
+    server.do(lambda: process.node.post(process.peer, CATCH_UP, b""))
+    with wait_until(lambda: pipe_to(published)) as pipe:
+        pipe.write(text)
+    wait_until(lambda: not is_open(published), what="it has seen that this is newer")
+    with wait_until(lambda: pipe_to(published)) as pipe:  # and begins to take it
+        assert house.readers.state(process.slot) == State.STILL
+        pipe.write(text)
+    assert client.ask("x").reason == "two"
+    assert house.readers.state(process.slot) == State.READING
 
 
 def test_without_a_reload_nobody_is_told_of_one(server: OneProcess) -> None:
