@@ -1,5 +1,5 @@
-# `make run` and `make test` do all set-up themselves; nothing is installed outside .venv. The peers that
-# `make bench-pools` compares with, some eighty packages, have a .venv-bench of their own.
+# `make run` and `make test` do all set-up themselves; nothing is installed outside .venv. The peers in Python that
+# `make bench-pools` and `make hot-path` compare with, some ninety packages, have a .venv-bench of their own.
 
 PYTHON ?= python3
 PARKINGS ?= 1000000
@@ -11,7 +11,7 @@ COMPILED := setup.py $(shell find runtime -name '*.pyx' -o -name '*.pxd')
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: run test check format reference mutants model simulate fuzz fuzz-script native test-native bench bench-pools lock clean help
+.PHONY: run test check format reference mutants model simulate fuzz fuzz-script native test-native bench bench-pools hot-path lock clean help
 
 run: $(RUN_STAMP) ## start the real runtime, drive SIP traffic through it in four ways, show table and chart
 	$(BIN)/layby demo
@@ -80,6 +80,9 @@ bench: $(RUN_STAMP) ## three minutes: ratios between the ways of calling a comma
 
 bench-pools: $(BENCH_STAMP) ## the pool engine beside its peers (ARGS="--quick", ARGS="--runs 3 --json out/pools.json")
 	$(BENCH_BIN)/python benchmarks/pools.py $(ARGS)
+
+hot-path: $(RUN_STAMP) ## layby's hot path beside its SIP peers, those that are installed (ARGS="--quick --rows options")
+	$(BIN)/python benchmarks/hot_path.py $(ARGS)
 
 lock: $(DEV_STAMP) ## work out the locked versions anew (needs uv on PATH)
 	uv pip compile --upgrade -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -1,6 +1,6 @@
 """What does layby's hot path cost, and what do its peers need for the same, in the same run?
 
-    python benchmarks/hot_path.py [--quick] [--runs 3] [--only layby,kamailio] [--rows options,stateful] [--json FILE]
+    make hot-path ARGS="[--quick] [--runs 3] [--only layby,kamailio] [--rows options,stateful] [--json FILE]"
 
 One server after the other on this machine, 4 SIP processes each, the same load for all of them:
 
@@ -22,7 +22,8 @@ processes, user and system, for 10,000 requests or 1,000 calls. A rate that the 
 
 The servers: layby; layby-native, its SIP path compiled (`make native`); opensips, where one is on PATH; kamailio as
 Debian ships it; kamailio-fm, the same with its quick memory manager (-x fm -X fm); kamailio-python and
-kamailio-python-fm, with routes in Python (app_python3, KEMI); sippy, a SIP stack in Python. Their configurations are in
+kamailio-python-fm, with routes in Python (app_python3, KEMI); sippy, a SIP stack in Python (in `.venv-bench`, that
+`make .venv-bench/.ready` sets up, or in the environment that runs this). Their configurations are in
 `benchmarks/peers/`. One that is not installed, or cannot do a thing, is a row that says so.
 
 Below each table stand the goals, each met or missed by how much (`benchmarks/peers/goals.py`). The exit code is 1 where
