@@ -23,10 +23,12 @@ from typing import Final, NamedTuple
 
 from runtime.context import Address
 
-PATIENCE_S: Final = 0.03
+PATIENCE_S: Final = 0.25
 """How long a process that does not get on is waited for. Where more processes want to run than there are processors it
-may be out of turn for some milliseconds: with 5 ms one reply in 500 was overtaken on a machine that had twice as much
-to do as it could."""
+may be out of turn for some tens of milliseconds: with 5 ms one reply in 500 was overtaken on a machine that had twice
+as much to do as it could, with 30 ms one in 1,500. Who waits leaves it the processor. To serve on meanwhile and keep
+the replies for later was tried: what is kept in one process then waits for what is kept in another, and on such a
+machine replies lay there for seconds."""
 _YIELDS: Final = 50
 """How often the processor is offered to others before this process sleeps instead."""
 _NAP_S: Final = 0.0002
