@@ -105,6 +105,13 @@ def split_outside(text: str, separator: str) -> list[str]:
     Returns:
         the pieces, stripped, without empty ones.
     """
+    if _COMPILED and (pieces := scan.split_outside(text, separator)) is not None:
+        return pieces
+    return split_outside_any(text, separator)
+
+
+def split_outside_any(text: str, separator: str) -> list[str]:
+    """The same in Python alone, for any text."""
     if '"' not in text and "<" not in text:
         return [piece for part in text.split(separator) if (piece := part.strip(LWS))]
     return [piece for start, end in _cuts(text, separator) if (piece := text[start:end].strip(LWS))]

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from runtime.compiled import is_compiled
 from runtime.context import Address
 from runtime.sip.build import stamped_via
 from runtime.sip.fields import LWS, split_outside
 from runtime.sip.headers import COMPACT
 from runtime.sip.message import Message, Reply, Request
+
+_COMPILED: Final = is_compiled("runtime.sip.usual")
+if _COMPILED:
+    from runtime.sip import usual
 
 MAX_FORWARDS: Final = 70
 """Of a request that comes without (RFC 3261 8.1.1.6)."""
@@ -55,14 +60,19 @@ def forwarded_request(
         body: in place of the message's own, with its Content-Type among `edits`.
         stream: it goes over a stream, where Content-Length must be there (18.3).
     """
+    left = _hops_left(request) if max_forwards is None else max_forwards
+    usual_body = body is None and (not stream or "content-length" in request.names)
+    if _COMPILED and usual_body and cseq is None and not edits and not routes and source is not None:
+        head = usual.forwarded(request, ruri, via, record_routes, left, source, routes is not None)
+        if head is not None:
+            return head + request.body
     lines, names = _lines(request), request.names
     _stamp(lines, request, source)
     top = [f"{request.method} {ruri} SIP/2.0", f"Via: {via}", *[f"Record-Route: {value}" for value in record_routes]]
-    left = f"Max-Forwards: {_hops_left(request) if max_forwards is None else max_forwards}"
     if "max-forwards" in names:
-        lines[names.index("max-forwards")] = left
+        lines[names.index("max-forwards")] = f"Max-Forwards: {left}"
     else:
-        top.append(left)
+        top.append(f"Max-Forwards: {left}")
     if cseq is not None:
         lines[names.index("cseq")] = f"CSeq: {cseq} {request.method}"
     if routes is not None:

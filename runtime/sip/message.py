@@ -519,9 +519,8 @@ def _read_via(message: Message) -> Via:
 
 
 def _name_addr(message: Message, name: str) -> NameAddr:
-    names = message.names
-    text = _value(message.lines[names.index(name)]) if name in names else ""
-    return parse_name_addr(text) or NameAddr("", text, {})
+    text = message.lines[message.names.index(name)].partition(":")[2]  # a message without From or To is none
+    return parse_name_addr(text) or NameAddr("", text.strip(LWS), {})
 
 
 def _contact(message: Message) -> NameAddr | None:

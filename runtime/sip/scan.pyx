@@ -357,6 +357,38 @@ def name_addr(written):
     return None if params is None else new_tuple(NameAddr, ((text(display), text(uri), params),))
 
 
+def split_outside(written, separator):
+    """What `fields.split_outside` gives, for a text without quotations; None for another."""
+    cdef Span all, piece, mark
+    cdef bint bracketed = False
+    cdef list pieces = []
+    if not look_at(written, &all) or holds(all, b'"') or holds(all, b'\r') or holds(all, b'\n'):
+        return None
+    if not look_at(separator, &mark) or mark.end - mark.at != 1:
+        return None
+    piece = all
+    while all.at < all.end:
+        if bracketed:
+            bracketed = all.at[0] != b'>'
+        elif all.at[0] == b'<':
+            bracketed = True
+        elif all.at[0] == mark.at[0]:
+            piece.end = all.at
+            add_piece(pieces, piece)
+            piece.at = all.at + 1
+        all.at += 1
+    piece.end = all.end
+    add_piece(pieces, piece)
+    return pieces
+
+
+cdef int add_piece(list pieces, Span piece) except -1:
+    strip(&piece)
+    if piece.at < piece.end:
+        pieces.append(text(piece))
+    return 0
+
+
 cdef object unusual_name(Span name, int *bit):
     """The full name of a header whose spelling is not known; None for what is no token."""
     cdef char[NAME_CHARS] lowered

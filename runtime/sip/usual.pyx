@@ -154,7 +154,7 @@ def reply_head(request, int status, reason, source, tag, added, Py_ssize_t body,
         elif what == RECORD_ROUTE:
             if routes:
                 return None
-        elif status == 100:  # a Timestamp
+        elif what == TIMESTAMP and status == 100:
             return None
     if top.at == NULL or sender.at == NULL or to.at == NULL or call_id.at == NULL or cseq.at == NULL:
         return None
@@ -183,6 +183,76 @@ def reply_head(request, int status, reason, source, tag, added, Py_ssize_t body,
     return None if pieces.too_many else joined(&pieces)
 
 
+def forwarded(request, ruri, own_via, record_routes, hops, source, bint unrouted):
+    """A request's bytes for its next hop, as `forward.forwarded_request` has them, where no more has to be changed.
+
+    Args:
+        request: as received.
+        ruri, own_via, record_routes, source: as there.
+        hops: its new Max-Forwards.
+        unrouted: whether its Route is left out.
+    """
+    cdef list names = request.names, lines = request.lines
+    cdef Span line, top, left
+    cdef char[DIGITS] room, rooms
+    cdef Pieces pieces
+    cdef Py_ssize_t at
+    cdef int what
+    cdef bint limited = False
+    via, host, method = request.via, source.host, request.method
+    if len(lines) != len(names) or not isinstance(via, tuple) or request.folded or not 0 <= hops < 1_000_000_000:
+        return None
+    top.at = top.end = NULL
+    left = decimal(hops, room)
+    for name in names:
+        limited = limited or name_of(name) == MAX_FORWARDS
+    pieces.count, pieces.size, pieces.too_many = 0, 0, False
+    if not add_text(&pieces, method, b"", 0) or not add_text(&pieces, ruri, b" ", 1):
+        return None
+    if not add_text(&pieces, own_via, b" SIP/2.0\r\nVia: ", 15):
+        return None
+    for route in record_routes:
+        if not add_text(&pieces, route, b"\r\nRecord-Route: ", 16):
+            return None
+    if not limited:
+        put(&pieces, b"\r\nMax-Forwards: ", 16)
+        add(&pieces, left)
+    for at in range(len(names)):
+        what = name_of(names[at])
+        if not look_at(lines[at], &line):
+            return None
+        if what == ROUTE and unrouted:
+            continue
+        if what == MAX_FORWARDS:
+            put(&pieces, b"\r\nMax-Forwards: ", 16)
+            line = left
+        elif what == VIA and top.at == NULL:
+            top = until_end(line)
+            if "rport" in <dict>(<tuple>via)[3]:
+                put(&pieces, b"\r\nVia: ", 7)
+                if not stamp(&pieces, top, <tuple>via, host, source.port, rooms):
+                    return None
+                continue
+            if "received" in <dict>(<tuple>via)[3] or (<tuple>via)[1] != host:
+                return None
+            put(&pieces, b"\r\n", 2)
+        else:
+            put(&pieces, b"\r\n", 2)
+        add(&pieces, line)
+    put(&pieces, b"\r\n\r\n", 4)
+    return None if pieces.too_many else joined(&pieces)
+
+
+cdef inline bint add_text(Pieces *pieces, written, const char *before, Py_ssize_t size) except -1:
+    """Put a text down behind another; false where it is none of one byte a character."""
+    cdef Span span
+    if not look_at(written, &span):
+        return False
+    put(pieces, before, size)
+    add(pieces, span)
+    return True
+
+
 cdef enum:
     OTHER = 0
     VIA = 1
@@ -192,10 +262,12 @@ cdef enum:
     CSEQ = 5
     TIMESTAMP = 6
     RECORD_ROUTE = 7
+    MAX_FORWARDS = 8
+    ROUTE = 9
 
 
 cdef int name_of(name):
-    """Which header it is of those that a reply takes over. By its letters: two equal names may be two objects."""
+    """Which header it is of those that are looked for. By its letters: two equal names may be two objects."""
     cdef Span span
     if not look_at(name, &span):
         return OTHER
@@ -206,11 +278,15 @@ cdef int name_of(name):
         return VIA if memcmp(span.at, b"via", 3) == 0 else OTHER
     if size == 4:
         return FROM if memcmp(span.at, b"from", 4) == 0 else CSEQ if memcmp(span.at, b"cseq", 4) == 0 else OTHER
+    if size == 5:
+        return ROUTE if memcmp(span.at, b"route", 5) == 0 else OTHER
     if size == 7:
         return CALL_ID if memcmp(span.at, b"call-id", 7) == 0 else OTHER
     if size == 9:
         return TIMESTAMP if memcmp(span.at, b"timestamp", 9) == 0 else OTHER
     if size == 12:
+        if memcmp(span.at, b"max-forwards", 12) == 0:
+            return MAX_FORWARDS
         return RECORD_ROUTE if memcmp(span.at, b"record-route", 12) == 0 else OTHER
     return OTHER
 

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from runtime.compiled import PURE, is_compiled
 from runtime.context import Address
 from runtime.server_transactions import to_tag, to_tag_any
+from runtime.sip import forward
 from runtime.sip.build import build_reply, one_line, reply_head_any
-from runtime.sip.fields import parse_name_addr, parse_name_addr_any
+from runtime.sip.fields import parse_name_addr, parse_name_addr_any, split_outside, split_outside_any
+from runtime.sip.forward import forwarded_request
 from runtime.sip.headers import KNOWN_NAMES
 from runtime.sip.judge import refuse
 from runtime.sip.keys import server_key, server_key_any
@@ -97,7 +99,7 @@ class Maker:
         return self.one("0|4|3|00001", "5|000000|65537||x|\xb2|+1")
 
     def name(self) -> str:
-        odd = f"X-A|rEASON|{'x' * 64}"
+        odd = f"X-A|rEASON|Route|rOUTE|Record-Route|v|vIA|Max-Forwards|Timestamp|{'x' * 64}"
         return (
             self.chance.choice(KNOWN) if self.chance.random() < 0.8 else self.one(odd, f"|a b|X |\xc9|X\0|{'x' * 65}")
         )
@@ -151,6 +153,37 @@ def test_what_is_made_of_a_request_is_the_same(
         assert bytes_or_none(made) == (expected and expected + b"body")
 
 
+@given(
+    st.integers(0, 2**32),
+    HOSTS,
+    st.sampled_from([None, [], ["<sip:r;lr>"]]),
+    st.sampled_from([[], ["<sip:192.0.2.9;lr>"], ["<sip:a>", "<sip:\u0142>"]]),
+    st.sampled_from([None, 0, 70, 2**40]),
+    st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_request_is_passed_on_alike(
+    seed: int, host: str, routes: list[str] | None, ours: list[str], hops: int | None, stream: bool
+) -> None:
+    maker = Maker(Random(seed))
+    for request in filter(None, (answerable(maker.message()) for _ in range(20))):
+        send = partial(
+            forwarded_request,
+            request,
+            ruri=maker.uri(),
+            via="SIP/2.0/UDP h;branch=z9hG4bK1",
+            source=Address(host, 5_060),
+            routes=routes,
+            record_routes=ours,
+            max_forwards=hops,
+            stream=stream,
+        )
+        sent = send()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forward, "_COMPILED", False)
+            assert sent == send()
+
+
 @given(st.integers(0, 2**32))
 @settings(max_examples=50, deadline=None)
 def test_an_address_is_read_alike(seed: int) -> None:
@@ -161,6 +194,8 @@ def test_an_address_is_read_alike(seed: int) -> None:
             read, also = parse_name_addr(one), parse_name_addr_any(one)
             assert (type(read), read) == (type(also), also)
             assert read is None or also is None or list(read.params) == list(also.params)
+            for separator in ",;":
+                assert split_outside(one, separator) == split_outside_any(one, separator)
 
 
 def answerable(data: bytes) -> Request | None:
