@@ -46,6 +46,9 @@ if _COMPILED:
 
 log = logging.getLogger("layby.sip")
 
+_FINAL: Final = {number: f"tm:{number}xx_transactions" for number in range(2, 7)}
+"""The statistic of each class of final replies."""
+
 
 # A NamedTuple, not a frozen dataclass: one is made for every request, in less than half the time.
 class Origin(NamedTuple):
@@ -110,6 +113,7 @@ class ServerTransactions:
         timers: Timers,
     ) -> None:
         self._house = house
+        self._count = house.statistics.count
         self._slot = slot
         self._transports = transports
         self._on_cancel = on_cancel
@@ -122,7 +126,7 @@ class ServerTransactions:
         self._alarm = Alarm(loop, self._tick)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._table
+        return key in self._kept
 
     def __len__(self) -> int:
         return len(self._table)
@@ -153,7 +157,7 @@ class ServerTransactions:
         Returns:
             None when no transaction of this process knows it; else whether it is an ACK for the script to see.
         """
-        if key not in self._table and request.method != "ACK":
+        if key not in self._kept and request.method != "ACK":
             return None  # it is new, as nearly all are
         told = self._table.receive(request, key, monotonic_now())
         if told is None:
@@ -190,8 +194,8 @@ class ServerTransactions:
         Returns:
             1; -1 when there is no such transaction, or it has its final reply.
         """
-        kept, transaction = self._kept.get(key), self._table.find(key)
-        if kept is None or kept.request is None or transaction is None or transaction.answered:
+        kept = self._kept.get(key)
+        if kept is None or kept.request is None:
             return -1
         request = kept.request
         if isinstance(request, bytes):
@@ -214,7 +218,7 @@ class ServerTransactions:
                 kept.ack = fingerprint(dialog_ack_key(request))
                 self._house.fingerprints.add(self._slot, kept.ack)
             kept.request = None
-            self._house.statistics.count(f"tm:{code // 100}xx_transactions")
+            self._count(_FINAL[code // 100])
         self._perform(self._table.reply(key, code, data, monotonic_now()) or [])
         return 1
 
@@ -231,7 +235,7 @@ class ServerTransactions:
             return
         if status >= 200 and kept.request is not None:
             kept.request = None
-            self._house.statistics.count(f"tm:{status // 100}xx_transactions")
+            self._count(_FINAL[status // 100])
         self._perform(self._table.reply(key, status, data, monotonic_now(), relayed=True) or [])
 
     def hold(self, key: str, for_s: float) -> None:
@@ -299,8 +303,8 @@ class ServerTransactions:
         target, otherwise = reply_targets(request, origin.source, reliable)
         self._kept[key] = _Kept(request, origin.source, target, otherwise, origin.socket, born=now, invite=invite)
         ack_key = dialog_ack_key(request) if invite else None
-        self._house.statistics.count("tm:UAS_transactions")
-        self._house.statistics.count("tm:inuse_transactions")
+        self._count("tm:UAS_transactions")
+        self._count("tm:inuse_transactions")
         self._perform(self._table.create(key, invite, now, ack_key=ack_key, reliable=reliable))
 
     def _perform(self, told: Iterable[Tagged]) -> None:
@@ -313,7 +317,8 @@ class ServerTransactions:
             except Exception:
                 # One transaction's trouble must not cost the others their timers, nor this one its end.
                 log.exception("transaction %s: %s", key, type(effect).__name__)
-        self._alarm.set(self._table.next_deadline())
+        if self._table.is_sooner:
+            self._alarm.set(self._table.next_deadline())
 
     def _perform_one(self, key: str, effect: Told) -> None:
         match effect:
@@ -348,7 +353,7 @@ class ServerTransactions:
 
     def _forget(self, key: str) -> None:
         kept = self._kept.pop(key)
-        self._house.statistics.count("tm:inuse_transactions", -1)
+        self._count("tm:inuse_transactions", -1)
         self._house.fingerprints.remove(self._slot, fingerprint(key))
         if kept.ack:
             self._house.fingerprints.remove(self._slot, kept.ack)
@@ -358,6 +363,7 @@ class ServerTransactions:
 
     def _tick(self) -> None:
         self._perform(self._table.tick(monotonic_now()))
+        self._alarm.set(self._table.next_deadline())
 
 
 def to_tag(request: Request) -> str:

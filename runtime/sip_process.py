@@ -319,9 +319,10 @@ class SipProcess(ScriptProcess):
         tag: str | None = None,
     ) -> int:
         """Reply through a transaction; see `ServerTransactions.reply`."""
-        if code >= 200 and not self.transactions.is_answered(key):
+        watchers = self.proxy.watchers
+        if watchers and code >= 200 and not self.transactions.is_answered(key):
             # Before the reply is out: whoever has it may ask at once, and elsewhere, what became of the call.
-            for watcher in self.watchers:
+            for watcher in watchers:
                 watcher.answered(key, code, reason)
         rc = self.transactions.reply(key, code, reason, headers, to_source=to_source, body=body, tag=tag)
         relay = self.proxy.relays.get(key) if rc == 1 and code >= 200 else None
@@ -346,7 +347,7 @@ class SipProcess(ScriptProcess):
         if not self._create(origin, key):
             return False
         context.transaction = key
-        for watcher in self.watchers:
+        for watcher in self.proxy.watchers:
             watcher.began(context)
         return True
 

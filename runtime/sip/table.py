@@ -58,11 +58,11 @@ class _Entry:
     def take(self, timer: Timer) -> Handle | None:
         """What cancels that timer, which is over; None where it was not running."""
         timers, handles = self.timers, self.handles
-        if timer not in timers:
-            return None
-        if len(timers) == 1:
+        if timers == BY_ITSELF[timer]:
             self.timers = self.handles = ()
             return handles[0]
+        if timer not in timers:
+            return None
         at = timers.index(timer)
         self.timers, self.handles = timers[:at] + timers[at + 1 :], handles[:at] + handles[at + 1 :]
         return handles[at]
@@ -174,7 +174,10 @@ class TransactionTable:
         Returns:
             the effects: none where a final reply was given before. None when there is no such transaction.
         """
-        return self._to(key, Replied(status, data, relayed), now)
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        return self._perform(entry, entry.transaction.handle(Replied(status, data, relayed)), now)
 
     def trying(self, key: str, now: float) -> list[Tagged] | None:
         """The script parks: if the 100 is still to come it goes out now. None when there is no such transaction."""
@@ -200,6 +203,11 @@ class TransactionTable:
     def next_deadline(self) -> float | None:
         """When `tick` has something next, in seconds of CLOCK_MONOTONIC; None while the table is empty."""
         return self._wheel.next_deadline()
+
+    @property
+    def is_sooner(self) -> bool:
+        """Whether that is before what `next_deadline` has said last."""
+        return self._wheel.is_sooner
 
     def check(self) -> None:
         """Assert the invariants."""

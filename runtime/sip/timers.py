@@ -29,7 +29,7 @@ class Wheel(Generic[Item]):
     They fire in the order of their ticks; within a tick in the order in which they were started.
     """
 
-    __slots__ = ("_due", "_serial", "_ticks")
+    __slots__ = ("_due", "_serial", "_ticks", "is_sooner")
 
     def __init__(self) -> None:
         self._ticks: dict[int, dict[Handle, Item]] = {}
@@ -37,6 +37,9 @@ class Wheel(Generic[Item]):
         self._due: list[int] = []
         """A heap of exactly the keys of `_ticks`."""
         self._serial = 0
+        self.is_sooner = False
+        """Whether some timer is due before what `next_deadline` has said last. Under load hardly one in a hundred is:
+        who asks only then saves three calls for each timer."""
 
     def __len__(self) -> int:
         return sum(map(len, self._ticks.values()))
@@ -59,6 +62,7 @@ class Wheel(Generic[Item]):
         if timers is None:
             self._ticks[tick] = {handle: item}
             heappush(self._due, tick)
+            self.is_sooner = self.is_sooner or self._due[0] == tick
         else:
             timers[handle] = item
         return handle
@@ -82,6 +86,7 @@ class Wheel(Generic[Item]):
 
     def next_deadline(self) -> float | None:
         """When `expired` has something next, in seconds of CLOCK_MONOTONIC; None without timers."""
+        self.is_sooner = False
         while self._due:
             if self._ticks[self._due[0]]:
                 return self._due[0] / TICKS_PER_SECOND

@@ -188,6 +188,9 @@ class ServerTransaction:
         return _start_effect(timer, after_s)
 
     def _stop(self, *timers: Timer) -> list[Effect]:
+        if self._running == timers:  # the usual one: the only one
+            self._running = ()
+            return [_STOP[timer] for timer in timers]
         stops: list[Effect] = []
         for timer in timers:
             if timer in self._running:

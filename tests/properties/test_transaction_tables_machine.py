@@ -58,6 +58,7 @@ class Tables(RuleBasedStateMachine):
         super().__init__()
         self.now = 1_000.0
         self.lives: dict[str, Drawn] = {}
+        self.told: float | None = None
         self.serials = count()
 
     # --- time
@@ -133,7 +134,11 @@ class Tables(RuleBasedStateMachine):
         assert sorted(self.table) == sorted(self.lives)
         assert NOBODY not in self.table
         assert self.table.find(NOBODY) is None
-        assert self.table.next_deadline() == (self.next_deadline() if self.lives else None)
+        next_deadline = self.next_deadline() if self.lives else None
+        if isinstance(self.table, TransactionTable) and next_deadline is not None:
+            assert self.table.is_sooner or (self.told is not None and next_deadline >= self.told)
+        assert self.table.next_deadline() == next_deadline
+        self.told = next_deadline
         for key, life in self.lives.items():
             found = self.table.find(key)
             assert key in self.table

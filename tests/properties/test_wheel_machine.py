@@ -2,7 +2,7 @@
 
 What must hold: a timer fires once, at the first tick that is not before its time; all that is due fires, by its tick
 and then by its start; one that was cancelled does not, and the one who cancels learns whether it was in time; the
-wheel wants to be woken for what fires next, and keeps nothing of what is over.
+wheel wants to be woken for what fires next, says when that has become sooner, and keeps nothing of what is over.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Wheels(RuleBasedStateMachine):
         self.count = 0
         self.ticks: dict[int, int] = {}
         """What waits, by the order of its start, and its tick."""
+        self.said: float | None = None
 
     @rule(target=handles, delay_s=DELAYS_S)
     def start(self, delay_s: float) -> tuple[int, Handle]:
@@ -79,7 +80,10 @@ class Wheels(RuleBasedStateMachine):
         self.wheel.check()
         assert len(self.wheel) == len(self.ticks)
         expected = min(self.ticks.values()) / TICKS_PER_SECOND if self.ticks else None
+        assert self.wheel.is_sooner == (expected is not None and (self.said is None or expected < self.said))
         assert self.wheel.next_deadline() == expected
+        assert not self.wheel.is_sooner
+        self.said = expected
 
     def teardown(self) -> None:
         """All that waits fires, and nothing is kept of anything."""

@@ -63,6 +63,22 @@ def test_a_request_is_new_once() -> None:
     table.check()
 
 
+def test_who_has_asked_when_to_tick_is_told_when_that_has_become_sooner() -> None:
+    table = TransactionTable()
+    assert not table.is_sooner
+    table.create("a", False, 1000)
+    assert table.is_sooner
+    assert table.next_deadline() == 1180
+    table.create("b", False, 1000)
+    table.create("c", False, 1001)
+    assert not table.is_sooner
+    table.reply("c", 200, b"200", 1001)
+    assert table.is_sooner
+    assert table.next_deadline() == 1033
+    table.reply("b", 200, b"200", 1002)
+    assert not table.is_sooner
+
+
 def test_two_of_one_key_are_a_mistake() -> None:
     table = TransactionTable()
     table.create("k", False, 0)
