@@ -53,6 +53,7 @@ CORES = frozenset(
         "runtime.cpu_load",
         "runtime.dialogs.paging",
         "runtime.errors",
+        "runtime.inline_times",
         "runtime.listen",
         "runtime.packed",
         "runtime.probe_schedule",

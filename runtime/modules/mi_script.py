@@ -20,6 +20,7 @@ from mi_script.execute import ENDED, Answer, Answered, answer_of, pack_call
 from mi_script.script import COMPAT_36, Ending, ScriptFault, ending, ending_of, gathered, script_call, split_commands
 from runtime.clock import monotonic_now
 from runtime.context import Context
+from runtime.inline_times import InlineTimes
 from runtime.modules.mi_access import ACCESS, DENIED, MiModule
 from runtime.roles import COMMAND
 from runtime.script.declare import (
@@ -52,9 +53,6 @@ _PARAMS: Final = (
 End: TypeAlias = Fault | Outcome
 """How one of several calls ended: why it was not asked for, or its job's outcome."""
 _UNWRITABLE: Final = -3
-_NOTICEABLE_S: Final = 0.001
-"""A command that takes longer is one that others should not wait for."""
-_MOST_COMMANDS: Final = 1000
 _MOST_TEXTS: Final = 1000
 
 
@@ -81,8 +79,7 @@ class MiScript(MiModule):
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
         super().__init__(settings)
-        self._usual_s: dict[str, float] = {}
-        """What each command has taken of late when it was run on the caller's time, the longest first."""
+        self._times = InlineTimes()
         self._pretty = bool(self.settings["pretty_printing"])
         self._compat = str(self.settings["compat"])
         self._written = kept(_MOST_TEXTS)(lambda text: script_call(text, compat=self._compat))
@@ -250,18 +247,15 @@ class MiScript(MiModule):
         """Run a command on the caller's time. One that takes long, as far as is known, is told the process before."""
         if (fault := self.refused(call)) is not None:
             return fault
-        usual_s = self._usual_s.get(call.method)
-        stands_still = usual_s is None or usual_s > _NOTICEABLE_S
-        if stands_still:
+        holds_up = self._times.holds_up(call.method)
+        if holds_up:
             self.process.stand_still()
         began = time.monotonic()
         try:
             return self.process.executor.perform(call, pretty=self._pretty)
         finally:
-            took_s = time.monotonic() - began
-            if len(self._usual_s) < _MOST_COMMANDS or call.method in self._usual_s:
-                self._usual_s[call.method] = took_s if usual_s is None else max(took_s, usual_s * 0.9)
-            if stands_still:
+            self._times.ran(call.method, time.monotonic() - began)
+            if holds_up:
                 self.process.move_again()
 
     def tell(self, c: Context, end: Ending) -> int:
