@@ -28,6 +28,8 @@ _Ts = TypeVarTuple("_Ts")
 
 _MOST: Final = 64
 """Events that one look at the kernel gives."""
+_TOGETHER_S: Final = 0.001
+"""For so long what readers have scheduled waits for more that can be read at once."""
 _GLANCE_S: Final = 0.00005
 """After so long it is worth a microsecond to look for datagrams between two things that take long."""
 
@@ -50,6 +52,8 @@ class DirectSelector(selectors.BaseSelector):
         """What the loop waits for, by descriptor."""
         self._direct: dict[int, Callable[[], None]] = {}
         """Who reads a descriptor at once; none of them is in `_keys`."""
+        self._has_read = False
+        """Whether the last look found anything for them."""
         self._changes = 0
         """Counts what was registered, changed and taken out: whether what the kernel said is still about the same."""
 
@@ -106,16 +110,22 @@ class DirectSelector(selectors.BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """As every selector's; returns early, and with nothing, when a reader has scheduled something."""
+        """As every selector's; returns early when a reader has scheduled something, but reads first what lies there.
+
+        What several datagrams have scheduled is then done for all of them at once, e.g. their jobs leave in one frame.
+        """
         self.touched = False
-        now = time.monotonic()
+        began = now = time.monotonic()
         ends = None if timeout is None else now + timeout
         while True:
             left = -1.0 if ends is None else max(0.0, ends - now)
-            ready = self._look(left, now)
+            self._has_read = False
+            ready = self._look(0.0 if self.touched else left, now)
+            now = time.monotonic()
+            if self.touched and self._has_read and now - began < _TOGETHER_S:
+                continue  # what else is ready will be so again
             if ready or self.touched:
                 return ready
-            now = time.monotonic()
             if ends is not None and now >= ends:
                 return ready
 
@@ -130,6 +140,7 @@ class DirectSelector(selectors.BaseSelector):
             if reader is None:
                 others.append((fd, mask))
             else:
+                self._has_read = True
                 reader()
         if others and self._changes != changes:
             # A reader, or the script that it ran, has put other keys there, even for the same numbers. To give asyncio

@@ -107,6 +107,47 @@ def test_a_direct_reader_that_scheduled_something_ends_the_wait(selector: Direct
     assert time.monotonic() - began < SOON_S
 
 
+def test_what_lies_there_is_read_before_what_the_first_of_it_scheduled(
+    selector: DirectSelector, pair: Pair, other_pair: Pair
+) -> None:
+    out, into = pair
+    got: list[bytes] = []
+
+    def read() -> None:
+        got.append(into.recv(100))
+        selector.touched = True
+
+    selector.add_direct(into.fileno(), read, exclusive=False)
+    key = selector.register(other_pair[1], selectors.EVENT_READ, "for the loop")
+    other_pair[0].send(b"x")
+    for word in (b"one", b"two", b"three"):
+        out.send(word)
+
+    assert selector.select(FAR_S) == [(key, selectors.EVENT_READ)]
+    assert got == [b"one", b"two", b"three"]
+
+
+def test_what_was_scheduled_waits_a_millisecond_for_more_to_read(
+    selector: DirectSelector, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, into = pair
+    now, reads = 100.0, 0
+
+    def read() -> None:
+        nonlocal now, reads
+        into.recv(100)
+        out.send(b"again")
+        now, reads = now + 0.0004, reads + 1
+        selector.touched = True
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    selector.add_direct(into.fileno(), read, exclusive=False)
+    out.send(b"one")
+
+    assert selector.select(FAR_S) == []
+    assert reads == 3
+
+
 def test_what_the_loop_waits_for_is_given_to_it_beside_direct_readers(
     selector: DirectSelector, pair: Pair, other_pair: Pair
 ) -> None:
