@@ -46,7 +46,7 @@ class DirectSelector(selectors.BaseSelector):
         self.touched = False
         self.waited_s = 0.0
         self._looked_at = 0.0
-        """When the kernel last said what there is."""
+        """When the kernel last said what there is, and that had been read."""
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         """What the loop waits for, by descriptor."""
@@ -142,6 +142,9 @@ class DirectSelector(selectors.BaseSelector):
             else:
                 self._has_read = True
                 reader()
+        if len(others) < len(found):
+            # Where datagrams come without end, what they have begun has its turn now: no more of them at a glance.
+            self._looked_at = time.monotonic()
         if others and self._changes != changes:
             # A reader, or the script that it ran, has put other keys there, even for the same numbers. To give asyncio
             # the old key of a descriptor that is read again would make it take the new reader out.

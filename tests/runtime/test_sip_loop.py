@@ -224,6 +224,27 @@ def test_right_after_a_look_a_glance_asks_nobody(
     assert got == [b"one"]
 
 
+def test_after_a_long_reading_a_glance_asks_nobody(
+    selector: DirectSelector, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else datagrams that come without end would have two turns, and what they have begun one."""
+    out, into = pair
+    now, got = 100.0, []
+
+    def read() -> None:
+        nonlocal now
+        now += 0.01
+        got.append(into.recv(100))
+
+    selector.add_direct(into.fileno(), read, exclusive=False)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    out.send(b"one")
+    selector.select(0)
+    out.send(b"two")
+    selector.glance()
+    assert got == [b"one"]
+
+
 def test_removing_twice_and_removing_what_was_closed_is_harmless(selector: DirectSelector, pair: Pair) -> None:
     fd = pair[1].fileno()
     selector.add_direct(fd, lambda: None, exclusive=True)
