@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar, assert_never
 
 import msgpack
 import uvloop
+from msgspec.structs import replace
 
 from mi_script.execute import Executor
 from runtime import handlers
@@ -26,7 +27,7 @@ from workers.control import AttendantGone, Tell
 from workers.handlers import load_handlers
 from workers.jobs import Job, Peer
 from workers.node import Node
-from workers.policy import Limits
+from workers.policy import DEFAULT_LIMITS
 from workers.steps import before
 from workers.tree_events import Drain, PeerDown, PeerUp, Retire
 from workers.worker import Running
@@ -35,7 +36,7 @@ log = logging.getLogger("layby.process")
 
 _DRAINED: Final = "drained"
 _DRAIN_CHECK_S: Final = 0.02
-_LIMITS: Final = Limits(brief_s=0.0002)
+_LIMITS: Final = replace(DEFAULT_LIMITS, brief_s=0.0002)
 """Of jobs. What `uptime` takes is a tenth of what it takes to wake a worker for it, over ZeroMQ."""
 
 _T = TypeVar("_T")
