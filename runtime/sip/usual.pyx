@@ -30,6 +30,10 @@ cdef struct Pieces:
     Py_ssize_t size
     bint too_many  # of a message with dozens of Vias
 
+cdef struct Echoed:
+    Span sender, to, call_id, cseq
+    bint stamped  # the topmost Via is down
+
 
 def server_key(request):
     """What `keys.server_key` gives, for a request whose branch has the magic cookie."""
@@ -84,7 +88,7 @@ def to_tag(request):
         if (what == FROM and sender is None) or (what == CALL_ID and call_id is None):
             if not look_at(lines[at], &line):
                 return None
-            value = text(until_end(line))
+            value = text(value_of(line))
             if what == FROM:
                 sender = value
             else:
@@ -113,74 +117,79 @@ def reply_head(request, int status, reason, source, tag, added, Py_ssize_t body,
         routes: whether Record-Route is to be kept.
     """
     cdef list names = request.names, lines = request.lines
-    cdef Span line, top, sender, to, call_id, cseq, more, piece
-    cdef char[DIGITS] room, rooms, length
+    cdef Span more
+    cdef char[DIGITS] room, port, length
     cdef Pieces pieces
-    cdef Py_ssize_t at, count = len(names)
+    cdef Echoed echoed
+    cdef Py_ssize_t at
     cdef int what
     via, host = request.via, source.host
-    if len(lines) != count or not isinstance(via, tuple) or not look_at(reason, &more) or holds(more, b'\r') or holds(more, b'\n') or holds(more, 0):
+    if len(lines) != len(names) or not isinstance(via, tuple):
         return None
-    pieces.count, pieces.size, pieces.too_many = 0, 0, False
-    top.at = top.end = NULL
-    sender = to = call_id = cseq = top
+    echoed.sender.at = echoed.sender.end = NULL
+    echoed.to = echoed.call_id = echoed.cseq = echoed.sender
+    echoed.stamped = False
+    if not look_at(reason, &more) or holds(more, b'\r') or holds(more, b'\n') or holds(more, 0):
+        return None
+    begin(&pieces)
     put(&pieces, b"SIP/2.0 ", 8)
     add(&pieces, decimal(status, room))
     put(&pieces, b" ", 1)
     add(&pieces, more)
-    for at in range(count):
+    for at in range(len(names)):
         what = name_of(names[at])
-        if what == OTHER:
-            continue
-        if not look_at(lines[at], &line):
+        if (what == TIMESTAMP and status == 100) or (what == RECORD_ROUTE and routes):
             return None
-        if what == VIA:
-            line = until_end(line)
-            put(&pieces, b"\r\nVia: ", 7)
-            if top.at != NULL:
-                add(&pieces, line)
-                continue
-            top = line
-            if not stamp(&pieces, line, <tuple>via, host, source.port, rooms):
-                return None
-        elif what == FROM:
-            sender = sender if sender.at != NULL else line
-        elif what == TO:
-            to = to if to.at != NULL else line
-        elif what == CALL_ID:
-            call_id = call_id if call_id.at != NULL else line
-        elif what == CSEQ:
-            cseq = cseq if cseq.at != NULL else line
-        elif what == RECORD_ROUTE:
-            if routes:
-                return None
-        elif what == TIMESTAMP and status == 100:
+        if what != OTHER and not echo(&pieces, &echoed, what, lines[at], <tuple>via, host, source.port, port):
             return None
-    if top.at == NULL or sender.at == NULL or to.at == NULL or call_id.at == NULL or cseq.at == NULL:
+    if not echoed.stamped or echoed.sender.at == NULL or echoed.to.at == NULL or echoed.call_id.at == NULL \
+            or echoed.cseq.at == NULL:
         return None
-    put(&pieces, b"\r\n", 2)
-    add(&pieces, sender)
-    put(&pieces, b"\r\n", 2)
-    if status != 100:
-        if not look_at(tag, &more) or more.at == more.end or not are_in(more, b".!%*_+`'~-", 10) or may_have_tag(to):
+    put_line(&pieces, echoed.sender)
+    if status == 100:
+        put_line(&pieces, echoed.to)
+    else:
+        if not look_at(tag, &more) or more.at == more.end or not are_in(more, b".!%*_+`'~-", 10):
             return None
-        strip(&to)
-        add(&pieces, to)
+        if may_have_tag(echoed.to):
+            return None
+        strip(&echoed.to)
+        put_line(&pieces, echoed.to)
         put(&pieces, b";tag=", 5)
-        to = more
-    add(&pieces, to)
-    put(&pieces, b"\r\n", 2)
-    add(&pieces, call_id)
-    put(&pieces, b"\r\n", 2)
-    add(&pieces, cseq)
-    put(&pieces, b"\r\n", 2)
-    if not look_at(added, &more):
+        add(&pieces, more)
+    put_line(&pieces, echoed.call_id)
+    put_line(&pieces, echoed.cseq)
+    if not add_text(&pieces, added, b"\r\n", 2):
         return None
-    add(&pieces, more)
     put(&pieces, b"Content-Length: ", 16)
     add(&pieces, decimal(body, length))
     put(&pieces, b"\r\n\r\n", 4)
     return None if pieces.too_many else joined(&pieces)
+
+
+cdef bint echo(Pieces *pieces, Echoed *echoed, int what, written, tuple via, host, int port, char *room) except -1:
+    """Put a Via down, or see where another line is that a reply takes over; false where it is unusual.
+
+    Of a line that stands there twice, as it may in what is refused, the first counts.
+    """
+    cdef Span line
+    if not look_at(written, &line):
+        return False
+    if what == VIA:
+        put(pieces, b"\r\nVia: ", 7)
+        if not echoed.stamped:
+            echoed.stamped = True
+            return stamp(pieces, value_of(line), via, host, port, room)
+        add(pieces, value_of(line))
+    elif what == FROM and echoed.sender.at == NULL:
+        echoed.sender = line
+    elif what == TO and echoed.to.at == NULL:
+        echoed.to = line
+    elif what == CALL_ID and echoed.call_id.at == NULL:
+        echoed.call_id = line
+    elif what == CSEQ and echoed.cseq.at == NULL:
+        echoed.cseq = line
+    return True
 
 
 def forwarded(request, ruri, own_via, record_routes, hops, source, bint unrouted):
@@ -193,20 +202,21 @@ def forwarded(request, ruri, own_via, record_routes, hops, source, bint unrouted
         unrouted: whether its Route is left out.
     """
     cdef list names = request.names, lines = request.lines
-    cdef Span line, top, left
+    cdef Span line, left
     cdef char[DIGITS] room, rooms
     cdef Pieces pieces
     cdef Py_ssize_t at
     cdef int what
-    cdef bint limited = False
+    cdef bint limited = False, stamped = False
     via, host, method = request.via, source.host, request.method
     if len(lines) != len(names) or not isinstance(via, tuple) or request.folded or not 0 <= hops < 1_000_000_000:
         return None
-    top.at = top.end = NULL
+    if not isinstance(record_routes, (list, tuple)):  # which hold what is in them until all is copied
+        return None
     left = decimal(hops, room)
     for name in names:
         limited = limited or name_of(name) == MAX_FORWARDS
-    pieces.count, pieces.size, pieces.too_many = 0, 0, False
+    begin(&pieces)
     if not add_text(&pieces, method, b"", 0) or not add_text(&pieces, ruri, b" ", 1):
         return None
     if not add_text(&pieces, own_via, b" SIP/2.0\r\nVia: ", 15):
@@ -225,20 +235,18 @@ def forwarded(request, ruri, own_via, record_routes, hops, source, bint unrouted
             continue
         if what == MAX_FORWARDS:
             put(&pieces, b"\r\nMax-Forwards: ", 16)
-            line = left
-        elif what == VIA and top.at == NULL:
-            top = until_end(line)
+            add(&pieces, left)
+            continue
+        if what == VIA and not stamped:
+            stamped = True
             if "rport" in <dict>(<tuple>via)[3]:
                 put(&pieces, b"\r\nVia: ", 7)
-                if not stamp(&pieces, top, <tuple>via, host, source.port, rooms):
+                if not stamp(&pieces, value_of(line), <tuple>via, host, source.port, rooms):
                     return None
                 continue
             if "received" in <dict>(<tuple>via)[3] or (<tuple>via)[1] != host:
                 return None
-            put(&pieces, b"\r\n", 2)
-        else:
-            put(&pieces, b"\r\n", 2)
-        add(&pieces, line)
+        put_line(&pieces, line)
     put(&pieces, b"\r\n\r\n", 4)
     return None if pieces.too_many else joined(&pieces)
 
@@ -321,7 +329,7 @@ cdef bint stamp(Pieces *pieces, Span field, tuple via, host, int port, char *roo
     return True
 
 
-cdef inline Span until_end(Span line) noexcept nogil:
+cdef inline Span value_of(Span line) noexcept nogil:
     """A line's value."""
     cdef Span name = until(line, b':')
     line.at = name.end if name.end == line.end else name.end + 1
@@ -364,6 +372,10 @@ cdef Span decimal(long value, char *room) noexcept nogil:
     return span
 
 
+cdef inline void begin(Pieces *pieces) noexcept nogil:
+    pieces.count, pieces.size, pieces.too_many = 0, 0, False
+
+
 cdef inline void add(Pieces *pieces, Span span) noexcept nogil:
     if pieces.count == PIECES:
         pieces.too_many = True
@@ -377,6 +389,12 @@ cdef inline void put(Pieces *pieces, const char *text, Py_ssize_t size) noexcept
     cdef Span span
     span.at, span.end = text, text + size
     add(pieces, span)
+
+
+cdef inline void put_line(Pieces *pieces, Span line) noexcept nogil:
+    """A line behind the end of the one before it."""
+    put(pieces, b"\r\n", 2)
+    add(pieces, line)
 
 
 cdef bytes joined(Pieces *pieces):
