@@ -101,11 +101,11 @@ def _not_found(registry: Registry, method: str) -> Fault:
 def _matched(command: Command, params: dict[str, Json] | list[Json] | None) -> Params | Fault:
     if isinstance(params, list) and params and command.named_only:
         return _invalid("Command only supports named parameters")
-    if not params and () in command.recipes:
-        return Params()
-    candidates = [recipe for recipe in command.recipes if len(recipe) == len(params or ())]
-    if not candidates or not params:
-        return _invalid("Too few or too many parameters")
+    if not params:
+        return Params() if () in command.recipes else _WRONG_NUMBER
+    candidates = [recipe for recipe in command.recipes if len(recipe) == len(params)]
+    if not candidates:
+        return _WRONG_NUMBER
     if isinstance(params, dict):
         return _by_name(candidates, params)
     return _by_position(command, candidates, params)
@@ -127,3 +127,6 @@ def _by_position(command: Command, candidates: list[Recipe], params: list[Json])
 
 def _invalid(data: str) -> Fault:
     return Fault(INVALID_PARAMS, "Invalid params", data)
+
+
+_WRONG_NUMBER: Final = _invalid("Too few or too many parameters")
