@@ -31,7 +31,9 @@ _HEADER: Final = 8
 it is about to claim."""
 _ANNOUNCED: Final = 2
 NOBODY: Final = -1
+"""Nobody else has it."""
 BUSY: Final = -2
+"""Somebody else is about to claim it."""
 _LOOKS: Final = 64
 """So often a fingerprint is looked for before it is asked again whether others have any at all."""
 _CELL_BYTES: Final = 8
@@ -91,7 +93,7 @@ class Fingerprints:
         """How many fingerprints each process holds."""
         self.announced = self._cells[_ANNOUNCED : _HEADER * processes : _HEADER]
         """Which fingerprint each process is about to claim; 0 for none. See `Claims`."""
-        self._compiled = cells_of(self._cells, processes, self._buckets)
+        self._compiled = _cells_of(self._cells, processes, self._buckets)
         self._looks = 0
         """How often others are still taken to have some."""
         self._place = (0, b"", 0, 0)
@@ -178,6 +180,10 @@ class Fingerprints:
     def claim(self, process: int, fp: int) -> int:
         """Announce, look and publish by one call, where that is compiled; see `Claims`.
 
+        Args:
+            process: who asks. Only the process itself may.
+            fp: the key's fingerprint.
+
         Returns:
             `NOBODY` when no other has it: it is published. The other's number. `BUSY` where another is about to claim
             it, or where nothing is compiled: nothing is done but that it may be announced.
@@ -212,7 +218,7 @@ class Fingerprints:
         return self._place
 
 
-def cells_of(memory: memoryview, processes: int, buckets: int) -> Cells | None:
+def _cells_of(memory: memoryview, processes: int, buckets: int) -> Cells | None:
     """What does the same with the tables in a quarter of the time, where that is compiled; None elsewhere."""
     if not is_compiled("runtime.sip.cells"):
         return None
