@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, Protocol, assert_never
 
 from msgspec import Struct
@@ -225,7 +226,8 @@ class ClientTransactions:
                 assert_never(effect)
 
     def _send(self, leg: Leg, data: bytes) -> None:
-        if not self._transports.send(leg.socket, data, leg.target, lambda: self._failed(leg)):
+        failed = partial(self._failed, leg) if leg.socket.reliable else None
+        if not self._transports.send(leg.socket, data, leg.target, failed):
             # In a turn of its own: who began the transaction is still at it.
             self._loop.call_soon(self._failed, leg)
 

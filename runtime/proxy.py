@@ -119,7 +119,7 @@ class Proxy:
         request = context.message
         assert isinstance(request, Request), "only requests are relayed"
         found = self.locate_nowait(context)
-        if not self._is_within_reach(context, found):
+        if not self.is_within_reach(context, found):
             return UNROUTABLE
         if request.method == "ACK":
             for watcher in self.watchers:
@@ -162,9 +162,10 @@ class Proxy:
             context: the request's.
             uri: the next hop's.
         """
-        return self._is_within_reach(context, self._resolver.locate_nowait(uri, self._protocols))
+        return self.is_within_reach(context, self._resolver.locate_nowait(uri, self._protocols))
 
-    def _is_within_reach(self, context: Context, found: Found | None) -> bool:
+    def is_within_reach(self, context: Context, found: Found | None) -> bool:
+        """Whether there is a socket for one of the places that `locate_nowait` has found; None may still become one."""
         if found is None:
             return True
         if isinstance(found, NotFound):

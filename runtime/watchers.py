@@ -18,7 +18,7 @@ class TransactionWatcher:
     def relaying(self, c: Context) -> None:
         """A request with a transaction is about to be relayed, before its branches are built.
 
-        It may change the context, e.g. add a parameter to `Context.record_route`.
+        It may change the context, e.g. add a parameter to `Context.record_route`, but not where the request goes.
         """
 
     def reply_relayed(self, c: Context, reply: Reply, status: int) -> None:

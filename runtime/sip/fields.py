@@ -112,6 +112,9 @@ def split_outside(text: str, separator: str) -> list[str]:
 
 def split_outside_any(text: str, separator: str) -> list[str]:
     """The same in Python alone, for any text."""
+    if separator not in text:
+        piece = text.strip(LWS)
+        return [piece] if piece else []
     if '"' not in text and "<" not in text:
         return [piece for part in text.split(separator) if (piece := part.strip(LWS))]
     return [piece for start, end in _cuts(text, separator) if (piece := text[start:end].strip(LWS))]
