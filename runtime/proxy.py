@@ -26,7 +26,7 @@ from runtime.sip.keys import invite_key, server_key
 from runtime.sip.locate import NotFound, Target
 from runtime.sip.message import Reply, Request
 from runtime.sip.ownership import fingerprint
-from runtime.sip.routing import record_route_values
+from runtime.sip.routing import own_uri, record_route_values
 from runtime.sip.transaction_words import Timers
 from runtime.transports.base import ListenSocket
 from runtime.watchers import TransactionWatcher
@@ -80,6 +80,8 @@ class Proxy:
         self._kinds = [(one.listen.protocol, ipaddress.ip_address(one.listen.host).version) for one in self._sockets]
         self._vias = [f"SIP/2.0/{one.listen.protocol.upper()} {one.listen.sent_by};branch=" for one in self._sockets]
         """How our Via begins, by the index of the socket that it is sent from."""
+        self._uris = [own_uri(one.listen) for one in self._sockets]
+        """How Record-Route names us, by the index of the socket."""
         self._branches = Branches(process.house.secret)
         self.block_6xx = block_6xx
         count = process.house.statistics.count
@@ -253,8 +255,11 @@ class Proxy:
         wanted = context.record_route
         if wanted is None:
             return []
+        secure = context.ruri[:5].lower() == "sips:"
+        if context.socket == socket.index and wanted.preset is None and not (wanted.user or secure):
+            return [f"<{self._uris[socket.index]};lr{wanted.params}>"]  # as usual, in 0.2 µs in place of 4
         inbound, outbound = self._sockets[context.socket].listen, socket.listen
-        return record_route_values(wanted, inbound, outbound, secure=context.ruri[:5].lower() == "sips:")
+        return record_route_values(wanted, inbound, outbound, secure=secure)
 
     # Replies.
 

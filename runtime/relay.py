@@ -177,7 +177,7 @@ class Relay:
     def _start_alone(self, context: Context, routes: Routes) -> int:
         """The usual request goes to one place, and no branch route changes it: its own context will do.
 
-        By the other way it would take 3 us more: it looks for the place twice, and makes lists of one.
+        By the other way it would take 3 µs more: it looks for the place twice, and makes lists of one.
         """
         found = self._proxy.locate_nowait(context)
         if len(self.legs) == MAX_BRANCHES or not self._proxy.is_within_reach(context, found):
@@ -253,10 +253,12 @@ class Relay:
             log.info("%s: %s", branch.dst_uri or branch.ruri, found.reason)
             self._fail(index, _UNAVAILABLE)
         else:
-            trying = _Trying(branch if len(found) == 1 else branch.copy(), list(found))
-            if len(found) > 1:
-                self._trying[index] = trying
-            if not self._try(index, trying):
+            if len(found) == 1:
+                sent = self._send(index, branch, found[0], str(index))
+            else:
+                trying = self._trying[index] = _Trying(branch.copy(), list(found))
+                sent = self._try(index, trying)
+            if not sent:
                 self._fail(index, _UNAVAILABLE)
 
     def _try(self, index: int, trying: _Trying) -> bool:
@@ -265,18 +267,21 @@ class Relay:
             target = trying.targets.pop(0)
             suffix = f"{index}.{trying.attempt}" if trying.attempt else str(index)
             trying.attempt += 1
-            leg = self._proxy.leg(trying.context, self.key, suffix, target, self)
-            if leg is not None:
-                self._send(index, leg)
+            if self._send(index, trying.context, target, suffix):
                 return True
         return False
 
-    def _send(self, index: int, leg: Leg) -> None:
+    def _send(self, index: int, context: Context, target: Target, suffix: str) -> bool:
+        """Send a branch to a target; False where there is no socket for it."""
+        leg = self._proxy.leg(context, self.key, suffix, target, self)
+        if leg is None:
+            return False
         leg.index = index
         self.legs[index] = leg
         self.responses.handle(Sent(index))
         self._proxy.await_reply(self.key, leg)
         self._proxy.clients.begin(leg)
+        return True
 
     def _try_next(self, leg: Leg) -> bool:
         """Try another address of the same next hop; False where there is none, or no point in it."""
