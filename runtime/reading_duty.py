@@ -33,6 +33,7 @@ class ReadingDuty:
         datagrams: its reading of the sockets.
         call: makes the process in a slot read; it need not be sure.
         least: how many processes shall read at least.
+        on_busy: told at each look for which part of the time since the last one the process had something to do.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class ReadingDuty:
         datagrams: Datagrams,
         call: Callable[[int], None],
         least: int = 1,
+        on_busy: Callable[[float], None] = lambda busy: None,
     ) -> None:
         self._slot = slot
         self._readers = readers
@@ -50,6 +52,7 @@ class ReadingDuty:
         self._datagrams = datagrams
         self._call = call
         self._least = least
+        self._on_busy = on_busy
         self._processors = len(os.sched_getaffinity(0))
         self._still = 0
         self._pace = Pace()
@@ -97,13 +100,14 @@ class ReadingDuty:
         self._datagrams.close()
 
     def _look(self) -> None:
+        busy = self._loop.busy_part()
+        self._on_busy(busy)
         reading = self._readers.state(self._slot) == State.READING
-        again_s = self._look_as_reader() if reading else self._look_at_rest()
+        again_s = self._look_as_reader(busy) if reading else self._look_at_rest()
         self._loop.call_later(again_s, self._look)
 
-    def _look_as_reader(self) -> float:
+    def _look_as_reader(self, busy: float) -> float:
         readers = self._readers
-        busy = self._loop.busy_part()
         taken, late = self._datagrams.take_counts()
         readers.set_busy(self._slot, busy)
         states = readers.states()
@@ -120,7 +124,6 @@ class ReadingDuty:
         return _LOOK_S
 
     def _look_at_rest(self) -> float:
-        self._loop.busy_part()
         states = self._readers.states()
         if too_few(states, self._least):
             self.read()

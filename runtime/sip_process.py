@@ -23,7 +23,7 @@ from runtime.roles import SEND_REQUEST, SIP, role_of
 from runtime.runs import Done, Ended
 from runtime.script_process import ScriptProcess
 from runtime.server_transactions import Origin, ServerTransactions, to_tag
-from runtime.short_turns import take_short_turns
+from runtime.short_turns import Turns
 from runtime.sip.build import build_reply, reply_targets
 from runtime.sip.judge import Refusal, refuse_relaying
 from runtime.sip.keys import invite_key, server_key
@@ -87,7 +87,7 @@ class SipProcess(ScriptProcess):
 
     def open(self) -> None:
         super().open()
-        take_short_turns()
+        self._turns = Turns()
         self.house.handover.enter(self.slot)
         marks = Marks(self.house.marks, self.house.settings.udp_workers, self.slot)
         self._reception = Reception(self, self.house, marks)
@@ -142,6 +142,7 @@ class SipProcess(ScriptProcess):
             self.transports.datagrams,
             self.house.handover.call,
             self.house.settings.udp_readers,
+            self._choose_turns,
         )
 
     def close(self) -> None:
@@ -165,6 +166,9 @@ class SipProcess(ScriptProcess):
     @before(ServerStep.MOVING_AGAIN)
     def move_again(self) -> None:
         self.duty.move_again()
+
+    def _choose_turns(self, busy: float) -> None:
+        self._turns.look(busy, self.node.counters["returned"], monotonic_now())
 
     def read_ahead(self) -> None:
         # To be told of an answer and to resume by it takes 250 us where the process has slept, and a request that comes

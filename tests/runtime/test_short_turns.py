@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from runtime import short_turns
-from runtime.short_turns import TURN_S, take_short_turns
+from runtime.short_turns import TURN_S, Turns, take_short_turns
 from tests.cpu_turns import turn_s
 
 T = TypeVar("T")
@@ -69,3 +69,49 @@ def test_a_machine_whose_call_is_not_known_goes_on_without(monkeypatch: pytest.M
         patch.setattr(short_turns.platform, "machine", lambda: "pdp11")
         assert not take_short_turns()
     assert turn_s() == before
+
+
+def policies(*looks: tuple[float, int]) -> list[int]:
+    """By which rules a thread gets CPU time after each look: how busy it was, and how many answers it had in 0.1 s."""
+
+    def work() -> list[int]:
+        turns, found, answers = Turns(), [], 0
+        turns.look(0.0, 0, 100.0)
+        for number, (busy, more) in enumerate(looks, start=1):
+            answers += more
+            turns.look(busy, answers, 100.0 + number / 10)
+            found.append(os.sched_getscheduler(0))
+        return found
+
+    return in_thread(work)
+
+
+@knows_turns
+def test_while_answers_throng_it_takes_the_cpu_from_nobody() -> None:
+    looks = [(0.3, 99), (0.29, 101), (0.3, 101), (0.1, 26), (0.1, 24), (0.3, 99)]
+    short, long = os.SCHED_OTHER, os.SCHED_BATCH
+    assert policies(*looks) == [short, short, long, long, short, short]
+
+
+@knows_turns
+def test_its_turns_are_short_again_afterwards() -> None:
+    def work() -> tuple[float | None, float | None]:
+        turns = Turns()
+        turns.look(1.0, 0, 100.0)
+        turns.look(1.0, 1000, 100.1)
+        while_many = turn_s()
+        turns.look(0.0, 1000, 100.2)
+        return while_many, turn_s()
+
+    while_many, after = in_thread(work)
+    assert while_many != TURN_S
+    assert after == TURN_S
+
+
+def test_who_gets_cpu_time_by_other_rules_keeps_them_whatever_throngs() -> None:
+    def work() -> int:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        Turns().look(1.0, 1_000_000, 100.0)
+        return os.sched_getscheduler(0)
+
+    assert in_thread(work) == os.SCHED_IDLE
