@@ -22,6 +22,7 @@ from runtime.futures import FutureRequest
 from runtime.listen import DEFAULT_PORT, PROTOCOLS, AddressesOf, concrete
 from runtime.modules.catalog import ALWAYS, CATALOG
 from runtime.own_modules import import_module
+from runtime.pyscript.functions import WatchMethod
 from runtime.pyscript.load import PyChecked
 from runtime.pyscript.load import load as load_python
 from runtime.pyscript.routes import make_script
@@ -210,14 +211,14 @@ class Program:
         script = _compiled(checked, modules, target, options, watched)
         return cls(path, checked, script, modules, target, tuple(listen), options, mi_http, watch=watched)
 
-    def watched(self, watch: Watch) -> Script:
-        """The script that runs now once more, compiled so that its statements say when they begin.
+    def watched(self, watch: Watch, watch_method: WatchMethod) -> Script:
+        """The script that runs now once more, compiled so that it says what it does.
 
-        One in Python has no such statements: it is the same.
+        Args:
+            watch: told of the statements of a script in OpenSIPS's language when they begin.
+            watch_method: for one in Python, whose statements are Python's own: told of what it calls.
         """
-        if isinstance(self.checked, PyChecked):
-            return self.script
-        return _compiled(self.checked, self.modules, self.target, self.options, watch)
+        return _compiled(self.checked, self.modules, self.target, self.options, watch, watch_method)
 
     def reader(self, text: str) -> Callable[[Context], Value]:
         """Reads a text with variables in it, for a module whose parameter is one.
@@ -351,11 +352,12 @@ def _compiled(
     target: Target,
     options: Mapping[str, str],
     watch: Watch | None,
+    watch_method: WatchMethod | None = None,
 ) -> Script:
     switch = Switch(target)
     world = dataclasses.replace(WORLD, options=options)
     if isinstance(checked, PyChecked):
-        switch.script = make_script(checked, modules, switch, world)
+        switch.script = make_script(checked, modules, switch, world, watch_method)
     else:
         switch.script = compile_script(checked, modules, switch, world, watch)
     return switch.script

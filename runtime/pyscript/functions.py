@@ -10,7 +10,7 @@ import keyword
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, assert_never
+from typing import Any, Final, TypeAlias, assert_never
 
 from runtime.context import Context
 from runtime.pyscript.avps import Avp
@@ -22,6 +22,8 @@ from runtime.script.patterns import Substitution, cached_pattern, cached_substit
 
 Convert = Callable[[Any], Any]
 Complain = Callable[[Context, str], None]
+WatchMethod: TypeAlias = Callable[[str, Callable[..., Rc]], Callable[..., Rc]]
+"""Gives, of a method of `Call` with its name, one that does the same and says what it took."""
 BAD_ARGUMENT: Final = -1
 _LEFT_OUT: Final = object()
 

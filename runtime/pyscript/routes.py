@@ -8,7 +8,7 @@ from runtime.context import Context
 from runtime.modules.mi_script import MiScript
 from runtime.pyscript.call import Call, Report, Runtime
 from runtime.pyscript.driving import Driver
-from runtime.pyscript.functions import method_of
+from runtime.pyscript.functions import WatchMethod, method_of
 from runtime.pyscript.hooks import PyHooks
 from runtime.pyscript.load import PyChecked
 from runtime.pyscript.variables import Variables
@@ -27,7 +27,13 @@ _USUAL_TIMEOUT_S = 30.0
 _ERROR = -1
 
 
-def make_script(checked: PyChecked, modules: Mapping[str, Module], hooks: PyHooks, world: World) -> Script:
+def make_script(
+    checked: PyChecked,
+    modules: Mapping[str, Module],
+    hooks: PyHooks,
+    world: World,
+    watch: WatchMethod | None = None,
+) -> Script:
     """Make the routes of a script.
 
     Args:
@@ -35,6 +41,7 @@ def make_script(checked: PyChecked, modules: Mapping[str, Module], hooks: PyHook
         modules: an instance of every module in ``checked.modules``, and of those that every server has.
         hooks: what the process does for scripts.
         world: time, chance and process.
+        watch: see `WatchMethod`; None where nobody wants to know.
     """
     known = known_to(checked, modules, hooks, world)
     mi = modules.get("mi_script") if "mi_script" in checked.modules else None
@@ -45,7 +52,7 @@ def make_script(checked: PyChecked, modules: Mapping[str, Module], hooks: PyHook
     driver = Driver(hooks, lambda c: make(c), checked.files, timeout_s)
     print_level = Settings(checked.globals).print_level
     runtime = Runtime(hooks, variables, mi, print_level, lambda report, call: _reporting(driver, report, call, head))
-    make = _call_class(known, runtime, driver)
+    make = _call_class(known, runtime, driver, watch)
     functions = {(one.kind, one.name): one for one in checked.registered}
     codes = {
         route: driver.code(one.function, route_name(route), RUNS_AS.get(route.kind), route.place)
@@ -55,7 +62,7 @@ def make_script(checked: PyChecked, modules: Mapping[str, Module], hooks: PyHook
     return Script(checked.path, routes_of(codes), checked.globals, checked.sockets, checked.warnings)
 
 
-def _call_class(known: Known, runtime: Runtime, driver: Driver) -> Callable[[Context], Call]:
+def _call_class(known: Known, runtime: Runtime, driver: Driver, watch: WatchMethod | None) -> Callable[[Context], Call]:
     """`Call` with the script's functions as methods, where its own do not stand for them."""
 
     def complain(c: Context, text: str) -> None:
@@ -66,7 +73,8 @@ def _call_class(known: Known, runtime: Runtime, driver: Driver) -> Callable[[Con
     members["_read"] = runtime.variables.readers
     for name, found in known.functions.items():
         if not hasattr(Call, name):
-            members[name] = method_of(found, runtime.variables, complain)
+            method = method_of(found, runtime.variables, complain)
+            members[name] = method if watch is None else watch(name, method)
     return type("Call", (Call,), members)
 
 

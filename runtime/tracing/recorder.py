@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from time import monotonic_ns, time_ns
@@ -9,6 +10,7 @@ from typing import Final, TypeAlias
 
 from runtime.context import Context, RouteType
 from runtime.program import Program
+from runtime.pyscript.words import Rc
 from runtime.script.compile import RUNS_AS
 from runtime.script.problems import Place
 from runtime.script.script import Script
@@ -116,8 +118,29 @@ class Recorder:
             return program.script
         if self._plain is not program.script or self._watched is None:
             self._plain = program.script
-            self._watched = program.watched(self._watch)
+            self._watched = program.watched(self._watch, self._watch_method)
         return self._watched
+
+    def _watch_method(self, name: str, method: Callable[..., Rc]) -> Callable[..., Rc]:
+        called = f"call.{name}"
+
+        def watched(*arguments: object, **named: object) -> Rc:
+            if not self.on:
+                return method(*arguments, **named)
+            began = monotonic_ns()
+            try:
+                return method(*arguments, **named)
+            finally:
+                frame = sys._getframe(1)
+                self.called(began, called, frame.f_code.co_filename, frame.f_lineno)
+
+        return watched
+
+    def called(self, began: int, name: str, file: str, line: int) -> None:
+        """A script in Python has called something."""
+        took = monotonic_ns() - began
+        if took >= self._least_ns:
+            self.put(Stretch(began, took, clean(file), line, 1, name))
 
     def _watch(self, place: Place) -> Callable[[], object]:
         return partial(self._reached, place)

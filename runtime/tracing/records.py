@@ -83,13 +83,17 @@ class Run(_Record, frozen=True, tag=2):
 
 
 class Stretch(_Record, frozen=True, tag=3):
-    """From the beginning of a statement to that of the next one."""
+    """From the beginning of a statement to that of the next one.
+
+    In a script in Python, what one statement calls: `called` is its name.
+    """
 
     at: int
     took: int
     file: str
     line: int
     column: int
+    called: str = ""
 
 
 class Command(_Record, frozen=True, tag=4):

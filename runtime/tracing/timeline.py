@@ -190,7 +190,7 @@ class _Track:
                 shown = f"{record.kind}[{record.name}]" if record.name else record.kind
                 self._slice(shown, "route", record.at, record.took, {"ended": record.ended})
             case Stretch():
-                shown = f"{PurePath(record.file).name}:{record.line}"
+                shown = record.called or f"{PurePath(record.file).name}:{record.line}"
                 where = f"{record.file}:{record.line}:{record.column}"
                 self._slice(shown, "statement", record.at, record.took, {"place": where})
             case Command():

@@ -17,10 +17,13 @@ from runtime.context import Address, Context
 from runtime.futures import FutureRequest
 from runtime.mi_process import MiProcess
 from runtime.process import Process
+from runtime.pyscript.load import PyChecked
 from runtime.reception import Reception
 from runtime.roles import MI, role_of
 from runtime.runs import Ended, Parked, Route, Then
-from runtime.script.declare import BatchRequest, JobRequest
+from runtime.script.declare import BatchRequest, Begin, JobRequest
+from runtime.script.problems import Place
+from runtime.script.script import Script
 from runtime.script_process import ScriptProcess
 from runtime.server_transactions import Origin
 from runtime.sip.message import Message
@@ -217,6 +220,15 @@ class _WatchedScripts(_Watched, ScriptProcess):
             recorder.end_run(below)
             recorder.run(began, context, "parked" if ended is None else ended.value)
             recorder.on = outside
+
+    def start(
+        self, script: Script, context: Context, begin: Begin, report_to: Route | None, param: str | None, place: Place
+    ) -> int:
+        recorder, began = self.recorder, self.recorder.now()
+        rc = super().start(script, context, begin, report_to, param, place)
+        if recorder.on and isinstance(self.house.program.checked, PyChecked):  # else it is told as a statement
+            recorder.called(began, "call.launch", place.file, place.line)
+        return rc
 
     def _submit(self, begin: JobRequest, timeout_s: float, settled: Callable[[Job, Outcome], None]) -> Job:
         if not self.recorder.on:

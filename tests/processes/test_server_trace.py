@@ -189,7 +189,8 @@ def test_a_server_of_its_own_is_recorded_from_its_first_message_to_its_last(trac
     modules = "".join(f'loadmodule "{name}.so"\n' for name in ("proto_udp", "sl", "tm", "mi_script", "bench"))
     script.write_text(modules + ROUTES)
     address = f"udp:127.0.0.1:{port}"
-    recorder = trace("run", str(script), "-l", address, "--udp-workers", "1", "--mi-workers", "1", "-o", str(out))
+    options = ("--udp-workers", "1", "--mi-workers", "1", "--mi-workers-max", "1")
+    recorder = trace("run", str(script), "-l", address, *options, "-o", str(out))
     client = SipClient(port)
     try:
         assert client.ask("parks", limit_s=30.0).status == 202
@@ -224,6 +225,40 @@ def test_what_a_killed_server_has_left_is_read_and_drawn(
     assert [one["args"].get("unfinished") for one in parkings(events, "bench_sleep")] == [None, True]
     assert ended(trace("picture", str(out), "-o", str(picture)))[0] == 0
     assert "parked: bench_sleep" in picture.read_text()
+
+
+PYTHON_ROUTES = """
+@route.request
+async def request(call):
+    call.launch(call.mi("uptime"))
+    await call.mi("bench_sleep", 5)
+    await call.gather(call.mi("bench_sleep", 1), call.mi("uptime"))
+    call.t_reply(200, "OK")
+"""
+
+
+def test_of_a_script_in_python_what_it_calls_and_what_it_awaits_is_there(
+    start_server: Callable[..., Server], trace: Trace, tmp: Path
+) -> None:
+    server = start_server(PYTHON_ROUTES, python=True, options=("--udp-workers", "1", "--mi-workers", "1"))
+    out, url = tmp / "python.json", f"http://127.0.0.1:{server.http_port}/mi"
+    recorder = trace("live", "--http", url, "--seconds", "60", "--share", "1", "-o", str(out), "--least-us", "0")
+    wait_until(lambda: recorded(server) == 3, what="the recording")
+    assert server.client().ask("x").status == 200
+    recorder.send_signal(signal.SIGINT)
+    assert ended(recorder)[0] == 0, server.log()
+    events = read(out)
+    lines = server.script.read_text().splitlines()
+    said = {one["name"]: line_of(one, lines) for one in slices(events, "statement")}
+    assert said.keys() == {"call.launch", "call.t_reply"}
+    assert all(f"{name}(" in line for name, line in said.items())
+    awaited = [line_of(one, lines) for one in parkings(events, "bench_sleep")]
+    assert [line.split("(")[0].strip() for line in awaited] == ["await call.mi", "await call.gather"]
+
+
+def line_of(event: Event, lines: list[str]) -> str:
+    """The line of the script where it happened."""
+    return lines[int(event["args"]["place"].split(":")[1]) - 1]
 
 
 def test_a_newer_script_is_taken_by_one_process_after_the_other(
