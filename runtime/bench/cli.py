@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -77,6 +78,7 @@ def bench(
         Path | None, typer.Option("--json", metavar="FILE", help="All figures as JSON; - is standard output.")
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="The report as one page, with plots.")] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Two of these plots as a picture.")] = None,
     compare: Annotated[
         Path | None, typer.Option(metavar="OLD.json", help="What has changed since, beyond the noise.")
     ] = None,
@@ -140,7 +142,7 @@ def bench(
         show_plan(asked, console)
         return
     document = _measured(asked, console)
-    raise typer.Exit(_reported(document, old, console, json, html))
+    raise typer.Exit(_reported(document, old, console, {"json": json, "html": html, "svg": svg}))
 
 
 def _asked(
@@ -203,9 +205,9 @@ def _measured(asked: Asked, console: Console) -> Document:
         _end(FAILED, error)
 
 
-def _reported(document: Document, old: Document | None, console: Console, json: Path | None, html: Path | None) -> int:
+def _reported(document: Document, old: Document | None, console: Console, files: Mapping[str, Path | None]) -> int:
     from runtime.bench.compare import compare
-    from runtime.bench.page import page
+    from runtime.bench.page import page, picture
     from runtime.bench.report import show, show_comparison
     from runtime.bench.results import to_json
 
@@ -215,12 +217,14 @@ def _reported(document: Document, old: Document | None, console: Console, json: 
     if old is not None and compared is not None:
         show_comparison(old, document, compared, console)
     try:
-        if json == Path("-"):
+        if files["json"] == Path("-"):
             sys.stdout.buffer.write(to_json(document))
-        elif json is not None:
-            _write(json, to_json(document))
-        if html is not None:
-            _write(html, page(document, compared).encode())
+        elif files["json"] is not None:
+            _write(files["json"], to_json(document))
+        if files["html"] is not None:
+            _write(files["html"], page(document, compared).encode())
+        if files["svg"] is not None:
+            _write(files["svg"], picture(document).encode())
     except OSError as error:
         _end(FAILED, error)
     if document.failure:

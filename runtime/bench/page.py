@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from runtime.bench.compare import Compared
 from runtime.bench.plan import Cell
-from runtime.bench.plots import Line, bars, legend, look, plot
+from runtime.bench.plots import Line, bars, beside, legend, look, plot
 from runtime.bench.report import comparison_line, count, machine_line, span
 from runtime.bench.results import CellResult, Document, Moment, Point
 from runtime.bench.statistics import Range
@@ -114,6 +114,15 @@ def page(document: Document, compared: Sequence[Compared] | None = None) -> str:
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     top = f'<html lang="en"><head>{head}<title>layby bench</title><style>{_STYLE}</style></head>'
     return "\n".join(["<!DOCTYPE html>", top, "<body>", *filter(None, body), "</body></html>", ""])
+
+
+def picture(document: Document) -> str:
+    """The p99 of those who call the command and of those who do not, against the rate: of what is swept the first."""
+    group = groups(document)[0]
+    looks = [_look(document, result.cell.flavour) for result in group.results]
+    names = [result.cell.flavour for result in group.results]
+    drawn = [each for each in (_fast(group, looks, "p99"), _slow(group, looks)) if each]
+    return beside(drawn, list(zip(names, looks, strict=True)), _STYLE)
 
 
 def _question(document: Document) -> str:
@@ -249,11 +258,18 @@ def _without(cell: Cell, field: str) -> str:
 
 
 def _against_rate(group: Group, looks: Sequence[tuple[str, str]]) -> Iterator[str]:
-    for name in PERCENTILES:
-        lines = [_line(result, each, name, "fast") for result, each in zip(group.results, looks, strict=True)]
-        yield plot(f"Fast requests: {name}", lines, (_RATE, "ms"))
+    yield from (_fast(group, looks, name) for name in PERCENTILES)
+    yield _slow(group, looks)
+
+
+def _fast(group: Group, looks: Sequence[tuple[str, str]], name: str) -> str:
+    lines = [_line(result, each, name, "fast") for result, each in zip(group.results, looks, strict=True)]
+    return plot(f"Fast requests: {name}", lines, (_RATE, "ms"))
+
+
+def _slow(group: Group, looks: Sequence[tuple[str, str]]) -> str:
     lines = [_line(result, each, "p99", "slow") for result, each in zip(group.results, looks, strict=True)]
-    yield plot("Requests that call the command: p99", lines, (_RATE, "ms"))
+    return plot("Requests that call the command: p99", lines, (_RATE, "ms"))
 
 
 def _line(result: CellResult, looks: tuple[str, str], name: str, who: str) -> Line:

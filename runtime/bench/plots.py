@@ -182,6 +182,26 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def beside(drawn: Sequence[str], entries: Sequence[tuple[str, tuple[str, str]]], style: str) -> str:
+    """Plots side by side as a picture by itself, and below them what the lines mean.
+
+    Args:
+        drawn: what `plot` gave.
+        entries: names and looks, as for `legend`.
+        style: the page's style sheet.
+    """
+    width, height = WIDTH * len(drawn), HEIGHT + 26
+    parts = [f'<g transform="translate({place * WIDTH} 0)">{each}</g>' for place, each in enumerate(drawn)]
+    for place, (name, (colour, dashes)) in enumerate(entries):
+        x = _LEFT + 110 * place
+        parts.append(f'<path class="line" d="M{x} {HEIGHT + 8}h30" stroke="{colour}" stroke-dasharray="{dashes}"/>')
+        parts.append(f'<text class="axis" x="{x + 36}" y="{HEIGHT + 12}">{escape(name)}</text>')
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    words = "svg { font-family: system-ui, sans-serif; }"
+    paper = '<rect width="100%" height="100%" fill="var(--paper)"/>'
+    return "\n".join([head, f"<style>{style}{words}</style>", paper, *parts, "</svg>", ""])
+
+
 def legend(entries: Sequence[tuple[str, tuple[str, str]]]) -> str:
     """What the lines of all plots mean, as HTML."""
     return "".join(

@@ -32,7 +32,9 @@ def bench(*options: str) -> subprocess.CompletedProcess[str]:
 def test_a_sweep_accounts_for_every_request_and_leaves_its_files(tmp: Path) -> None:
     figures, html = tmp / "out" / "bench.json", tmp / "out" / "bench.html"
     sweep = ["--flavours", "gather", "--ms", "1.5", "--share", "20", "--runs", "1", "--seconds", "0.5"]
-    done = bench(*sweep, "--from", "100", "--to", "200", "--json", str(figures), "--html", str(html))
+    svg = html.with_suffix(".svg")
+    files = ["--json", str(figures), "--html", str(html), "--svg", str(svg)]
+    done = bench(*sweep, "--from", "100", "--to", "200", *files)
     assert done.returncode == 0, done.stderr
     (result,) = from_json(figures.read_bytes()).cells
     (run,) = result.runs
@@ -54,6 +56,7 @@ def test_a_sweep_accounts_for_every_request_and_leaves_its_files(tmp: Path) -> N
     page = html.read_text()
     assert page.startswith("<!DOCTYPE html>")
     assert page.count("<svg") > 5
+    assert svg.read_text().count("<svg") == 3
     assert "The command: bench_sleep 1.5, called by 20 % of the requests, 4 job workers." in done.stdout
 
 

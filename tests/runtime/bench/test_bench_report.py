@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 from msgspec.structs import replace
 from rich.console import Console
 
 from runtime.bench.compare import compare, differences
-from runtime.bench.page import page
+from runtime.bench.page import page, picture
 from runtime.bench.plots import Line, plot
 from runtime.bench.report import show, show_comparison
 from runtime.bench.results import CellResult, CellRun, Document, Knee, Saturation, from_json, to_json
@@ -193,3 +194,11 @@ def test_a_page_of_an_interrupted_measurement_has_what_there_was() -> None:
 
 def test_a_plot_without_points_is_none() -> None:
     assert plot("nothing", [Line("a", ("red", ""), [])], ("x", "y")) == ""
+
+
+def test_the_picture_has_both_p99_and_says_what_the_lines_mean() -> None:
+    drawn = ElementTree.fromstring(picture(document()))
+    texts = ["".join(one.itertext()) for one in drawn.iter() if one.tag.endswith("text")]
+    assert {"Fast requests: p99", "Requests that call the command: p99", "none", "mi", "async"} <= set(texts)
+    nothing = ElementTree.fromstring(picture(replace(document(), cells=[])))
+    assert not [one for one in nothing.iter() if one.tag.endswith("text")]
