@@ -20,8 +20,8 @@ from typing import Final
 TURN_S: Final = 0.0001
 """The shortest turn that the kernel gives."""
 _BUSY: Final = 0.3
-_THRONG_PER_S: Final = 1000.0
-_FEW_PER_S: Final = 250.0
+_THRONG_PER_S: Final = 2000.0
+_FEW_PER_S: Final = 1250.0
 """Answers throng where so many come in a second, and the process has for such a part of its time something to do. They
 do until few come; each of them gives it less to do meanwhile."""
 

@@ -88,7 +88,7 @@ def policies(*looks: tuple[float, int]) -> list[int]:
 
 @knows_turns
 def test_while_answers_throng_it_takes_the_cpu_from_nobody() -> None:
-    looks = [(0.3, 99), (0.29, 101), (0.3, 101), (0.1, 26), (0.1, 24), (0.3, 99)]
+    looks = [(0.3, 199), (0.29, 201), (0.3, 201), (0.1, 126), (0.1, 124), (0.3, 199)]
     short, long = os.SCHED_OTHER, os.SCHED_BATCH
     assert policies(*looks) == [short, short, long, long, short, short]
 
