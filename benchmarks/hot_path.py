@@ -42,7 +42,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from machine import machine
+import msgspec
 from peers import sipp
 from peers.closed_loop import GeneratorError
 from peers.effort import QUICK, Effort
@@ -52,6 +52,7 @@ from peers.rows import ROWS
 from peers.servers import ENTRIES, Entry
 from pools_peers.processes import adopt_orphans, end_descendants
 
+from runtime.bench.machine import machine
 from runtime.traffic.generator import LoadError
 from runtime.traffic.server import ServerError
 
@@ -142,7 +143,12 @@ def broken(runs: list[Run]) -> list[str]:
 
 def as_json(runs: list[Run], effort: Effort) -> dict[str, Any]:
     """The machine, what was asked, every figure of every run, and what it says of the goals."""
-    return {"machine": machine(), "effort": dataclasses.asdict(effort), "runs": runs, "goals": verdicts(runs)}
+    return {
+        "machine": msgspec.to_builtins(machine()),
+        "effort": dataclasses.asdict(effort),
+        "runs": runs,
+        "goals": verdicts(runs),
+    }
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -40,7 +40,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from machine import machine
+import msgspec
 from mi_load.calls import Plan, Told
 from mi_load.operating import Done, Orders, Sweep
 from mi_load.report import Result, Run, figures, tables
@@ -48,6 +48,7 @@ from mi_load.site import Site, usage, write_rules
 from pools_peers.processes import adopt_orphans, end_descendants
 from sip_ends import start_end
 
+from runtime.bench.machine import machine
 from runtime.traffic.server import Server, ServerError, free_port
 
 VARIANTS: Final = ("none", "paging", "launch", "async", "mi")
@@ -213,7 +214,7 @@ def effort_of(options: argparse.Namespace) -> Effort:
 
 def as_json(runs: list[Run], effort: Effort) -> dict[str, Any]:
     """The machine, what was asked, every figure of every run."""
-    return {"machine": machine(), "effort": dataclasses.asdict(effort), "runs": runs}
+    return {"machine": msgspec.to_builtins(machine()), "effort": dataclasses.asdict(effort), "runs": runs}
 
 
 def main() -> int:

@@ -23,12 +23,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import machine
+import msgspec
 from pools_peers.launch import measured
 from pools_peers.processes import adopt_orphans
 from pools_peers.registry import ENTRIES, LATENCY, ZMQ_ECHO, Entry
 from pools_peers.report import ROW_NAMES, Run, tables, verdict_table, verdicts
 from pools_peers.rows import QUICK, Effort
+
+from runtime.bench.machine import machine
 
 
 def names(text: str, known: list[str]) -> list[str]:
@@ -156,7 +158,7 @@ def main() -> int:
 def as_json(runs: list[Run], effort: Effort, uvloop: bool) -> dict[str, Any]:
     """The machine, what was asked, every figure of every run, the verdicts."""
     return {
-        "machine": machine(),
+        "machine": msgspec.to_builtins(machine()),
         "effort": dataclasses.asdict(effort),
         "uvloop": uvloop,
         "runs": runs,

@@ -41,7 +41,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-from machine import machine
+import msgspec
 from mi_load.site import ask
 from pools_peers.processes import adopt_orphans, end_descendants
 from sip_ends import HOST, start_end
@@ -53,6 +53,7 @@ from soak_load.report import Result, as_json, details, log_findings, overload, t
 from soak_load.site import EVENT, Site, shared_folder
 from soak_load.traffic import Plan
 
+from runtime.bench.machine import machine
 from runtime.traffic.server import Server, ServerError, free_port
 
 _READY_S: Final = 30.0
@@ -246,7 +247,7 @@ def main() -> int:
         end_descendants(0.2)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        found = {"machine": machine(), "command": command_of(options), **as_json(result)}
+        found = {"machine": msgspec.to_builtins(machine()), "command": command_of(options), **as_json(result)}
         options.json.write_text(json.dumps(found, indent=1))
     print("\n\n".join(tables(result)))
     for line in [*overload(result), *details(result, command_of(options))]:

@@ -15,7 +15,8 @@ from sip_ends import HOST
 
 from mi_load.calls import NUMBERS_FROM
 from mi_load.operating import EVENT
-from runtime.traffic.server import Server, process_cpu_s
+from runtime.memory import cpu_s_of
+from runtime.traffic.server import Server
 
 MIB: Final = 1 << 20
 
@@ -238,7 +239,7 @@ class Usage:
 
 def usage(server: Server) -> Usage:
     """What the server has used so far."""
-    cpu_s = {pid: process_cpu_s(pid) for pid in {server.pid, *descendants(server.pid)}}
+    cpu_s = {pid: cpu_s_of(pid) for pid in {server.pid, *descendants(server.pid)}}
     return Usage(cpu_s, sum(map(memory_mib, cpu_s)))
 
 

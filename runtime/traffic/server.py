@@ -17,12 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from runtime.memory import cpu_s_of
 from runtime.traffic.generator import ROOT, environment
 from runtime.traffic.offer import Plan, accepted, template
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_SCHEDULERS = 2
-"""In a clock's number, beside the complement of the PID: what the scheduler counts (clock_getcpuclockid(3))."""
 _STOP_S = 10.0
 
 
@@ -168,14 +167,7 @@ def tree_cpu_s(root: int) -> float:
         if entry.isdecimal():
             with contextlib.suppress(OSError):  # it ended between the two looks
                 parents[int(entry)], reaped[int(entry)] = _parent_and_reaped(Path("/proc", entry, "stat").read_bytes())
-    return sum(process_cpu_s(pid) + reaped[pid] / _TICKS_PER_S for pid in _tree(root, parents))
-
-
-def process_cpu_s(pid: int) -> float:
-    """User and system CPU seconds of one process, to the nanosecond; 0 where there is none."""
-    with contextlib.suppress(OSError):  # it has ended
-        return time.clock_gettime(~pid << 3 | _SCHEDULERS)
-    return 0.0
+    return sum(cpu_s_of(pid) + reaped[pid] / _TICKS_PER_S for pid in _tree(root, parents))
 
 
 def _parent_and_reaped(stat: bytes) -> tuple[int, int]:
