@@ -271,7 +271,7 @@ def test_a_newer_script_is_taken_by_one_process_after_the_other(
     server.stop()
     assert ended(trace("read", str(left), "-o", str(out)))[0] == 0
     taken = sorted((one["ts"], one["ts"] + one["dur"]) for one in slices(read(out), "reload"))
-    assert len(taken) == 5
+    assert len(taken) >= 5, "who comes up meanwhile is told to look once more"
     assert all(one[1] <= other[0] for one, other in itertools.pairwise(taken)), taken
 
 
