@@ -26,6 +26,8 @@ PATIENCE_S = 5.0
 """What calls may take to come to their end: some of their messages are lost, and sent again after up to 4 s."""
 SETUP_S = 1.0
 """How long a new call may take until it rings, whatever has just happened."""
+IN_SOCKET_S = 0.05
+"""What a process has sent before its death may be read so long after it."""
 KILL_EVERY_S = 1.2
 """Each kind in turn: more than ten deaths of one kind in half a minute would end the server."""
 STOP_S = 2.0
@@ -136,7 +138,9 @@ class Happened:
         """Whether a process took the call along that had it in its hands: its caller waits for what nobody knows of."""
         # Of a call that was parked and not relayed yet nobody can tell whose it was.
         its_own = call.passed_through(self.pid) or not call.owners
-        return its_own and call.begun <= self.at and call.was_waiting(self.at)
+        return (
+            its_own and call.begun <= self.at and any(call.was_waiting(self.at + heard) for heard in (0, IN_SOCKET_S))
+        )
 
     def check(self, may_fail: Callable[[Call], bool]) -> None:
         failed = [call for call in self.calls if not call.completed and not may_fail(call)]
