@@ -310,11 +310,8 @@ class ServerTransactions:
     def _perform(self, told: Iterable[Tagged]) -> None:
         for key, effect in told:
             try:
-                if isinstance(effect, Send):  # as nearly all are that do not end it
+                if isinstance(effect, Send):  # as nearly all are
                     self._send(key, effect.data)
-                elif isinstance(effect, Terminated):
-                    log.debug("transaction %s is over: %s", key, effect.reason)
-                    self._forget(key)
                 else:
                     self._perform_one(key, effect)
             except Exception:
@@ -325,7 +322,7 @@ class ServerTransactions:
 
     def _perform_one(self, key: str, effect: Told) -> None:
         match effect:
-            case Send() | Terminated():
+            case Send():
                 pass  # `_perform` does it
             case SendTrying():
                 self.reply(key, 100, "Giving it a try")
@@ -338,6 +335,9 @@ class ServerTransactions:
                 log.info("a reply of transaction %s could not be sent", key)
             case Unanswered():
                 self._on_unanswered(key)
+            case Terminated(reason):
+                log.debug("transaction %s is over: %s", key, reason)
+                self._forget(key)
             case _:
                 assert_never(effect)
 

@@ -200,7 +200,7 @@ class ServerTransaction:
 
     def _terminate(self, reason: str) -> list[Effect]:
         self.state = State.TERMINATED
-        return [*self._stop(*self._running), _TERMINATED[reason]] if self._running else [_TERMINATED[reason]]
+        return [*self._stop(*self._running), Terminated(reason)]
 
     def _hold(self, for_s: float) -> list[Effect]:
         if Timer.UNANSWERED not in self._running:
@@ -229,7 +229,6 @@ def _without(running: tuple[Timer, ...], timer: Timer) -> tuple[Timer, ...]:
 
 # Made once: the same few are wanted for every transaction, and making a frozen dataclass takes 0.5 µs.
 _STOP: Final = {timer: Stop(timer) for timer in Timer}
-_TERMINATED: Final = {reason: Terminated(reason) for reason in (DONE, NO_ACK, NO_REPLY, SEND_FAILED)}
 _start_effect = lru_cache(maxsize=256)(Start)
 
 
