@@ -206,8 +206,8 @@ def forwarded(request, ruri, own_via, record_routes, hops, source, bint unrouted
     cdef char[DIGITS] room, rooms
     cdef Pieces pieces
     cdef Py_ssize_t at
-    cdef int what
-    cdef bint limited = False, stamped = False
+    cdef int what, limits = 0
+    cdef bint stamped = False
     via, host, method = request.via, source.host, request.method
     if len(lines) != len(names) or not isinstance(via, tuple) or request.folded or not 0 <= hops < 1_000_000_000:
         return None
@@ -215,7 +215,9 @@ def forwarded(request, ruri, own_via, record_routes, hops, source, bint unrouted
         return None
     left = decimal(hops, room)
     for name in names:
-        limited = limited or name_of(name) == MAX_FORWARDS
+        limits += name_of(name) == MAX_FORWARDS
+    if limits > 1:  # as only what is refused has it
+        return None
     begin(&pieces)
     if not add_text(&pieces, method, b"", 0) or not add_text(&pieces, ruri, b" ", 1):
         return None
@@ -224,7 +226,7 @@ def forwarded(request, ruri, own_via, record_routes, hops, source, bint unrouted
     for route in record_routes:
         if not add_text(&pieces, route, b"\r\nRecord-Route: ", 16):
             return None
-    if not limited:
+    if not limits:
         put(&pieces, b"\r\nMax-Forwards: ", 16)
         add(&pieces, left)
     for at in range(len(names)):

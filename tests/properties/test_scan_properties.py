@@ -8,7 +8,7 @@ from functools import partial
 from random import Random
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from runtime.compiled import PURE, is_compiled
@@ -161,6 +161,7 @@ def test_what_is_made_of_a_request_is_the_same(
     st.sampled_from([None, 0, 70, 2**40]),
     st.booleans(),
 )
+@example(393, "h", None, [], None, False)  # Max-Forwards twice
 @settings(max_examples=100, deadline=None)
 def test_a_request_is_passed_on_alike(
     seed: int, host: str, routes: list[str] | None, ours: list[str], hops: int | None, stream: bool
