@@ -13,7 +13,7 @@ from runtime.simulation.verifying import FAULTS, Asked, Seen
 from tests.simulation.planting import ARM, SCRIPTS, SERVER_BUGS, expected_in, served
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-MOST_RUNS = 6
+MOST_RUNS = 20
 REST_S, FORGOTTEN_S = 75.0, 210.0
 """Until nothing may be held any more, and until the server gives up waiting for its script."""
 
