@@ -107,7 +107,6 @@ class Process:
             on_letter=self.on_letter,
             on_timed_out=lambda job, timeout_s: self.on_timed_out(job, timeout_s),
             on_late=partial(self.house.statistics.count, "async:late_answers"),
-            before_telling=self.read_ahead,
             transport=self.house.settings.transport,
         )
         handlers.enter(self)
@@ -140,9 +139,6 @@ class Process:
         return self.executor.run(payload, running)
 
     # What a kind of process adds.
-
-    def read_ahead(self) -> None:
-        """What waits for the outcomes of jobs is about to go on: see first to what must not wait for that."""
 
     def stand_still(self) -> None:
         """A command is about to stop this process for longer than a message takes. Calls nest."""

@@ -30,8 +30,6 @@ _MOST: Final = 64
 """Events that one look at the kernel gives."""
 _TOGETHER_S: Final = 0.001
 """For so long what readers have scheduled waits for more that can be read at once."""
-_GLANCE_S: Final = 0.00005
-"""After so long it is worth a microsecond to look for datagrams between two things that take long."""
 
 
 class DirectSelector(selectors.BaseSelector):
@@ -45,8 +43,6 @@ class DirectSelector(selectors.BaseSelector):
     def __init__(self) -> None:
         self.touched = False
         self.waited_s = 0.0
-        self._looked_at = 0.0
-        """When the kernel last said what there is, and that had been read."""
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         """What the loop waits for, by descriptor."""
@@ -133,8 +129,7 @@ class DirectSelector(selectors.BaseSelector):
         changes = self._changes
         others: list[tuple[int, int]] = []
         found = self._epoll.poll(timeout, _MOST)
-        self._looked_at = time.monotonic()
-        self.waited_s += self._looked_at - now
+        self.waited_s += time.monotonic() - now
         for fd, mask in found:
             reader = self._direct.get(fd)
             if reader is None:
@@ -142,25 +137,11 @@ class DirectSelector(selectors.BaseSelector):
             else:
                 self._has_read = True
                 reader()
-        if len(others) < len(found):
-            # Where datagrams come without end, what they have begun has its turn now: no more of them at a glance.
-            self._looked_at = time.monotonic()
         if others and self._changes != changes:
             # A reader, or the script that it ran, has put other keys there, even for the same numbers. To give asyncio
             # the old key of a descriptor that is read again would make it take the new reader out.
             others = self._epoll.poll(0, _MOST)
         return self._ready(others)
-
-    def glance(self) -> None:
-        """Call the readers for which something has come meanwhile, where the last look was a while ago."""
-        now = time.monotonic()
-        if now - self._looked_at < _GLANCE_S:
-            return
-        self._looked_at = now
-        for fd, _ in self._epoll.poll(0, _MOST):
-            reader = self._direct.get(fd)
-            if reader is not None:
-                reader()
 
     def _ready(self, found: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
         ready: list[tuple[selectors.SelectorKey, int]] = []
@@ -254,10 +235,6 @@ class SipLoop(asyncio.SelectorEventLoop):
     def remove_direct(self, fd: int) -> None:
         """Call its reader no more."""
         self._direct_selector.remove_direct(fd)
-
-    def glance(self) -> None:
-        """Read what has come meanwhile, ahead of something else that takes long. Not to be called by a reader."""
-        self._direct_selector.glance()
 
     def busy_part(self) -> float:
         """For which part of the time since this was last asked the loop had something to do: from 0 to 1."""

@@ -170,11 +170,6 @@ class SipProcess(ScriptProcess):
     def _choose_turns(self, busy: float) -> None:
         self._turns.look(busy, self.node.counters["returned"], monotonic_now())
 
-    def read_ahead(self) -> None:
-        # To be told of an answer and to resume by it takes 250 us where the process has slept, and a request that comes
-        # meanwhile would wait for all of it.
-        self.loop.glance()
-
     def on_peer_down(self, peer: Peer) -> None:
         super().on_peer_down(peer)
         self.duty.missed()

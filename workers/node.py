@@ -93,8 +93,6 @@ class Node:
         transport: what frames between the processes go over; the same in all of them, see `workers.channel`.
         policy: which worker a job goes to, see `workers.policy`.
         on_late: told how many answers have come that nobody waits for any more.
-        before_telling: called in each turn before callers are told of outcomes, but for those that are told through a
-            pause: what they do may take long.
 
     Attributes:
         me: this process.
@@ -120,7 +118,6 @@ class Node:
         transport: Transport = "zmq",
         policy: Policy = least_expected,
         on_late: Callable[[int], None] | None = None,
-        before_telling: Callable[[], None] | None = None,
     ) -> None:
         self.me = me
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
@@ -129,7 +126,6 @@ class Node:
         self._executes = executes
         self._limits = limits
         self._on_letter = on_letter
-        self._before_telling = before_telling
         self._endpoint = Endpoint(me, folder, limits.max_frame_bytes, transport)
         self._origin = Origin(
             me,
@@ -504,8 +500,6 @@ class Node:
         if worker.awaited:
             worker.beat(now)
         if origin.settlements:
-            if self._before_telling is not None and not self._paused:
-                self._before_telling()
             origin.deliver()
             origin.hand_in(now)  # what the callers submitted leaves in this turn as well
         if self._letters:

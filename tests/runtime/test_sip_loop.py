@@ -188,63 +188,6 @@ def test_a_direct_reader_that_is_removed_by_another_one_is_not_called(
     assert len(called) == 1
 
 
-def test_a_glance_reads_what_has_come_since_a_while_and_leaves_the_rest_to_the_loop(
-    selector: DirectSelector, pair: Pair, other_pair: Pair
-) -> None:
-    (out, into), (other_out, other_into) = pair, other_pair
-    got: list[bytes] = []
-    selector.add_direct(into.fileno(), lambda: got.append(into.recv(100)), exclusive=False)
-    key = selector.register(other_into, selectors.EVENT_READ, "for the loop")
-    selector.glance()
-    assert got == [], "nothing has come"
-    out.send(b"one")
-    other_out.send(b"two")
-    wait_until(lambda: selector.glance() or got == [b"one"])  # too soon after the last look it does nothing
-    selector.glance()
-
-    assert got == [b"one"]
-    assert selector.select(0) == [(key, selectors.EVENT_READ)]
-
-
-def test_right_after_a_look_a_glance_asks_nobody(
-    selector: DirectSelector, pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, into = pair
-    got: list[bytes] = []
-    selector.add_direct(into.fileno(), lambda: got.append(into.recv(100)), exclusive=False)
-    now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    selector.select(0)
-    out.send(b"one")
-    now = 100.00004
-    selector.glance()
-    assert got == []
-    now = 100.00006
-    selector.glance()
-    assert got == [b"one"]
-
-
-def test_after_a_long_reading_a_glance_asks_nobody(
-    selector: DirectSelector, pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else datagrams that come without end would have two turns, and what they have begun one."""
-    out, into = pair
-    now, got = 100.0, []
-
-    def read() -> None:
-        nonlocal now
-        now += 0.01
-        got.append(into.recv(100))
-
-    selector.add_direct(into.fileno(), read, exclusive=False)
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    out.send(b"one")
-    selector.select(0)
-    out.send(b"two")
-    selector.glance()
-    assert got == [b"one"]
-
-
 def test_removing_twice_and_removing_what_was_closed_is_harmless(selector: DirectSelector, pair: Pair) -> None:
     fd = pair[1].fileno()
     selector.add_direct(fd, lambda: None, exclusive=True)

@@ -490,26 +490,6 @@ def test_a_caller_may_block_in_a_nested_loop(house: House) -> None:
     assert isinstance(nested_outcomes[0], Returned)
 
 
-def test_what_is_more_urgent_is_seen_to_before_callers_are_told(house: House) -> None:
-    order: list[str] = []
-    sip = house.add("sip-1", before_telling=lambda: order.append("urgent"))
-    house.add("worker-1", executes=True)
-    house.run(sip.call("echo", b"", label="echo", timeout_s=5))
-    assert order == ["urgent"]
-
-    for name in ("first", "second"):
-        sip.submit("echo", b"", label="echo", timeout_s=5, settled=lambda *_, name=name: order.append(name))
-    house.until(lambda: len(order) > 2)
-    assert order[:2] == ["urgent", "urgent"]
-    house.until(lambda: "second" in order)
-
-    sip.pause()
-    before = len(order)
-    house.run(sip.call("echo", b"", label="echo", timeout_s=5))  # which is told through a pause
-    assert order[before:] == [], "who pauses wants nothing else to run"
-    sip.resume()
-
-
 # -- loops ------------------------------------------------------------------------------------------------------------
 
 
