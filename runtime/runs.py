@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from sys import getrefcount
+from types import SimpleNamespace
 from typing import Final
 
 from msgspec import Struct
@@ -13,7 +14,7 @@ from runtime.context import Context, Document, Value
 from runtime.packed import Packed, pack, unpack
 from runtime.script.problems import Place
 from runtime.script.script import Exit, Script
-from runtime.sip.message import Reply
+from runtime.sip.message import Reply, dummy_request
 from workers.jobs import Outcome
 
 Route = Callable[[Context], Exit | None]
@@ -84,10 +85,11 @@ class Parked(Struct, gc=False):
         Returns:
             what was packed.
         """
+        alone = _holders(self) <= _ALONE
         context = self.kept
         if not isinstance(context, Context):
             return None
-        packed = pack(context) if getrefcount(context) == _ALONE else None
+        packed = pack(context) if alone else None
         if packed is None:
             context.message.compact()
             return None
@@ -95,8 +97,14 @@ class Parked(Struct, gc=False):
         return context
 
 
-_ALONE: Final = 3
-"""Those that hold a context which nobody else has: what is parked, the name above, and the call that counts them."""
+def _holders(owner: Parked | SimpleNamespace) -> int:
+    kept = owner.kept
+    return getrefcount(kept)
+
+
+_ALONE: Final = _holders(SimpleNamespace(kept=Context(dummy_request())))
+"""Those that hold a context which nobody else has. Counted and not written down: how many a call and a name add differs
+between the releases of Python."""
 
 
 class Launched(Struct, frozen=True):
