@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What is noticed by a property of its own need not wait for a whole state machine."""
     if config.getoption("--hypothesis-profile") == "mutants":
         items.sort(key=lambda item: "_machine" in item.path.name)
+
+
+def pytest_runtest_teardown() -> None:
+    """A process that a test had in this one has turned its collector off: what later tests let go of has to go."""
+    if not gc.isenabled():
+        gc.unfreeze()
+        gc.enable()
 
 
 @pytest.fixture

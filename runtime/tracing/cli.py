@@ -20,9 +20,11 @@ app = typer.Typer(
 
 
 @app.callback()
-def _begin() -> None:
+def _begin(context: typer.Context) -> None:
     # A trace is hundreds of thousands of events that all stay: looking for garbage among them is 40 % of making one.
-    gc.disable()
+    if gc.isenabled():
+        gc.disable()
+        context.call_on_close(gc.enable)
 
 
 _Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where the trace goes.")]

@@ -309,7 +309,7 @@ def test_write_back_writes_by_its_timer_and_on_demand(start, tmp: Path) -> None:
     assert server.mi("ul_flush") == "OK"
     assert rows(tmp) == ["grace sip:one@192.0.2.1"]
     assert server.mi("ul_show_contact", ["location", "grace"])["Contacts"][0]["State"] == "CS_SYNC"
-    phone.register(f"{ONE};expires=1")
+    phone.register(f"{ONE};expires=600")
     phone.register(TWO, extra="X-Flags: memory-only\r\n")
     assert server.mi("ul_sync", ["location"]) == "OK"
     assert server.mi("ul_show_contact", ["location", "grace"])["Contacts"][0]["State"] == "CS_SYNC"
