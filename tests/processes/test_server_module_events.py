@@ -246,6 +246,8 @@ class TestProcessesAndJobs:
     def test_a_worker_that_comes_because_jobs_wait_and_goes_again(
         self, server: Server, listen: Callable[..., Listener]
     ) -> None:
+        # A test before may have had a second one start.
+        wait_until(lambda: len(server.pids("MI worker")) == 1, limit_s=30.0, what="one worker only")
         listener = listen("E_CORE_PROC_AUTO_SCALE")
 
         client = server.client()
