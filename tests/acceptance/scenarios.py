@@ -1,4 +1,4 @@
-"""Scenarios for sipp that it does not bring along."""
+"""Scenarios for sipp that it does not bring along; the plain call along a route is the benchmarks'."""
 
 from __future__ import annotations
 
@@ -17,79 +17,6 @@ _END = """SIP/2.0 200 OK
     [last_Call-ID:]
     [last_CSeq:]
     Content-Length: 0
-"""
-
-ROUTED_CALLER = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
-<scenario name="caller that follows the route">
-  <send retrans="500"><![CDATA[
-    INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
-    Max-Forwards: 70
-    {_FROM_TO}
-    Call-ID: [call_id]
-    CSeq: 1 INVITE
-    Contact: <sip:caller@[local_ip]:[local_port]>
-    Content-Length: 0
-
-  ]]></send>
-  <recv response="100" optional="true"/>
-  <recv response="180" optional="true"/>
-  <recv response="200" rrs="true"/>
-  <send><![CDATA[
-    ACK [next_url] SIP/2.0
-    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
-    [routes]
-    Max-Forwards: 70
-    {_FROM_TO}[peer_tag_param]
-    Call-ID: [call_id]
-    CSeq: 1 ACK
-    Content-Length: 0
-
-  ]]></send>
-  <pause milliseconds="50"/>
-  <send retrans="500"><![CDATA[
-    BYE [next_url] SIP/2.0
-    Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
-    [routes]
-    Max-Forwards: 70
-    {_FROM_TO}[peer_tag_param]
-    Call-ID: [call_id]
-    CSeq: 2 BYE
-    Content-Length: 0
-
-  ]]></send>
-  <recv response="200"/>
-</scenario>
-"""
-
-ROUTED_CALLEE = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
-<scenario name="callee that gives the route back">
-  <recv request="INVITE"/>
-  <send><![CDATA[
-    SIP/2.0 180 Ringing
-    {_ANSWER}
-    [last_CSeq:]
-    [last_Record-Route:]
-    Contact: <sip:callee@[local_ip]:[local_port]>
-    Content-Length: 0
-
-  ]]></send>
-  <pause milliseconds="50"/>
-  <send retrans="500"><![CDATA[
-    SIP/2.0 200 OK
-    {_ANSWER}
-    [last_CSeq:]
-    [last_Record-Route:]
-    Contact: <sip:callee@[local_ip]:[local_port]>
-    Content-Length: 0
-
-  ]]></send>
-  <recv request="ACK"/>
-  <recv request="BYE"/>
-  <send><![CDATA[
-    {_END}
-  ]]></send>
-</scenario>
 """
 
 CANCELLING_CALLER = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>

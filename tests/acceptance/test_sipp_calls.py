@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.peers.sipp import CALLEE, CALLER
 from tests.acceptance.lossy import LossyLink
 from tests.acceptance.proxies import WITH_KAMAILIO, Proxy, forgets
 from tests.acceptance.scenarios import (
     CANCELLED_CALLEE,
     CANCELLING_CALLER,
     PATIENT_CALLEE,
-    ROUTED_CALLEE,
-    ROUTED_CALLER,
 )
 from tests.acceptance.sipp import HOST, Load, Sipp, caller, needs_sipp, own_scenario
 from tests.harness import free_port, wait_until
@@ -104,7 +103,7 @@ def dialog_proxy(start_proxy: Callable[..., Proxy]) -> Iterator[Proxy]:
 
 
 def test_calls_follow_their_record_route(dialog_proxy: Proxy, load: Load) -> None:
-    with Sipp(ROUTED_CALLEE) as callee, caller(ROUTED_CALLER, callee.port, dialog_proxy.port, load) as calling:
+    with Sipp(CALLEE) as callee, caller(CALLER, callee.port, dialog_proxy.port, load) as calling:
         told = calling.finish()
         assert (told.succeeded, told.failed, told.retransmitted) == (load.calls, 0, 0), calling.words()
         wait_until(lambda: callee.told().succeeded == load.calls, what="every callee has seen its ACK and its BYE")
