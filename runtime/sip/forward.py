@@ -22,6 +22,7 @@ if _COMPILED:
 
 MAX_FORWARDS: Final = 70
 """Of a request that comes without (RFC 3261 8.1.1.6)."""
+_LWS: Final = LWS.encode()
 _GONE: Final = ""
 """In place of a line that is left out."""
 _KEPT: Final = frozenset(("via", "from", "to", "call-id", "cseq", "max-forwards", "content-length"))
@@ -104,8 +105,15 @@ def relayed_reply(
         raw = reply.raw
         start = raw.index(b"\r\n") + 2
         end = raw.index(b"\r\n", start) + 2
-        if b"," not in raw[start:end] and raw[end : end + 1] not in (b" ", b"\t"):
-            return raw[:start] + raw[end : reply.body_end]
+        field = raw[start:end]
+        if raw[end : end + 1] not in (b" ", b"\t"):
+            if b"," not in field:
+                return raw[:start] + raw[end : reply.body_end]
+            if b'"' not in field and b"<" not in field:
+                # Where several stand in one field, as sipp writes them, nothing but a comma parts them.
+                _, *rest = [value for one in field[field.index(b":") + 1 :].split(b",") if (value := one.strip(_LWS))]
+                via = b"Via: " + b", ".join(rest) + b"\r\n" if rest else b""
+                return raw[:start] + via + raw[end : reply.body_end]
     lines = _lines(reply)
     at = names.index("via")
     # The value of a field that is folded or joined is written anew, so that it is certain what is taken off.

@@ -38,6 +38,9 @@ FADE: Final = 0.9
 standstill of some milliseconds is not what a second reader helps against, and two of them hand each other more."""
 FEW: Final = 20
 """Of fewer datagrams no part is worked out."""
+OFTEN: Final = 2.0
+"""Late datagrams are of several standstills when looks that saw any add up to more, each fading like all that was
+seen: three of them within the last second."""
 CALM_LOOKS: Final = 50
 """How often in a row all must have been well before one of several readers rests."""
 
@@ -76,29 +79,28 @@ class Pace:
     Attributes:
         taken: how many datagrams it has read of late.
         late: how many of them were late.
+        standstills: how many looks saw any that were late, of late.
         calm: at how many looks in a row all was well.
-        seen: how much of the last second was seen: 1 when all of it was.
     """
 
     taken: float = 0.0
     late: float = 0.0
+    standstills: float = 0.0
     calm: int = 0
-    seen: float = 0.0
 
     def look(self, taken: int, late: int) -> None:
         """Count what was read, and what of it was late, since the last look."""
-        self.seen = FADE * self.seen + 1.0 - FADE
         self.taken = FADE * self.taken + taken
         self.late = FADE * self.late + late
+        self.standstills = FADE * self.standstills + (late > 0)
         self.calm = self.calm + 1 if self.late <= CALM_PART * self.taken else 0
 
     @property
     def is_late(self) -> bool:
         """Whether what it reads has lain for too long, too often."""
-        # What was seen stands for a whole second. Else one late datagram among fewer than 100, as are those that come
-        # behind the first one, whose route runs for the first time, called a second reader for more than 5 s: at 300
-        # calls a second the two used 20 to 60 % more CPU time than one.
-        return self.taken >= FEW and self.late * self.seen > LATE_PART * self.taken
+        # However many one standstill makes late: those that come behind the first request, whose route runs for the
+        # first time, called a second reader for more than 5 s, and the two used 20 to 60 % more CPU time than one.
+        return self.taken >= FEW and self.late > LATE_PART * self.taken and self.standstills > OFTEN
 
     def is_behind(self, busy: float, *, has_room: bool) -> bool:
         """Whether another one shall read, too.
@@ -116,7 +118,7 @@ class Pace:
 
     def begin_anew(self) -> None:
         """Count from now on: how many read has changed."""
-        self.taken = self.late = self.seen = 0.0
+        self.taken = self.late = self.standstills = 0.0
         self.calm = 0
 
 

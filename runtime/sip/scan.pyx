@@ -1,7 +1,7 @@
 """The usual SIP message, read in one pass over its bytes.
 
 What `runtime/sip/message.py` does for every message, for those in which nothing is out of the ordinary: each line ends in
-CRLF, nothing is folded, the topmost Via stands alone in its field, method and CSeq are letters and agree. All else is
+CRLF, nothing is folded, in the topmost Via field nothing is quoted, method and CSeq are letters and agree. All else is
 handed back unread, and the Python there reads it and says what is wrong with it; so no rule about errors stands here.
 Limits, names and classes are taken from there as well (`learn`).
 
@@ -260,36 +260,62 @@ cdef object begun(Span start, Fields fields):
     return message
 
 
+cdef struct Sent:
+    Span transport, host
+    long port  # -1 where none is written
+    const char *params
+
+
 cdef object via_of(Span field):
-    """A Via field's only value; None for an unusual one."""
-    cdef Span sent, place, host, port
-    cdef long number
-    strip(&field)
-    sent = until(field, b';')
-    place = until(sent, b' ')
-    # SIP/2.0/UDP at least, and one blank behind it.
-    if place.end - place.at < 9 or place.end == sent.end or place.at[7] != b'/' or sent.end - sent.at > 300:
+    """A Via field's first value; None where one of its values is unusual."""
+    cdef Sent sent, other
+    cdef Span value, rest
+    if holds(field, b'"') or holds(field, b'<'):
         return None
-    host.at, host.end = place.end + 1, sent.end
-    sent.at, sent.end = place.at, place.at + 7
-    place.at += 8
-    if not is_version(sent) or not are_letters(place):
-        return None
-    port.end = host.end
-    host = until(host, b':')
-    if host.at == host.end or not are_in(host, b"_.-", 3) or not are_usual(field):
-        return None
-    number = -1
-    if host.end != port.end:
-        port.at = host.end + 1
-        number = decimal(port, 5)
-        if number < 0 or number > 65535:
+    value = until(field, b',')
+    rest = value
+    while rest.end != field.end:
+        rest.at, rest.end = rest.end + 1, field.end
+        rest = until(rest, b',')
+        if not is_via(rest, &other):
             return None
-    params = params_of(port.end, field.end)
+    strip(&value)
+    if not is_via(value, &sent):
+        return None
+    params = params_of(sent.params, value.end)
     if params is None:
         return None
-    value = (text(place), text(host), None if number < 0 else number, params)
-    return new_tuple(Via, (value,))
+    fields = (text(sent.transport), text(sent.host), None if sent.port < 0 else sent.port, params)
+    return new_tuple(Via, (fields,))
+
+
+cdef bint is_via(Span value, Sent *sent) noexcept nogil:
+    """Whether it is a usual Via, in which nothing is quoted; what stands before its parameters."""
+    cdef Span place, version, port
+    strip(&value)
+    place = until(value, b';')
+    sent.params = place.end
+    sent.host = place
+    place = until(place, b' ')
+    # SIP/2.0/UDP at least, and one blank behind it.
+    if place.end - place.at < 9 or place.end == sent.params or place.at[7] != b'/' or sent.params - place.at > 300:
+        return False
+    sent.host.at = place.end + 1
+    version.at, version.end = place.at, place.at + 7
+    place.at += 8
+    sent.transport = place
+    if not is_version(version) or not are_letters(place):
+        return False
+    port.end = sent.host.end
+    sent.host = until(sent.host, b':')
+    if sent.host.at == sent.host.end or not are_in(sent.host, b"_.-", 3):
+        return False
+    sent.port = -1
+    if sent.host.end != port.end:
+        port.at = sent.host.end + 1
+        sent.port = decimal(port, 5)
+        return 0 <= sent.port <= 65535
+    return True
 
 
 cdef dict params_of(const char *at, const char *end):
@@ -522,11 +548,6 @@ cdef bint is_plain_address(Span field) noexcept nogil:
         return False
     field.at = part.end + 1
     return field.at == field.end or (field.at[0] == b';' and are_in(field, b".!%*_+`'~;=-", 12))
-
-
-cdef bint are_usual(Span span) noexcept nogil:
-    """Whether it is one value, with nothing quoted or in brackets."""
-    return not (holds(span, b',') or holds(span, b'"') or holds(span, b'<'))
 
 
 cdef bint lower(Span span, char *into) noexcept nogil:

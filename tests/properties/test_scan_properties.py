@@ -108,12 +108,17 @@ class Maker:
         return self.one("192.0.2.1|a-b.c_d|H", "|[2001:db8::1]|h h|\xe9|h/h")
 
     def via(self) -> str:
+        count = self.chance.choice((1, 1, 1, 2, 3))
+        values = [self.one_via() for _ in range(count)]
+        return self.one(",", ",,|;").join(values) + self.one("|;", ",|, SIP/2.0/UDP h| ;")
+
+    def one_via(self) -> str:
         one = self.one
         port = one("|:5060|:0|:65535|:00080", ":|:65536|:999999| : 5060|:x")
         params = "".join(f";{self.param()}" for _ in range(self.chance.randrange(4)))
         transport = one("UDP|tcp", "|TLS-SCTP|UDP |U\tP|\xe9")
         sent = f"{self.blank()}{self.version()}/{transport}{one(' ', '|  |' + chr(9))}{self.host()}"
-        return f"{sent}{port}{params}{one('|;', ',|, SIP/2.0/UDP h| ;|' + 'x' * 300)}"
+        return f"{sent}{port}{params}{one('', 'x' * 300)}{self.blank()}"
 
     def param(self) -> str:
         name = self.one(f"branch|branch|rport|rport|Received|x-y|{'a' * 64}| ttl ", f'|\xc0|{"a" * 65}|<|"|,')

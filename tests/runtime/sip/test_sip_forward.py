@@ -297,6 +297,7 @@ def relayed(found: Reply, **what: object) -> list[str]:
         ([OUR_VIA], []),
         (["v:" + OURS, "v :\tSIP/2.0/UDP x"], ["v :\tSIP/2.0/UDP x"]),
         ([f"{OUR_VIA}, SIP/2.0/UDP x;y", VIA], ["Via: SIP/2.0/UDP x;y", VIA]),
+        ([f"{OUR_VIA} ,\tSIP/2.0/UDP x;y,,SIP/2.0/UDP z ", VIA], ["Via: SIP/2.0/UDP x;y, SIP/2.0/UDP z", VIA]),
         ([f"{OUR_VIA},\r\n SIP/2.0/UDP x ,SIP/2.0/TCP z"], ["Via: SIP/2.0/UDP x, SIP/2.0/TCP z"]),
         ([f"{OUR_VIA}\r\n ;folded=1", VIA], [VIA]),
         ([f'{OUR_VIA};x="a,b"', VIA], [VIA]),
