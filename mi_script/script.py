@@ -35,6 +35,8 @@ RC_NO_ANSWER: Final = -3
 RC_DENIED: Final = -403
 
 _BLANKS: Final = " \t\r\n"
+_SPELLING: Final = "latin-1"
+_REAL: Final = "utf-8"
 _ARRAY: Final = "__array("
 _NOT_BUILT_36: Final = "could not parse script params!"
 
@@ -247,12 +249,12 @@ def _shown(name: Value) -> str:
 
 
 def _real(text: str) -> str:
-    return text if text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
+    return text if text.isascii() else text.encode(_SPELLING).decode(_REAL, "replace")
 
 
 def _script(text: str) -> str:
     # A handler's message may hold half of a surrogate pair, which is no text and must not stop a route.
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("latin-1")
+    return text if text.isascii() else text.encode(_REAL, "replace").decode(_SPELLING)
 
 
 # What an answer is to the script.
