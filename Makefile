@@ -61,7 +61,8 @@ test-native: $(NATIVE_STAMP) ## the tests of what is compiled, over the compiled
 		tests/properties/test_sip_properties.py tests/properties/test_response_context_machine.py \
 		tests/properties/test_transaction_machine.py tests/properties/test_transaction_pair_machine.py \
 		tests/processes/test_server_relay.py tests/processes/test_server_relay_corners.py \
-		tests/processes/test_server_parks_everywhere.py tests/processes/test_server_record_route.py $(ARGS)
+		tests/processes/test_server_parks_everywhere.py tests/processes/test_server_record_route.py \
+		tests/simulation/test_verify_cli.py $(ARGS)
 
 model: ## visit every state of the models of the protocol (ARGS="'two jobs, early ends'"); needs spin
 	$(PYTHON) model/check.py $(ARGS)

@@ -21,6 +21,8 @@ import struct
 import time
 from typing import Final, NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from runtime.context import Address
 
 PATIENCE_S: Final = 0.25
@@ -62,6 +64,7 @@ class Given(NamedTuple):
 CALLED: Final = Given(-1, Address("", 0), b"", 0)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # the simulated machine has one
 class Handover:
     """The pairs of all SIP processes.
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final, NamedTuple, assert_never
 
 from msgspec import Struct
+from mypy_extensions import mypyc_attr
 
 from runtime.alarm import Alarm
 from runtime.clock import monotonic_now
@@ -85,6 +86,7 @@ class _Kept(Struct, gc=False):
     cancelled: bool = False
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # the simulated machine has one
 class ServerTransactions:
     """All server transactions of this process.
 

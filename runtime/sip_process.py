@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Final
+from typing import ClassVar, Final
 
 from runtime.clock import monotonic_now
 from runtime.context import Address, Context, RouteType, Value
@@ -65,6 +65,7 @@ class SipProcess(ScriptProcess):
     """See the module."""
 
     loop: SipLoop
+    makes_transactions: ClassVar[type[ServerTransactions]] = ServerTransactions
 
     def __init__(self, child: Child, house: House) -> None:
         super().__init__(child, house)
@@ -93,7 +94,7 @@ class SipProcess(ScriptProcess):
         self._reception = Reception(self, self.house, marks)
         self._make_transports(marks)
         settings = tm_settings(self.house.program.modules.get("tm"))
-        self.transactions = ServerTransactions(
+        self.transactions = self.makes_transactions(
             self.house,
             self.slot,
             self.loop,

@@ -27,6 +27,7 @@ from runtime.script.declare import BatchRequest, Begin, JobRequest
 from runtime.script.problems import Place
 from runtime.script.script import Script
 from runtime.script_process import ScriptProcess
+from runtime.server_transactions import ServerTransactions
 from runtime.simulation import events
 from runtime.simulation.clock import CLOCK
 from runtime.simulation.coverage import Watching
@@ -280,8 +281,24 @@ class _Scripted(_Simulated, ScriptProcess):
         return {**super().held(), "parked": len(self.parked)}
 
 
+class WatchedTransactions(ServerTransactions):
+    """The real ones; somebody is told what becomes of each before it does.
+
+    Attributes:
+        tell: told a transaction's key and what is to be performed.
+    """
+
+    tell: Callable[[str, Told], None]
+
+    def _perform_one(self, key: str, effect: Told) -> None:
+        self.tell(key, effect)
+        super()._perform_one(key, effect)
+
+
 class SimulatedSip(_Scripted, SipProcess):
     """A SIP process."""
+
+    makes_transactions = WatchedTransactions
 
     def __init__(self, child: Child, house: House) -> None:
         super().__init__(child, house)
@@ -291,13 +308,8 @@ class SimulatedSip(_Scripted, SipProcess):
 
     def open(self) -> None:
         super().open()
-        perform = self.transactions._perform_one
-
-        def performed(key: str, effect: Told) -> None:
-            self._note_unanswered(key, effect)
-            perform(key, effect)
-
-        self.transactions._perform_one = performed  # type: ignore[method-assign]
+        assert isinstance(self.transactions, WatchedTransactions), "they were made just now"
+        self.transactions.tell = self._note_unanswered
 
     def _note_unanswered(self, key: str, effect: Told) -> None:
         kept = self.transactions._kept.get(key)

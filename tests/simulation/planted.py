@@ -15,9 +15,11 @@ from runtime.context import Context
 from runtime.proxy import Proxy
 from runtime.runs import Parked
 from runtime.script_process import ScriptProcess
+from runtime.server_transactions import ServerTransactions
 from runtime.simulation.machine import Machine
 from runtime.simulation.plan import Plan
-from runtime.sip.ownership import Fingerprints
+from runtime.simulation.processes import WatchedTransactions
+from runtime.sip.ownership import fingerprint
 from runtime.sip_process import SipProcess
 from workers.attachment import Attachment
 from workers.endpoint import Endpoint
@@ -296,7 +298,13 @@ def keeps_relays() -> None:
 
 def keeps_fingerprints() -> None:
     """The fingerprints of transactions that are over stay in their table."""
-    Fingerprints.remove = lambda self, process, fp: True  # type: ignore[method-assign]
+    forget = ServerTransactions._forget
+
+    def forgot(self: ServerTransactions, key: str) -> None:
+        forget(self, key)
+        self._house.fingerprints.add(self._slot, fingerprint(key))
+
+    WatchedTransactions._forget = forgot  # type: ignore[method-assign]
 
 
 def drops_answers() -> None:
