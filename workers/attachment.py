@@ -11,9 +11,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from typing import Final
 
 from workers.node import AT_ONCE
 from workers.spinning import Spin
+
+_LONG_S: Final = 0.001
+"""What takes longer has run a job that others noticed."""
 
 
 class Attachment:
@@ -85,15 +89,21 @@ class Attachment:
         self._soon = None
         self._take_turn(self._turn)
 
+    def _on_others(self) -> None:
+        """What the loop has found meanwhile is in its list now, and goes before the next turn."""
+        assert self._loop is not None, "detached from its loop it would not be called"
+        self._soon = self._loop.call_soon(self._on_soon)
+
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, math.inf
         self._take_turn(self._turn)
 
     def _take_turn(self, turn: Callable[[float], None]) -> None:
+        began_at = time.monotonic()
         try:
-            turn(time.monotonic())
+            turn(began_at)
         finally:
-            self.rearm()
+            self.rearm(began_at)
 
     def _keep_awake(self) -> None:
         """Be called in every turn of the loop for a while, so that it looks at the descriptor and does not sleep."""
@@ -102,8 +112,14 @@ class Attachment:
         if self._loop is not None and now < self._spins_until and self._spin.give_way(now):
             self._awake = self._loop.call_soon(self._keep_awake)
 
-    def rearm(self) -> None:
-        """See that the next turn comes when it is due."""
+    def rearm(self, began_at: float = math.inf) -> None:
+        """See that the next turn comes when it is due.
+
+        Args:
+            began_at: when the turn that is over began (CLOCK_MONOTONIC seconds). After a long one the loop does first
+                what has come meanwhile: what is asked for with `call_soon` it does before, and so one slow job followed
+                the other while the word lay there that the server ends.
+        """
         if self._loop is None:
             return
         if self._expects():
@@ -113,7 +129,12 @@ class Attachment:
                 self._awake = self._loop.call_soon(self._keep_awake)
         deadline = self._next_deadline()
         if deadline == AT_ONCE:
-            self.wake()
+            if time.monotonic() - began_at <= _LONG_S:
+                self.wake()
+                return
+            if self._soon is not None:
+                self._soon.cancel()
+            self._soon = self._loop.call_soon(self._on_others)
         elif deadline is not None and deadline < self._timer_at:
             # A timer that comes too early only looks again, so a later deadline needs no new one.
             if self._timer is not None:
