@@ -41,7 +41,8 @@ def test_the_document_quotes_the_files() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_program_does_what_the_document_says(name: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(workers.__file__).parent.parent)])}
+    # Programs that run side by side write a line as a whole; unbuffered it would go word by word.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "", "PYTHONPATH": str(Path(workers.__file__).parent.parent)}
     done = subprocess.run(
         [sys.executable, EXAMPLES / name],
         cwd=tmp_path,
