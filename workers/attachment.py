@@ -103,7 +103,7 @@ class Attachment:
         try:
             turn(began_at)
         finally:
-            self.rearm(began_at)
+            self._rearm(began_at)
 
     def _keep_awake(self) -> None:
         """Be called in every turn of the loop for a while, so that it looks at the descriptor and does not sleep."""
@@ -112,7 +112,7 @@ class Attachment:
         if self._loop is not None and now < self._spins_until and self._spin.give_way(now):
             self._awake = self._loop.call_soon(self._keep_awake)
 
-    def rearm(self, began_at: float = math.inf) -> None:
+    def _rearm(self, began_at: float) -> None:
         """See that the next turn comes when it is due.
 
         Args:
@@ -128,13 +128,12 @@ class Attachment:
             if self._awake is None and self._spins_until > now:
                 self._awake = self._loop.call_soon(self._keep_awake)
         deadline = self._next_deadline()
-        if deadline == AT_ONCE:
-            if time.monotonic() - began_at <= _LONG_S:
-                self.wake()
-                return
+        if deadline == AT_ONCE and time.monotonic() - began_at > _LONG_S:
             if self._soon is not None:
                 self._soon.cancel()
             self._soon = self._loop.call_soon(self._on_others)
+        elif deadline == AT_ONCE:
+            self.wake()
         elif deadline is not None and deadline < self._timer_at:
             # A timer that comes too early only looks again, so a later deadline needs no new one.
             if self._timer is not None:
